@@ -1,0 +1,216 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a checkpoint holds, how it is written, and the only place that loads one.
+
+A portable checkpoint (``model.ckpt``) needs nothing beside it: weights, the model's config, array
+geometry, sample rate, assignment, versions and the metrics at save. The training state
+(``last.ckpt``, Lightning's) carries the same description, so every command takes either. Both
+load with ``weights_only=True``: plain numbers, texts and tensors, no pickled classes.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+
+from msdet.criteria.assignment import Assignment
+from msdet.errors import InputError, first_mistake
+from msdet.geometry import MicrophoneArray
+from msdet.models.msdet import MSDET, ModelConfig
+
+FORMAT = 1
+DESCRIPTION_KEY = "msdet"
+_WRAPPERS = ("_orig_mod.", "module.")
+
+
+class Description(BaseModel):
+    """Everything but the weights. Stored in a checkpoint as plain data.
+
+    Attributes:
+        model: the network's config. num_slots: how many speakers it outputs.
+        array: microphone positions it was trained with. reference_mic: index into them.
+        target, assignment: what a slot outputs, and which speaker goes to which slot.
+        config: the whole resolved training config. metrics: validation metrics at save.
+        training: seconds, steps and examples so far, and what else the run measured.
+        versions, git_commit: what it was made with.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format: int = FORMAT
+    model: ModelConfig
+    num_slots: int
+    array: MicrophoneArray
+    reference_mic: int
+    sample_rate: int
+    target: Literal["direct", "early", "image"]
+    assignment: Assignment
+    weight: float
+    config: dict[str, Any]
+    metrics: dict[str, Any] = {}
+    training: dict[str, Any] = {}
+    versions: dict[str, str]
+    git_commit: str | None
+
+    def build(self) -> MSDET:
+        """The network, with random weights."""
+        return MSDET(self.model, self.array, self.sample_rate, self.num_slots, self.reference_mic)
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A loaded checkpoint: the network in evaluation mode and its description."""
+
+    path: Path
+    model: MSDET
+    description: Description
+
+
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Writes to a temporary name beside the target, flushes to disk, then renames.
+
+    A killed run or a full disk leaves the previous file whole.
+    """
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None
+    ) -> None:
+        save_atomically(checkpoint, Path(path))
+
+
+def save_atomically(content: Mapping[str, Any], path: Path) -> None:
+    """``torch.save`` to a temporary name, fsync, rename.
+
+    Raises:
+        InputError: the file cannot be written (a full disk, say); the old file is left as it was.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(temporary, "wb") as file:
+            torch.save(dict(content), file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except (OSError, RuntimeError) as error:
+        temporary.unlink(missing_ok=True)
+        kept = "; the file written before it is whole" if path.exists() else ""
+        raise InputError(f"{path}: cannot be written ({error}){kept}") from error
+
+
+def save_portable(path: Path, model: MSDET, description: Description) -> None:
+    """Write a portable checkpoint."""
+    weights = {name: value.detach().cpu() for name, value in model.state_dict().items()}
+    save_atomically(
+        {DESCRIPTION_KEY: description.model_dump(mode="json"), "weights": weights}, path
+    )
+
+
+def load_checkpoint(path: str | Path) -> Checkpoint:
+    """Load ``model.ckpt`` or ``last.ckpt`` on the CPU.
+
+    Raises:
+        InputError: no such file, cut or damaged, not a checkpoint of this project, or made by a
+            newer version of it.
+    """
+    path = Path(path)
+    content = _read(path)
+    description = content.get(DESCRIPTION_KEY)
+    if not isinstance(description, dict):
+        raise InputError(f"{path}: is not a checkpoint of msdet (it has no description of a model)")
+    if description.get("format", 0) > FORMAT:
+        raise InputError(
+            f"{path}: was written by a newer msdet (format {description['format']}, this version "
+            f"reads up to {FORMAT}): upgrade msdet"
+        )
+    try:
+        parsed = TypeAdapter(Description).validate_python(description)
+    except ValidationError as error:
+        raise InputError(
+            f"{path}: its description cannot be read: {first_mistake(error)}"
+        ) from error
+    model = parsed.build()
+    try:
+        model.load_state_dict(_weights(content))
+    except (RuntimeError, KeyError) as error:
+        first = str(error).splitlines()[-1].strip()
+        raise InputError(f"{path}: its weights do not fit its own description ({first})") from error
+    model.requires_grad_(False)
+    return Checkpoint(path, model.eval(), parsed)
+
+
+def load_matching_weights(model: MSDET, path: str | Path) -> None:
+    """Start ``model`` from another checkpoint's weights.
+
+    Raises:
+        InputError: the checkpoint's weights have other names or shapes.
+    """
+    weights = load_checkpoint(path).model.state_dict()
+    wrong = [
+        name
+        for name, value in model.state_dict().items()
+        if name not in weights or weights[name].shape != value.shape
+    ]
+    if wrong:
+        raise InputError(
+            f"init_from={path}: is from another model: {len(wrong)} weights differ in name or "
+            f"shape, the first being {wrong[0]!r}"
+        )
+    model.load_state_dict(weights)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise InputError(f"checkpoint={path}: no such file")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises a dozen types for a damaged file
+        whole = zipfile.is_zipfile(path)
+        what = "is not a checkpoint that can be loaded safely" if whole else "is cut or damaged"
+        raise InputError(f"checkpoint={path}: {what} ({type(error).__name__})") from error
+    if not isinstance(content, dict):
+        raise InputError(f"checkpoint={path}: is not a checkpoint of msdet")
+    return content
+
+
+def _weights(content: dict[str, Any]) -> dict[str, torch.Tensor]:
+    if "weights" in content:
+        return dict(content["weights"])
+    weights = {}
+    for name, value in content["state_dict"].items():
+        name = name.removeprefix("model.")
+        for wrapper in _WRAPPERS:
+            name = name.replace(wrapper, "")
+        weights[name] = value
+    return weights
+
+
+def versions() -> dict[str, str]:
+    """Versions of what shapes a result."""
+    names = ("msdet", "torch", "torchaudio", "lightning", "numpy", "scipy", "pyroomacoustics")
+    return {name: version(name) for name in names}
+
+
+def git_commit() -> str | None:
+    """The commit of the checkout that this package runs from; None outside one."""
+    folder = Path(__file__).resolve().parent
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(folder), "rev-parse", "HEAD"],
+            capture_output=True,
+            text=True,
+            timeout=5,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()

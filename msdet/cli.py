@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command line: ``msdet simulate | train | evaluate | separate``, with Hydra overrides."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from difflib import get_close_matches
+from typing import Any
+
+from msdet import __version__
+from msdet.errors import InputError
+from msdet.resources import configs_dir
+
+_COMMANDS = {
+    "train": "train a model, and score it on unseen voices and rooms",
+    "evaluate": "score a checkpoint: rows, summary, pictures, audio",
+    "simulate": "write scenes, and on request their audio",
+    "separate": "separate and localise the speakers of a recording",
+}
+_USAGE = """\
+Settings are Hydra overrides, KEY=VALUE, such as experiment=quickstart or trainer.epochs=5; a
+command's keys are in configs/COMMAND.yaml, and --config prints them as they would be used."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; returns its exit code: 0, 2 for what the user can mend, 130 for Ctrl-C."""
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    debug = options.debug or os.environ.get("HYDRA_FULL_ERROR") == "1"
+    try:
+        run(options.command, options.overrides, print_config=options.config)
+    except InputError as error:
+        if debug:
+            traceback.print_exc()
+        print(f"msdet {options.command}: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\nstopped; the same command goes on from here", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        return 1
+    return 0
+
+
+def run(command: str, overrides: Sequence[str], print_config: bool = False) -> None:
+    """Compose the command's config and run it.
+
+    Raises:
+        InputError: a key or value is wrong, or what the command says.
+    """
+    values = compose(command, overrides)
+    if print_config:
+        from omegaconf import OmegaConf
+
+        print(OmegaConf.to_yaml(OmegaConf.create(values)), end="")
+        return
+    from msdet import commands
+
+    action: Callable[[dict[str, Any]], None] = getattr(commands, command)
+    action(values)
+
+
+def compose(command: str, overrides: Sequence[str]) -> dict[str, Any]:
+    """The command's config as plain values.
+
+    Raises:
+        InputError: one line that names the key and what there is.
+    """
+    from hydra import compose as hydra_compose
+    from hydra import initialize_config_dir
+    from hydra.errors import HydraException
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    with initialize_config_dir(str(configs_dir()), version_base="1.3"):
+        try:
+            config = hydra_compose(command, [quoted(override) for override in overrides])
+            missing = OmegaConf.missing_keys(config)
+            if missing:
+                raise InputError(f"{min(missing)}: is needed; give {min(missing)}=VALUE")
+            values = OmegaConf.to_container(config, resolve=True)
+        except (HydraException, OmegaConfBaseException) as error:
+            raise InputError(_unknown_key(command, overrides) or _in_one_line(error)) from error
+    assert isinstance(values, dict)
+    values.pop("experiment", None)
+    return {str(key): value for key, value in values.items()}
+
+
+def quoted(override: str) -> str:
+    """An override that Hydra can parse: its value in quotes where its grammar would refuse it.
+
+    >>> quoted("checkpoint=runs/a=b (1).ckpt")
+    "checkpoint='runs/a=b (1).ckpt'"
+    """
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
+
+    key, equals, value = override.partition("=")
+    if not equals or not key:
+        raise InputError(f"{override!r}: settings are written KEY=VALUE")
+    try:
+        OverridesParser.create().parse_override(override)
+    except HydraException:
+        escaped = value.replace("\\", "\\\\").replace("'", "\\'")
+        return f"{key}='{escaped}'"
+    return override
+
+
+def _unknown_key(command: str, overrides: Sequence[str]) -> str | None:
+    """The first override whose key does not exist, with the nearest one that does."""
+    from hydra import compose as hydra_compose
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
+    from omegaconf import DictConfig, OmegaConf
+
+    groups = {folder.name for folder in configs_dir().iterdir() if folder.is_dir()}
+    parsed = OverridesParser.create().parse_overrides([quoted(o) for o in overrides])
+    chosen = [o.input_line or "" for o in parsed if o.key_or_group in groups]
+    try:
+        config = hydra_compose(command, chosen)
+    except HydraException:  # it is a group's option that does not exist; Hydra names them
+        return None
+    for override in parsed:
+        *parents, last = override.key_or_group.split(".")
+        node = OmegaConf.select(config, ".".join(parents)) if parents else config
+        known = [str(key) for key in node] if isinstance(node, DictConfig) else []
+        if override.is_add() or last in known or (not parents and last in groups):
+            continue
+        if parents and not known:
+            return f"{override.key_or_group}: there is no key {'.'.join(parents)!r} with keys in it"
+        near = get_close_matches(last, known, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(sorted(known))}"
+        return f"{override.key_or_group}: no such key; {hint}"
+    return None
+
+
+def _in_one_line(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    dropped = ("Config search path", "provider=", "full_key:", "object_type=", "reference_type=")
+    return "; ".join(line.rstrip(":;") for line in lines if not line.startswith(dropped))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="msdet",
+        description="Multi-channel speaker separation and direction of arrival, trained together.",
+        epilog=_USAGE,
+    )
+    parser.add_argument("--version", action="version", version=f"msdet {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, purpose in _COMMANDS.items():
+        command = commands.add_parser(name, help=purpose, description=purpose, epilog=_USAGE)
+        command.add_argument("overrides", nargs="*", metavar="KEY=VALUE")
+        command.add_argument("--config", action="store_true", help="print the config and stop")
+        command.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    return parser

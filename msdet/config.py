@@ -1,0 +1,161 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Configs: Hydra composes them from ``configs/``, pydantic checks every key and value."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from msdet.corpora import CorpusConfig
+from msdet.criteria import CriterionConfig
+from msdet.datasets import DataConfig
+from msdet.errors import InputError, first_mistake
+from msdet.geometry import ArrayConfig
+from msdet.models.msdet import ModelConfig
+from msdet.simulation import SceneConfig
+
+ConfigType = TypeVar("ConfigType", bound=BaseModel)
+
+
+class _Config(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class TrainerConfig(_Config):
+    """Optimiser, schedule and where it runs.
+
+    Attributes:
+        epochs: epochs in all; the learning rate falls to zero along a cosine over them.
+        learning_rate, weight_decay: AdamW. warmup_steps: linear rise from zero.
+        gradient_clip: largest norm of the gradient. ema_decay: decay of averaged weights, or null.
+        early_stop: epochs without improvement before stopping, or null.
+        precision, accelerator, devices, num_nodes, strategy: as in Lightning's Trainer.
+        compile: torch.compile the network.
+        freeze: parts of the network that keep their weights, such as [encoder].
+    """
+
+    epochs: int = Field(ge=1)
+    learning_rate: float = Field(gt=0)
+    weight_decay: float = Field(ge=0)
+    warmup_steps: int = Field(ge=0)
+    gradient_clip: float = Field(gt=0)
+    ema_decay: float | None = Field(gt=0, lt=1)
+    early_stop: int | None = Field(ge=1)
+    precision: Literal["32-true", "16-mixed", "bf16-mixed"]
+    accelerator: Literal["auto", "cpu", "gpu"]
+    devices: int | Literal["auto"]
+    num_nodes: int = Field(ge=1)
+    strategy: Literal["auto", "ddp"]
+    compile: bool
+    freeze: tuple[str, ...]
+
+
+class LoggerConfig(_Config):
+    """TensorBoard is always on; a project name adds Weights & Biases."""
+
+    wandb_project: str | None
+
+
+class TrainConfig(_Config):
+    """Everything about a training run.
+
+    Attributes:
+        name: of the run. output: its folder. seed: of everything that is drawn.
+        sample_rate: hertz, of audio and model.
+        init_from: a checkpoint whose weights to start from, or null.
+        evaluate: score the test scenes when training is done.
+    """
+
+    name: str
+    output: str
+    seed: int = Field(ge=0)
+    sample_rate: int = Field(ge=4000, le=48000)
+    init_from: str | None
+    evaluate: bool
+    corpus: CorpusConfig
+    scene: SceneConfig
+    array: ArrayConfig
+    data: DataConfig
+    model: ModelConfig
+    criterion: CriterionConfig
+    trainer: TrainerConfig
+    logger: LoggerConfig
+
+
+class SimulateConfig(_Config):
+    """Scenes to a file, and on request their audio.
+
+    Attributes:
+        output: folder. split: whose speakers. num_scenes, seconds: how many, how long.
+        audio: render them too: one folder a scene with WAVs and a JSON of labels.
+        num_workers: processes that render; null takes one per core.
+        cache: folder of room responses; null takes the user's cache folder.
+    """
+
+    output: str
+    seed: int = Field(ge=0)
+    sample_rate: int = Field(ge=4000, le=48000)
+    split: Literal["train", "valid", "test"]
+    num_scenes: int = Field(ge=1)
+    seconds: float = Field(gt=0)
+    audio: bool
+    num_workers: int | None = Field(ge=1)
+    cache: str | None
+    corpus: CorpusConfig
+    scene: SceneConfig
+    array: ArrayConfig
+
+
+class EvaluationConfig(_Config):
+    """What is evaluated, on what, and what comes of it.
+
+    Attributes:
+        checkpoint: ``model.ckpt`` or ``last.ckpt``. output: folder for the results.
+        scenes: a scenes file (JSONL); null draws the split's scenes as training did.
+        split: whose speakers and rooms.
+        num_scenes: how many scenes; null takes as many as the training config says.
+        corpus: where the speech is; null takes the corpus of training.
+        metrics: names; null takes all that are installed.
+        num_workers: processes; null takes one per core.
+        pictures: for how many scenes to keep pictures and audio.
+        cache: folder of room responses; null takes the user's cache folder.
+    """
+
+    checkpoint: str
+    output: str
+    scenes: str | None
+    split: Literal["valid", "test"]
+    num_scenes: int | None = Field(ge=1)
+    corpus: CorpusConfig | None
+    metrics: tuple[str, ...] | None
+    num_workers: int | None = Field(ge=1)
+    pictures: int = Field(ge=0)
+    cache: str | None
+
+
+class SeparateConfig(_Config):
+    """A recording to separate.
+
+    Attributes:
+        recording: an audio file with all microphones. checkpoint: the model.
+        output: folder for one WAV per speaker and a JSON with the directions.
+        array: the microphones; null takes the array of training.
+    """
+
+    recording: str
+    checkpoint: str
+    output: str
+    array: ArrayConfig | None
+
+
+def parse(model: type[ConfigType], values: dict[str, Any]) -> ConfigType:
+    """A checked config.
+
+    Raises:
+        InputError: one line that names the first wrong key, what it holds and what it may hold.
+    """
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        raise InputError(first_mistake(error)) from error

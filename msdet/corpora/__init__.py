@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where dry speech comes from: corpora of utterances with splits that share no speaker."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from msdet.corpora.bundled import BundledConfig, bundled_voices_dir, open_bundled
+from msdet.corpora.corpus import Corpus
+from msdet.corpora.folder import FolderConfig, open_folder
+from msdet.corpora.librispeech import LibriSpeechConfig, open_librispeech
+from msdet.corpora.utterance import SPLITS, BundledUtterance, Split, Utterance
+
+CorpusConfig = Annotated[
+    BundledConfig | FolderConfig | LibriSpeechConfig, Field(discriminator="name")
+]
+
+
+def open_corpus(config: CorpusConfig, sample_rate: int) -> Corpus:
+    """Open the corpus of a config; all its audio is handed out at ``sample_rate`` (Hz).
+
+    Raises ``InputError`` naming the file or key for whatever the user can mend.
+    """
+    match config:
+        case BundledConfig():
+            return open_bundled(sample_rate)
+        case FolderConfig():
+            return open_folder(config, sample_rate)
+        case LibriSpeechConfig():
+            return open_librispeech(config, sample_rate)
+
+
+__all__ = [
+    "SPLITS",
+    "BundledConfig",
+    "BundledUtterance",
+    "Corpus",
+    "CorpusConfig",
+    "FolderConfig",
+    "LibriSpeechConfig",
+    "Split",
+    "Utterance",
+    "bundled_voices_dir",
+    "open_corpus",
+]

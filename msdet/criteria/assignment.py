@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which speaker goes to which output slot: by where the speakers stand, or by trying permutations.
+
+An assignment is an order: ``order[b, slot]`` is the index of the speaker that the slot must
+output. Assignments by location (LBT: Taherian, Tan, Wang, arXiv 2110.04289) need N losses and a
+sort; permutation invariant training (PIT: Yu et al. 2017) needs the N x N losses of all pairs.
+Ties are broken by azimuth, then distance, then elevation.
+"""
+
+from __future__ import annotations
+
+from itertools import permutations
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from msdet.errors import InputError
+
+Assignment = Literal["azimuth", "distance", "cyclic", "pit"]
+BY_LOCATION: tuple[Assignment, ...] = ("azimuth", "distance", "cyclic")
+
+_EXHAUSTIVE_SPEAKERS = 3
+_OPPOSITE_DEGREES = 1e-3
+
+
+def check_assignment(assignment: Assignment, linear_array: bool) -> None:
+    """Refuse an assignment that the array cannot serve.
+
+    Raises:
+        InputError: ``cyclic`` with a linear array, whose azimuths do not lie on a circle.
+    """
+    if assignment == "cyclic" and linear_array:
+        raise InputError(
+            "criterion.assignment='cyclic': a linear array's azimuths lie on [0, 180], not on a "
+            "circle; choose 'azimuth', 'distance' or 'pit'"
+        )
+
+
+def assign_by_location(
+    assignment: Assignment, azimuth: Tensor, distance: Tensor, elevation: Tensor
+) -> Tensor:
+    """Order of the speakers by location.
+
+    Args:
+        assignment: one of :data:`BY_LOCATION`.
+        azimuth, elevation: degrees ``[batch, speaker]``. distance: metres, same shape.
+    Returns:
+        int64 ``[batch, slot]``.
+    """
+    if assignment == "azimuth":
+        return _sort_by(azimuth, distance, elevation)
+    if assignment == "distance":
+        return _sort_by(distance, azimuth, elevation)
+    if assignment == "cyclic":
+        return _sort_cyclic(azimuth, distance, elevation)
+    raise InputError(f"assignment {assignment!r} is not by location: choose from {BY_LOCATION}")
+
+
+def assign_by_permutation(losses: Tensor) -> Tensor:
+    """The permutation of least total loss.
+
+    Args:
+        losses: ``[batch, slot, speaker]``.
+    Returns:
+        int64 ``[batch, slot]``.
+    """
+    slots = losses.shape[1]
+    if slots > _EXHAUSTIVE_SPEAKERS:
+        from scipy.optimize import linear_sum_assignment
+
+        on_host = losses.detach().float().cpu().numpy()
+        found = [linear_sum_assignment(matrix)[1] for matrix in on_host]
+        return torch.as_tensor(found, dtype=torch.long, device=losses.device)
+    candidates = torch.tensor(list(permutations(range(slots))), device=losses.device)
+    totals = losses.detach()[:, torch.arange(slots, device=losses.device), candidates].sum(-1)
+    return candidates[totals.argmin(dim=-1)]
+
+
+def take(values: Tensor, order: Tensor) -> Tensor:
+    """Bring per-speaker values ``[batch, speaker, ...]`` into the slots' order."""
+    index = order.reshape(*order.shape, *(1,) * (values.ndim - 2))
+    return torch.take_along_dim(values, index, dim=1)
+
+
+def _sort_by(first: Tensor, second: Tensor, third: Tensor) -> Tensor:
+    """Stable lexicographic order along the last axis."""
+    order = torch.argsort(third, dim=-1, stable=True)
+    for key in (second, first):
+        ranked = torch.argsort(torch.take_along_dim(key, order, -1), dim=-1, stable=True)
+        order = torch.take_along_dim(order, ranked, -1)
+    return order
+
+
+def _sort_cyclic(azimuth: Tensor, distance: Tensor, elevation: Tensor) -> Tensor:
+    """Ascending azimuth from a cut in the largest empty arc, so that it turns with the scene.
+
+    The first speaker is the one after the largest gap. Where gaps tie (two speakers standing
+    opposite), the nearer of the candidates is first.
+    """
+    order = _sort_by(azimuth, distance, elevation)
+    sorted_azimuth = torch.take_along_dim(azimuth, order, -1).double()
+    before = torch.roll(sorted_azimuth, 1, dims=-1)
+    gap = torch.remainder(sorted_azimuth - before, 360.0)  # the empty arc before each speaker
+    if azimuth.shape[-1] == 1:
+        return order
+    # all at one azimuth: every gap is zero but the circle itself, which lies before the first
+    gap[..., 0] = torch.where(gap.sum(-1) < 180.0, gap[..., 0] + 360.0, gap[..., 0])
+    tied = gap >= gap.amax(-1, keepdim=True) - 2 * _OPPOSITE_DEGREES
+    near = torch.take_along_dim(distance, order, -1).double()
+    start = torch.where(tied, near, torch.inf).argmin(-1, keepdim=True)
+    turned = torch.remainder(
+        torch.arange(azimuth.shape[-1], device=azimuth.device) + start, azimuth.shape[-1]
+    )
+    return torch.take_along_dim(order, turned, -1)

@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The criterion: assignment, losses and how the two tasks are weighed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from torch import Tensor
+
+from msdet.criteria.assignment import (
+    BY_LOCATION,
+    Assignment,
+    assign_by_location,
+    assign_by_permutation,
+    take,
+)
+from msdet.criteria.losses import azimuth_cross_entropy, pairwise_spectral_l1, spectral_l1
+from msdet.datasets import Batch
+from msdet.models.msdet import MSDET, Output
+
+
+class CriterionConfig(BaseModel):
+    """Assignment and weight.
+
+    Attributes:
+        assignment: which speaker a slot must output.
+        weight: w in w * separation + (1 - w) * direction; 1 is separation alone, 0 direction alone.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    assignment: Assignment
+    weight: float = Field(ge=0, le=1)
+
+    @model_validator(mode="after")
+    def _pit_needs_separation(self) -> CriterionConfig:
+        if self.assignment == "pit" and self.weight == 0:
+            raise ValueError(
+                "assignment 'pit' searches the permutation of least separation loss, which "
+                "weight=0 leaves untrained: choose an assignment by location, or weight above 0"
+            )
+        return self
+
+
+@dataclass(frozen=True)
+class Losses:
+    """Scalars to minimise and to log, and the order that they were computed in.
+
+    Attributes:
+        total: the weighted sum. separation, direction: the tasks' own losses.
+        order: int64 ``[batch, slot]``: which speaker each slot was held to.
+    """
+
+    total: Tensor
+    separation: Tensor
+    direction: Tensor
+    order: Tensor
+
+
+class Criterion:
+    """L = w * L_separation + (1 - w) * L_direction under one assignment."""
+
+    def __init__(self, config: CriterionConfig) -> None:
+        self.assignment, self.weight = config.assignment, config.weight
+
+    def location_order(self, batch: Batch) -> Tensor | None:
+        """The order ``[batch, slot]`` that locations prescribe; None where outputs decide (PIT)."""
+        if self.assignment not in BY_LOCATION:
+            return None
+        return assign_by_location(self.assignment, batch.azimuth, batch.distance, batch.elevation)
+
+    def __call__(self, model: MSDET, output: Output, batch: Batch) -> Losses:
+        """Both tasks' losses of a batch, the mean over slots, then scenes."""
+        targets = model.stft(batch.targets)
+        order = self.location_order(batch)
+        if order is None:
+            with torch.no_grad():
+                order = assign_by_permutation(pairwise_spectral_l1(output.spectra, targets))
+        targets, azimuth = take(targets, order), take(batch.azimuth, order)
+        stages = [spectral_l1(stage, targets).mean() for stage in output.stages]
+        separation = torch.stack(stages).mean()
+        direction = 0.5 * (
+            azimuth_cross_entropy(output.azimuth_logits, azimuth, model.grid).mean()
+            + azimuth_cross_entropy(output.coarse_logits, azimuth, model.look_grid).mean()
+        )
+        total = self.weight * separation + (1.0 - self.weight) * direction
+        return Losses(total, separation, direction, order)

@@ -1,0 +1,191 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One JSON line per evaluated scene, written as it is finished, so that a killed run goes on.
+
+``rows.jsonl`` holds the rows, ``rows.meta.json`` beside it says what they are rows of.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from msdet.errors import InputError
+from msdet.evaluation.metrics import SceneScore
+
+ROWS_NAME = "rows.jsonl"
+HEADER_NAME = "rows.meta.json"
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class SceneLabels(_Record):
+    """What the breakdowns of a summary need to know about a scene."""
+
+    t60: float | None = Field(description="measured, seconds; None where no decay could be fitted")
+    snr_db: float | None
+    distance: tuple[float, ...] = Field(description="[speaker] metres to the array's centre")
+
+
+class Row(_Record):
+    """One evaluated scene; ``index`` is its place in the scenes file."""
+
+    index: int = Field(ge=0)
+    id: str
+    labels: SceneLabels
+    score: SceneScore
+
+
+class RowsHeader(_Record):
+    """What the rows of a folder belong to: rows of anything else must not join them."""
+
+    checkpoint: str = Field(description="hash of the model that was evaluated")
+    scenes: str = Field(description="hash of the scenes it was evaluated on")
+    metrics: tuple[str, ...]
+
+
+class RowWriter:
+    """Appends rows to ``folder/rows.jsonl``; goes on after a kill with the rows that are there.
+
+    Rows may be added in any order, each is on disk when ``add`` returns; ``close`` leaves the
+    file in scene order. A last line that a kill cut short is dropped, and its scene is done again.
+
+    Raises:
+        InputError: the folder is a file or cannot be written, holds rows of another checkpoint,
+            other scenes or other metrics, or a damaged line.
+    """
+
+    def __init__(self, folder: Path, header: RowsHeader) -> None:
+        self._folder, self._path = folder, folder / ROWS_NAME
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._check_header(header)
+            self._rows: dict[int, Row] = {}
+            if self._path.exists():
+                _drop_cut_line(self._path)
+                self._rows = {row.index: row for row in _parse(self._path)}
+            self._file = self._path.open("a", encoding="utf-8")
+        except OSError as error:
+            raise InputError(f"output={folder}: {error.strerror}; choose another folder") from error
+
+    @property
+    def rows(self) -> tuple[Row, ...]:
+        """All rows so far, those of earlier runs included, in scene order."""
+        return tuple(self._rows[index] for index in sorted(self._rows))
+
+    @property
+    def done(self) -> frozenset[int]:
+        """Indices of the scenes that need no work any more."""
+        return frozenset(self._rows)
+
+    def add(self, row: Row) -> None:
+        if row.index in self._rows:
+            raise ValueError(f"scene {row.id} (index {row.index}) has a row already")
+        try:
+            self._file.write(row.model_dump_json() + "\n")
+            self._file.flush()
+        except OSError as error:
+            raise InputError(
+                f"{self._path}: {error.strerror}; the same command goes on from here"
+            ) from error
+        self._rows[row.index] = row
+
+    def close(self) -> None:
+        self._file.close()
+        if list(self._rows) != sorted(self._rows):
+            _write(self._path, (row.model_dump_json() + "\n" for row in self.rows))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if error is None:
+            self.close()
+        else:  # closing flushes, which on a full disk would hide the error that is on its way
+            with suppress(OSError):
+                self._file.close()
+
+    def _check_header(self, header: RowsHeader) -> None:
+        path = self._folder / HEADER_NAME
+        if not self._path.exists() or not self._path.stat().st_size:
+            _write(path, [header.model_dump_json(indent=2) + "\n"])
+            return
+        mend = f"choose another folder, or delete {ROWS_NAME} there"
+        if not path.exists():
+            raise InputError(
+                f"output={self._folder}: it has a {ROWS_NAME} but no {HEADER_NAME} that says what "
+                f"its rows belong to; {mend}"
+            )
+        try:
+            found = RowsHeader.model_validate_json(path.read_bytes())
+        except ValidationError:
+            raise InputError(f"{path}: not a header of evaluation rows; {mend}") from None
+        for name in RowsHeader.model_fields:
+            there, wanted = getattr(found, name), getattr(header, name)
+            if there != wanted:
+                raise InputError(
+                    f"output={self._folder}: it holds rows of another evaluation ({name} "
+                    f"{_shown(there)}, this one has {_shown(wanted)}); {mend}"
+                )
+
+
+def read_rows(folder: Path) -> tuple[Row, ...]:
+    """The rows of an evaluation, finished or not, in scene order.
+
+    Raises:
+        InputError: there are none, or a line is damaged.
+    """
+    path = folder / ROWS_NAME
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; give the output folder of an evaluation")
+    return tuple(sorted(_parse(path), key=lambda row: row.index))
+
+
+def _parse(path: Path) -> list[Row]:
+    """Rows in the file's order. A last line without its newline is one that is being written."""
+    rows: list[Row] = []
+    for number, line in enumerate(path.read_bytes().split(b"\n")[:-1], start=1):
+        try:
+            rows.append(Row.model_validate_json(line))
+        except ValidationError:
+            raise InputError(
+                f"{path}, line {number}: not an evaluation row; delete the line and run again"
+            ) from None
+    indices = [row.index for row in rows]
+    if len(set(indices)) != len(indices):
+        twice = next(index for index in indices if indices.count(index) > 1)
+        raise InputError(f"{path}: scene {twice} is there twice; delete one of its lines")
+    return rows
+
+
+def _drop_cut_line(path: Path) -> None:
+    content = path.read_bytes()
+    end = content.rfind(b"\n") + 1
+    if end != len(content):
+        os.truncate(path, end)
+
+
+def _write(path: Path, lines: Iterable[str]) -> None:
+    """Write under a temporary name, then rename: a kill leaves the old file or the new one."""
+    temporary = path.with_name(path.name + ".tmp")
+    with temporary.open("w", encoding="utf-8") as file:
+        file.writelines(lines)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+def _shown(value: object) -> str:
+    return ", ".join(value) if isinstance(value, tuple) else str(value)[:12]

@@ -1,0 +1,347 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Angles, microphone arrays and steering delays: every spatial convention of the project.
+
+Azimuth: degrees in [0, 360), counter-clockwise seen from above, in the array's own frame.
+0 is the array's x axis: towards microphone 0 for circles, along the first edge for other planar
+arrays, along the line for lines. A linear array observes only the angle to its axis: its azimuth
+is in [0, 180] and does not wrap. Positions and distances in metres, delays in seconds.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Annotated, Literal, overload
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat
+
+from msdet.errors import InputError
+
+SPEED_OF_SOUND = 343.0
+"""Metres per second. The one constant; the simulator hands it to pyroomacoustics."""
+
+_COLLINEAR_METRES = 1e-6
+
+
+def wrap_degrees(angle: ArrayLike) -> NDArray[np.float64]:
+    """Wrap angles to [0, 360). ``np.mod(-1e-17, 360)`` is 360.0; this returns 0.0 there."""
+    wrapped = np.mod(np.asarray(angle, dtype=np.float64), 360.0)
+    return np.asarray(np.where(wrapped >= 360.0, 0.0, wrapped), np.float64)
+
+
+@overload
+def angular_error(estimate: torch.Tensor, truth: torch.Tensor) -> torch.Tensor: ...
+@overload
+def angular_error(estimate: ArrayLike, truth: ArrayLike) -> NDArray[np.float64]: ...
+def angular_error(estimate, truth):  # type: ignore[no-untyped-def]
+    """Absolute angle between two azimuths on the circle, degrees in [0, 180]; broadcasts."""
+    if isinstance(estimate, torch.Tensor):
+        return (torch.remainder(estimate - truth + 180.0, 360.0) - 180.0).abs()
+    difference = np.asarray(estimate, np.float64) - np.asarray(truth, np.float64)
+    return np.abs(np.mod(difference + 180.0, 360.0) - 180.0)
+
+
+def unit_vectors(azimuth: ArrayLike, elevation: ArrayLike = 0.0) -> NDArray[np.float64]:
+    """Directions ``[..., 3]`` for azimuths and elevations in degrees."""
+    az, el = np.broadcast_arrays(np.radians(azimuth), np.radians(elevation))
+    parts = [np.cos(el) * np.cos(az), np.cos(el) * np.sin(az), np.sin(el)]
+    return np.asarray(np.stack(parts, axis=-1), np.float64)
+
+
+def rotate_about_vertical(points: ArrayLike, degrees: float) -> NDArray[np.float64]:
+    """Rotate points ``[..., 3]`` counter-clockwise seen from above."""
+    c, s = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
+    return np.asarray(points, np.float64) @ np.array([[c, s, 0.0], [-s, c, 0.0], [0.0, 0.0, 1.0]])
+
+
+@dataclass(frozen=True)
+class MicrophoneArray:
+    """Microphones in the array's own frame.
+
+    Attributes:
+        name: what the array is called in configs and checkpoints.
+        positions: ``[mic][3]`` metres; the mean of the microphones is the origin.
+        channels: which channel of a recording holds each microphone, in order.
+        file_channels: how many channels a recording of this product has (a ReSpeaker 6-mic
+            records eight); None where it is simply one channel a microphone.
+    """
+
+    name: str
+    positions: tuple[tuple[float, float, float], ...]
+    channels: tuple[int, ...] = ()
+    file_channels: int | None = None
+
+    def __post_init__(self) -> None:
+        points = np.asarray(self.positions, dtype=np.float64)
+        if points.ndim != 2 or points.shape[1] != 3 or len(points) < 2:
+            raise InputError(
+                f"array {self.name!r}: positions must be at least two microphones of three "
+                f"coordinates in metres, got shape {points.shape}"
+            )
+        if not np.isfinite(points).all():
+            raise InputError(f"array {self.name!r}: positions must be finite numbers")
+        gaps = np.linalg.norm(points[:, None] - points[None], axis=-1)
+        if gaps[~np.eye(len(points), dtype=bool)].min() < 1e-4:
+            raise InputError(f"array {self.name!r}: two microphones are at the same place")
+        centred = points - points.mean(axis=0)
+        object.__setattr__(self, "positions", tuple(tuple(map(float, p)) for p in centred))
+        channels = self.channels or tuple(range(len(points)))
+        object.__setattr__(self, "channels", tuple(channels))
+        if len(channels) != len(points) or len(set(channels)) != len(channels) or min(channels) < 0:
+            raise InputError(
+                f"array {self.name!r}: channels must name one different channel for each of the "
+                f"{len(points)} microphones, got {list(channels)}"
+            )
+
+    @property
+    def num_mics(self) -> int:
+        return len(self.positions)
+
+    def as_array(self) -> NDArray[np.float64]:
+        """Positions ``[mic, 3]`` in metres."""
+        return np.asarray(self.positions, dtype=np.float64)
+
+    @cached_property
+    def is_linear(self) -> bool:
+        """Whether all microphones lie on one line (through the origin, their mean)."""
+        return bool(np.linalg.svd(self.as_array(), compute_uv=False)[1] < _COLLINEAR_METRES)
+
+    @property
+    def aperture(self) -> float:
+        """Largest distance between two microphones, metres."""
+        points = self.as_array()
+        return float(np.linalg.norm(points[:, None] - points[None], axis=-1).max())
+
+    def azimuth_of(self, directions: ArrayLike) -> NDArray[np.float64]:
+        """The azimuth label of points or directions ``[..., 3]`` in the array's frame.
+
+        Planar and volumetric arrays: the horizontal angle from the x axis, [0, 360).
+        Linear arrays: arccos(x / distance), [0, 180], the angle to the axis of the line.
+        """
+        d = np.asarray(directions, np.float64)
+        if self.is_linear:
+            x_over_distance = d[..., 0] / np.maximum(np.linalg.norm(d, axis=-1), 1e-12)
+            angle = np.arccos(np.clip(x_over_distance, -1.0, 1.0))
+            return np.asarray(np.degrees(angle), np.float64)
+        return wrap_degrees(np.degrees(np.arctan2(d[..., 1], d[..., 0])))
+
+    def rotations(self, tolerance: float = 1e-6) -> tuple[tuple[float, tuple[int, ...]], ...]:
+        """Rotations about the vertical that map the array onto itself, the identity first.
+
+        Each is ``(degrees, permutation)``: in the rotated array, microphone m stands where
+        microphone ``permutation[m]`` stood. So reading channels in the order ``permutation`` is
+        listening with an array turned by ``degrees``, and azimuth labels fall by as much.
+        """
+        points = self.as_array()
+        found = [(0.0, tuple(range(self.num_mics)))]
+        if self.is_linear:
+            return tuple(found)
+        angles = np.degrees(np.arctan2(points[:, 1], points[:, 0]))
+        for degrees in sorted({round(float(a), 6) for a in wrap_degrees(angles - angles[0])}):
+            turned = rotate_about_vertical(points, degrees)
+            gaps = np.linalg.norm(turned[:, None] - points[None], axis=-1)
+            permutation = tuple(int(i) for i in gaps.argmin(axis=1))
+            if (
+                degrees
+                and gaps.min(axis=1).max() < tolerance
+                and len(set(permutation)) == len(points)
+            ):
+                found.append((degrees, permutation))
+        return tuple(found)
+
+
+# --- arrays from configs ------------------------------------------------------------------
+
+
+class _Shape(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Circle(_Shape):
+    """Microphones evenly on a circle, microphone 0 on the x axis, counter-clockwise."""
+
+    shape: Literal["circle"]
+    num_mics: int = Field(ge=3)
+    radius: PositiveFloat
+
+    def build(self) -> MicrophoneArray:
+        azimuths = np.arange(self.num_mics) * 360.0 / self.num_mics
+        points = self.radius * unit_vectors(azimuths)
+        return MicrophoneArray(f"circle{self.num_mics}", _as_tuple(points))
+
+
+class Line(_Shape):
+    """Microphones evenly on the x axis."""
+
+    shape: Literal["line"]
+    num_mics: int = Field(ge=2)
+    spacing: PositiveFloat
+
+    def build(self) -> MicrophoneArray:
+        x = np.arange(self.num_mics) * self.spacing
+        return MicrophoneArray(f"line{self.num_mics}", _as_tuple(np.stack([x, 0 * x, 0 * x], -1)))
+
+
+class LShape(_Shape):
+    """Two arms of equal length at a right angle; microphone 0 at the end of the x arm's tip.
+
+    The corner is shared, so the number of microphones is odd; the first edge runs along x.
+    """
+
+    shape: Literal["l"]
+    num_mics: int = Field(ge=3)
+    arm: PositiveFloat
+
+    def build(self) -> MicrophoneArray:
+        if self.num_mics % 2 == 0:
+            raise InputError(
+                f"array.num_mics={self.num_mics}: an L needs an odd number of microphones, "
+                "since both arms share the one at the corner"
+            )
+        steps = np.linspace(0.0, self.arm, self.num_mics // 2 + 1)
+        x_arm = [(s, 0.0, 0.0) for s in steps]
+        y_arm = [(0.0, s, 0.0) for s in steps[1:]]
+        return MicrophoneArray(f"l{self.num_mics}", _as_tuple(np.array(x_arm + y_arm)))
+
+
+class Tetrahedron(_Shape):
+    """A regular tetrahedron: three microphones in the horizontal plane, the fourth above them."""
+
+    shape: Literal["tetrahedron"]
+    edge: PositiveFloat
+
+    def build(self) -> MicrophoneArray:
+        radius = self.edge / math.sqrt(3.0)
+        base = radius * unit_vectors([0.0, 120.0, 240.0])
+        top = [0.0, 0.0, self.edge * math.sqrt(2.0 / 3.0)]
+        return MicrophoneArray("tetrahedron4", _as_tuple(np.vstack([base, top])))
+
+
+class Respeaker4(_Shape):
+    """Seeed ReSpeaker USB Mic Array (v2.0/v3.0, XVF-3000): 4 microphones, radius 32.2 mm.
+
+    Its 6-channel firmware records [processed, mic 1 .. mic 4, playback]; hence channels 1 to 4.
+    """
+
+    shape: Literal["respeaker4"]
+
+    def build(self) -> MicrophoneArray:
+        points = 0.0322 * unit_vectors([0.0, 90.0, 180.0, 270.0])
+        return MicrophoneArray("respeaker4", _as_tuple(points), (1, 2, 3, 4), 6)
+
+
+class Respeaker6(_Shape):
+    """Seeed ReSpeaker 6-Mic Circular Array Kit for Raspberry Pi: 6 microphones, radius 46.3 mm.
+
+    Its AC108 codecs record 8 channels: the microphones are 0 to 5, playback loopback 6 and 7.
+    """
+
+    shape: Literal["respeaker6"]
+
+    def build(self) -> MicrophoneArray:
+        points = 0.0463 * unit_vectors(np.arange(6) * 60.0)
+        return MicrophoneArray("respeaker6", _as_tuple(points), tuple(range(6)), 8)
+
+
+class Positions(_Shape):
+    """Any list of microphone positions, metres, in the array's frame."""
+
+    shape: Literal["positions"]
+    name: str = "custom"
+    positions: tuple[tuple[float, float, float], ...]
+    channels: tuple[int, ...] = ()
+
+    def build(self) -> MicrophoneArray:
+        return MicrophoneArray(self.name, self.positions, self.channels)
+
+
+ArrayConfig = Annotated[
+    Circle | Line | LShape | Tetrahedron | Respeaker4 | Respeaker6 | Positions,
+    Field(discriminator="shape"),
+]
+
+
+def _as_tuple(points: NDArray[np.float64]) -> tuple[tuple[float, float, float], ...]:
+    return tuple((float(x), float(y), float(z)) for x, y, z in points)
+
+
+# --- azimuth classes ----------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class AzimuthGrid:
+    """Azimuth classes: class k is centred at k * resolution degrees.
+
+    Circular grids have 360 / resolution classes that wrap; linear ones (for linear arrays) run
+    from 0 to 180 degrees inclusive and do not.
+    """
+
+    resolution: float = 5.0
+    linear: bool = False
+
+    def __post_init__(self) -> None:
+        span = 180.0 if self.linear else 360.0
+        if not 0 < self.resolution <= 90 or abs(span / self.resolution % 1.0) > 1e-9:
+            raise InputError(
+                f"azimuth resolution must divide {span:g} degrees and be at most 90, "
+                f"got {self.resolution:g}"
+            )
+
+    @property
+    def num_classes(self) -> int:
+        return round(180.0 / self.resolution) + 1 if self.linear else round(360.0 / self.resolution)
+
+    @property
+    def centres(self) -> NDArray[np.float64]:
+        """Azimuth of each class, degrees ``[class]``."""
+        return np.asarray(np.arange(self.num_classes) * self.resolution, np.float64)
+
+    def index(self, azimuth: torch.Tensor) -> torch.Tensor:
+        """Class indices (int64) of azimuths in degrees, same shape."""
+        nearest = torch.round(azimuth / self.resolution).long()
+        if self.linear:
+            return nearest.clamp(0, self.num_classes - 1)
+        return nearest.remainder(self.num_classes)
+
+    def decode(self, probabilities: torch.Tensor, reach: int = 2) -> torch.Tensor:
+        """Degrees between classes: the mean of the mass within ``reach`` classes of the peak.
+
+        Args:
+            probabilities: ``[..., class]``, non-negative.
+        Returns:
+            ``[...]`` degrees, in [0, 360) or, for a linear grid, [0, 180].
+        """
+        peak = probabilities.argmax(dim=-1, keepdim=True)
+        steps = torch.arange(-reach, reach + 1, device=probabilities.device)
+        around = peak + steps
+        if self.linear:
+            inside = (around >= 0) & (around < self.num_classes)
+            around = around.clamp(0, self.num_classes - 1)
+        else:
+            inside = torch.ones_like(around, dtype=torch.bool)
+            around = around.remainder(self.num_classes)
+        mass = torch.gather(probabilities, -1, around) * inside
+        shift = (mass * steps).sum(-1) / mass.sum(-1).clamp_min(1e-12)
+        degrees = (peak.squeeze(-1) + shift) * self.resolution
+        if self.linear:
+            return degrees.clamp(0.0, 180.0)
+        wrapped = torch.remainder(degrees, 360.0)
+        return torch.where(wrapped >= 360.0, torch.zeros_like(wrapped), wrapped)
+
+
+def far_field_delays(
+    positions: ArrayLike, azimuth: ArrayLike, elevation: ArrayLike = 0.0
+) -> NDArray[np.float64]:
+    """Arrival time of a far-field source at each microphone relative to the array's centre.
+
+    Args:
+        positions: ``[mic, 3]`` metres in the array's frame.
+        azimuth, elevation: degrees, broadcast against each other to ``[...]``.
+    Returns:
+        ``[..., mic]`` seconds; negative where the sound arrives before it reaches the centre.
+    """
+    return -unit_vectors(azimuth, elevation) @ np.asarray(positions, np.float64).T / SPEED_OF_SOUND

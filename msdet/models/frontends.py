@@ -1,0 +1,204 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Frontends: multi-microphone STFTs to the real-valued features that an encoder reads."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor, nn
+
+from msdet.geometry import AzimuthGrid, far_field_delays
+
+_EPS = 1e-8
+_SPREAD_FLOOR = 0.05
+"""Below this spread over directions (low frequencies) sensor noise decides, not direction."""
+
+
+class _Config(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class DirectionalConfig(_Config):
+    """Look directions: azimuths every ``360 / directions`` degrees (180 for linear arrays)."""
+
+    name: Literal["directional"]
+    directions: int = Field(ge=8)
+    elevations: tuple[float, ...] = Field(min_length=1)
+
+
+class RealImaginaryConfig(_Config):
+    name: Literal["ri"]
+    directions: int = Field(ge=8)
+    elevations: tuple[float, ...] = Field(min_length=1)
+
+
+FrontendConfig = Annotated[DirectionalConfig | RealImaginaryConfig, Field(discriminator="name")]
+
+
+def unit_phasors(spectra: Tensor) -> Tensor:
+    """``X / (|X| + eps)``: phases without angles, with a gradient that is finite at zero."""
+    return spectra / (spectra.abs() + _EPS)
+
+
+def phase_differences(spectra: Tensor) -> Tensor:
+    """Cosine and sine of the phase difference of every pair of microphones.
+
+    Args:
+        spectra: complex ``[batch, mic, freq, frame]``.
+    Returns:
+        ``[batch, freq, 2 * pair, frame]``, all cosines first.
+    """
+    phasors = unit_phasors(spectra).transpose(1, 2)  # [batch, freq, mic, frame]
+    first, second = torch.triu_indices(spectra.shape[1], spectra.shape[1], 1, device=spectra.device)
+    products = phasors[:, :, first] * phasors[:, :, second].conj()
+    return torch.cat([products.real, products.imag], dim=2)
+
+
+class DirectionalFeatures(nn.Module):
+    """How much a bin's phases agree with a far-field source from each look direction.
+
+    For direction k: the mean over microphone pairs of cos(measured phase difference - the phase
+    difference of a plane wave from k). Per frequency the mean over directions is subtracted and
+    the result divided by the spread that plane waves from everywhere (a diffuse field) cause, so
+    that low frequencies, where it is nearly flat, weigh as much as the others. It is linear in
+    the phase differences, hence one small matrix per frequency, computed from the microphones'
+    positions: the same network serves any array.
+
+    Valid above half a wavelength of spatial aliasing too (the network sees the ambiguity), and
+    within about 20 degrees of the given elevations: elevated speakers shrink phase differences
+    by cos(elevation), and the maximum over ``elevations`` is taken.
+    """
+
+    frequencies: Tensor
+
+    def __init__(
+        self,
+        azimuths: NDArray[np.float64],
+        frequencies: NDArray[np.float64],
+        elevations: tuple[float, ...] = (0.0,),
+    ) -> None:
+        """``azimuths``: look directions in degrees; ``frequencies``: bin centres in hertz."""
+        super().__init__()
+        self.azimuths, self.elevations = azimuths, elevations
+        self.register_buffer(
+            "frequencies", torch.as_tensor(frequencies, dtype=torch.float32), persistent=False
+        )
+
+    def steering(self, positions: Tensor) -> Tensor:
+        """``[elevation, freq, direction, 2 * pair]`` for positions ``[mic, 3]`` in metres."""
+        with torch.no_grad():
+            return torch.stack(
+                [self._steering(positions, elevation) for elevation in self.elevations]
+            )
+
+    def _steering(self, positions: Tensor, elevation: float) -> Tensor:
+        points = positions.detach().cpu().double().numpy()
+        looks = _pair_phasors(points, self.frequencies, self.azimuths, elevation)
+        num_pairs = looks.shape[-1] // 2
+        matrix = looks / num_pairs
+        matrix = matrix - matrix.mean(dim=1, keepdim=True)
+        sphere = _sphere()
+        waves = torch.cat(
+            [_pair_phasors(points, self.frequencies, az, el) for az, el in sphere], dim=1
+        )  # [freq, wave, 2 * pair]
+        responses = torch.einsum("fkp,fwp->fkw", matrix, waves)
+        spread = responses.square().mean(dim=(1, 2)).sqrt()
+        scaled = matrix / (spread.square() + _SPREAD_FLOOR**2).sqrt()[:, None, None]
+        return scaled.to(positions.device, positions.dtype)
+
+    def forward(self, differences: Tensor, steering: Tensor) -> Tensor:
+        """Features per direction.
+
+        Args:
+            differences: :func:`phase_differences`, ``[batch, freq, 2 * pair, frame]``.
+            steering: :meth:`steering`, ``[elevation, freq, direction, 2 * pair]``.
+        Returns:
+            ``[batch, freq, direction, frame]``.
+        """
+        best = torch.matmul(steering[0], differences)
+        for matrix in steering[1:]:
+            best = torch.maximum(best, torch.matmul(matrix, differences))
+        return best
+
+
+def _pair_phasors(
+    points: NDArray[np.float64],
+    frequencies: Tensor,
+    azimuths: NDArray[np.float64],
+    elevation: float,
+) -> Tensor:
+    """Cosines and sines ``[freq, direction, 2 * pair]`` that plane waves would cause."""
+    delays = far_field_delays(points, azimuths, elevation)  # [direction, mic]
+    first, second = np.triu_indices(len(points), 1)
+    lags = delays[:, first] - delays[:, second]
+    phases = -2 * np.pi * frequencies.cpu().double().numpy()[:, None, None] * lags
+    return torch.from_numpy(np.concatenate([np.cos(phases), np.sin(phases)], axis=-1))
+
+
+def _sphere() -> list[tuple[NDArray[np.float64], float]]:
+    """Directions spread evenly over the sphere: rings of equal area."""
+    heights = np.arange(-0.875, 1.0, 0.25)
+    return [
+        (np.arange(0.0, 360.0, 15.0) + 7.5 * (i % 2), float(np.degrees(np.arcsin(z))))
+        for i, z in enumerate(heights)
+    ]
+
+
+class DirectionalFrontend(nn.Module):
+    """Directional features, the reference's log magnitude and the log frequency."""
+
+    def __init__(self, num_directions: int, frequencies: NDArray[np.float64]) -> None:
+        super().__init__()
+        self.out_channels = num_directions + 2
+        self.register_buffer("log_frequency", _log_frequency(frequencies), persistent=False)
+
+    log_frequency: Tensor
+
+    def forward(self, spectra: Tensor, directional: Tensor, reference: int) -> Tensor:
+        """``[batch, mic, freq, frame]`` complex and ``[batch, freq, direction, frame]`` to
+        ``[batch, channel, freq, frame]``."""
+        level = log_magnitude(spectra[:, reference])
+        frequency = self.log_frequency[:, None].expand_as(level)
+        return torch.cat(
+            [directional.transpose(1, 2), torch.stack([level, frequency], dim=1)], dim=1
+        )
+
+
+class RealImaginaryFrontend(nn.Module):
+    """Real and imaginary parts of all microphones; bound to the array it was trained on.
+
+    The mixture is divided by one RMS per utterance before the transform, never per bin, so that
+    levels within an utterance are kept.
+    """
+
+    def __init__(self, num_mics: int, frequencies: NDArray[np.float64]) -> None:
+        super().__init__()
+        self.out_channels = 2 * num_mics + 1
+        self.register_buffer("log_frequency", _log_frequency(frequencies), persistent=False)
+
+    log_frequency: Tensor
+
+    def forward(self, spectra: Tensor, directional: Tensor, reference: int) -> Tensor:
+        """``[batch, mic, freq, frame]`` complex to ``[batch, channel, freq, frame]``."""
+        parts = torch.cat([spectra.real, spectra.imag], dim=1)
+        frequency = self.log_frequency[:, None].expand_as(parts[:, :1])
+        return torch.cat([parts, frequency], dim=1)
+
+
+def log_magnitude(spectra: Tensor) -> Tensor:
+    """Natural log of the magnitude, floored 80 dB below the utterance's RMS level of one."""
+    return (spectra.abs() + 1e-4).log() / 3.0
+
+
+def _log_frequency(frequencies: NDArray[np.float64]) -> Tensor:
+    octaves = np.log2(np.maximum(frequencies, 50.0) / 1000.0) / 2.0
+    return torch.as_tensor(octaves, dtype=torch.float32)
+
+
+def look_grid(count: int, linear: bool) -> AzimuthGrid:
+    """``count`` look directions: evenly over the circle, or over [0, 180] for a linear array."""
+    return AzimuthGrid(180.0 / (count - 1) if linear else 360.0 / count, linear)

@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Simulated rooms: scenes are drawn, their room responses computed, and mixtures rendered."""
+
+from msdet.simulation.bank import RirBank
+from msdet.simulation.config import SceneConfig
+from msdet.simulation.render import Example, Parts, render, render_parts
+from msdet.simulation.rirs import Rirs, compute_rirs
+from msdet.simulation.rooms import (
+    Placement,
+    Room,
+    check_scene_config,
+    draw_room,
+    pool_room,
+    rotated,
+)
+from msdet.simulation.scene import Scene, check_corpus, draw_scene, read_scenes, write_scenes
+
+__all__ = [
+    "Example",
+    "Parts",
+    "Placement",
+    "RirBank",
+    "Rirs",
+    "Room",
+    "Scene",
+    "SceneConfig",
+    "check_corpus",
+    "check_scene_config",
+    "compute_rirs",
+    "draw_room",
+    "draw_scene",
+    "pool_room",
+    "read_scenes",
+    "render",
+    "render_parts",
+    "rotated",
+    "write_scenes",
+]

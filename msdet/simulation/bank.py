@@ -1,0 +1,193 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Room impulse responses on disk: made once, in parallel, and read back by whoever needs them.
+
+One file per room, named after everything that shaped it, so that a file is either right or not
+there: what was cut short or damaged is found by its checksum and made again. Files are read when
+they are asked for; the operating system's page cache is the memory that all processes share.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import tempfile
+import time
+import zlib
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from msdet.errors import InputError
+from msdet.geometry import SPEED_OF_SOUND, MicrophoneArray
+from msdet.simulation.rirs import METHOD, Rirs, compute_rirs
+from msdet.simulation.rooms import Room, canonical
+
+_log = logging.getLogger(__name__)
+
+_STALE_SECONDS = 3600.0
+
+
+class RirBank:
+    """The responses of rooms as one array hears them at one sample rate.
+
+    Rooms that differ by a symmetry of the array share a file: its microphones are read in another
+    order. Several processes may use and fill one directory at the same time.
+    """
+
+    def __init__(self, directory: Path | str, array: MicrophoneArray, sample_rate: int) -> None:
+        self.directory = Path(directory)
+        self.array = array
+        self.sample_rate = sample_rate
+        try:
+            self.directory.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(
+                f"{self.directory}: cannot hold room responses ({error.strerror or error})"
+            ) from error
+
+    def get(self, room: Room) -> Rirs:
+        """The responses of a room; made, and kept, if they are not there."""
+        base, permutation = canonical(room, self.array)
+        path = self._path(base)
+        rirs = self._read(path)
+        if rirs is None:
+            rirs = self._make(base, path)
+        return rirs.permuted(permutation)
+
+    def fill(self, rooms: Iterable[Room], num_workers: int = 1, progress: bool = True) -> int:
+        """Make what is missing or damaged, `num_workers` rooms at a time.
+
+        Threads, not processes: the work is done outside of Python's lock, and threads need no
+        copies of the program in memory.
+
+        Returns:
+            How many were made.
+        """
+        self._remove_leftovers()
+        wanted = {self._path(base): base for base, _ in (canonical(r, self.array) for r in rooms)}
+        missing = [(base, path) for path, base in wanted.items() if self._read(path) is None]
+        if not missing:
+            return 0
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+        )
+        bar = Progress(*columns, console=Console(stderr=True), disable=not progress)
+        pool = ThreadPoolExecutor(max(1, num_workers))
+        try:
+            with bar:
+                task = bar.add_task("room responses", total=len(missing))
+                for made in as_completed([pool.submit(self._make_file, *m) for m in missing]):
+                    made.result()
+                    bar.advance(task)
+        finally:
+            pool.shutdown(cancel_futures=True)
+        return len(missing)
+
+    def _path(self, base: Room) -> Path:
+        shaped_by = {
+            "method": METHOD,
+            "pyroomacoustics": _pyroomacoustics(),
+            "speed_of_sound": SPEED_OF_SOUND,
+            "sample_rate": self.sample_rate,
+            "array": self.array.positions,
+            "size": base.size,
+            "t60": base.t60,
+            "centre": base.array_centre,
+            "rotation": base.array_rotation,
+            "speakers": [s.position for s in base.speakers],
+        }
+        digest = hashlib.sha256(json.dumps(shaped_by, sort_keys=True).encode()).hexdigest()
+        return self.directory / f"{digest[:32]}.rirs"
+
+    def _make(self, base: Room, path: Path) -> Rirs:
+        rirs = compute_rirs(base, self.array, self.sample_rate)
+        try:
+            handle, temporary = tempfile.mkstemp(dir=self.directory, suffix=".part")
+            try:
+                with os.fdopen(handle, "wb") as file:
+                    file.write(_encode(rirs))
+                os.replace(temporary, path)
+            except BaseException:
+                os.unlink(temporary)
+                raise
+        except OSError as error:
+            raise InputError(f"{path}: cannot be written ({error.strerror or error})") from error
+        return rirs
+
+    def _make_file(self, base: Room, path: Path) -> None:
+        """Hands nothing back: thousands of results would wait in memory for the last one."""
+        self._make(base, path)
+
+    def _read(self, path: Path) -> Rirs | None:
+        """None where there is no sound file."""
+        try:
+            content = path.read_bytes()
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
+        try:
+            return _decode(content)
+        except (ValueError, KeyError, TypeError) as error:
+            _log.warning("%s is damaged (%s) and is made again", path, error)
+            return None
+
+    def _remove_leftovers(self) -> None:
+        """What killed processes were writing."""
+        for part in self.directory.glob("*.part"):
+            try:
+                if time.time() - part.stat().st_mtime > _STALE_SECONDS:
+                    part.unlink()
+            except FileNotFoundError:  # its owner was quicker
+                pass
+
+
+@cache
+def _pyroomacoustics() -> str:
+    return version("pyroomacoustics")
+
+
+def _encode(rirs: Rirs) -> bytes:
+    """A line of JSON, then the responses as little-endian float32: `image`, `direct`, `drr_db`."""
+    arrays = (rirs.image, rirs.direct, rirs.drr_db)
+    body = b"".join(a.astype("<f4").tobytes() for a in arrays)
+    header = {
+        "shapes": [a.shape for a in arrays],
+        "delay": rirs.delay,
+        "sample_rate": rirs.sample_rate,
+        "t60_measured": rirs.t60_measured,
+        "crc32": zlib.crc32(body),
+    }
+    return json.dumps(header).encode() + b"\n" + body
+
+
+def _decode(content: bytes) -> Rirs:
+    line, newline, _ = content.partition(b"\n")
+    body = memoryview(content)[len(line) + len(newline) :]
+    header = json.loads(line)
+    if zlib.crc32(body) != header["crc32"]:
+        raise ValueError("checksum differs")
+    numbers = np.frombuffer(body, "<f4")
+    shapes = header["shapes"]
+    ends = np.cumsum([np.prod(shape) for shape in shapes])
+    parts = np.split(numbers, ends[:-1])
+    image, direct, drr_db = (p.reshape(s) for p, s in zip(parts, shapes, strict=True))
+    return Rirs(
+        image=image,
+        direct=direct,
+        delay=header["delay"],
+        sample_rate=header["sample_rate"],
+        t60_measured=header["t60_measured"],
+        drr_db=drr_db,
+    )

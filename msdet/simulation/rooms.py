@@ -1,0 +1,271 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Rooms: a shoebox with an array and speakers in it, drawn from ranges, as plain numbers.
+
+Labels come from geometry: they are read off the positions in the array's frame.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict
+
+from msdet.errors import InputError
+from msdet.geometry import MicrophoneArray, angular_error, rotate_about_vertical, wrap_degrees
+from msdet.simulation.config import (
+    Range,
+    SceneConfig,
+    check_ranges,
+    observable_azimuths,
+    sabine_absorption,
+)
+
+_ROOMS, _POSES = 50, 200
+"""Attempts: rooms, and poses within each. A typical task needs 1 room and 3 poses."""
+
+_TRIALS = 10
+"""Rooms that are drawn to see that a config can be."""
+
+_SPLITS = {"train": 0, "valid": 1, "test": 2}
+POOL_ROOM, FRESH_ROOM, SPEECH = 0, 1, 2
+
+Point = tuple[float, float, float]
+
+
+class Placement(BaseModel):
+    """Where one speaker stands.
+
+    Attributes:
+        azimuth, elevation: degrees in the array's frame, the azimuth as the array observes it.
+        distance: to the array's centre, metres.
+        position: in the room, metres.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    azimuth: float
+    elevation: float
+    distance: float
+    position: Point
+
+
+class Room(BaseModel):
+    """A shoebox from (0, 0, 0) to `size` metres, with the pose of the array and the speakers.
+
+    Attributes:
+        t60: asked reverberation time, seconds; what comes out is measured on the responses.
+        array_rotation: of the array's x axis from the room's x axis, degrees.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    size: Point
+    t60: float
+    array_centre: Point
+    array_rotation: float
+    speakers: tuple[Placement, ...]
+
+    def microphones(self, array: MicrophoneArray) -> NDArray[np.float64]:
+        """Positions in the room, float64 ``[mic, 3]``, metres."""
+        turned = rotate_about_vertical(array.as_array(), self.array_rotation)
+        return np.add(turned, self.array_centre)
+
+
+def random_generator(seed: int, *key: int) -> np.random.Generator:
+    """A generator that depends on nothing but these integers."""
+    return np.random.Generator(np.random.PCG64(np.random.SeedSequence(seed, spawn_key=key)))
+
+
+def split_key(split: str) -> int:
+    """A fixed integer for a split (Python's own hash of a string changes with every process)."""
+    if split not in _SPLITS:
+        raise InputError(f"split={split!r}: expected one of {', '.join(_SPLITS)}")
+    return _SPLITS[split]
+
+
+def check_scene_config(config: SceneConfig, array: MicrophoneArray) -> None:
+    """Refuse what cannot be drawn, before any work starts.
+
+    Raises:
+        InputError: names the key, its value and what would be possible.
+    """
+    check_ranges(config, array)
+    for trial in range(_TRIALS):
+        draw_room(config, array, random_generator(trial))
+
+
+def pool_room(
+    config: SceneConfig, array: MicrophoneArray, *, seed: int, split: str, room_index: int
+) -> Room:
+    """Room `room_index` of the fixed set of rooms that scenes share when they reuse rooms."""
+    rng = random_generator(seed, split_key(split), POOL_ROOM, room_index)
+    return draw_room(config, array, rng)
+
+
+def draw_room(config: SceneConfig, array: MicrophoneArray, rng: np.random.Generator) -> Room:
+    """Draw a room with an array and speakers.
+
+    Azimuths are uniform in the array's frame (under the smallest angle between any two): where
+    they do not fit between the walls the pose and the distances are drawn again, not the azimuths.
+
+    Raises:
+        InputError: nothing fits after many attempts; names the key that stood in the way.
+    """
+    reasons: Counter[str] = Counter()
+    for _ in range(_ROOMS):
+        count = int(rng.integers(config.num_speakers[0], config.num_speakers[1] + 1))
+        ranges = (config.room.length, config.room.width, config.room.height)
+        size = (_uniform(rng, ranges[0]), _uniform(rng, ranges[1]), _uniform(rng, ranges[2]))
+        t60 = _uniform(rng, config.t60)
+        if sabine_absorption(size, t60) > 1:
+            reasons["t60"] += _POSES
+            continue
+        azimuths = _draw_azimuths(config, array, count, rng)
+        if azimuths is None:
+            reasons["speaker.min_angle"] += _POSES
+            continue
+        for _ in range(_POSES):
+            room = _draw_pose(config, array, size, t60, azimuths, rng)
+            if isinstance(room, Room):
+                return room
+            reasons[room] += 1
+    key = reasons.most_common(1)[0][0]
+    value: object = config
+    for part in key.split("."):
+        value = getattr(value, part)
+    shown = list(value) if isinstance(value, tuple) else value
+    raise InputError(
+        f"scene.{key}={shown}: no room was found in {_ROOMS * _POSES} attempts; widen this range "
+        "or make rooms larger"
+    )
+
+
+def place(array: MicrophoneArray, centre: Point, rotation: float, position: Point) -> Placement:
+    """The labels of a position in a room, for an array of this pose."""
+    vector = rotate_about_vertical(np.subtract(position, centre), -rotation)
+    distance = float(np.linalg.norm(vector))
+    return Placement(
+        azimuth=float(array.azimuth_of(vector)),
+        elevation=math.degrees(math.asin(max(-1.0, min(1.0, vector[2] / distance)))),
+        distance=distance,
+        position=position,
+    )
+
+
+def rotated(room: Room, array: MicrophoneArray, degrees: float) -> Room:
+    """The room with its array turned counter-clockwise: azimuths fall by as much."""
+    rotation = float(wrap_degrees(room.array_rotation + degrees))
+    speakers = (place(array, room.array_centre, rotation, s.position) for s in room.speakers)
+    return room.model_copy(update={"array_rotation": rotation, "speakers": tuple(speakers)})
+
+
+def canonical(room: Room, array: MicrophoneArray) -> tuple[Room, tuple[int, ...]]:
+    """The one pose that stands for all that differ by a symmetry of the array.
+
+    Returns:
+        The room with its array turned by less than one step of the array's symmetry (without new
+        labels), and the permutation that gives the asked room's responses when its microphones
+        are read in that order.
+    """
+    rotations = _rotations(array)
+    step = 360.0 / len(rotations)
+    index = int(room.array_rotation // step)
+    rest = round(room.array_rotation - index * step, 6)
+    if rest >= round(step, 6):
+        index, rest = index + 1, 0.0
+    _, permutation = rotations[index % len(rotations)]
+    return room.model_copy(update={"array_rotation": rest}), permutation
+
+
+def draw_symmetry(
+    config: SceneConfig, array: MicrophoneArray, room: Room, rng: np.random.Generator
+) -> Room:
+    """The room with its array turned by one of its symmetries, such that azimuths stay in range."""
+    count = len(_rotations(array))
+    low, high = observable_azimuths(config, array)
+    turns = [index * 360.0 / count for index in range(count)]
+    if high - low < 360:
+        azimuths = np.array([s.azimuth for s in room.speakers])
+        turns = [t for t in turns if t == 0 or ((azimuths - t - low) % 360 <= high - low).all()]
+    turn = turns[int(rng.integers(len(turns)))]
+    return rotated(room, array, turn) if turn else room
+
+
+@lru_cache(maxsize=16)
+def _rotations(array: MicrophoneArray) -> tuple[tuple[float, tuple[int, ...]], ...]:
+    return array.rotations()
+
+
+def _uniform(rng: np.random.Generator, bounds: Range, digits: int = 4) -> float:
+    """Rounded, so that scene files are short and the same on every processor."""
+    return min(max(round(float(rng.uniform(*bounds)), digits), bounds[0]), bounds[1])
+
+
+def _draw_azimuths(
+    config: SceneConfig, array: MicrophoneArray, count: int, rng: np.random.Generator
+) -> list[float] | None:
+    """Exactly uniform under the smallest angle: draw without it, then push the points apart."""
+    low, high = observable_azimuths(config, array)
+    gap = config.speaker.min_angle * (1 + 1e-6)
+    if high - low >= 360:
+        free = np.sort(rng.uniform(0.0, 360.0 - count * gap, count - 1))
+        first = rng.uniform(0.0, 360.0)
+        azimuths = first + np.concatenate([[0.0], free + gap * np.arange(1, count)])
+    else:
+        free = np.sort(rng.uniform(0.0, max(high - low - (count - 1) * gap, 0.0), count))
+        azimuths = low + free + gap * np.arange(count)
+        if not array.is_linear and azimuths[0] + 360.0 - azimuths[-1] < gap:
+            return None
+    return [float(a) for a in wrap_degrees(rng.permutation(azimuths))]
+
+
+def _draw_pose(
+    config: SceneConfig,
+    array: MicrophoneArray,
+    size: Point,
+    t60: float,
+    azimuths: list[float],
+    rng: np.random.Generator,
+) -> Room | str:
+    """A room, or the key that stood in the way."""
+    margin, wall = config.array.wall_distance, config.speaker.wall_distance
+    rotation = _uniform(rng, config.array.rotation) % 360.0
+    centre = (
+        _uniform(rng, (margin, size[0] - margin)),
+        _uniform(rng, (margin, size[1] - margin)),
+        _uniform(rng, config.array.height),
+    )
+    c, s = math.cos(math.radians(rotation)), math.sin(math.radians(rotation))
+    positions: list[Point] = []
+    for azimuth in azimuths:
+        distance = _uniform(rng, config.speaker.distance)
+        z = _uniform(rng, config.speaker.height_offset)
+        side = 1.0 if rng.random() < 0.5 else -1.0
+        if array.is_linear:
+            x = distance * math.cos(math.radians(azimuth))
+            y_squared = distance**2 - x**2 - z**2
+        else:
+            flat = math.sqrt(max(distance**2 - z**2, 0.0))
+            x = flat * math.cos(math.radians(azimuth))
+            y_squared, side = flat**2 - x**2, 1.0 if azimuth <= 180.0 else -1.0
+        if y_squared < 0:
+            return "speaker.height_offset"
+        y = side * math.sqrt(y_squared)
+        point = (centre[0] + c * x - s * y, centre[1] + s * x + c * y, centre[2] + z)
+        if not all(wall <= p <= end - wall for p, end in zip(point, size, strict=True)):
+            inside_height = wall <= point[2] <= size[2] - wall
+            return "speaker.distance" if inside_height else "speaker.height_offset"
+        positions.append((round(point[0], 6), round(point[1], 6), round(point[2], 6)))
+    speakers = tuple(place(array, centre, rotation, p) for p in positions)
+    labels = np.array([p.azimuth for p in speakers])
+    if array.is_linear:
+        between = np.abs(labels[:, None] - labels[None])
+    else:
+        between = angular_error(labels[:, None], labels[None])
+    if between[~np.eye(len(labels), dtype=bool)].min() < config.speaker.min_angle:
+        return "speaker.min_angle"
+    return Room(size=size, t60=t60, array_centre=centre, array_rotation=rotation, speakers=speakers)

@@ -1,0 +1,310 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Scenes: everything that is drawn about one mixture, as plain numbers, and their JSONL files."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from msdet.corpora import Corpus, Split, Utterance
+from msdet.errors import InputError
+from msdet.geometry import MicrophoneArray
+from msdet.simulation.config import SceneConfig
+from msdet.simulation.rooms import (
+    FRESH_ROOM,
+    SPEECH,
+    Room,
+    draw_room,
+    draw_symmetry,
+    pool_room,
+    random_generator,
+    split_key,
+)
+
+_DRAWS = 8
+_ACTIVE_SHARE = 0.6
+"""A crop is taken at once when this share of it is speech; else the best of `_DRAWS`."""
+_FRAME_SECONDS = 0.025
+_ACTIVE_DB = 30.0
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ArrayRecord(_Record):
+    """The array a scene was drawn for; `positions` ``[mic][3]`` in the array's frame, metres."""
+
+    name: str
+    positions: tuple[tuple[float, float, float], ...]
+
+
+class SpeechCrop(_Record):
+    """Which speech one speaker utters, at the scene's sample rate.
+
+    Attributes:
+        utterance: id in the corpus.
+        offset: first sample in the utterance.
+        onset: first sample in the scene.
+        length: samples; silence around them.
+        level_db: of the reverberant image at the reference microphone, relative to the first
+            speaker's.
+    """
+
+    utterance: str
+    offset: int = Field(ge=0)
+    onset: int = Field(ge=0)
+    length: int = Field(gt=0)
+    level_db: float
+
+
+class Noise(_Record):
+    """Noise of a kind; `snr_db` is set at the reference microphone, over the whole scene."""
+
+    kind: Literal["sensor"]
+    snr_db: float
+    seed: int = Field(ge=0)
+
+
+class Scene(_Record):
+    """One mixture as plain numbers. Speakers of `room` and `speech` are in the same order."""
+
+    id: str
+    split: Split
+    index: int
+    epoch: int
+    sample_rate: int = Field(gt=0)
+    num_samples: int = Field(gt=0)
+    array: ArrayRecord
+    reference_mic: int = Field(ge=0)
+    target: Literal["direct", "early", "image"]
+    room: Room
+    speech: tuple[SpeechCrop, ...]
+    noise: Noise
+    corpus: str
+
+    def microphone_array(self) -> MicrophoneArray:
+        return MicrophoneArray(self.array.name, self.array.positions)
+
+
+def draw_scene(
+    config: SceneConfig,
+    array: MicrophoneArray,
+    corpus: Corpus,
+    *,
+    seed: int,
+    split: Split,
+    index: int,
+    epoch: int,
+    sample_rate: int,
+    num_samples: int,
+    room_index: int | None = None,
+) -> Scene:
+    """Draw the scene that belongs to (seed, split, index, epoch), and to nothing else.
+
+    Args:
+        corpus: the split's own part of a corpus, at `sample_rate`.
+        room_index: take this room of the fixed set of the seed and split (with `use_symmetry`,
+            its array turned by one of its symmetries); None draws a fresh room.
+    Raises:
+        InputError: the corpus has too few speakers, or no room fits the ranges.
+    """
+    if corpus.sample_rate != sample_rate:
+        raise InputError(
+            f"corpus {corpus.name!r} is opened at {corpus.sample_rate} Hz, scenes are drawn at "
+            f"{sample_rate} Hz"
+        )
+    split_index = split_key(split)
+    rng = random_generator(seed, split_index, SPEECH, index, epoch)
+    if room_index is None:
+        fresh = random_generator(seed, split_index, FRESH_ROOM, index, epoch)
+        room = draw_room(config, array, fresh)
+    else:
+        room = pool_room(config, array, seed=seed, split=split, room_index=room_index)
+        if config.use_symmetry:
+            room = draw_symmetry(config, array, room, rng)
+    speech = _draw_speech(config, corpus, len(room.speakers), num_samples, rng)
+    return Scene(
+        id=f"{split}-e{epoch:03d}-{index:06d}",
+        split=split,
+        index=index,
+        epoch=epoch,
+        sample_rate=sample_rate,
+        num_samples=num_samples,
+        array=ArrayRecord(name=array.name, positions=array.positions),
+        reference_mic=config.reference_mic,
+        target=config.target,
+        room=room,
+        speech=speech,
+        noise=Noise(
+            kind=config.noise,
+            snr_db=round(float(rng.uniform(*config.snr_db)), 3),
+            seed=int(rng.integers(2**53)),
+        ),
+        corpus=corpus.fingerprint,
+    )
+
+
+def _draw_speech(
+    config: SceneConfig,
+    corpus: Corpus,
+    count: int,
+    num_samples: int,
+    rng: np.random.Generator,
+) -> tuple[SpeechCrop, ...]:
+    if len(corpus.speakers) < count:
+        raise InputError(
+            f"corpus {corpus.name!r} has {len(corpus.speakers)} speakers in this split, a scene "
+            f"needs {count} (scene.num_speakers)"
+        )
+    chosen = [corpus.speakers[i] for i in rng.permutation(len(corpus.speakers))[:count]]
+    overlap = float(rng.uniform(*config.overlap))
+    length = max(1, round(num_samples * (1 + (count - 1) * overlap) / count))
+    starts = np.round(np.linspace(0, num_samples - length, count)).astype(int)
+    crops = []
+    for i, (speaker, start) in enumerate(zip(chosen, rng.permutation(starts), strict=True)):
+        utterance, offset, onset, taken = _draw_crop(corpus, speaker, length, rng)
+        level = 0.0 if i == 0 else round(float(rng.uniform(*config.level_db)), 3)
+        crops.append(
+            SpeechCrop(
+                utterance=utterance.id,
+                offset=offset,
+                onset=int(start) + onset,
+                length=taken,
+                level_db=level,
+            )
+        )
+    return tuple(crops)
+
+
+def _draw_crop(
+    corpus: Corpus, speaker: str, length: int, rng: np.random.Generator
+) -> tuple[Utterance, int, int, int]:
+    """(utterance, offset in it, onset within `length`, samples) of mostly active speech."""
+    utterances = corpus.of_speaker(speaker)
+    long_enough = [u for u in utterances if corpus.num_samples(u) >= length]
+    best: tuple[Utterance, int, int, int] | None = None
+    best_share = -1.0
+    for _ in range(_DRAWS):
+        candidates: Sequence[Utterance] = long_enough or utterances
+        utterance = candidates[int(rng.integers(len(candidates)))]
+        audio = corpus.read(utterance)
+        taken = min(length, len(audio))
+        offset = int(rng.integers(len(audio) - taken + 1))
+        onset = int(rng.integers(length - taken + 1))
+        share = active_share(audio, corpus.sample_rate, offset, taken)
+        if share > best_share:
+            best, best_share = (utterance, offset, onset, taken), share
+        if share >= _ACTIVE_SHARE:
+            break
+    assert best is not None
+    return best
+
+
+def active_share(audio: NDArray[np.float32], sample_rate: int, offset: int, length: int) -> float:
+    """Share of 25 ms frames of a crop within 30 dB of the utterance's loud frames.
+
+    Args:
+        audio: the whole utterance ``[sample]``; its loud frames are the 95th percentile.
+    """
+    frame = max(1, int(_FRAME_SECONDS * sample_rate))
+    whole = _frame_powers(audio, frame)
+    if len(whole) == 0:
+        return 0.0
+    loud = float(np.partition(whole, index := int(0.95 * (len(whole) - 1)))[index])
+    crop = _frame_powers(audio[offset : offset + length], frame)
+    if len(crop) == 0 or loud <= 0:
+        return 0.0
+    return float(np.mean(crop > loud * 10 ** (-_ACTIVE_DB / 10)))
+
+
+def _frame_powers(audio: NDArray[np.float32], frame: int) -> NDArray[np.float32]:
+    frames = audio[: len(audio) // frame * frame].reshape(-1, frame)
+    return np.asarray(np.einsum("ij,ij->i", frames, frames))
+
+
+# --- files --------------------------------------------------------------------------------
+
+
+def write_scenes(path: Path | str, scenes: Iterable[Scene]) -> None:
+    """One scene a line, written to a temporary name and renamed."""
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("w", encoding="utf-8") as file:
+            file.writelines(scene.model_dump_json() + "\n" for scene in scenes)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written ({error.strerror or error})") from error
+    finally:
+        with suppress(OSError):
+            temporary.unlink()
+
+
+def read_scenes(path: Path | str) -> tuple[Scene, ...]:
+    """Read what `write_scenes` wrote.
+
+    Raises:
+        InputError: names the file, the line and the key of the first bad row.
+    """
+    path = Path(path)
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"{path}: cannot be read as a file of scenes ({reason})") from error
+    scenes = tuple(_parse(f"{path}:{n}", line) for n, line in enumerate(lines, 1) if line.strip())
+    if not scenes:
+        raise InputError(f"{path}: holds no scenes")
+    return scenes
+
+
+def _parse(where: str, line: str) -> Scene:
+    try:
+        scene = Scene.model_validate_json(line)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        got = (
+            ""
+            if first["type"] in ("missing", "json_invalid")
+            else f", got {json.dumps(first['input'], default=str)[:60]}"
+        )
+        raise InputError(f"{where}: {key or 'row'}: {first['msg']}{got}") from error
+    if len(scene.speech) != len(scene.room.speakers):
+        raise InputError(
+            f"{where}: speech: {len(scene.speech)} crops for {len(scene.room.speakers)} speakers"
+        )
+    if scene.reference_mic >= len(scene.array.positions):
+        raise InputError(
+            f"{where}: reference_mic: {scene.reference_mic}, but the array has "
+            f"{len(scene.array.positions)} microphones"
+        )
+    for i, crop in enumerate(scene.speech):
+        if crop.onset + crop.length > scene.num_samples:
+            raise InputError(
+                f"{where}: speech.{i}.length: ends at sample {crop.onset + crop.length} of "
+                f"{scene.num_samples}"
+            )
+    return scene
+
+
+def check_corpus(scenes: Iterable[Scene], corpus: Corpus) -> None:
+    """Refuse to render scenes with another corpus than the one they were drawn from."""
+    for scene in scenes:
+        if scene.corpus != corpus.fingerprint:
+            raise InputError(
+                f"scene {scene.id}: drawn from corpus {scene.corpus}, but {corpus.name!r} is "
+                f"{corpus.fingerprint}; open the one that the scenes were drawn from"
+            )

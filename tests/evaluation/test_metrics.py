@@ -1,0 +1,312 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Scores of a scene: values against formulas, matchings, silence, and what cannot be scored."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import asdict
+from itertools import permutations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from msdet.errors import InputError
+from msdet.evaluation import metrics
+from msdet.evaluation.metrics import SceneScore, choose_metrics, match, pesq_mode, score_scene
+
+SAMPLE_RATE = 8000
+
+FAST = ("si_sdr",)
+
+
+def score(
+    estimates: NDArray[np.float64],
+    targets: NDArray[np.float64],
+    azimuth_estimate: list[float] | None,
+    azimuth_truth: list[float],
+    **options: object,
+) -> SceneScore:
+    settings_ = {"sample_rate": SAMPLE_RATE, "metrics": FAST, **options}
+    mixture = targets.sum(axis=0)
+    return score_scene(
+        estimates,
+        targets,
+        mixture,
+        azimuth_estimate,
+        azimuth_truth,
+        **settings_,  # type: ignore[arg-type]
+    )
+
+
+def plain_si_sdr(estimate: NDArray[np.float64], target: NDArray[np.float64]) -> float:
+    scaled = (estimate @ target) / (target @ target) * target
+    error = estimate - scaled
+    return float(10 * np.log10((scaled @ scaled) / (error @ error)))
+
+
+# --- values -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("level", [1.0, 1e-5])
+def test_si_sdr_is_the_plain_formula_at_any_level(
+    speech: NDArray[np.float64], level: float
+) -> None:
+    target, other = speech[:2] * level
+    estimate = 0.7 * target + 0.2 * other + 0.01 * level
+    expected = plain_si_sdr(estimate, target)
+    assert metrics.si_sdr(estimate, target) == pytest.approx(expected, abs=1e-6)
+
+
+def test_improvement_is_over_the_reference_microphone(speech: NDArray[np.float64]) -> None:
+    targets = speech[:2]
+    estimates = targets + 0.1 * speech[2]
+    found = score(estimates, targets, None, [10, 100])
+    for speaker in found.speakers:
+        before = plain_si_sdr(targets.sum(axis=0), targets[speaker.speaker])
+        after = plain_si_sdr(estimates[speaker.speaker], targets[speaker.speaker])
+        assert speaker.scores["si_sdr_unprocessed"] == pytest.approx(before, abs=1e-5)
+        assert speaker.scores["si_sdr_improvement"] == pytest.approx(after - before, abs=1e-5)
+
+
+def test_sdr_forgives_a_short_filter_and_si_sdr_does_not(speech: NDArray[np.float64]) -> None:
+    target = speech[0]
+    filtered = np.convolve(target, [1.0, 0.6, -0.3, 0.2])[: len(target)]
+    estimate = filtered + 0.01 * speech[1]
+    assert metrics.sdr(estimate, target) > metrics.si_sdr(estimate, target) + 10
+
+
+@pytest.mark.parametrize("metric", ["estoi", "pesq"])
+def test_perceptual_metrics_fall_with_noise(speech: NDArray[np.float64], metric: str) -> None:
+    pytest.importorskip("pystoi" if metric == "estoi" else "pesq")
+    targets = speech[:2]
+    found = score(targets + 0.05 * speech[2], targets, None, [10, 100], metrics=(metric,))
+    for speaker in found.speakers:
+        improvement = speaker.scores[f"{metric}_improvement"]
+        assert improvement is not None
+        assert improvement > 0.05
+    assert not found.failures
+
+
+def test_estoi_of_digital_zeros_is_the_same_each_time(speech: NDArray[np.float64]) -> None:
+    pytest.importorskip("pystoi")
+    estimate = np.where(np.arange(speech.shape[1]) < 8000, 0.0, speech[0])
+    values = {metrics.estoi(estimate, speech[0], SAMPLE_RATE) for _ in range(3)}
+    assert len(values) == 1
+
+
+def test_pesq_mode_follows_the_sample_rate() -> None:
+    assert (pesq_mode(8000), pesq_mode(16000), pesq_mode(44100)) == ("nb", "wb", "nb")
+
+
+def test_importing_the_module_is_cheap() -> None:
+    """Worker processes import it before they know whether they need torch."""
+    code = (
+        "import sys, msdet.evaluation.statistics, msdet.evaluation.pictures as p;"
+        "print([m for m in ('torch', 'torchmetrics', 'pesq', 'pystoi', 'matplotlib', 'scipy')"
+        " if m in sys.modules])"
+    )
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+# --- matching -----------------------------------------------------------------------------
+
+
+@given(
+    st.integers(1, 4).flatmap(
+        lambda speakers: st.integers(speakers, 4).flatmap(
+            lambda slots: st.lists(
+                st.lists(st.floats(-50, 50), min_size=speakers, max_size=speakers),
+                min_size=slots,
+                max_size=slots,
+            )
+        )
+    )
+)
+@settings(deadline=None, max_examples=60)
+def test_matching_and_its_margin_are_those_of_brute_force(rows: list[list[float]]) -> None:
+    cost = np.array(rows)
+    slots, speakers = cost.shape
+    totals = sorted(
+        np.mean([cost[slot, speaker] for speaker, slot in enumerate(chosen)])
+        for chosen in permutations(range(slots), speakers)
+    )
+    speaker_of_slot, margin = match(cost)
+    assert sorted(s for s in speaker_of_slot if s is not None) == list(range(speakers))
+    mean = np.mean([cost[slot, s] for slot, s in enumerate(speaker_of_slot) if s is not None])
+    assert mean == pytest.approx(totals[0])
+    if len(totals) > 1:
+        assert margin == pytest.approx(totals[1] - totals[0], abs=1e-9)
+    else:
+        assert margin is None
+
+
+def test_permuting_the_slots_changes_only_what_is_about_slots(
+    speech: NDArray[np.float64],
+) -> None:
+    estimates = speech + 0.2 * np.roll(speech, 1, axis=0)
+    claimed, truth = [12.0, 95.0, 230.0], [10.0, 100.0, 220.0]
+    straight = score(estimates, speech, claimed, truth, order=[0, 1, 2])
+    turned = [2, 0, 1]
+    permuted = score(
+        estimates[turned], speech, [claimed[i] for i in turned], truth, order=[0, 1, 2]
+    )
+    assert straight.order_correct is True
+    assert permuted.order_correct is False
+    assert permuted.speaker_of_slot == (2, 0, 1)
+    about_slots = {"slot"}
+    for one, other in zip(straight.speakers, permuted.speakers, strict=True):
+        a, b = asdict(one), asdict(other)
+        assert {k: a[k] for k in a.keys() - about_slots} == {
+            k: b[k] for k in b.keys() - about_slots
+        }
+    assert straight.wrong_slot == permuted.wrong_slot == (False,) * 3
+
+
+def test_a_direction_in_the_wrong_slot_is_counted_as_claimed(speech: NDArray[np.float64]) -> None:
+    found = score(speech[:2] + 0.1 * speech[2], speech[:2], [100.0, 10.0], [10.0, 100.0])
+    assert found.speaker_of_slot == (0, 1)
+    assert found.speaker_of_slot_by_azimuth == (1, 0)
+    assert found.wrong_slot == (True, True)
+    assert [s.azimuth_error for s in found.speakers] == [90.0, 90.0]
+    assert [s.azimuth_error_best_matched for s in found.speakers] == [0.0, 0.0]
+
+
+def test_azimuth_errors_wrap_at_zero(speech: NDArray[np.float64]) -> None:
+    found = score(speech[:2] + 0.1 * speech[2], speech[:2], [1.0, 181.0], [359.0, 180.0])
+    assert [s.azimuth_error for s in found.speakers] == [2.0, 1.0]
+    assert found.wrong_slot == (False, False)
+
+
+@pytest.mark.parametrize(
+    ("leak", "claimed", "ambiguous"),
+    [(0.1, [10.0, 100.0], False), (0.98, [10.0, 100.0], True), (0.1, [55.0, 56.0], True)],
+)
+def test_scenes_in_which_either_matching_is_a_toss_up_are_marked(
+    speech: NDArray[np.float64], leak: float, claimed: list[float], ambiguous: bool
+) -> None:
+    estimates = speech[:2] + leak * speech[1::-1]
+    assert score(estimates, speech[:2], claimed, [10.0, 100.0]).ambiguous is ambiguous
+
+
+def test_a_model_without_doa_has_nulls(speech: NDArray[np.float64]) -> None:
+    found = score(speech[:2] + 0.1 * speech[2], speech[:2], None, [10.0, 100.0])
+    assert found.speaker_of_slot_by_azimuth is None
+    assert found.wrong_slot == (None, None)
+    assert found.order_correct is None
+    assert all(s.azimuth_error is s.azimuth_error_best_matched is None for s in found.speakers)
+    assert not found.failures
+
+
+# --- silence and failures -----------------------------------------------------------------
+
+
+def test_silent_targets_are_left_out_and_their_slots_attenuation_reported(
+    speech: NDArray[np.float64],
+) -> None:
+    targets = np.stack([speech[0], np.zeros_like(speech[0]), speech[1]])
+    estimates = np.stack([targets.sum(axis=0) / 100, *targets[[0, 2]]]) + 1e-3 * speech[2]
+    found = score(estimates, targets, [50.0, 11.0, 99.0], [10.0, 50.0, 100.0], order=[1, 0, 2])
+    assert [s.silent for s in found.speakers] == [False, True, False]
+    assert found.speakers[1].scores == {}
+    assert found.speaker_of_slot == (None, 0, 2)
+    assert found.wrong_slot == (None, False, False)
+    assert found.order_correct is True
+    (attenuation,) = found.attenuation_db
+    assert attenuation == pytest.approx(40.0, abs=1.0)
+    assert not found.failures
+
+
+def test_slots_beyond_the_speakers_count_as_silent(speech: NDArray[np.float64]) -> None:
+    spare = np.stack([np.zeros_like(speech[0]), np.full_like(speech[0], np.inf)])
+    estimates = np.vstack([speech[:2] + 0.1 * speech[2], spare])
+    nan = float("nan")
+    found = score(estimates, speech[:2], [10.0, 100.0, nan, nan], [10.0, 100.0], order=[0, 1])
+    assert found.order_correct is True
+    assert found.speaker_of_slot == (0, 1, None, None)
+    assert found.attenuation_db == (metrics.ATTENUATION_CEILING_DB, None)
+    assert [(f.metric, f.speaker) for f in found.failures] == [("attenuation", None)]
+
+
+def test_what_cannot_be_scored_is_null_with_its_reason(speech: NDArray[np.float64]) -> None:
+    estimates = np.stack([speech[0] + 0.1 * speech[2], np.full_like(speech[1], np.nan)])
+    found = score(estimates, speech[:2], [10.0, float("nan")], [10.0, 100.0])
+    assert found.speakers[1].scores["si_sdr"] is None
+    assert found.speakers[1].scores["si_sdr_improvement"] is None
+    assert found.speakers[1].scores["si_sdr_unprocessed"] is not None
+    assert found.speakers[1].azimuth_error is None
+    assert found.speakers[0].scores["si_sdr"] is not None
+    assert {(f.metric, f.signal, f.speaker) for f in found.failures} == {
+        ("si_sdr", "estimate", 1),
+        ("azimuth", "estimate", 1),
+        ("azimuth_best_matched", "estimate", 1),
+    }
+    assert "NaN" in found.failures[0].reason
+    json.dumps(asdict(found), allow_nan=False)
+
+
+def test_a_silent_estimate_has_no_si_sdr_instead_of_zero(speech: NDArray[np.float64]) -> None:
+    estimates = np.stack([speech[0] + 0.1 * speech[2], np.zeros_like(speech[1])])
+    found = score(estimates, speech[:2], None, [10.0, 100.0])
+    assert found.speakers[1].scores["si_sdr"] is None
+    assert "zeros" in found.failures[0].reason
+
+
+def test_pesq_without_an_utterance_says_so(speech: NDArray[np.float64]) -> None:
+    pytest.importorskip("pesq")
+    targets = speech[:2].copy()
+    targets[1] = 0.0
+    targets[1, :200] = np.random.default_rng(0).standard_normal(200)  # 25 ms, then silence
+    found = score(targets + 0.1 * speech[2], targets, None, [10.0, 100.0], metrics=("pesq",))
+    reasons = [f.reason for f in found.failures if f.metric == "pesq" and f.speaker == 1]
+    assert reasons
+    assert all("utterance" in reason.lower() for reason in reasons)
+
+
+def test_pesq_refuses_what_would_crash_its_process() -> None:
+    pytest.importorskip("pesq")
+    long = np.random.default_rng(0).standard_normal(21 * SAMPLE_RATE)
+    with pytest.raises(ValueError, match="20 s"):
+        metrics.pesq(long, long, SAMPLE_RATE)
+
+
+def test_estoi_of_too_little_speech_fails_instead_of_scoring_zero(
+    speech: NDArray[np.float64],
+) -> None:
+    pytest.importorskip("pystoi")
+    with pytest.raises(ValueError, match="speech"):
+        metrics.estoi(speech[0, :2000], speech[0, :2000], SAMPLE_RATE)
+
+
+# --- what a caller may get wrong ----------------------------------------------------------
+
+
+def test_fewer_outputs_than_speakers_is_the_users_to_mend(speech: NDArray[np.float64]) -> None:
+    with pytest.raises(InputError, match="2 outputs and the scene 3 speakers"):
+        score(speech[:2], speech, None, [10.0, 100.0, 200.0])
+
+
+def test_signals_of_different_lengths_are_refused(speech: NDArray[np.float64]) -> None:
+    with pytest.raises(ValueError, match="same number of samples"):
+        score(speech[:2, :-1], speech[:2], None, [10.0, 100.0])
+
+
+def test_metrics_are_chosen_by_name() -> None:
+    assert choose_metrics(["sdr"])[0] == ("si_sdr", "sdr")
+    with pytest.raises(InputError, match="'sisdr' is none of"):
+        choose_metrics(["sisdr"])
+
+
+def test_a_missing_package_matters_only_if_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pesq", None)
+    available, unavailable = choose_metrics()
+    assert "pesq" not in available
+    assert list(unavailable) == ["pesq"]
+    with pytest.raises(InputError, match="pip install pesq"):
+        choose_metrics(["pesq"])

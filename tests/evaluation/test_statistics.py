@@ -1,0 +1,181 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Summaries: numbers that can be checked by hand, intervals, breakdowns, tables."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from io import StringIO
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from msdet.evaluation.metrics import Failure
+from msdet.evaluation.rows import Row
+from msdet.evaluation.statistics import result_tables, summarise
+
+MakeRow = Callable[..., Row]
+
+
+@pytest.fixture
+def three(make_row: MakeRow) -> list[Row]:
+    return [
+        make_row(0, improvement=(4.0, 6.0), error=(1.0, 3.0)),
+        make_row(1, improvement=(2.0, 2.0), error=(6.0, 12.0), order_correct=False),
+        make_row(2, improvement=(8.0, 10.0), error=(90.0, 90.0), wrong=True, ambiguous=True),
+    ]
+
+
+def test_numbers_by_hand(three: list[Row]) -> None:
+    found = summarise(three)
+    assert found["num_scenes"] == 3
+    assert found["num_speakers"] == 6
+    assert found["si_sdr_improvement_db"] == pytest.approx((5 + 2 + 9) / 3)
+    assert found["si_sdr_unprocessed_db"] == 0.0
+    assert found["azimuth_error_mean_deg"] == pytest.approx((2 + 9 + 90) / 3)
+    assert found["azimuth_error_median_deg"] == pytest.approx((6 + 12) / 2)
+    assert found["azimuth_within_5deg"] == pytest.approx(2 / 6)
+    assert found["azimuth_within_10deg"] == pytest.approx(3 / 6)
+    assert found["azimuth_within_15deg"] == pytest.approx(4 / 6)
+    assert found["wrong_slot_rate"] == pytest.approx(1 / 3)
+    assert found["wrong_slot_rate_unambiguous"] == 0.0
+    assert found["ambiguous_share"] == pytest.approx(1 / 3)
+    assert found["order_accuracy"] == pytest.approx(2 / 3)
+    assert found["pesq"] is None
+
+
+def test_the_mean_is_over_speakers_then_scenes(make_row: MakeRow) -> None:
+    many = {"error": (0.0,) * 3, "azimuth": (0.0, 90.0, 200.0), "distance": (1.0,) * 3}
+    rows = [
+        make_row(0, improvement=(0.0, 0.0)),
+        make_row(1, improvement=(6.0, 6.0, 6.0), **many),
+    ]
+    assert summarise(rows)["si_sdr_improvement_db"] == pytest.approx(3.0)
+
+
+def test_silent_targets_are_counted_and_left_out(make_row: MakeRow) -> None:
+    rows = [make_row(0, improvement=(4.0, 100.0), silent=(1,)), make_row(1, improvement=(6.0, 6.0))]
+    found = summarise(rows)
+    assert found["si_sdr_improvement_db"] == pytest.approx(5.0)
+    assert found["num_speakers"] == 3
+    assert found["num_silent_targets"] == 1
+    assert found["attenuation_db"] == 30.0
+
+
+def test_without_doa_and_order_there_are_nulls_and_all_names(
+    make_row: MakeRow, three: list[Row]
+) -> None:
+    rows = [make_row(i, error=(None, None), order_correct=None) for i in range(3)]
+    found = summarise(rows)
+    for name in ("azimuth_error_median_deg", "azimuth_within_10deg_best_matched"):
+        assert found[name] is None
+        assert name not in found["intervals"]
+    assert found["wrong_slot_rate"] is None
+    assert found["order_accuracy"] is None
+    assert found.keys() == summarise(three).keys()
+
+
+def test_failures_are_counted_with_their_reasons(make_row: MakeRow) -> None:
+    failures = [
+        Failure("si_sdr", "estimate", 0, "all zeros"),
+        Failure("pesq", "estimate", 0, "no utterances"),
+        Failure("pesq", "unprocessed", 0, "no utterances"),
+    ]
+    rows = [make_row(0, improvement=(None, 4.0), failures=failures), make_row(1)]
+    found = summarise(rows)
+    assert found["failures"] == {
+        "pesq": {"estimate": 1, "unprocessed": 1, "reasons": {"no utterances": 2}},
+        "si_sdr": {"estimate": 1, "unprocessed": 0, "reasons": {"all zeros": 1}},
+    }
+    assert found["si_sdr_improvement_db"] == pytest.approx(4.5)
+
+
+def test_the_interval_covers_the_mean_and_is_as_wide_as_theory_says(make_row: MakeRow) -> None:
+    rng = np.random.default_rng(3)
+    gains = rng.normal(5.0, 2.0, size=400)
+    rows = [make_row(i, improvement=(g, g)) for i, g in enumerate(gains)]
+    found = summarise(rows)
+    low, high = found["intervals"]["si_sdr_improvement_db"]
+    assert low < found["si_sdr_improvement_db"] < high
+    assert high - low == pytest.approx(2 * 1.96 * gains.std() / np.sqrt(400), rel=0.1)
+    low, high = found["intervals"]["azimuth_error_median_deg"]
+    assert low <= found["azimuth_error_median_deg"] <= high
+
+
+def test_the_median_of_a_resample_is_the_median_of_its_speakers(three: list[Row]) -> None:
+    """Each weighted median of the bootstrap, against numpy on the repeated speakers."""
+    from msdet.evaluation.statistics import _speaker_median, _Table
+
+    table = _Table.of(three)
+    weights = np.random.default_rng(0).multinomial(3, [1 / 3] * 3, size=30).astype(float)
+    found = _speaker_median("azimuth_error")(table, weights)
+    errors = table.speaker["azimuth_error"]
+    for value, counts in zip(found, weights, strict=True):
+        repeated = np.repeat(errors, counts.astype(int), axis=0)
+        assert value == pytest.approx(np.median(repeated))
+
+
+def test_the_same_rows_and_seed_give_the_same_intervals(make_row: MakeRow) -> None:
+    gains = np.random.default_rng(5).normal(5.0, 2.0, size=50)
+    rows = [make_row(i, improvement=(gain, gain + 1)) for i, gain in enumerate(gains)]
+    assert summarise(rows) == summarise(rows)
+    assert summarise(rows)["intervals"] != summarise(rows, seed=1)["intervals"]
+
+
+def test_one_scene_has_no_interval(make_row: MakeRow) -> None:
+    assert summarise([make_row(0)])["intervals"] == {}
+
+
+def test_breakdowns_put_each_scene_where_it_belongs(make_row: MakeRow) -> None:
+    rows = [
+        make_row(0, azimuth=(350.0, 20.0), improvement=(1.0, 1.0)),  # 30 deg, on the seam
+        make_row(1, azimuth=(90.0, 260.0), improvement=(3.0, 3.0)),  # 170 deg: opposite
+        make_row(2, azimuth=(90.0, 110.0), improvement=(5.0, 7.0), distance=(0.8, 2.5), t60=0.35),
+    ]
+    found = summarise(rows)["breakdowns"]
+
+    def gains(name: str) -> dict[str, tuple[int, float]]:
+        return {e["group"]: (e["num_scenes"], e["si_sdr_improvement_db"]) for e in found[name]}
+
+    assert gains("angle") == {
+        "15 to 30 deg apart": (1, 6.0),
+        "30 to 60 deg apart": (1, 1.0),
+        "90 to 180 deg apart": (1, 3.0),
+    }
+    assert gains("seam") == {
+        "seam within 15 deg": (1, 1.0),
+        "seam further away": (2, 4.5),
+    }
+    assert gains("opposition") == {
+        "over 165 deg apart": (1, 3.0),
+        "up to 165 deg apart": (2, 3.5),
+    }
+    assert gains("t60") == {"0.2 to 0.3 s T60": (2, 2.0), "0.3 to 0.4 s T60": (1, 6.0)}
+    # A speaker counts where it stands itself, not where its scene does.
+    assert gains("distance")["0 to 1 m away"] == (1, 5.0)
+    assert gains("distance")["2 to 3 m away"] == (3, round((1 + 3 + 7) / 3, 6))
+
+
+def test_a_linear_array_has_no_seam(three: list[Row]) -> None:
+    found = summarise(three, linear_array=True)["breakdowns"]
+    assert "seam" not in found
+    assert "opposition" not in found
+
+
+def test_a_summary_is_json_without_nan(three: list[Row], make_row: MakeRow) -> None:
+    rows = [*three, make_row(3, improvement=(None, None), t60=None)]
+    assert json.loads(json.dumps(summarise(rows), allow_nan=False))["num_scenes"] == 4
+
+
+def test_tables_fit_a_terminal_and_show_what_failed(make_row: MakeRow) -> None:
+    failures = [Failure("pesq", "estimate", 0, "no utterances")]
+    rows = [make_row(0, failures=failures), make_row(1, silent=(1,)), make_row(2)]
+    summary = summarise(rows, unavailable={"estoi": "no module named pystoi"})
+    console = Console(width=80, file=StringIO())
+    for table in result_tables(summary):
+        console.print(table)
+    text = console.file.getvalue()  # type: ignore[attr-defined]
+    for expected in ("SI-SDR", "pesq 1", "estoi is not installed", "1 silent", "within 10 deg"):
+        assert expected in text
+    assert "…" not in text
