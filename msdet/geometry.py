@@ -55,7 +55,8 @@ def unit_vectors(azimuth: ArrayLike, elevation: ArrayLike = 0.0) -> NDArray[np.f
 def rotate_about_vertical(points: ArrayLike, degrees: float) -> NDArray[np.float64]:
     """Rotate points ``[..., 3]`` counter-clockwise seen from above."""
     c, s = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
-    return np.asarray(points, np.float64) @ np.array([[c, s, 0.0], [-s, c, 0.0], [0.0, 0.0, 1.0]])
+    matrix = np.array([[c, s, 0.0], [-s, c, 0.0], [0.0, 0.0, 1.0]])
+    return np.asarray(np.asarray(points, np.float64) @ matrix)
 
 
 @dataclass(frozen=True)

@@ -41,6 +41,7 @@ from msdet.training import fit
 
 CONFIG_NAME = "config.yaml"
 SUMMARY_NAME = "summary.json"
+TRAINED_NAME = "trained.json"
 _MAY_DIFFER = ("output", "logger", "evaluate")
 """Keys that a resumed run may change: none of them shapes the network."""
 
@@ -65,23 +66,29 @@ def train(config: TrainConfig) -> dict[str, Any]:
         load_matching_weights(model, config.init_from)
     if _is_first_process():
         prepare_folder(folder, config)
-    trained = folder / "trained.json"
+    trained = folder / TRAINED_NAME
     if not trained.exists():
-        keep_freed_pages()
-        with PeakMemory() as memory:
-            data = build_data(config, array, corpus)
-            _announce(config, model)
-
-            def describe(metrics: dict[str, Any], training: dict[str, Any]) -> Description:
-                return _describe(config, array, metrics, training | {"peak_rss_gb": memory.peak_gb})
-
-            fit(config, folder, model, data, describe)
+        measured = _fit(config, array, corpus, model, folder)
         if not _is_first_process():
             return {}
-        history = [json.loads(line) for line in (folder / "history.jsonl").read_text().splitlines()]
-        write_json(trained, {"peak_rss_gb": memory.peak_gb, "epochs": len(history)})
-        _draw_curves(folder, history)
-    return _summarise(config, folder)
+        write_json(trained, measured)
+    return _summarise(config, folder, json.loads(trained.read_text()))
+
+
+def _fit(
+    config: TrainConfig, array: MicrophoneArray, corpus: Corpus, model: MSDET, folder: Path
+) -> dict[str, float]:
+    def describe(metrics: dict[str, Any], training: dict[str, Any]) -> Description:
+        return _describe(config, array, metrics, training)
+
+    keep_freed_pages()
+    with PeakMemory() as memory:
+        data = build_data(config, array, corpus)
+        _announce(config, model)
+        measured = fit(config, folder, model, data, describe, memory)
+    if _is_first_process():
+        _draw_curves(folder)
+    return measured
 
 
 def build_model(config: TrainConfig, array: MicrophoneArray) -> MSDET:
@@ -254,7 +261,8 @@ def count_macs(model: MSDET) -> int:
     return int(counter.get_total_flops()) // 2
 
 
-def _draw_curves(folder: Path, history: list[dict[str, Any]]) -> None:
+def _draw_curves(folder: Path) -> None:
+    history = [json.loads(line) for line in (folder / "history.jsonl").read_text().splitlines()]
     pictures_folder = folder / "pictures"
     pictures_folder.mkdir(exist_ok=True)
     shown = ("train_seconds", "loss", "separation", "direction", "valid_")
@@ -264,26 +272,24 @@ def _draw_curves(folder: Path, history: list[dict[str, Any]]) -> None:
     pictures.training_curves(rows, pictures_folder / "training.png")
 
 
-def _summarise(config: TrainConfig, folder: Path) -> dict[str, Any]:
+def _summarise(config: TrainConfig, folder: Path, measured: dict[str, Any]) -> dict[str, Any]:
     checkpoint = folder / "model.ckpt"
-    if config.evaluate:
-        summary = evaluate(
-            EvaluationConfig(
-                checkpoint=str(checkpoint),
-                output=str(folder),
-                scenes=None,
-                split="test",
-                num_scenes=None,
-                corpus=None,
-                metrics=None,
-                num_workers=None,
-                pictures=4,
-                cache=config.data.cache,
-            )
-        )
-        print_tables(summary)
-    else:
-        description = load_checkpoint(checkpoint).description
-        summary = {**description.training, "valid": description.metrics}
+    if not config.evaluate:
+        summary = {**measured, "valid": load_checkpoint(checkpoint).description.metrics}
         write_json(folder / SUMMARY_NAME, summary)
+        return summary
+    evaluation = EvaluationConfig(
+        checkpoint=str(checkpoint),
+        output=str(folder),
+        scenes=None,
+        split="test",
+        num_scenes=None,
+        corpus=None,
+        metrics=None,
+        num_workers=None,
+        pictures=4,
+        cache=config.data.cache,
+    )
+    summary = evaluate(evaluation, measured)
+    print_tables(summary)
     return summary

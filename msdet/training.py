@@ -4,8 +4,10 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 import time
+import warnings
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -33,6 +35,7 @@ from msdet.errors import InputError
 from msdet.evaluation.metrics import score_scene
 from msdet.evaluation.rows import Row, SceneLabels
 from msdet.evaluation.statistics import summarise
+from msdet.memory import PeakMemory
 from msdet.models.msdet import MSDET, Output
 
 VALID_METRICS = (
@@ -137,17 +140,17 @@ class Bookkeeping(Callback):
     All of it is kept in the training checkpoint, so that a resumed run reports the whole.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.path = folder / "history.jsonl"
+    def __init__(self, folder: Path, memory: PeakMemory) -> None:
+        self.path, self.memory = folder / "history.jsonl", memory
         self.history: list[dict[str, float]] = []
-        self.seconds = self.waited = self.stepping = 0.0
+        self.seconds = self.waited = self.stepping = self.peak_gb = 0.0
         self.examples = 0
         self._losses: list[Tensor] = []
         self._mark = self._clock = time.perf_counter()
 
     def state_dict(self) -> dict[str, Any]:
         """For the training checkpoint."""
-        kept = ("history", "seconds", "waited", "stepping", "examples")
+        kept = ("history", "seconds", "waited", "stepping", "peak_gb", "examples")
         return {name: getattr(self, name) for name in kept}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -183,8 +186,8 @@ class Bookkeeping(Callback):
         assert isinstance(outputs, Mapping)
         self._losses.append(outputs["parts"])
 
-    def close_epoch(self, epoch: int, metrics: Mapping[str, Any]) -> None:
-        """Add an epoch with its validation metrics to the history and write it out."""
+    def close_epoch(self, epoch: int, metrics: Mapping[str, Any], write: bool) -> None:
+        """Add an epoch with its validation metrics to the history, and write it out if asked."""
         now = time.perf_counter()
         self.seconds += now - self._clock
         self._clock = now
@@ -193,16 +196,19 @@ class Bookkeeping(Callback):
         row = dict(zip(("train_loss", "train_separation", "train_direction"), parts, strict=True))
         row |= {f"valid_{name}": metrics[name] for name in VALID_METRICS}
         self.history.append({"epoch": epoch, **self.summary(), **row})
-        self.path.write_text("".join(json.dumps(row) + "\n" for row in self.history))
+        if write:
+            self.path.write_text("".join(json.dumps(row) + "\n" for row in self.history))
 
     def summary(self) -> dict[str, float]:
-        """Seconds of training with validation, examples, throughput, share of waiting for data."""
+        """Seconds with validation, examples, throughput, share of waiting for data, memory."""
         busy = self.waited + self.stepping
+        self.peak_gb = max(self.peak_gb, self.memory.peak_gb)
         return {
             "train_seconds": round(self.seconds, 1),
             "examples": self.examples,
             "examples_per_second": round(self.examples / busy, 2) if busy else 0.0,
             "data_wait_share": round(self.waited / busy, 4) if busy else 0.0,
+            "peak_rss_gb": self.peak_gb,
         }
 
 
@@ -237,7 +243,7 @@ class Scoring(Callback):
             if metrics[name] is not None:
                 shown = name in VALID_METRICS[:2]
                 pl_module.log(f"valid/{name}", float(metrics[name]), prog_bar=shown)
-        self.bookkeeping.close_epoch(trainer.current_epoch, metrics)
+        self.bookkeeping.close_epoch(trainer.current_epoch, metrics, trainer.is_global_zero)
         summary = self.bookkeeping.summary()
         pl_module.log("examples_per_second", summary["examples_per_second"])
         pl_module.log("data_wait_share", summary["data_wait_share"])
@@ -259,6 +265,26 @@ def monitored(criterion: Criterion) -> str:
 def monitor_sign(criterion: Criterion) -> float:
     """1 where more of the monitored metric is better, -1 where less is."""
     return 1.0 if criterion.weight > 0 else -1.0
+
+
+class Progress(TQDMProgressBar):
+    """Lightning's bar of an epoch, with the time that the whole run still takes."""
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        super().on_train_start(trainer, pl_module)
+        self._start, self._first_step = time.perf_counter(), trainer.global_step
+
+    def get_metrics(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule
+    ) -> dict[str, int | str | float | dict[str, float]]:
+        metrics = super().get_metrics(trainer, pl_module)
+        metrics.pop("v_num", None)
+        done = trainer.global_step - self._first_step
+        if done:
+            left = int(trainer.estimated_stepping_batches) - trainer.global_step
+            seconds = (time.perf_counter() - self._start) / done * left
+            metrics["run_left"] = f"{seconds // 60:.0f}:{seconds % 60:02.0f}"
+        return metrics
 
 
 class SelfDescribing(Callback):
@@ -288,16 +314,21 @@ def fit(
     model: MSDET,
     data: MixtureData,
     describe: Callable[..., Description],
-) -> None:
+    memory: PeakMemory,
+) -> dict[str, float]:
     """Train; goes on from ``folder/last.ckpt`` where there is one.
+
+    Returns:
+        What the run measured of itself: seconds, examples, waiting for data, memory.
 
     Raises:
         InputError: the machine lacks what the trainer's keys ask for.
     """
+    _quieten()
     settings = config.trainer
     criterion = Criterion(config.criterion)
     module = Training(model, criterion, settings)
-    bookkeeping = Bookkeeping(folder)
+    bookkeeping = Bookkeeping(folder, memory)
     scoring = Scoring(folder, bookkeeping, describe)
     callbacks: list[Callback] = [bookkeeping, scoring, SelfDescribing(describe)]
     if settings.ema_decay is not None:
@@ -308,7 +339,7 @@ def fit(
         callbacks.append(EarlyStopping(name, patience=settings.early_stop, mode=mode))
     callbacks += [
         LearningRateMonitor("step"),
-        TQDMProgressBar(refresh_rate=10),
+        Progress(refresh_rate=10),
         ModelCheckpoint(
             folder,
             "last",
@@ -337,6 +368,14 @@ def fit(
     )
     last = folder / "last.ckpt"
     trainer.fit(module, data, ckpt_path=last if last.exists() else None, weights_only=True)
+    return bookkeeping.summary()
+
+
+def _quieten() -> None:
+    """Lightning's advertisements, and warnings about what is meant here."""
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    for message in (".*exists and is not empty", ".*LeafSpec", ".*does not have many workers"):
+        warnings.filterwarnings("ignore", message)
 
 
 def _loggers(config: TrainConfig, folder: Path) -> list[Logger]:

@@ -8,7 +8,7 @@ import json
 import math
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from multiprocessing import get_context
@@ -112,11 +112,13 @@ def prescribed_order(assignment: Assignment, batch: Batch) -> tuple[int, ...] | 
     return tuple(order[0].tolist())
 
 
-def evaluate(config: EvaluationConfig, scenes: Sequence[Scene] | None = None) -> dict[str, Any]:
+def evaluate(config: EvaluationConfig, training: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """Score a checkpoint; returns what ``summary.json`` holds.
 
     Goes on where a killed evaluation of the same checkpoint and scenes stopped.
 
+    Args:
+        training: what the training run measured of itself; None takes what the checkpoint says.
     Raises:
         InputError: a file is missing or damaged, or the scenes do not fit the model.
     """
@@ -128,8 +130,7 @@ def evaluate(config: EvaluationConfig, scenes: Sequence[Scene] | None = None) ->
     metrics, unavailable = choose_metrics(config.metrics)
     corpus_config = config.corpus or _training_of(checkpoint).corpus
     corpus = open_corpus(corpus_config, checkpoint.description.sample_rate).split(config.split)
-    if scenes is None:
-        scenes = _scenes(config, checkpoint, corpus)
+    scenes = _scenes(config, checkpoint, corpus)
     check_scenes(scenes, checkpoint)
     check_corpus(scenes, corpus)
     header = RowsHeader(
@@ -149,8 +150,9 @@ def evaluate(config: EvaluationConfig, scenes: Sequence[Scene] | None = None) ->
             _draw(output, task, scenes, rows, config.pictures)
     description = checkpoint.description
     summary = summarise(rows, linear_array=description.array.is_linear, unavailable=unavailable)
-    summary |= description.training
-    summary["peak_rss_gb"] = max(memory.peak_gb, description.training.get("peak_rss_gb", 0.0))
+    measured = dict(description.training if training is None else training)
+    measured["peak_rss_gb"] = max(memory.peak_gb, measured.get("peak_rss_gb", 0.0))
+    summary |= measured
     summary["evaluation_seconds"] = round(time.perf_counter() - started, 1)
     summary["checkpoint"] = str(config.checkpoint)
     write_json(output / "summary.json", summary)
@@ -175,7 +177,7 @@ def check_scenes(scenes: Sequence[Scene], checkpoint: Checkpoint) -> None:
             )
         if len(scene.speech) > description.num_slots:
             raise InputError(
-                f"{where}: {len(scene.speech)} speakers, the model has {description.num_slots} slots"
+                f"{where}: {len(scene.speech)} speakers for a model of {description.num_slots} slots"
             )
         if (
             description.model.frontend.name == "ri"
