@@ -29,7 +29,11 @@ command's keys are in configs/COMMAND.yaml, and --config prints them as they wou
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; returns its exit code: 0, 2 for what the user can mend, 130 for Ctrl-C."""
     parser = _parser()
-    options = parser.parse_args(arguments)
+    options, rest = parser.parse_known_args(arguments)
+    for flag in rest:  # argparse takes no positional after an option that follows one
+        if flag.startswith("-"):
+            parser.error(f"unrecognized argument {flag}")
+    options.overrides += rest
     debug = options.debug or os.environ.get("HYDRA_FULL_ERROR") == "1"
     try:
         run(options.command, options.overrides, print_config=options.config)

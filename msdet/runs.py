@@ -137,6 +137,12 @@ def check(config: TrainConfig, array: MicrophoneArray) -> None:
     """
     check_scene_config(config.scene, array)
     check_assignment(config.criterion.assignment, array.is_linear)
+    fewest, most = config.scene.num_speakers
+    if fewest != most:
+        raise InputError(
+            f"scene.num_speakers=[{fewest}, {most}]: training needs the same number in every "
+            f"scene, since every slot must have a speaker; give [{most}, {most}]"
+        )
     data = config.data
     if data.batch_size > data.examples_per_epoch:
         raise InputError(

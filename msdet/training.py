@@ -52,7 +52,8 @@ class Training(pl.LightningModule):
     def __init__(self, model: MSDET, criterion: Criterion, config: TrainerConfig) -> None:
         super().__init__()
         self.model, self.criterion, self.config = model, criterion, config
-        self.network: Callable[..., Output] = torch.compile(model) if config.compile else model
+        if config.compile:
+            model.compile()  # in place: a wrapper would put its name into the weights' names
         self.rows: list[Row] = []
 
         known = [name for name, _ in model.named_children()]
@@ -124,7 +125,8 @@ class Training(pl.LightningModule):
         order = self.criterion.location_order(batch)
         oracle = self.model.config.heads.guidance == "oracle" and order is not None
         azimuth = take(batch.azimuth, order) if oracle and order is not None else None
-        return self.network(batch.mixture, azimuth=azimuth)
+        output: Output = self.model(batch.mixture, azimuth=azimuth)
+        return output
 
 
 def warmup_cosine(warmup: int, total: int, step: int) -> float:

@@ -45,6 +45,7 @@ from msdet.errors import InputError
 
 VOICES = Path(__file__).resolve().parent.parent / "data" / "voices"
 SOURCES = VOICES / "sources.toml"
+BUILDING = ".building-"
 COMMON_LICENCES = Path("/usr/share/common-licenses")
 
 BUNDLED_SECONDS = (40.0, 80.0)  # a speaker with less is left out; what is beyond is not taken
@@ -399,15 +400,19 @@ def main() -> None:
     options = arguments()
     full = options.full is not None
     target: Path = options.full if full else VOICES
-    if full and target.exists() and (not target.is_dir() or any(target.iterdir())):
-        raise InputError(f"{target}: exists and is not an empty folder; name a new one")
+    if full and target.exists() and not target.is_dir():
+        raise InputError(f"{target}: is a file; name a new folder")
+    for stale in target.glob(f"{BUILDING}*"):  # of a run that was killed
+        shutil.rmtree(stale)
+    if full and target.exists() and any(target.iterdir()):
+        raise InputError(f"{target}: exists and is not empty; name a new folder")
     sources = [s for s in read_sources(SOURCES) if full or s.bundled]
     for program in ("apt-get", "dpkg", "ffmpeg"):
         if shutil.which(program) is None:
             raise InputError(f"{program}: not found; Debian's apt, dpkg and ffmpeg are needed")
     target.mkdir(parents=True, exist_ok=True)
     # Built beside the target and moved, so that a failed run leaves the old voices as they were.
-    with tempfile.TemporaryDirectory(dir=target, prefix=".building-") as temporary:
+    with tempfile.TemporaryDirectory(dir=target, prefix=BUILDING) as temporary:
         new = Path(temporary) / "new"
         downloads = options.packages or Path(temporary) / "packages"
         downloads.mkdir(parents=True, exist_ok=True)

@@ -30,6 +30,7 @@ from multiprocessing.connection import wait
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -37,8 +38,8 @@ from msdet.audio import write_audio
 from msdet.corpora import Corpus, open_corpus
 from msdet.errors import InputError
 from msdet.simulation.bank import RirBank
-from msdet.simulation.config import check_scene_config
 from msdet.simulation.render import Example, render
+from msdet.simulation.rooms import check_scene_config
 from msdet.simulation.scene import Scene, read_scenes, write_scenes
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ def simulate(config: SimulateConfig) -> None:
     Raises:
         InputError: the scenes cannot be drawn, or the folder is not for them; before any work.
     """
-    # Here, since rendering processes import this module and need no torch.
+    # Here, since rendering processes import this module and need no trainer.
     from msdet.datasets import fixed_scenes, rirs_folder
 
     array = config.array.build()
@@ -70,8 +71,14 @@ def simulate(config: SimulateConfig) -> None:
     check_folder(folder)
     corpus = open_corpus(config.corpus, config.sample_rate).split(config.split)
     scenes = fixed_scenes(
-        config.scene, array, corpus, seed=config.seed, split=config.split,
-        count=config.num_scenes, sample_rate=config.sample_rate, seconds=config.seconds,
+        config.scene,
+        array,
+        corpus,
+        seed=config.seed,
+        split=config.split,
+        count=config.num_scenes,
+        sample_rate=config.sample_rate,
+        seconds=config.seconds,
     )
     keep_scenes(folder, scenes)
     console = Console(stderr=True)
@@ -145,10 +152,13 @@ def write_metadata(folder: Path, scenes: Sequence[Scene]) -> None:
         writer.writerow(
             [
                 *(scene.id, f"{inside}/mixture.wav"),
-                *(f"{inside}/{speaker_file(i)}" for i in range(len(speakers))), *missing,
+                *(f"{inside}/{speaker_file(i)}" for i in range(len(speakers))),
+                *missing,
                 scene.num_samples,
-                *(round(speaker.azimuth, 4) for speaker in speakers), *missing,
-                *(round(speaker.distance, 4) for speaker in speakers), *missing,
+                *(round(speaker.azimuth, 4) for speaker in speakers),
+                *missing,
+                *(round(speaker.distance, 4) for speaker in speakers),
+                *missing,
             ]
         )
     path = folder / METADATA_NAME
@@ -303,9 +313,10 @@ _renderer: Renderer | None = None
 
 
 def _start_worker(renderer: Renderer) -> None:
-    """Leave Ctrl-C to the parent process, and end with it however it ends."""
+    """One thread a process; leave Ctrl-C to the parent process, and end with it however it ends."""
     global _renderer
     _renderer = renderer
+    torch.set_num_threads(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 

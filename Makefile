@@ -1,0 +1,35 @@
+# SPDX-License-Identifier: Apache-2.0
+# Every target sets up .venv by itself: once, and again when pyproject.toml or constraints.txt change.
+
+RUN := .venv/bin/python
+.DEFAULT_GOAL := help
+.PHONY: help quickstart test lint format installed installed-for-tests
+
+## make quickstart   train a model on the bundled voices, score it, write outputs/quickstart/
+quickstart: installed
+	$(RUN) -m msdet train experiment=quickstart
+
+## make test         lint, types and tests
+test: lint
+	$(RUN) -m pytest
+
+## make lint         lint and types alone
+lint: installed-for-tests
+	$(RUN) -m ruff check .
+	$(RUN) -m ruff format --check .
+	$(RUN) -m mypy
+
+## make format       mend what the linter can mend, and the layout
+format: installed-for-tests
+	$(RUN) -m ruff check --fix .
+	$(RUN) -m ruff format .
+
+## PYTHON=/path/to/python3 after any of them chooses the Python that .venv is made with (3.11 or newer).
+help:
+	@sed -n 's/^## //p' Makefile
+
+installed:
+	@scripts/set_up.sh metrics
+
+installed-for-tests:
+	@scripts/set_up.sh metrics,test

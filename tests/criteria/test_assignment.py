@@ -1,0 +1,184 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Who goes to which slot: by azimuth, around the circle, by distance, and by permutation."""
+
+from __future__ import annotations
+
+from itertools import permutations
+
+import pytest
+import torch
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from scipy.optimize import linear_sum_assignment
+
+from msdet.criteria.assignment import (
+    BY_LOCATION,
+    Assignment,
+    assign_by_location,
+    assign_by_permutation,
+    check_assignment,
+    take,
+)
+from msdet.errors import InputError
+
+fast = settings(deadline=None, max_examples=80)
+azimuths = st.lists(st.floats(0, 360, exclude_max=True), min_size=2, max_size=4)
+
+
+def order_of(
+    assignment: Assignment,
+    azimuth: list[float],
+    distance: list[float] | None = None,
+    elevation: list[float] | None = None,
+) -> list[int]:
+    """Speakers by slot, of one scene."""
+    where = [azimuth, distance or [1.0] * len(azimuth), elevation or [0.0] * len(azimuth)]
+    tensors = (torch.tensor([x], dtype=torch.float64) for x in where)
+    return assign_by_location(assignment, *tensors)[0].tolist()
+
+
+def largest_gaps(azimuth: list[float]) -> tuple[float, float]:
+    """The largest and the second largest empty arc, degrees."""
+    around = sorted(azimuth)
+    gaps = sorted((b - a) % 360 for a, b in zip(around, around[1:] + around[:1], strict=True))
+    return gaps[-1], gaps[-2]
+
+
+# --- by location --------------------------------------------------------------------------
+
+
+def test_azimuth_and_distance_ascend() -> None:
+    assert order_of("azimuth", [200.0, 10.0, 90.0]) == [1, 2, 0]
+    assert order_of("distance", [200.0, 10.0, 90.0], [2.0, 3.0, 1.0]) == [2, 0, 1]
+
+
+def test_ties_are_broken_by_azimuth_then_distance_then_elevation() -> None:
+    assert order_of("azimuth", [50.0, 50.0], [2.0, 1.0]) == [1, 0]
+    assert order_of("azimuth", [50.0, 50.0], [1.0, 1.0], [9.0, -9.0]) == [1, 0]
+    assert order_of("distance", [90.0, 50.0], [1.0, 1.0]) == [1, 0]
+    assert order_of("distance", [50.0, 50.0], [1.0, 1.0], [9.0, -9.0]) == [1, 0]
+    assert order_of("cyclic", [50.0, 50.0], [2.0, 1.0]) == [1, 0]
+    for assignment in BY_LOCATION:
+        assert order_of(assignment, [50.0] * 4) == [0, 1, 2, 3]
+
+
+def test_neighbours_across_zero_stay_together_in_cyclic_order_only() -> None:
+    """Both scenes are one scene, turned by two degrees: 359 and 40 degrees, then 1 and 42."""
+    assert order_of("azimuth", [359.0, 40.0]) == [1, 0]
+    assert order_of("azimuth", [1.0, 42.0]) == [0, 1]
+    assert order_of("cyclic", [359.0, 40.0]) == order_of("cyclic", [1.0, 42.0]) == [0, 1]
+    assert order_of("cyclic", [1.0, 359.0]) == [1, 0]
+
+
+@fast
+@given(azimuth=azimuths, turn=st.floats(0, 360))
+def test_turning_a_scene_keeps_its_cyclic_order(azimuth: list[float], turn: float) -> None:
+    largest, second = largest_gaps(azimuth)
+    assume(largest - second > 0.1)
+    turned = [(a + turn) % 360 for a in azimuth]
+    assume(abs(largest_gaps(turned)[0] - largest) < 1e-6)
+    distance = [1.0 + 0.1 * i for i in range(len(azimuth))]
+    assume(len({round(a, 6) for a in azimuth}) == len(azimuth))
+    assert order_of("cyclic", turned, distance) == order_of("cyclic", azimuth, distance)
+
+
+@fast
+@given(azimuth=azimuths)
+def test_cyclic_order_starts_after_the_largest_gap_and_runs_counter_clockwise(
+    azimuth: list[float],
+) -> None:
+    assume(largest_gaps(azimuth)[0] - largest_gaps(azimuth)[1] > 0.1)
+    slots = [azimuth[i] for i in order_of("cyclic", azimuth)]
+    steps = [(b - a) % 360 for a, b in zip(slots, slots[1:] + slots[:1], strict=True)]
+    assert steps[-1] % 360 == pytest.approx(largest_gaps(azimuth)[0] % 360, abs=1e-6)
+    assert sum(steps[:-1]) < 360
+
+
+@pytest.mark.parametrize("first", [0.0, 10.0, 170.0, 180.0, 355.0])
+@pytest.mark.parametrize("slant", [0.0, 5e-4, -5e-4])
+def test_of_two_who_stand_opposite_the_nearer_is_first(first: float, slant: float) -> None:
+    pair = [first, (first + 180.0 + slant) % 360]
+    assert order_of("cyclic", pair, [1.0, 2.0]) == [0, 1]
+    assert order_of("cyclic", pair, [2.0, 1.0]) == [1, 0]
+
+
+def test_away_from_opposition_distance_does_not_matter() -> None:
+    for distance in ([1.0, 2.0], [2.0, 1.0]):
+        assert order_of("cyclic", [10.0, 189.0], distance) == [0, 1]
+        assert order_of("cyclic", [10.0, 191.0], distance) == [1, 0]
+
+
+@pytest.mark.parametrize("assignment", BY_LOCATION)
+@fast
+@given(azimuth=azimuths, data=st.data())
+def test_the_order_of_the_input_does_not_matter(
+    assignment: Assignment, azimuth: list[float], data: st.DataObject
+) -> None:
+    count = len(azimuth)
+    distance = [1.0 + 0.25 * i for i in range(count)]
+    mixed = data.draw(st.permutations(range(count)))
+    plain = order_of(assignment, azimuth, distance)
+    other = order_of(assignment, [azimuth[i] for i in mixed], [distance[i] for i in mixed])
+    assert [mixed[i] for i in other] == plain
+
+
+def test_scenes_of_a_batch_are_assigned_apart() -> None:
+    azimuth = torch.tensor([[20.0, 10.0], [10.0, 20.0]])
+    ones = torch.ones(2, 2)
+    assert assign_by_location("azimuth", azimuth, ones, ones).tolist() == [[1, 0], [0, 1]]
+
+
+def test_permutation_search_is_not_by_location() -> None:
+    with pytest.raises(InputError, match="pit"):
+        order_of("pit", [10.0, 20.0])
+
+
+def test_cyclic_is_refused_on_a_line() -> None:
+    with pytest.raises(InputError, match="cyclic.*linear"):
+        check_assignment("cyclic", linear_array=True)
+    check_assignment("cyclic", linear_array=False)
+    for assignment in ("azimuth", "distance", "pit"):
+        check_assignment(assignment, linear_array=True)
+
+
+# --- by permutation -----------------------------------------------------------------------
+
+
+def cheapest(losses: torch.Tensor) -> float:
+    """The least total of one scene's ``[slot, speaker]``, by trying all."""
+    slots = range(len(losses))
+    return min(
+        float(sum(losses[slot, speaker] for slot, speaker in zip(slots, tried, strict=True)))
+        for tried in permutations(slots)
+    )
+
+
+@pytest.mark.parametrize("slots", [2, 3, 4, 5])
+def test_permutation_search_finds_the_cheapest(slots: int) -> None:
+    losses = torch.rand(20, slots, slots, generator=torch.Generator().manual_seed(slots))
+    order = assign_by_permutation(losses)
+    assert order.shape == (20, slots)
+    assert order.dtype == torch.int64
+    for scene, chosen in zip(losses, order, strict=True):
+        assert sorted(chosen.tolist()) == list(range(slots))
+        total = float(scene[torch.arange(slots), chosen].sum())
+        assert total == pytest.approx(cheapest(scene), rel=1e-6)
+        rows, columns = linear_sum_assignment(scene.numpy())
+        assert total == pytest.approx(float(scene[rows, columns].sum()), rel=1e-6)
+
+
+@pytest.mark.parametrize("slots", [2, 3, 4])
+def test_permutation_search_undoes_a_known_permutation(slots: int) -> None:
+    for known in permutations(range(slots)):
+        losses = torch.ones(1, slots, slots)
+        losses[0, torch.arange(slots), torch.tensor(known)] = 0.0
+        assert tuple(assign_by_permutation(losses)[0].tolist()) == known
+
+
+def test_taking_brings_speakers_into_the_slots_order() -> None:
+    values = torch.arange(12.0).reshape(2, 3, 2)
+    order = torch.tensor([[2, 0, 1], [0, 1, 2]])
+    taken = take(values, order)
+    assert torch.equal(taken[0], values[0, [2, 0, 1]])
+    assert torch.equal(taken[1], values[1])
+    assert torch.equal(take(values[..., 0], order)[0], values[0, [2, 0, 1], 0])

@@ -1,0 +1,167 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The criterion on outputs of a real network: invariances, permutation search, and weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import permutations
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from pydantic import ValidationError
+
+from msdet.criteria import Criterion, CriterionConfig
+from msdet.criteria.losses import spectral_l1
+from msdet.datasets import Batch
+from msdet.models.msdet import MSDET, Output
+
+ASSIGNMENTS = ("azimuth", "distance", "cyclic", "pit")
+SCENES, SAMPLES = 2, 1600
+Case = tuple[MSDET, Output, Batch]
+
+
+@pytest.fixture(scope="module")
+def cases(
+    make_model: Callable[..., MSDET], recording: NDArray[np.float32], voices: NDArray[np.float64]
+) -> dict[int, Case]:
+    """Networks of 2 to 4 slots with their outputs on two mixtures, and speakers to learn."""
+    made = {}
+    for count in (2, 3, 4):
+        model = make_model(slots=count, beamformer=False).eval()
+        mixture = np.stack([recording[:, i * SAMPLES :][:, :SAMPLES] for i in range(SCENES)])
+        with torch.no_grad():
+            output = model(torch.from_numpy(mixture))
+        rolled = [np.roll(voices[i % 3], 700 * i) for i in range(count)]
+        targets = np.stack([np.stack(rolled)[:, i * 500 :][:, :SAMPLES] for i in range(SCENES)])
+        rng = np.random.default_rng(count)
+        labels = torch.from_numpy(rng.uniform(0, 360, (SCENES, count))).float()
+        batch = Batch(
+            mixture=torch.from_numpy(mixture),
+            targets=torch.from_numpy(targets).float(),
+            azimuth=labels,
+            elevation=torch.zeros_like(labels),
+            distance=torch.from_numpy(rng.uniform(0.7, 2.5, (SCENES, count))).float(),
+            index=torch.arange(SCENES),
+        )
+        made[count] = (model, output, batch)
+    return made
+
+
+def criterion(assignment: str, weight: float = 0.9) -> Criterion:
+    return Criterion(CriterionConfig.model_validate({"assignment": assignment, "weight": weight}))
+
+
+def with_speakers(batch: Batch, order: list[int]) -> Batch:
+    names = ("targets", "azimuth", "elevation", "distance")
+    return replace(batch, **{name: getattr(batch, name)[:, order] for name in names})
+
+
+@pytest.mark.parametrize("assignment", ASSIGNMENTS)
+@settings(deadline=None, max_examples=30)
+@given(count=st.integers(2, 4), data=st.data())
+def test_permuting_the_speakers_never_changes_the_loss(
+    cases: dict[int, Case], assignment: str, count: int, data: st.DataObject
+) -> None:
+    model, output, batch = cases[count]
+    some = st.one_of(
+        st.floats(0, 360, exclude_max=True, width=32), st.sampled_from([0.0, 90.0, 180.0, 270.0])
+    )
+    azimuth = data.draw(st.lists(some, min_size=count, max_size=count))
+    distance = data.draw(
+        st.lists(st.sampled_from(range(1, 20)), min_size=count, max_size=count, unique=True)
+    )
+    batch = replace(
+        batch,
+        azimuth=torch.tensor([azimuth] * SCENES),
+        distance=torch.tensor([distance] * SCENES) / 8,
+    )
+    mixed = list(data.draw(st.permutations(range(count))))
+    plain = criterion(assignment)(model, output, batch)
+    other = criterion(assignment)(model, output, with_speakers(batch, mixed))
+    torch.testing.assert_close(other.total, plain.total)
+    torch.testing.assert_close(other.direction, plain.direction)
+    assert torch.equal(torch.tensor(mixed)[other.order], plain.order)
+
+
+@pytest.mark.parametrize("count", [2, 3, 4])
+def test_pit_takes_the_permutation_of_least_separation_loss(
+    cases: dict[int, Case], count: int
+) -> None:
+    model, output, batch = cases[count]
+    losses = criterion("pit")(model, output, batch)
+    targets = model.stft(batch.targets)
+    tried = torch.stack(
+        [
+            spectral_l1(output.spectra, targets[:, list(p)]).mean(1)
+            for p in permutations(range(count))
+        ]
+    )
+    assert float(losses.separation) == pytest.approx(float(tried.amin(0).mean()), rel=1e-5)
+    for assignment in ("azimuth", "distance", "cyclic"):
+        assert criterion(assignment)(model, output, batch).separation >= losses.separation - 1e-6
+
+
+def test_a_network_that_is_right_in_another_order_costs_pit_nothing(
+    cases: dict[int, Case],
+) -> None:
+    model, output, batch = cases[3]
+    spectra = model.stft(batch.targets)[:, [2, 0, 1]]
+    perfect = replace(output, spectra=spectra, stages=(spectra,))
+    losses = criterion("pit")(model, perfect, batch)
+    assert losses.separation < 1e-6
+    assert losses.order.tolist() == [[2, 0, 1]] * SCENES
+    assert criterion("azimuth")(model, perfect, with_speakers(batch, [0, 1, 2])).separation > 0.1
+
+
+@pytest.mark.parametrize("assignment", ASSIGNMENTS)
+def test_the_weight_moves_the_loss_from_one_task_to_the_other(
+    cases: dict[int, Case], assignment: str
+) -> None:
+    model, output, batch = cases[2]
+    at = {w: criterion(assignment, w)(model, output, batch) for w in (1.0, 0.25, 1e-9)}
+    assert at[1.0].total == at[1.0].separation
+    assert float(at[1e-9].total) == pytest.approx(float(at[1e-9].direction), rel=1e-5)
+    expected = 0.25 * at[1.0].separation + 0.75 * at[1.0].direction
+    assert float(at[0.25].total) == pytest.approx(float(expected), rel=1e-5)
+
+
+def test_weight_zero_is_direction_alone(cases: dict[int, Case]) -> None:
+    model, output, batch = cases[2]
+    losses = criterion("azimuth", 0.0)(model, output, batch)
+    assert losses.total == losses.direction
+
+
+def test_every_stage_of_separation_is_held_to_the_targets(cases: dict[int, Case]) -> None:
+    model, output, batch = cases[2]
+    targets = model.stft(batch.targets)
+    order = criterion("azimuth").location_order(batch)
+    assert order is not None
+    right = torch.take_along_dim(targets, order[..., None, None], 1)
+    half = replace(output, stages=(output.spectra, right), spectra=right)
+    alone = criterion("azimuth")(model, output, batch).separation
+    assert float(criterion("azimuth")(model, half, batch).separation) == pytest.approx(
+        float(alone) / 2, rel=1e-5
+    )
+
+
+@pytest.mark.parametrize(
+    ("keys", "says"),
+    [
+        ({"assignment": "pit", "weight": 0.0}, "pit"),
+        ({"assignment": "azimuth", "weight": 1.2}, "less than or equal to 1"),
+        ({"assignment": "azimuth", "weight": -0.1}, "greater than or equal to 0"),
+        ({"assignment": "azimuth", "weight": float("nan")}, "weight"),
+        ({"assignment": "alphabet", "weight": 0.5}, "azimuth"),
+        ({"assignment": "azimuth"}, "weight"),
+        ({"assignment": "azimuth", "weight": 0.5, "wait": 1}, "wait"),
+    ],
+)
+def test_what_cannot_be_trained_is_refused(keys: dict[str, Any], says: str) -> None:
+    with pytest.raises(ValidationError, match=says):
+        CriterionConfig.model_validate(keys)

@@ -1,0 +1,285 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Recordings in: what is refused, and what must not change the answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+import msdet
+from msdet.checkpoints import Checkpoint, Description
+from msdet.errors import InputError
+from msdet.geometry import MicrophoneArray
+from msdet.inference.separator import Separator
+from msdet.models.msdet import MSDET
+
+RATE = 8000
+Build = Callable[..., MicrophoneArray]
+Arrays = dict[str, MicrophoneArray]
+
+
+@pytest.fixture(scope="module")
+def separator(saved: Path) -> Separator:
+    return msdet.load(saved)
+
+
+@pytest.fixture(scope="module")
+def separator_of(
+    make_model: Callable[..., MSDET], describe: Callable[..., Description]
+) -> Callable[..., Separator]:
+    """A separator without a file: `make_model`'s keys, and changes to its description."""
+
+    def made(changes: dict[str, Any] | None = None, **kind: Any) -> Separator:
+        model = make_model(**kind).eval()
+        described = describe(model, **changes or {})
+        stored = Description.model_validate(described.model_dump(mode="json"))
+        return Separator(Checkpoint(Path("model.ckpt"), model, stored))
+
+    return made
+
+
+def refusal(separator: Separator, audio: object, rate: int = RATE, array: object = None) -> str:
+    with pytest.raises(InputError) as caught:
+        separator.separate(audio, rate, array)  # type: ignore[arg-type]
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+# --- what comes out -----------------------------------------------------------------------
+
+
+def test_a_recording_comes_apart(separator: Separator, recording: NDArray[np.float32]) -> None:
+    result = separator.separate(recording, sample_rate=RATE)
+    assert result.audio.shape == (2, recording.shape[1])
+    assert result.audio.dtype == np.float32
+    assert np.isfinite(result.audio).all()
+    assert result.sample_rate == RATE
+    assert result.azimuth.shape == (2,)
+    assert ((result.azimuth >= 0) & (result.azimuth < 360)).all()
+    assert result.posterior.shape == (2, 24)
+    np.testing.assert_allclose(result.posterior.sum(axis=1), 1.0, rtol=1e-5)
+
+
+def test_the_same_recording_gives_the_same_answer(
+    separator: Separator, saved: Path, recording: NDArray[np.float32]
+) -> None:
+    first = separator.separate(recording, RATE)
+    again = separator.separate(recording.copy(), RATE)
+    other = msdet.load(str(saved)).separate(recording, RATE)
+    for result in (again, other):
+        np.testing.assert_array_equal(result.audio, first.audio)
+        np.testing.assert_array_equal(result.azimuth, first.azimuth)
+
+
+@pytest.mark.parametrize("gain", [2.0, 1e-3, 300.0])
+def test_a_louder_recording_gives_louder_speakers_in_the_same_place(
+    separator: Separator, recording: NDArray[np.float32], gain: float
+) -> None:
+    plain, louder = (separator.separate(g * recording, RATE) for g in (1.0, gain))
+    scale = np.abs(plain.audio).max()
+    np.testing.assert_allclose(louder.audio / gain, plain.audio, atol=1e-3 * scale)
+    np.testing.assert_allclose(louder.posterior, plain.posterior, atol=1e-3)
+
+
+@pytest.mark.parametrize("dtype", ["int16", "int32"])
+def test_integer_samples_are_the_same_recording(
+    separator: Separator, recording: NDArray[np.float32], dtype: str
+) -> None:
+    audio = 0.5 * recording / np.abs(recording).max()
+    integers = np.round(audio * np.iinfo(dtype).max).astype(dtype)
+    expected, found = separator.separate(audio, RATE), separator.separate(integers, RATE)
+    scale = np.abs(expected.audio).max()
+    np.testing.assert_allclose(found.audio, expected.audio, atol=5e-3 * scale)
+    np.testing.assert_allclose(found.posterior, expected.posterior, atol=5e-3)
+
+
+def test_tensors_and_lists_are_recordings_too(
+    separator: Separator, recording: NDArray[np.float32]
+) -> None:
+    part = recording[:, :1000]
+    expected = separator.separate(part, RATE).audio
+    for audio in (torch.from_numpy(part), part.tolist(), part.astype(np.float64)):
+        np.testing.assert_allclose(separator.separate(audio, RATE).audio, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("rate", "samples"),
+    [(16000, 16000), (16000, 16001), (11025, 9999), (48000, 31234), (8000, 3001)],
+)
+def test_a_recording_of_any_rate_comes_back_at_that_rate_and_length(
+    separator: Separator, rate: int, samples: int
+) -> None:
+    audio = np.random.default_rng(0).standard_normal((4, samples))
+    result = separator.separate(audio, rate)
+    assert result.sample_rate == rate
+    assert result.audio.shape == (2, samples)
+    assert np.isfinite(result.audio).all()
+
+
+def test_the_rate_of_a_recording_does_not_move_its_speakers(
+    separator: Separator, recording: NDArray[np.float32]
+) -> None:
+    from msdet.audio import resample
+
+    finer = resample(torch.from_numpy(recording), RATE, 16000).numpy()
+    native, resampled = separator.separate(recording, RATE), separator.separate(finer, 16000)
+    np.testing.assert_allclose(resampled.posterior, native.posterior, atol=0.05)
+    again = resampled.audio[:, ::2][:, : native.audio.shape[1]]
+    for slot in range(2):
+        assert np.corrcoef(again[slot], native.audio[slot])[0, 1] > 0.9
+
+
+def test_a_model_for_separation_alone_says_no_direction(
+    separator_of: Callable[..., Separator], recording: NDArray[np.float32]
+) -> None:
+    result = separator_of({"weight": 1.0}, guidance="none").separate(recording, RATE)
+    assert np.isnan(result.azimuth).all()
+    assert np.isfinite(result.audio).all()
+
+
+def test_a_dead_microphone_is_survived(
+    separator: Separator, recording: NDArray[np.float32]
+) -> None:
+    audio = recording.copy()
+    audio[3] = 0
+    assert np.isfinite(separator.separate(audio, RATE).audio).all()
+
+
+# --- arrays -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "first", "recorded"), [("respeaker4", 1, 6), ("respeaker6", 0, 8)]
+)
+def test_a_product_s_recording_has_its_microphones_picked(
+    separator: Separator, arrays: Arrays, name: str, first: int, recorded: int
+) -> None:
+    array = arrays[name]
+    everything = np.random.default_rng(1).standard_normal((recorded, 2000)).astype(np.float32)
+    expected = separator.separate(everything[first : first + array.num_mics], RATE, array)
+    found = separator.separate(everything, RATE, array)
+    np.testing.assert_array_equal(found.audio, expected.audio)
+
+
+def test_channels_of_a_custom_array_are_picked(separator: Separator, build: Build) -> None:
+    corners = [[0.05, 0, 0], [0, 0.05, 0], [-0.05, 0, 0], [0, -0.05, 0]]
+    array = build(shape="positions", positions=corners, channels=[1, 2, 3, 5])
+    everything = np.random.default_rng(1).standard_normal((6, 2000)).astype(np.float32)
+    expected = separator.separate(everything[[1, 2, 3, 5]], RATE)
+    found = separator.separate(everything, RATE, array)
+    np.testing.assert_allclose(found.audio, expected.audio, atol=1e-5)
+
+
+def test_positions_are_an_array(
+    separator: Separator, arrays: Arrays, recording: NDArray[np.float32]
+) -> None:
+    given = arrays["circle4"].as_array() + [1.0, 2.0, 0.5]  # wherever the origin was
+    found = separator.separate(recording, RATE, given.tolist())
+    np.testing.assert_allclose(found.audio, separator.separate(recording, RATE).audio, atol=1e-4)
+
+
+def test_a_larger_array_is_served(separator: Separator, arrays: Arrays) -> None:
+    audio = np.random.default_rng(0).standard_normal((6, 2000))
+    assert separator.separate(audio, RATE, arrays["circle6"]).audio.shape == (2, 2000)
+
+
+def test_lines_and_planes_do_not_mix(
+    separator: Separator, separator_of: Callable[..., Separator], arrays: Arrays
+) -> None:
+    audio = np.random.default_rng(0).standard_normal((4, 2000))
+    assert "linear" in refusal(separator, audio, array=arrays["line4"])
+    assert "linear" in refusal(separator_of(array="line4"), audio, array=arrays["circle4"])
+    assert separator_of(array="line4").separate(audio, RATE).audio.shape == (2, 2000)
+
+
+def test_a_model_bound_to_its_array_serves_no_other(
+    separator_of: Callable[..., Separator], build: Build, recording: NDArray[np.float32]
+) -> None:
+    bound = separator_of(frontend="ri")
+    wider = build(shape="circle", num_mics=4, radius=0.08)
+    assert "ri" in refusal(bound, recording, array=wider)
+
+
+@pytest.mark.parametrize("name", ["circle4", "tetrahedron", "respeaker4", "line4"])
+def test_a_model_bound_to_its_array_serves_that_one_built_anew(
+    separator_of: Callable[..., Separator],
+    arrays: Arrays,
+    recording: NDArray[np.float32],
+    name: str,
+) -> None:
+    bound = separator_of(array=name, frontend="ri")
+    result = bound.separate(recording, RATE, arrays[name])
+    assert result.audio.shape == (2, recording.shape[1])
+
+
+def test_an_array_without_the_reference_microphone_is_refused(
+    separator_of: Callable[..., Separator], build: Build, recording: NDArray[np.float32]
+) -> None:
+    triangle = build(shape="circle", num_mics=3, radius=0.05)
+    assert "reference" in refusal(separator_of(reference_mic=3), recording[:3], array=triangle)
+
+
+# --- what is refused ----------------------------------------------------------------------
+
+
+def test_mono_is_refused(separator: Separator, recording: NDArray[np.float32]) -> None:
+    assert "mono" in refusal(separator, recording[0])
+    assert "1 channels" in refusal(separator, recording[:1])
+
+
+@pytest.mark.parametrize("channels", [2, 3, 5, 8])
+def test_other_numbers_of_channels_are_refused(separator: Separator, channels: int) -> None:
+    message = refusal(separator, np.ones((channels, 2000)))
+    assert f"{channels} channels" in message
+    assert "4 microphones" in message
+    assert "[sample, mic]" not in message
+
+
+def test_a_transposed_recording_gets_a_hint(
+    separator: Separator, recording: NDArray[np.float32]
+) -> None:
+    assert "is it [sample, mic]?" in refusal(separator, recording.T)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_samples_that_are_not_numbers_are_refused(
+    separator: Separator, recording: NDArray[np.float32], value: float
+) -> None:
+    audio = recording.copy()
+    audio[2, 100] = value
+    assert "NaN" in refusal(separator, audio)
+
+
+def test_silence_is_refused(separator: Separator, recording: NDArray[np.float32]) -> None:
+    assert "silent" in refusal(separator, np.zeros((4, 2000)))
+    audio = recording.copy()
+    audio[0] = 0
+    assert "reference" in refusal(separator, audio)
+
+
+@pytest.mark.parametrize(("samples", "rate"), [(127, 8000), (200, 16000), (1, 8000)])
+def test_too_short_a_recording_is_refused(separator: Separator, samples: int, rate: int) -> None:
+    message = refusal(separator, np.ones((4, samples)), rate)
+    assert "too short" in message
+    assert "0.016 s" in message
+
+
+def test_a_recording_without_samples_is_refused(separator: Separator) -> None:
+    assert "no samples" in refusal(separator, np.zeros((4, 0)))
+
+
+@pytest.mark.parametrize("rate", [0, -8000])
+def test_a_sample_rate_that_cannot_be_is_refused(
+    separator: Separator, recording: NDArray[np.float32], rate: int
+) -> None:
+    assert "sample_rate" in refusal(separator, recording, rate)
+
+
+def test_bad_positions_are_refused(separator: Separator, recording: NDArray[np.float32]) -> None:
+    assert "same place" in refusal(separator, recording, array=[[0.0, 0.0, 0.0]] * 4)

@@ -1,0 +1,168 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Real commands in processes of their own, and one trained run that the tests share."""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).parents[2]
+PATIENCE = 500.0
+"""Seconds that a command may take; on a busy machine one takes minutes to import torch."""
+
+
+@dataclass(frozen=True)
+class Finished:
+    """How a command ended; a signal's code is negative."""
+
+    code: int
+    out: str
+    err: str
+
+
+class Command:
+    """A running command, in a process group of its own as a shell would start it."""
+
+    def __init__(
+        self, command: list[str], logs: Path, environment: dict[str, str], largest_file: int | None
+    ) -> None:
+        logs.mkdir(parents=True)
+        self.out, self.err = logs / "out", logs / "err"
+
+        def limit() -> None:
+            if largest_file is not None:
+                resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, largest_file))
+
+        with self.out.open("wb") as out, self.err.open("wb") as err:
+            self.process = subprocess.Popen(
+                command,
+                stdout=out,
+                stderr=err,
+                env=environment,
+                start_new_session=True,
+                preexec_fn=limit,
+            )
+
+    def wait_until(self, reached: Callable[[], bool]) -> None:
+        """Return as soon as something is so; the command must not end before."""
+        until = time.monotonic() + PATIENCE
+        while not reached():
+            assert self.process.poll() is None, self.err.read_text()
+            assert time.monotonic() < until, self.err.read_text()
+            time.sleep(0.002)
+
+    def send(self, number: signal.Signals) -> Finished:
+        """A signal to the whole group, as Ctrl-C in a terminal is; then wait for the end."""
+        assert self.process.poll() is None, self.err.read_text()
+        os.killpg(self.process.pid, number)
+        return self.finish()
+
+    def finish(self) -> Finished:
+        code = self.process.wait(PATIENCE)
+        return Finished(code, self.out.read_text(), self.err.read_text())
+
+
+@pytest.fixture(scope="session")
+def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """An empty home, one thread, no accelerator."""
+    home = tmp_path_factory.mktemp("home")
+    changed = {
+        "HOME": str(home),
+        "XDG_CACHE_HOME": str(home / ".cache"),
+        "OMP_NUM_THREADS": "1",
+        "CUDA_VISIBLE_DEVICES": "",
+    }
+    return {**os.environ, **changed}
+
+
+@pytest.fixture
+def same_home(environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Commands that a test calls as functions use the caches of those that run as processes."""
+    for name in ("HOME", "XDG_CACHE_HOME"):
+        monkeypatch.setenv(name, environment[name])
+
+
+@pytest.fixture(scope="session")
+def start(
+    environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Callable[..., Command]]:
+    """Start ``python -m msdet ...``, or ``script=`` in its place.
+
+    ``largest_file``, in bytes, is what a disk that is nearly full looks like: writing beyond it
+    fails.
+    """
+    logs = tmp_path_factory.mktemp("logs")
+    started: list[Command] = []
+
+    def started_command(
+        *arguments: str, script: Path | None = None, largest_file: int | None = None
+    ) -> Command:
+        program = ["-m", "msdet"] if script is None else [str(script)]
+        command = Command(
+            [sys.executable, *program, *arguments],
+            logs / str(len(started)),
+            environment,
+            largest_file,
+        )
+        started.append(command)
+        return command
+
+    yield started_command
+    for command in started:
+        if command.process.poll() is None:
+            os.killpg(command.process.pid, signal.SIGKILL)
+            command.process.wait()
+
+
+@pytest.fixture(scope="session")
+def run(start: Callable[..., Command]) -> Callable[..., Finished]:
+    """Run a command to its end, which must be a good one."""
+
+    def finished(*arguments: str, script: Path | None = None) -> Finished:
+        result = start(*arguments, script=script).finish()
+        assert result.code == 0, result.err
+        return result
+
+    return finished
+
+
+@pytest.fixture(scope="session")
+def trained(run: Callable[..., Finished], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run that nothing interrupted."""
+    folder = tmp_path_factory.mktemp("trained") / "run"
+    run("train", "experiment=debug", f"output={folder}")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def simulated(start: Callable[..., Command], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of 24 rendered scenes: killed after a few of them, then made complete."""
+    folder = tmp_path_factory.mktemp("simulated") / "scenes"
+    command = (
+        "simulate",
+        f"output={folder}",
+        "audio=true",
+        "num_scenes=24",
+        "seconds=2",
+        "sample_rate=8000",
+        "num_workers=1",
+    )
+    killed = start(*command)
+    killed.wait_until(lambda: len(list(folder.glob("audio/test-*"))) >= 3)
+    killed.send(signal.SIGKILL)
+    there = {path.name: path.stat().st_mtime_ns for path in folder.glob("audio/test-*")}
+    assert 3 <= len(there) < 24
+    result = start(*command).finish()
+    assert result.code == 0, result.err
+    for name, changed in there.items():
+        assert (folder / "audio" / name).stat().st_mtime_ns == changed, "rendered again"
+    return folder

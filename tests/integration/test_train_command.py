@@ -1,0 +1,205 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``msdet train``: a run that was stopped in any way goes on to the very same weights."""
+
+from __future__ import annotations
+
+import json
+import random
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from msdet.checkpoints import load_checkpoint
+from msdet.cli import main
+
+pytestmark = pytest.mark.integration
+
+EPOCHS = 4
+CLOCKS = ("train_seconds", "examples_per_second", "data_wait_share", "peak_rss_gb")
+"""What two equal runs measure differently."""
+
+
+def read_history(folder: Path) -> list[dict[str, Any]]:
+    path = folder / "history.jsonl"
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def read_training_state(folder: Path) -> dict[str, Any]:
+    """All that shapes the rest of a training, by its name in ``last.ckpt``."""
+    content = torch.load(folder / "last.ckpt", weights_only=True)
+    left_out = ("callbacks", "loops", "msdet", "datamodule_hparams_by_loader")
+    return {key: value for key, value in content.items() if key not in left_out}
+
+
+def assert_same(found: Any, wanted: Any, where: str = "") -> None:
+    """Equal in every bit, tensors included."""
+    if isinstance(wanted, dict):
+        assert found.keys() == wanted.keys(), where
+        for key in wanted:
+            assert_same(found[key], wanted[key], f"{where}.{key}")
+    elif isinstance(wanted, list | tuple):
+        assert len(found) == len(wanted), where
+        for i, (one, other) in enumerate(zip(found, wanted, strict=True)):
+            assert_same(one, other, f"{where}[{i}]")
+    elif isinstance(wanted, torch.Tensor):
+        assert torch.equal(found, wanted), where
+    else:
+        assert found == wanted, where
+
+
+def assert_same_run(folder: Path, uninterrupted: Path) -> None:
+    """The best and the last weights, the optimiser's state and the history of two runs."""
+    best, wanted = (load_checkpoint(f / "model.ckpt") for f in (folder, uninterrupted))
+    assert_same(best.model.state_dict(), wanted.model.state_dict(), "model.ckpt")
+    assert best.description.metrics == wanted.description.metrics
+    assert best.description.training["epoch"] == wanted.description.training["epoch"]
+    assert_same(read_training_state(folder), read_training_state(uninterrupted), "last.ckpt")
+    rows, wanted_rows = (
+        [{key: value for key, value in row.items() if key not in CLOCKS} for row in history]
+        for history in (read_history(folder), read_history(uninterrupted))
+    )
+    assert [row["epoch"] for row in rows] == list(range(EPOCHS))
+    assert rows == wanted_rows
+
+
+def snapshot(folder: Path) -> dict[str, bytes]:
+    """Every file with its content."""
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+def test_names_that_scripts_rely_on(trained: Path) -> None:
+    summary = json.loads((trained / "summary.json").read_text())
+    for key in (
+        "si_sdr_improvement_db",
+        "azimuth_error_median_deg",
+        "azimuth_within_10deg",
+        "train_seconds",
+        "peak_rss_gb",
+        "data_wait_share",
+        "num_scenes",
+    ):
+        assert isinstance(summary[key], int | float), key
+    for name in ("model.ckpt", "last.ckpt", "rows.jsonl", "config.yaml", "pictures/training.png"):
+        assert (trained / name).is_file(), name
+    assert list((trained / "tensorboard").glob("events.*"))
+
+
+@pytest.fixture(scope="module")
+def killed_run(
+    start: Callable[..., Any], trained: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """Killed in its second epoch, stopped by a full disk, then run to the end."""
+    folder = tmp_path_factory.mktemp("killed") / "run"
+    command = ("train", "experiment=debug", f"output={folder}", "evaluate=false")
+    killed = start(*command)
+    killed.wait_until(lambda: (folder / "last.ckpt").exists())
+    time.sleep(random.uniform(0.0, 0.1))
+    assert killed.send(signal.SIGKILL).code == -signal.SIGKILL
+    assert 1 <= len(read_history(folder)) < EPOCHS
+
+    before = (folder / "last.ckpt").read_bytes()
+    full = start(*command, largest_file=len(before) - 1000).finish()
+    assert full.code == 2, full.err
+    assert "Traceback" not in full.err
+    last_line = full.err.splitlines()[-1]
+    assert last_line.startswith(f"msdet train: {folder / 'last.ckpt'}: cannot be written")
+    assert (folder / "last.ckpt").read_bytes() == before
+
+    resumed = start(*command).finish()
+    assert resumed.code == 0, resumed.err
+    assert "going on with the unfinished run" in resumed.err
+    return folder
+
+
+def test_killed_run_goes_on_as_if_nothing_had_been(killed_run: Path, trained: Path) -> None:
+    assert_same_run(killed_run, trained)
+    assert not list(killed_run.rglob("*.part")), "left over"
+
+
+@pytest.mark.usefixtures("same_home")
+def test_finished_run_is_kept_and_an_unfinished_one_protected(
+    killed_run: Path, start: Callable[..., Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    finished = snapshot(killed_run)
+    command = ("train", "experiment=debug", f"output={killed_run}", "evaluate=false")
+    kept = killed_run.with_name(f"{killed_run.name}.1")
+    anew = start(*command)
+    anew.wait_until(lambda: kept.exists() and (killed_run / "history.jsonl").exists())
+    assert "is kept as" in anew.send(signal.SIGKILL).err
+    assert snapshot(kept) == finished
+    assert len(read_history(killed_run)) < EPOCHS
+
+    unfinished = snapshot(killed_run)
+    assert main([*command, "trainer.learning_rate=1e-3"]) == 2
+    message = capsys.readouterr().err
+    assert message.count("\n") == 1
+    assert "holds an unfinished run of another config" in message
+    assert "trainer.learning_rate was 0.002, is 0.001" in message
+    assert snapshot(killed_run) == unfinished
+
+
+def test_averaged_weights_survive_ctrl_c_and_kill(
+    start: Callable[..., Any], tmp_path: Path
+) -> None:
+    settings = ("train", "experiment=debug", "evaluate=false", "trainer.ema_decay=0.9")
+    assert start(*settings, f"output={tmp_path / 'whole'}").finish().code == 0
+
+    folder = tmp_path / "stopped"
+    interrupted = start(*settings, f"output={folder}")
+    interrupted.wait_until(lambda: (folder / "last.ckpt").exists())
+    time.sleep(random.uniform(0.0, 0.1))
+    result = interrupted.send(signal.SIGINT)
+    assert 1 <= len(read_history(folder)) < EPOCHS
+    assert result.code == 130, result.err
+    assert "stopped; the same command goes on from here" in result.err
+    assert "Traceback" not in result.err
+
+    # The history is written before the checkpoint: killed between the two, an epoch is repeated.
+    killed = start(*settings, f"output={folder}")
+    reached = max(2, len(read_history(folder)))
+    killed.wait_until(lambda: len(read_history(folder)) > reached)
+    killed.send(signal.SIGKILL)
+
+    assert start(*settings, f"output={folder}").finish().code == 0
+    assert_same_run(folder, tmp_path / "whole")
+
+
+def test_workers_do_not_shape_a_training(
+    start: Callable[..., Any], trained: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "run"
+    command = ("train", "experiment=debug", f"output={folder}", "evaluate=false")
+    assert start(*command, "data.num_workers=1").finish().code == 0
+    assert_same_run(folder, trained)
+
+
+@pytest.mark.usefixtures("same_home")
+def test_frozen_part_keeps_the_weights_it_started_from(trained: Path, tmp_path: Path) -> None:
+    parts = ("frontend", "encoder")
+    command = [
+        "train",
+        "experiment=debug",
+        f"output={tmp_path / 'run'}",
+        "evaluate=false",
+        "trainer.epochs=1",
+        f"init_from={trained / 'model.ckpt'}",
+        f"trainer.freeze=[{','.join(parts)}]",
+    ]
+    assert main(command) == 0
+    before = load_checkpoint(trained / "model.ckpt").model.state_dict()
+    after = load_checkpoint(tmp_path / "run" / "model.ckpt").model.state_dict()
+    frozen = {name for name in before if name.split(".")[0] in parts}
+    assert frozen
+    for name in frozen:
+        assert torch.equal(before[name], after[name]), name
+    moved = [name for name in before if not torch.equal(before[name], after[name])]
+    assert {name.split(".")[0] for name in moved} >= {"coarse_head", "fine_head", "mask_head"}

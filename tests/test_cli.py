@@ -1,0 +1,236 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command line: quick answers, exit codes, one-line errors, and names that Hydra refuses."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import msdet
+from msdet.cli import compose, main, quoted
+from msdet.config import SeparateConfig, TrainConfig, parse
+from msdet.errors import InputError
+
+COMMANDS = ("train", "evaluate", "simulate", "separate")
+
+
+def errors(capsys: pytest.CaptureFixture[str]) -> list[str]:
+    return capsys.readouterr().err.splitlines()
+
+
+# --- quick answers ------------------------------------------------------------------------
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as done:
+        main(["--version"])
+    assert done.value.code == 0
+    assert capsys.readouterr().out.strip() == f"msdet {msdet.__version__}"
+
+
+def test_help_names_the_commands(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as done:
+        main(["--help"])
+    assert done.value.code == 0
+    shown = capsys.readouterr().out
+    assert all(command in shown for command in COMMANDS)
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["train", "--help"], ["--version"]])
+def test_quick_answers_do_not_wait_for_torch(arguments: list[str]) -> None:
+    code = (
+        "import sys\n"
+        "from msdet.cli import main\n"
+        "try: main(sys.argv[1:])\n"
+        "except SystemExit as done: code = done.code\n"
+        "slow = {'torch', 'lightning', 'hydra', 'scipy', 'numpy'} & set(sys.modules)\n"
+        "sys.exit(f'imported {slow}' if slow else code)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    assert "msdet" in done.stdout
+
+
+def test_the_module_is_the_command() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "msdet", "--version"], capture_output=True, text=True, timeout=120
+    )
+    assert (done.returncode, done.stdout.strip()) == (0, f"msdet {msdet.__version__}")
+
+
+@pytest.mark.parametrize("arguments", [[], ["sing"], ["train", "--loudly"]])
+def test_what_is_no_command_exits_with_2(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as done:
+        main(arguments)
+    assert done.value.code == 2
+    assert "usage: msdet" in capsys.readouterr().err
+
+
+def test_public_names_are_there() -> None:
+    assert all(hasattr(msdet, name) for name in msdet.__all__)
+    with pytest.raises(AttributeError, match="sing"):
+        msdet.sing  # noqa: B018
+
+
+# --- errors -------------------------------------------------------------------------------
+
+MISTAKES = [
+    (["train", "trainer.epochz=3"], "epochz"),
+    (["train", "criterion.weight=1.2"], "criterion.weight"),
+    (["train", "array=octagon"], "octagon"),
+    (["train", "quickstart"], "KEY=VALUE"),
+    (["train", "init_from=gone.ckpt"], "gone.ckpt"),
+    (["evaluate"], "checkpoint"),
+    (["evaluate", "checkpoint=gone.ckpt"], "gone.ckpt"),
+    (["simulate", "output=out", "num_scenes=0"], "num_scenes"),
+    (["separate", "checkpoint=gone.ckpt"], "recording"),
+    (["separate", "recording=a.wav", "checkpoint=gone.ckpt"], "gone.ckpt"),
+]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"), MISTAKES, ids=lambda v: " ".join(v) if isinstance(v, list) else v
+)
+def test_mistakes_are_one_line_and_exit_with_2(
+    arguments: list[str],
+    says: str,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
+    assert main(arguments) == 2
+    captured = capsys.readouterr()
+    lines = captured.err.splitlines()
+    assert len(lines) == 1, captured.err
+    assert lines[0].startswith(f"msdet {arguments[0]}: ")
+    assert says in lines[0]
+    assert captured.out == ""
+    assert list(tmp_path.iterdir()) == [], "nothing was written"
+
+
+@pytest.mark.parametrize("way", ["--debug", "HYDRA_FULL_ERROR"])
+def test_the_traceback_is_shown_on_request(
+    way: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments = ["train", "criterion.weight=1.2"]
+    if way == "--debug":
+        arguments.append(way)
+    else:
+        monkeypatch.setenv(way, "1")
+    assert main(arguments) == 2
+    lines = errors(capsys)
+    assert lines[0].startswith("Traceback")
+    assert "criterion.weight" in lines[-1]
+
+
+def test_ctrl_c_exits_with_130(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def stopped(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("msdet.cli.run", stopped)
+    assert main(["train"]) == 130
+    assert "Traceback" not in capsys.readouterr().err
+
+
+def test_separating_leaves_a_file_and_a_full_folder_alone(
+    tmp_path: Path, saved: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("mine")
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "speaker1.wav").write_text("mine")
+    for name in ("file", "full"):
+        arguments = [f"checkpoint={saved}", "recording=a.wav", f"output={tmp_path / name}"]
+        assert main(["separate", *arguments]) == 2
+        assert name in errors(capsys)[-1]
+    assert (tmp_path / "file").read_text() == "mine"
+    assert (tmp_path / "full" / "speaker1.wav").read_text() == "mine"
+
+
+# --- configs ------------------------------------------------------------------------------
+
+
+def test_the_printed_config_is_the_one_that_is_used(capsys: pytest.CaptureFixture[str]) -> None:
+    overrides = ["experiment=quickstart", "trainer.epochs=7", "seed=3"]
+    assert main(["train", *overrides, "--config"]) == 0
+    printed = yaml.safe_load(capsys.readouterr().out)
+    config = parse(TrainConfig, printed)
+    assert config == parse(TrainConfig, compose("train", overrides))
+    assert (config.trainer.epochs, config.seed, config.name) == (7, 3, "quickstart")
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--config", "seed=3"], ["seed=3", "--config"], ["name=a", "--config", "seed=3"]]
+)
+def test_options_and_settings_may_be_mixed(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["train", *arguments]) == 0
+    assert yaml.safe_load(capsys.readouterr().out)["seed"] == 3
+
+
+NAMES = (
+    "plain.wav",
+    "two words.wav",
+    "a=b.wav",
+    "runs/a=b (1)/model.ckpt",
+    "it's.wav",
+    'say "hi".wav',
+    "one,two.wav",
+    "[draft].wav",
+    "{old}.wav",
+    "back\\slash = 1.wav",
+    "colon: yes.wav",
+    "50%.wav",
+    "#3.wav",
+    "~home.wav",
+    "a;b&c!.wav",
+    "größe.wav",
+    "-start.wav",
+    "dots...wav",
+    "trailing\\",
+)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_any_file_name_reaches_the_command(name: str) -> None:
+    values = compose("separate", [f"recording={name}", "checkpoint=model.ckpt"])
+    assert parse(SeparateConfig, values).recording == name
+
+
+@settings(deadline=None, max_examples=150)
+@given(st.text("abc12.-_/ =,()[]{}'\"\\;:&#%+!@~é", min_size=1, max_size=12))
+def test_any_name_is_parsed_back_to_itself(name: str) -> None:
+    """What Hydra makes of a quoted override, for all names but those that read as other values."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    name = f"x{name}x"  # no spaces at the ends, no number, no list
+    override = OverridesParser.create().parse_override(quoted(f"recording={name}"))
+    assert not override.is_sweep_override()
+    assert override.value() == name
+
+
+def test_a_bare_word_is_not_a_setting() -> None:
+    with pytest.raises(InputError, match=r"recording\.wav.*KEY=VALUE"):
+        quoted("recording.wav")
+
+
+def test_values_keep_their_types() -> None:
+    values = compose("train", ["trainer.freeze=[encoder]", "trainer.ema_decay=0.99", "seed=4"])
+    assert values["trainer"]["freeze"] == ["encoder"]
+    assert values["trainer"]["ema_decay"] == 0.99
+    assert values["seed"] == 4
+    assert values["init_from"] is None
