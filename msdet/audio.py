@@ -17,7 +17,7 @@ from msdet.errors import InputError
 class StftConfig(BaseModel):
     """Window and hop of the short-time Fourier transform, in samples."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     window: int = Field(ge=16)
     hop: int = Field(ge=1)
@@ -83,7 +83,7 @@ def read_audio(path: str | Path) -> tuple[NDArray[np.float32], int]:
         raise InputError(f"{path}: no such file")
     try:
         audio, sample_rate = soundfile.read(path, dtype="float32", always_2d=True)
-    except (soundfile.LibsndfileError, RuntimeError) as error:
+    except (soundfile.LibsndfileError, RuntimeError, TypeError) as error:
         raise InputError(f"{path}: cannot be read as audio ({error})") from error
     if not len(audio):
         raise InputError(f"{path}: holds no samples")

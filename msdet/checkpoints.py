@@ -13,6 +13,7 @@ import os
 import subprocess
 import zipfile
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -102,9 +103,11 @@ def save_atomically(content: Mapping[str, Any], path: Path) -> None:
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except (OSError, RuntimeError) as error:
-        temporary.unlink(missing_ok=True)
         kept = "; the file written before it is whole" if path.exists() else ""
         raise InputError(f"{path}: cannot be written ({error}){kept}") from error
+    finally:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
 def save_portable(path: Path, model: MSDET, description: Description) -> None:
@@ -127,9 +130,10 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
     description = content.get(DESCRIPTION_KEY)
     if not isinstance(description, dict):
         raise InputError(f"{path}: is not a checkpoint of msdet (it has no description of a model)")
-    if description.get("format", 0) > FORMAT:
+    written = description.get("format")
+    if isinstance(written, int) and written > FORMAT:
         raise InputError(
-            f"{path}: was written by a newer msdet (format {description['format']}, this version "
+            f"{path}: was written by a newer msdet (format {written}, this version "
             f"reads up to {FORMAT}): upgrade msdet"
         )
     try:
@@ -141,7 +145,7 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
     model = parsed.build()
     try:
         model.load_state_dict(_weights(content))
-    except (RuntimeError, KeyError) as error:
+    except (RuntimeError, KeyError, TypeError, ValueError, AttributeError) as error:
         first = str(error).splitlines()[-1].strip()
         raise InputError(f"{path}: its weights do not fit its own description ({first})") from error
     model.requires_grad_(False)
@@ -154,11 +158,11 @@ def load_matching_weights(model: MSDET, path: str | Path) -> None:
     Raises:
         InputError: the checkpoint's weights have other names or shapes.
     """
-    weights = load_checkpoint(path).model.state_dict()
+    weights, own = load_checkpoint(path).model.state_dict(), model.state_dict()
     wrong = [
         name
-        for name, value in model.state_dict().items()
-        if name not in weights or weights[name].shape != value.shape
+        for name in {**own, **weights}
+        if name not in weights or name not in own or weights[name].shape != own[name].shape
     ]
     if wrong:
         raise InputError(

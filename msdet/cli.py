@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -107,11 +108,15 @@ def quoted(override: str) -> str:
     if not equals or not key:
         raise InputError(f"{override!r}: settings are written KEY=VALUE")
     try:
-        OverridesParser.create().parse_override(override)
+        parsed = OverridesParser.create().parse_override(override)
+        structured = value.startswith(("'", '"', "[", "{"))
+        if structured or not (parsed.is_sweep_override() or "\\" in value):
+            return override
     except HydraException:
-        escaped = value.replace("\\", "\\\\").replace("'", "\\'")
-        return f"{key}='{escaped}'"
-    return override
+        pass
+    # In quotes a backslash is itself, but for those before a quote, which are doubled.
+    escaped = re.sub(r"(\\*)('|$)", lambda m: 2 * m[1] + ("\\'" if m[2] else ""), value)
+    return f"{key}='{escaped}'"
 
 
 def _unknown_key(command: str, overrides: Sequence[str]) -> str | None:

@@ -19,7 +19,9 @@ ConfigType = TypeVar("ConfigType", bound=BaseModel)
 
 
 class _Config(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", allow_inf_nan=False, coerce_numbers_to_str=True
+    )
 
 
 class TrainerConfig(_Config):

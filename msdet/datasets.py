@@ -47,7 +47,7 @@ class DataConfig(BaseModel):
         cache: folder for impulse responses; null keeps them under the user's cache folder.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     crop_seconds: float = Field(gt=0)
     eval_seconds: float = Field(gt=0)

@@ -25,6 +25,7 @@ SPEED_OF_SOUND = 343.0
 """Metres per second. The one constant; the simulator hands it to pyroomacoustics."""
 
 _COLLINEAR_METRES = 1e-6
+_NANOMETRE = 1e-9
 
 
 def wrap_degrees(angle: ArrayLike) -> NDArray[np.float64]:
@@ -88,8 +89,10 @@ class MicrophoneArray:
         gaps = np.linalg.norm(points[:, None] - points[None], axis=-1)
         if gaps[~np.eye(len(points), dtype=bool)].min() < 1e-4:
             raise InputError(f"array {self.name!r}: two microphones are at the same place")
-        centred = points - points.mean(axis=0)
-        object.__setattr__(self, "positions", tuple(tuple(map(float, p)) for p in centred))
+        mean = points.mean(axis=0)
+        if np.abs(mean).max() > _NANOMETRE:  # so that what was stored centred comes back the same
+            points = points - mean
+        object.__setattr__(self, "positions", _as_tuple(points))
         channels = self.channels or tuple(range(len(points)))
         object.__setattr__(self, "channels", tuple(channels))
         if len(channels) != len(points) or len(set(channels)) != len(channels) or min(channels) < 0:
@@ -108,8 +111,8 @@ class MicrophoneArray:
 
     @cached_property
     def is_linear(self) -> bool:
-        """Whether all microphones lie on one line (through the origin, their mean)."""
-        return bool(np.linalg.svd(self.as_array(), compute_uv=False)[1] < _COLLINEAR_METRES)
+        """Whether all microphones lie on one line."""
+        return _line_axis(self.as_array()) is not None
 
     @property
     def aperture(self) -> float:
@@ -121,12 +124,14 @@ class MicrophoneArray:
         """The azimuth label of points or directions ``[..., 3]`` in the array's frame.
 
         Planar and volumetric arrays: the horizontal angle from the x axis, [0, 360).
-        Linear arrays: arccos(x / distance), [0, 180], the angle to the axis of the line.
+        Linear arrays: [0, 180], the angle to the line, which points away from microphone 0
+        (arccos(x / distance) where it lies along x).
         """
         d = np.asarray(directions, np.float64)
-        if self.is_linear:
-            x_over_distance = d[..., 0] / np.maximum(np.linalg.norm(d, axis=-1), 1e-12)
-            angle = np.arccos(np.clip(x_over_distance, -1.0, 1.0))
+        axis = _line_axis(self.as_array())
+        if axis is not None:
+            along = d @ axis / np.maximum(np.linalg.norm(d, axis=-1), 1e-12)
+            angle = np.arccos(np.clip(along, -1.0, 1.0))
             return np.asarray(np.degrees(angle), np.float64)
         return wrap_degrees(np.degrees(np.arctan2(d[..., 1], d[..., 0])))
 
@@ -286,7 +291,8 @@ class AzimuthGrid:
 
     def __post_init__(self) -> None:
         span = 180.0 if self.linear else 360.0
-        if not 0 < self.resolution <= 90 or abs(span / self.resolution % 1.0) > 1e-9:
+        classes = span / self.resolution if self.resolution > 0 else 0.0
+        if not 0 < self.resolution <= 90 or abs(classes - round(classes)) > 1e-6:
             raise InputError(
                 f"azimuth resolution must divide {span:g} degrees and be at most 90, "
                 f"got {self.resolution:g}"
@@ -334,15 +340,41 @@ class AzimuthGrid:
         return torch.where(wrapped >= 360.0, torch.zeros_like(wrapped), wrapped)
 
 
+def plane_wave_delays(positions: ArrayLike, directions: ArrayLike) -> NDArray[np.float64]:
+    """Arrival times of plane waves at each microphone relative to the origin.
+
+    Args:
+        positions: ``[mic, 3]`` metres. directions: unit vectors ``[..., 3]`` towards the sources.
+    Returns:
+        ``[..., mic]`` seconds; negative where the sound arrives before it reaches the origin.
+    """
+    delays = -np.asarray(directions, np.float64) @ np.asarray(positions, np.float64).T
+    return np.asarray(delays / SPEED_OF_SOUND)
+
+
 def far_field_delays(
     positions: ArrayLike, azimuth: ArrayLike, elevation: ArrayLike = 0.0
 ) -> NDArray[np.float64]:
-    """Arrival time of a far-field source at each microphone relative to the array's centre.
+    """:func:`plane_wave_delays` of far-field sources with these labels.
 
     Args:
         positions: ``[mic, 3]`` metres in the array's frame.
-        azimuth, elevation: degrees, broadcast against each other to ``[...]``.
+        azimuth, elevation: degrees, broadcast against each other to ``[...]``. Where the
+            microphones lie on a line, the azimuth is the angle to it, and elevation is ignored.
     Returns:
-        ``[..., mic]`` seconds; negative where the sound arrives before it reaches the centre.
+        ``[..., mic]`` seconds.
     """
-    return -unit_vectors(azimuth, elevation) @ np.asarray(positions, np.float64).T / SPEED_OF_SOUND
+    axis = _line_axis(np.asarray(positions, np.float64))
+    if axis is None:
+        return plane_wave_delays(positions, unit_vectors(azimuth, elevation))
+    along, _ = np.broadcast_arrays(np.cos(np.radians(azimuth)), elevation)
+    return plane_wave_delays(positions, along[..., None] * axis)
+
+
+def _line_axis(points: NDArray[np.float64]) -> NDArray[np.float64] | None:
+    """Unit vector of the line that all points lie on, away from the first; None without one."""
+    offsets = points - points[0]
+    far = offsets[np.linalg.norm(offsets, axis=-1).argmax()]
+    axis = far / np.linalg.norm(far)
+    beside = offsets - np.outer(offsets @ axis, axis)
+    return axis if np.abs(beside).max() < _COLLINEAR_METRES else None

@@ -149,11 +149,13 @@ def check(config: TrainConfig, array: MicrophoneArray) -> None:
             f"data.examples_per_epoch={data.examples_per_epoch}: less than one batch "
             f"(data.batch_size={data.batch_size})"
         )
-    if data.crop_seconds * config.sample_rate < config.model.stft.window:
-        raise InputError(
-            f"data.crop_seconds={data.crop_seconds}: shorter than the STFT window of "
-            f"{config.model.stft.window} samples at {config.sample_rate} Hz"
-        )
+    for key in ("crop_seconds", "eval_seconds"):
+        seconds = getattr(data, key)
+        if seconds * config.sample_rate < config.model.stft.window:
+            raise InputError(
+                f"data.{key}={seconds}: shorter than the STFT window of "
+                f"{config.model.stft.window} samples at {config.sample_rate} Hz"
+            )
     oracle = config.model.heads.guidance == "oracle"
     if oracle and config.criterion.assignment == "pit":
         raise InputError(

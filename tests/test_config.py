@@ -53,13 +53,18 @@ def train_config(*overrides: str) -> TrainConfig:
     return parse(TrainConfig, compose("train", list(overrides)))
 
 
+def prepare(*overrides: str) -> None:
+    """What a training run does before it touches any file."""
+    config = train_config(*overrides)
+    array = config.array.build()
+    check(config, array)
+    build_model(config, array)
+
+
 def mistake(*overrides: str) -> str:
     """What a training config with a mistake says, before any work: one line."""
     with pytest.raises(InputError) as caught:
-        config = train_config(*overrides)
-        array = config.array.build()
-        check(config, array)
-        build_model(config, array)
+        prepare(*overrides)
     message = str(caught.value)
     assert "\n" not in message
     assert len(message) < 1000

@@ -12,6 +12,7 @@ from __future__ import annotations
 from itertools import permutations
 from typing import Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -71,7 +72,7 @@ def assign_by_permutation(losses: Tensor) -> Tensor:
 
         on_host = losses.detach().float().cpu().numpy()
         found = [linear_sum_assignment(matrix)[1] for matrix in on_host]
-        return torch.as_tensor(found, dtype=torch.long, device=losses.device)
+        return torch.as_tensor(np.array(found), dtype=torch.long, device=losses.device)
     candidates = torch.tensor(list(permutations(range(slots))), device=losses.device)
     totals = losses.detach()[:, torch.arange(slots, device=losses.device), candidates].sum(-1)
     return candidates[totals.argmin(dim=-1)]

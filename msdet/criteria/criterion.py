@@ -29,7 +29,7 @@ class CriterionConfig(BaseModel):
         weight: w in w * separation + (1 - w) * direction; 1 is separation alone, 0 direction alone.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     assignment: Assignment
     weight: float = Field(ge=0, le=1)

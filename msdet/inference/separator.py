@@ -109,6 +109,12 @@ class Separator:
                 f"array {array.name!r}: this model's frontend 'ri' serves only the array that it "
                 f"was trained with ({trained.name!r}); the frontend 'directional' serves any"
             )
+        reference = self.description.reference_mic
+        if reference >= array.num_mics:
+            raise InputError(
+                f"array {array.name!r}: has {array.num_mics} microphones, but this model's "
+                f"reference is microphone {reference}"
+            )
         if array.is_linear != trained.is_linear:
             kinds = ("linear" if trained.is_linear else "not linear", array.name)
             raise InputError(
@@ -128,7 +134,9 @@ def _check_audio(audio: ArrayLike, sample_rate: int, array: MicrophoneArray) -> 
     if sample_rate <= 0:
         raise InputError(f"sample_rate={sample_rate}: must be positive")
     count = len(samples)
-    if count == array.file_channels:
+    picks = array.channels != tuple(range(array.num_mics)) or array.file_channels is not None
+    whole_file = array.file_channels in (None, count) and count > max(array.channels)
+    if count != array.num_mics and picks and whole_file:
         samples = samples[list(array.channels)]
     elif count != array.num_mics:
         swapped = "; is it [sample, mic]?" if samples.shape[1] == array.num_mics else ""

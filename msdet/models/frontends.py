@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
-from msdet.geometry import AzimuthGrid, far_field_delays
+from msdet.geometry import AzimuthGrid, far_field_delays, plane_wave_delays, unit_vectors
 
 _EPS = 1e-8
 _SPREAD_FLOOR = 0.05
@@ -19,7 +19,7 @@ _SPREAD_FLOOR = 0.05
 
 
 class _Config(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class DirectionalConfig(_Config):
@@ -97,18 +97,22 @@ class DirectionalFeatures(nn.Module):
 
     def _steering(self, positions: Tensor, elevation: float) -> Tensor:
         points = positions.detach().cpu().double().numpy()
-        looks = _pair_phasors(points, self.frequencies, self.azimuths, elevation)
+        looks = self._phasors(far_field_delays(points, self.azimuths, elevation))
         num_pairs = looks.shape[-1] // 2
         matrix = looks / num_pairs
         matrix = matrix - matrix.mean(dim=1, keepdim=True)
-        sphere = _sphere()
-        waves = torch.cat(
-            [_pair_phasors(points, self.frequencies, az, el) for az, el in sphere], dim=1
-        )  # [freq, wave, 2 * pair]
+        waves = self._phasors(plane_wave_delays(points, _sphere()))
         responses = torch.einsum("fkp,fwp->fkw", matrix, waves)
         spread = responses.square().mean(dim=(1, 2)).sqrt()
         scaled = matrix / (spread.square() + _SPREAD_FLOOR**2).sqrt()[:, None, None]
         return scaled.to(positions.device, positions.dtype)
+
+    def _phasors(self, delays: NDArray[np.float64]) -> Tensor:
+        """What plane waves would measure: ``[wave, mic]`` seconds to ``[freq, wave, 2 * pair]``."""
+        first, second = np.triu_indices(delays.shape[1], 1)
+        lags = delays[:, first] - delays[:, second]
+        phases = -2 * np.pi * self.frequencies.cpu().double().numpy()[:, None, None] * lags
+        return torch.from_numpy(np.concatenate([np.cos(phases), np.sin(phases)], axis=-1))
 
     def forward(self, differences: Tensor, steering: Tensor) -> Tensor:
         """Features per direction.
@@ -125,27 +129,14 @@ class DirectionalFeatures(nn.Module):
         return best
 
 
-def _pair_phasors(
-    points: NDArray[np.float64],
-    frequencies: Tensor,
-    azimuths: NDArray[np.float64],
-    elevation: float,
-) -> Tensor:
-    """Cosines and sines ``[freq, direction, 2 * pair]`` that plane waves would cause."""
-    delays = far_field_delays(points, azimuths, elevation)  # [direction, mic]
-    first, second = np.triu_indices(len(points), 1)
-    lags = delays[:, first] - delays[:, second]
-    phases = -2 * np.pi * frequencies.cpu().double().numpy()[:, None, None] * lags
-    return torch.from_numpy(np.concatenate([np.cos(phases), np.sin(phases)], axis=-1))
-
-
-def _sphere() -> list[tuple[NDArray[np.float64], float]]:
-    """Directions spread evenly over the sphere: rings of equal area."""
+def _sphere() -> NDArray[np.float64]:
+    """Unit vectors ``[wave, 3]`` spread evenly over the sphere: rings of equal area."""
     heights = np.arange(-0.875, 1.0, 0.25)
-    return [
-        (np.arange(0.0, 360.0, 15.0) + 7.5 * (i % 2), float(np.degrees(np.arcsin(z))))
-        for i, z in enumerate(heights)
+    rings = [
+        unit_vectors(np.arange(0.0, 360.0, 15.0) + 7.5 * (i % 2), np.degrees(np.arcsin(height)))
+        for i, height in enumerate(heights)
     ]
+    return np.concatenate(rings)
 
 
 class DirectionalFrontend(nn.Module):

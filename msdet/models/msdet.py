@@ -36,7 +36,7 @@ class HeadsConfig(BaseModel):
         resolution: width of an azimuth class, degrees.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     guidance: Literal["none", "estimated", "oracle"]
     beamformer: bool
@@ -47,7 +47,7 @@ class HeadsConfig(BaseModel):
 
 
 class ModelConfig(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     stft: StftConfig
     frontend: FrontendConfig
@@ -140,10 +140,12 @@ class MSDET(nn.Module):
         device = self.stft.taper.device
         key = (array.positions, device)
         if key not in self._steering:
-            positions = torch.tensor(array.positions, dtype=torch.float32, device=device)
-            self._steering[key] = Steering(
-                self.coarse_features.steering(positions), self.fine_features.steering(positions)
-            )
+            with torch.inference_mode(False):  # they may be needed by a later training step
+                positions = torch.tensor(array.positions, dtype=torch.float32, device=device)
+                self._steering[key] = Steering(
+                    self.coarse_features.steering(positions),
+                    self.fine_features.steering(positions),
+                )
         return self._steering[key]
 
     def forward(

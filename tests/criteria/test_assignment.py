@@ -134,7 +134,7 @@ def test_permutation_search_is_not_by_location() -> None:
 
 
 def test_cyclic_is_refused_on_a_line() -> None:
-    with pytest.raises(InputError, match="cyclic.*linear"):
+    with pytest.raises(InputError, match=r"cyclic.*linear"):
         check_assignment("cyclic", linear_array=True)
     check_assignment("cyclic", linear_array=False)
     for assignment in ("azimuth", "distance", "pit"):

@@ -179,7 +179,7 @@ def test_channels_of_a_custom_array_are_picked(separator: Separator, build: Buil
 def test_positions_are_an_array(
     separator: Separator, arrays: Arrays, recording: NDArray[np.float32]
 ) -> None:
-    given = arrays["circle4"].as_array() + [1.0, 2.0, 0.5]  # wherever the origin was
+    given = arrays["circle4"].as_array() + np.array([1.0, 2.0, 0.5])  # from another origin
     found = separator.separate(recording, RATE, given.tolist())
     np.testing.assert_allclose(found.audio, separator.separate(recording, RATE).audio, atol=1e-4)
 

@@ -14,8 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import soundfile
 
-REPOSITORY = Path(__file__).parents[2]
+from msdet.corpora import BundledConfig, open_corpus
+
+RATE = 8000
 PATIENCE = 500.0
 """Seconds that a command may take; on a busy machine one takes minutes to import torch."""
 
@@ -136,10 +139,26 @@ def run(start: Callable[..., Command]) -> Callable[..., Finished]:
 
 
 @pytest.fixture(scope="session")
-def trained(run: Callable[..., Finished], tmp_path_factory: pytest.TempPathFactory) -> Path:
+def debug(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, ...]:
+    """The tiny experiment, on seconds of eight voices: decoding minutes of them takes longer."""
+    folder = tmp_path_factory.mktemp("speech")
+    corpus = open_corpus(BundledConfig(), RATE)
+    for speaker in corpus.speakers[:8]:
+        audio = corpus.read(corpus.of_speaker(speaker)[0])
+        (folder / speaker).mkdir()
+        for take in range(2):
+            piece = audio[(5 + 5 * take) * RATE : (10 + 5 * take) * RATE]
+            soundfile.write(folder / speaker / f"{take}.wav", piece, RATE)
+    return "experiment=debug", "corpus=folder", f"corpus.path={folder}"
+
+
+@pytest.fixture(scope="session")
+def trained(
+    run: Callable[..., Finished], debug: tuple[str, ...], tmp_path_factory: pytest.TempPathFactory
+) -> Path:
     """The folder of a run that nothing interrupted."""
     folder = tmp_path_factory.mktemp("trained") / "run"
-    run("train", "experiment=debug", f"output={folder}")
+    run("train", *debug, f"output={folder}")
     return folder
 
 

@@ -23,8 +23,8 @@ from msdet.runs import build_data
 pytestmark = pytest.mark.integration
 
 
-def batches(num_workers: int, epoch: int) -> list[Batch]:
-    overrides = ["experiment=debug", f"data.num_workers={num_workers}"]
+def batches(debug: tuple[str, ...], num_workers: int, epoch: int) -> list[Batch]:
+    overrides = [*debug, f"data.num_workers={num_workers}"]
     config = parse(TrainConfig, compose("train", overrides))
     corpus = open_corpus(config.corpus, config.sample_rate)
     loader = build_data(config, config.array.build(), corpus).train_dataloader()
@@ -33,8 +33,8 @@ def batches(num_workers: int, epoch: int) -> list[Batch]:
 
 
 @pytest.mark.usefixtures("same_home")
-def test_examples_are_the_same_with_no_worker_and_with_two() -> None:
-    alone, shared = batches(0, epoch=3), batches(2, epoch=3)
+def test_examples_are_the_same_with_no_worker_and_with_two(debug: tuple[str, ...]) -> None:
+    alone, shared = batches(debug, 0, epoch=3), batches(debug, 2, epoch=3)
     assert len(alone) == len(shared) == 4
     for one, other in zip(alone, shared, strict=True):
         for field in fields(Batch):
@@ -42,13 +42,16 @@ def test_examples_are_the_same_with_no_worker_and_with_two() -> None:
 
 
 def test_two_processes_see_every_example_once(
-    start: Callable[..., Any], environment: dict[str, str], tmp_path: Path
+    start: Callable[..., Any],
+    debug: tuple[str, ...],
+    environment: dict[str, str],
+    tmp_path: Path,
 ) -> None:
     record, folder = tmp_path / "record.jsonl", tmp_path / "run"
     environment["RECORD"] = str(record)
     result = start(
         "train",
-        "experiment=debug",
+        *debug,
         f"output={folder}",
         "evaluate=false",
         "trainer.epochs=2",

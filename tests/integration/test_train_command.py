@@ -95,11 +95,11 @@ def test_names_that_scripts_rely_on(trained: Path) -> None:
 
 @pytest.fixture(scope="module")
 def killed_run(
-    start: Callable[..., Any], trained: Path, tmp_path_factory: pytest.TempPathFactory
+    start: Callable[..., Any], debug: tuple[str, ...], tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
     """Killed in its second epoch, stopped by a full disk, then run to the end."""
     folder = tmp_path_factory.mktemp("killed") / "run"
-    command = ("train", "experiment=debug", f"output={folder}", "evaluate=false")
+    command = ("train", *debug, f"output={folder}", "evaluate=false")
     killed = start(*command)
     killed.wait_until(lambda: (folder / "last.ckpt").exists())
     time.sleep(random.uniform(0.0, 0.1))
@@ -127,10 +127,13 @@ def test_killed_run_goes_on_as_if_nothing_had_been(killed_run: Path, trained: Pa
 
 @pytest.mark.usefixtures("same_home")
 def test_finished_run_is_kept_and_an_unfinished_one_protected(
-    killed_run: Path, start: Callable[..., Any], capsys: pytest.CaptureFixture[str]
+    killed_run: Path,
+    start: Callable[..., Any],
+    debug: tuple[str, ...],
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     finished = snapshot(killed_run)
-    command = ("train", "experiment=debug", f"output={killed_run}", "evaluate=false")
+    command = ("train", *debug, f"output={killed_run}", "evaluate=false")
     kept = killed_run.with_name(f"{killed_run.name}.1")
     anew = start(*command)
     anew.wait_until(lambda: kept.exists() and (killed_run / "history.jsonl").exists())
@@ -148,9 +151,9 @@ def test_finished_run_is_kept_and_an_unfinished_one_protected(
 
 
 def test_averaged_weights_survive_ctrl_c_and_kill(
-    start: Callable[..., Any], tmp_path: Path
+    start: Callable[..., Any], debug: tuple[str, ...], tmp_path: Path
 ) -> None:
-    settings = ("train", "experiment=debug", "evaluate=false", "trainer.ema_decay=0.9")
+    settings = ("train", *debug, "evaluate=false", "trainer.ema_decay=0.9")
     assert start(*settings, f"output={tmp_path / 'whole'}").finish().code == 0
 
     folder = tmp_path / "stopped"
@@ -174,20 +177,22 @@ def test_averaged_weights_survive_ctrl_c_and_kill(
 
 
 def test_workers_do_not_shape_a_training(
-    start: Callable[..., Any], trained: Path, tmp_path: Path
+    start: Callable[..., Any], debug: tuple[str, ...], trained: Path, tmp_path: Path
 ) -> None:
     folder = tmp_path / "run"
-    command = ("train", "experiment=debug", f"output={folder}", "evaluate=false")
+    command = ("train", *debug, f"output={folder}", "evaluate=false")
     assert start(*command, "data.num_workers=1").finish().code == 0
     assert_same_run(folder, trained)
 
 
 @pytest.mark.usefixtures("same_home")
-def test_frozen_part_keeps_the_weights_it_started_from(trained: Path, tmp_path: Path) -> None:
+def test_frozen_part_keeps_the_weights_it_started_from(
+    trained: Path, debug: tuple[str, ...], tmp_path: Path
+) -> None:
     parts = ("frontend", "encoder")
     command = [
         "train",
-        "experiment=debug",
+        *debug,
         f"output={tmp_path / 'run'}",
         "evaluate=false",
         "trainer.epochs=1",

@@ -91,7 +91,7 @@ def test_scores_are_relative_to_the_mean_over_directions(arrays: Arrays, name: s
 def test_a_diffuse_field_spreads_scores_by_one_at_every_frequency(
     arrays: Arrays, name: str
 ) -> None:
-    """Waves from all over the sphere; at the lowest frequencies, where phases tell nothing, less."""
+    """Waves from all over the sphere; less at the lowest frequencies: phases tell nothing there."""
     rng = np.random.default_rng(1)
     azimuths = rng.uniform(0, 360, 600)
     elevations = np.degrees(np.arcsin(rng.uniform(-1, 1, 600)))

@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import Literal, NamedTuple
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -27,13 +27,22 @@ class UNetConfig(BaseModel):
         dilations: dilations in time of the lowest level's blocks, cycled.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     name: Literal["unet"]
     full_channels: int = Field(ge=4)
-    channels: tuple[int, ...] = Field(min_length=1)
-    blocks: tuple[int, ...] = Field(min_length=1)
-    dilations: tuple[int, ...] = Field(min_length=1)
+    channels: tuple[PositiveInt, ...] = Field(min_length=1)
+    blocks: tuple[PositiveInt, ...] = Field(min_length=1)
+    dilations: tuple[PositiveInt, ...] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _a_number_of_blocks_per_level(self) -> UNetConfig:
+        if len(self.blocks) != len(self.channels):
+            raise ValueError(
+                f"blocks={list(self.blocks)} must have one number for each level of "
+                f"channels={list(self.channels)}"
+            )
+        return self
 
 
 class Encoding(NamedTuple):
