@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,7 @@ def train(config: TrainConfig) -> dict[str, Any]:
         corpus.split(split)
     folder = Path(config.output)
     model = build_model(config, array)
+    check_parts(config.trainer.freeze, model)
     if config.init_from is not None:
         load_matching_weights(model, config.init_from)
     if _is_first_process():
@@ -162,6 +164,20 @@ def check(config: TrainConfig, array: MicrophoneArray) -> None:
             "criterion.assignment='pit' with model.heads.guidance='oracle': outputs decide the "
             "order, but guidance needs it beforehand; choose an assignment by location"
         )
+
+
+def check_parts(freeze: Sequence[str], model: MSDET) -> None:
+    """Refuse to freeze what the network does not have, or all of it.
+
+    Raises:
+        InputError: names the part and those that there are.
+    """
+    parts = [name for name, part in model.named_children() if any(True for _ in part.parameters())]
+    for part in freeze:
+        if part not in parts:
+            raise InputError(f"trainer.freeze: there is no part {part!r}; there are {parts}")
+    if set(parts) <= set(freeze):
+        raise InputError("trainer.freeze: names every part of the network; nothing would train")
 
 
 def prepare_folder(folder: Path, config: TrainConfig) -> None:

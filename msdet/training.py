@@ -55,12 +55,9 @@ class Training(pl.LightningModule):
         if config.compile:
             model.compile()  # in place: a wrapper would put its name into the weights' names
         self.rows: list[Row] = []
-
-        known = [name for name, _ in model.named_children()]
         for part in config.freeze:
-            if part not in known:
-                raise InputError(f"trainer.freeze={part!r}: the network's parts are {known}")
             getattr(model, part).requires_grad_(False)
+        self.train()
 
     def train(self, mode: bool = True) -> Training:
         """Frozen parts stay in evaluation mode: their normalisation statistics are frozen too."""
@@ -369,14 +366,24 @@ def fit(
         default_root_dir=folder,
     )
     last = folder / "last.ckpt"
-    trainer.fit(module, data, ckpt_path=last if last.exists() else None, weights_only=True)
+    try:
+        trainer.fit(module, data, ckpt_path=last if last.exists() else None, weights_only=True)
+    except SystemExit as stop:  # what Lightning makes of Ctrl-C
+        if isinstance(stop.__context__, KeyboardInterrupt):
+            raise KeyboardInterrupt from stop
+        raise
     return bookkeeping.summary()
 
 
 def _quieten() -> None:
     """Lightning's advertisements, and warnings about what is meant here."""
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    for message in (".*exists and is not empty", ".*LeafSpec", ".*does not have many workers"):
+    for message in (
+        ".*exists and is not empty",
+        ".*LeafSpec",
+        ".*does not have many workers",
+        ".*logging interval",
+    ):
         warnings.filterwarnings("ignore", message)
 
 

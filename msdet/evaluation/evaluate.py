@@ -175,10 +175,9 @@ def check_scenes(scenes: Sequence[Scene], checkpoint: Checkpoint) -> None:
             raise InputError(
                 f"{where}: is at {scene.sample_rate} Hz, the model at {description.sample_rate} Hz"
             )
-        if len(scene.speech) > description.num_slots:
-            raise InputError(
-                f"{where}: {len(scene.speech)} speakers for a model of {description.num_slots} slots"
-            )
+        speakers, slots = len(scene.speech), description.num_slots
+        if speakers > slots:
+            raise InputError(f"{where}: has {speakers} speakers, the model has {slots} slots")
         if (
             description.model.frontend.name == "ri"
             and scene.array.positions != description.array.positions

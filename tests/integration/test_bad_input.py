@@ -86,7 +86,7 @@ def noise(num_mics: int = 4, num_samples: int = RATE) -> np.ndarray:
         ("scene.reference_mic=4", "scene.reference_mic=4"),
         ("data.batch_size=100", "data.batch_size=100"),
         ("data.crop_seconds=.01", "data.crop_seconds=0.01"),
-        ("trainer.freeze=[encodr]", "trainer.freeze='encodr'"),
+        ("trainer.freeze=[encodr]", "trainer.freeze: there is no part 'encodr'"),
     ],
 )
 def test_config(refused: Callable[..., str], tmp_path: Path, override: str, named: str) -> None:

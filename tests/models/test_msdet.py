@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from msdet.criteria.losses import azimuth_cross_entropy, spectral_l1
 from msdet.errors import InputError
 from msdet.geometry import MicrophoneArray
+from msdet.models.beamforming import beamform
 from msdet.models.msdet import MSDET, Output
 
 Make = Callable[..., MSDET]
@@ -182,6 +183,23 @@ def test_oracle_guidance_points_between_look_directions(make_model: Make) -> Non
     expected[1, [2, 3]] = torch.tensor([0.75, 0.25])
     expected[2, [12, 0]] = 0.5
     torch.testing.assert_close(weights[0], expected, atol=1e-4, rtol=0)
+
+
+# --- the second stage ---------------------------------------------------------------------
+
+
+def test_refinement_starts_from_the_beamformer_of_the_first_estimates(
+    make_model: Make, mixture: torch.Tensor
+) -> None:
+    model = make_model(reference_mic=1).eval()
+    assert model.refinement_head is not None
+    torch.nn.init.zeros_(model.refinement_head.out.weight)
+    output = model(mixture)
+    first, second = output.stages
+    beams = beamform(model.stft(mixture), first, 1)
+    share = (second * beams.conj()).sum() / beams.abs().square().sum()
+    assert 0.3 < float(share.real) < 1.0
+    torch.testing.assert_close(second, share * beams, atol=1e-4, rtol=1e-3)
 
 
 # --- what trains what ---------------------------------------------------------------------
