@@ -189,7 +189,7 @@ def test_workers_do_not_shape_a_training(
 def test_frozen_part_keeps_the_weights_it_started_from(
     trained: Path, debug: tuple[str, ...], tmp_path: Path
 ) -> None:
-    parts = ("frontend", "encoder")
+    parts = ("encoder", "refinement_head")
     command = [
         "train",
         *debug,
