@@ -3,12 +3,10 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import math
-import time
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,12 +19,19 @@ from lightning.pytorch.callbacks import (
     EMAWeightAveraging,
     LearningRateMonitor,
     ModelCheckpoint,
-    TQDMProgressBar,
 )
 from lightning.pytorch.loggers import Logger, TensorBoardLogger, WandbLogger
 from torch import Tensor
 
-from msdet.checkpoints import DESCRIPTION_KEY, AtomicCheckpointIO, Description, save_portable
+from msdet.callbacks import (
+    Bookkeeping,
+    Progress,
+    Scoring,
+    SelfDescribing,
+    monitor_sign,
+    monitored,
+)
+from msdet.checkpoints import AtomicCheckpointIO, Description
 from msdet.config import TrainConfig, TrainerConfig
 from msdet.criteria import Criterion
 from msdet.criteria.assignment import take
@@ -34,16 +39,8 @@ from msdet.datasets import Batch, MixtureData
 from msdet.errors import InputError
 from msdet.evaluation.metrics import score_scene
 from msdet.evaluation.rows import Row, SceneLabels
-from msdet.evaluation.statistics import summarise
 from msdet.memory import PeakMemory
 from msdet.models.msdet import MSDET, Output
-
-VALID_METRICS = (
-    "si_sdr_improvement_db",
-    "azimuth_error_median_deg",
-    "azimuth_within_10deg",
-    "wrong_slot_rate",
-)
 
 
 class Training(pl.LightningModule):
@@ -131,180 +128,6 @@ def warmup_cosine(warmup: int, total: int, step: int) -> float:
     if step < warmup:
         return (step + 1) / warmup
     return 0.5 + 0.5 * math.cos(math.pi * min(1.0, (step - warmup) / max(1, total - warmup)))
-
-
-class Bookkeeping(Callback):
-    """What a run measures of itself: time, examples, waiting for data, the history of its epochs.
-
-    All of it is kept in the training checkpoint, so that a resumed run reports the whole.
-    """
-
-    def __init__(self, folder: Path, memory: PeakMemory) -> None:
-        self.path, self.memory = folder / "history.jsonl", memory
-        self.history: list[dict[str, float]] = []
-        self.seconds = self.waited = self.stepping = self.peak_gb = 0.0
-        self.examples = 0
-        self._losses: list[Tensor] = []
-        self._mark = self._clock = time.perf_counter()
-
-    def state_dict(self) -> dict[str, Any]:
-        """For the training checkpoint."""
-        kept = ("history", "seconds", "waited", "stepping", "peak_gb", "examples")
-        return {name: getattr(self, name) for name in kept}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """From the training checkpoint."""
-        for name, value in state_dict.items():
-            setattr(self, name, value)
-
-    def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        self._clock = time.perf_counter()
-
-    def on_train_epoch_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        self._mark = time.perf_counter()
-
-    def on_train_batch_start(
-        self, trainer: pl.Trainer, module: pl.LightningModule, batch: Batch, batch_idx: int
-    ) -> None:
-        now = time.perf_counter()
-        self.waited += now - self._mark
-        self._mark = now
-
-    def on_train_batch_end(
-        self,
-        trainer: pl.Trainer,
-        module: pl.LightningModule,
-        outputs: Tensor | Mapping[str, Any] | None,
-        batch: Batch,
-        batch_idx: int,
-    ) -> None:
-        now = time.perf_counter()
-        self.stepping += now - self._mark
-        self._mark = now
-        self.examples += len(batch.mixture) * trainer.world_size
-        assert isinstance(outputs, Mapping)
-        self._losses.append(outputs["parts"])
-
-    def close_epoch(self, epoch: int, metrics: Mapping[str, Any], write: bool) -> None:
-        """Add an epoch with its validation metrics to the history, and write it out if asked."""
-        now = time.perf_counter()
-        self.seconds += now - self._clock
-        self._clock = now
-        parts = torch.stack(self._losses).mean(0).tolist() if self._losses else [math.nan] * 3
-        self._losses.clear()
-        row = dict(zip(("train_loss", "train_separation", "train_direction"), parts, strict=True))
-        row |= {f"valid_{name}": metrics[name] for name in VALID_METRICS}
-        self.history.append({"epoch": epoch, **self.summary(), **row})
-        if write:
-            self.path.write_text("".join(json.dumps(row) + "\n" for row in self.history))
-
-    def summary(self) -> dict[str, float]:
-        """Seconds with validation, examples, throughput, share of waiting for data, memory."""
-        busy = self.waited + self.stepping
-        self.peak_gb = max(self.peak_gb, self.memory.peak_gb)
-        return {
-            "train_seconds": round(self.seconds, 1),
-            "examples": self.examples,
-            "examples_per_second": round(self.examples / busy, 2) if busy else 0.0,
-            "data_wait_share": round(self.waited / busy, 4) if busy else 0.0,
-            "peak_rss_gb": self.peak_gb,
-        }
-
-
-class Scoring(Callback):
-    """Scores the valid scenes after each epoch and keeps the best network as ``model.ckpt``.
-
-    Stands before weight averaging in the trainer's list: while it runs, the averaged weights are
-    in place, so what is scored is what is saved.
-    """
-
-    def __init__(
-        self, folder: Path, bookkeeping: Bookkeeping, describe: Callable[..., Description]
-    ) -> None:
-        self.folder, self.bookkeeping, self.describe = folder, bookkeeping, describe
-        self.best = -math.inf
-
-    def state_dict(self) -> dict[str, Any]:
-        """For the training checkpoint."""
-        return {"best": self.best}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """From the training checkpoint."""
-        self.best = state_dict["best"]
-
-    def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        assert isinstance(pl_module, Training)
-        rows = _gather(pl_module.rows, trainer)
-        pl_module.rows = []
-        metrics = summarise(rows, linear_array=pl_module.model.array.is_linear)
-        monitor = monitored(pl_module.criterion)
-        for name in {*VALID_METRICS, monitor}:
-            if metrics[name] is not None:
-                shown = name in VALID_METRICS[:2]
-                pl_module.log(f"valid/{name}", float(metrics[name]), prog_bar=shown)
-        self.bookkeeping.close_epoch(trainer.current_epoch, metrics, trainer.is_global_zero)
-        summary = self.bookkeeping.summary()
-        pl_module.log("examples_per_second", summary["examples_per_second"])
-        pl_module.log("data_wait_share", summary["data_wait_share"])
-        score = metrics[monitor] * monitor_sign(pl_module.criterion)
-        if score >= self.best:
-            self.best = score
-            if trainer.is_global_zero:
-                state = {**summary, "epoch": trainer.current_epoch, "steps": trainer.global_step}
-                description = self.describe(metrics, state)
-                save_portable(self.folder / "model.ckpt", pl_module.model, description)
-
-
-def monitored(criterion: Criterion) -> str:
-    """The validation metric that decides which network is best."""
-    by_angle = "azimuth_error_mean_deg_best_matched"
-    return "si_sdr_improvement_db" if criterion.weight > 0 else by_angle
-
-
-def monitor_sign(criterion: Criterion) -> float:
-    """1 where more of the monitored metric is better, -1 where less is."""
-    return 1.0 if criterion.weight > 0 else -1.0
-
-
-class Progress(TQDMProgressBar):
-    """Lightning's bar of an epoch, with the time that the whole run still takes."""
-
-    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        super().on_train_start(trainer, pl_module)
-        self._start, self._first_step = time.perf_counter(), trainer.global_step
-
-    def get_metrics(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule
-    ) -> dict[str, int | str | float | dict[str, float]]:
-        metrics = super().get_metrics(trainer, pl_module)
-        metrics.pop("v_num", None)
-        done = trainer.global_step - self._first_step
-        if done:
-            left = int(trainer.estimated_stepping_batches) - trainer.global_step
-            seconds = (time.perf_counter() - self._start) / done * left
-            metrics["run_left"] = f"{seconds // 60:.0f}:{seconds % 60:02.0f}"
-        return metrics
-
-
-class SelfDescribing(Callback):
-    """Puts the model's description into the training checkpoint, so that any command takes it."""
-
-    def __init__(self, describe: Callable[..., Description]) -> None:
-        self.describe = describe
-
-    def on_save_checkpoint(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
-    ) -> None:
-        checkpoint[DESCRIPTION_KEY] = self.describe({}, {}).model_dump(mode="json")
-
-
-def _gather(rows: list[Row], trainer: pl.Trainer) -> list[Row]:
-    """All processes' rows, in scene order."""
-    if trainer.world_size > 1:
-        shares: list[list[Row]] = [[] for _ in range(trainer.world_size)]
-        torch.distributed.all_gather_object(shares, rows)
-        rows = [row for share in shares for row in share]
-    return sorted(rows, key=lambda row: row.index)
 
 
 def fit(

@@ -5,111 +5,31 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import os
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from msdet.audio import write_audio
 from msdet.checkpoints import Checkpoint, load_checkpoint
 from msdet.config import EvaluationConfig, TrainConfig, parse
-from msdet.corpora import Corpus, CorpusConfig, Split, open_corpus
-from msdet.criteria.assignment import BY_LOCATION, Assignment, assign_by_location
-from msdet.datasets import Batch, fixed_scenes, rirs_folder
+from msdet.corpora import Corpus, open_corpus
+from msdet.datasets import fixed_scenes, rirs_folder
 from msdet.errors import InputError
-from msdet.evaluation import pictures
-from msdet.evaluation.metrics import SpeakerScore, choose_metrics, score_scene
-from msdet.evaluation.rows import Row, RowsHeader, RowWriter, SceneLabels
-from msdet.evaluation.statistics import result_tables, summarise
+from msdet.evaluation.gallery import draw_gallery
+from msdet.evaluation.rows import Row, RowsHeader, RowWriter
+from msdet.evaluation.scoring import SceneScorer, Task
+from msdet.evaluation.signal_metrics import choose_metrics
+from msdet.evaluation.statistics import summarise
+from msdet.evaluation.tables import result_tables
 from msdet.memory import PeakMemory
-from msdet.models.msdet import Output
-from msdet.simulation import Example, RirBank, Scene, check_corpus, read_scenes, render
-
-
-@dataclass(frozen=True)
-class Task:
-    """What a worker process needs to score scenes; sent once to each."""
-
-    checkpoint: Path
-    corpus: CorpusConfig
-    split: Split
-    bank: Path
-    metrics: tuple[str, ...]
-
-
-class SceneScorer:
-    """Renders, separates and scores scenes with one model, on one thread.
-
-    Each scene is a batch of its own, so that a row does not depend on its neighbours or on the
-    number of processes.
-    """
-
-    def __init__(self, task: Task) -> None:
-        self.task = task
-        self.checkpoint: Checkpoint = load_checkpoint(task.checkpoint)
-        description = self.checkpoint.description
-        corpus = open_corpus(task.corpus, description.sample_rate)
-        self.corpus: Corpus = corpus.split(task.split)
-        self.banks: dict[str, RirBank] = {}
-
-    @torch.inference_mode()
-    def separate(self, scene: Scene) -> tuple[Example, Output]:
-        """The rendered example and the model's output, as a batch of one."""
-        array = scene.microphone_array()
-        key = json.dumps(scene.array.positions)
-        if key not in self.banks:
-            self.banks[key] = RirBank(self.task.bank, array, scene.sample_rate)
-        example = render(scene, self.corpus, self.banks[key].get(scene.room))
-        batch = Batch.stack([example])
-        azimuth = None
-        if self.checkpoint.description.model.heads.guidance == "oracle":
-            order = prescribed_order(self.checkpoint.description.assignment, batch)
-            azimuth = batch.azimuth[:, list(order)] if order else None
-        return example, self.checkpoint.model(batch.mixture, array, azimuth)
-
-    def score(self, scene: Scene) -> Row:
-        """The row of one scene."""
-        example, output = self.separate(scene)
-        description = self.checkpoint.description
-        order = prescribed_order(description.assignment, Batch.stack([example]))
-        azimuth = self.checkpoint.model.grid.decode(output.azimuth_logits[0].softmax(-1))
-        return Row(
-            index=scene.index,
-            id=scene.id,
-            labels=SceneLabels(
-                t60=example.t60 if math.isfinite(example.t60) else None,
-                snr_db=scene.noise.snr_db,
-                distance=tuple(s.distance for s in scene.room.speakers),
-            ),
-            score=score_scene(
-                output.audio[0].numpy(),
-                example.targets,
-                example.mixture[scene.reference_mic],
-                None if description.weight == 1 else azimuth.numpy(),
-                example.azimuth,
-                sample_rate=scene.sample_rate,
-                order=order,
-                metrics=self.task.metrics,
-            ),
-        )
-
-
-def prescribed_order(assignment: Assignment, batch: Batch) -> tuple[int, ...] | None:
-    """Which speaker each slot must hold, of a batch of one; None where outputs decide."""
-    if assignment not in BY_LOCATION:
-        return None
-    order = assign_by_location(assignment, batch.azimuth, batch.distance, batch.elevation)
-    return tuple(order[0].tolist())
+from msdet.simulation import RirBank, Scene, check_corpus, read_scenes
 
 
 def evaluate(config: EvaluationConfig, training: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -147,7 +67,7 @@ def evaluate(config: EvaluationConfig, training: Mapping[str, Any] | None = None
         )
         rows = writer.rows
         if config.pictures:
-            _draw(output, task, scenes, rows, config.pictures)
+            draw_gallery(output, SceneScorer(task), scenes, rows, config.pictures)
     description = checkpoint.description
     summary = summarise(rows, linear_array=description.array.is_linear, unavailable=unavailable)
     measured = dict(description.training if training is None else training)
@@ -253,81 +173,6 @@ def _score_all(
                 bar.advance(bar_id)
     finally:
         pool.shutdown(cancel_futures=True)
-
-
-def _draw(
-    output: Path, task: Task, scenes: Sequence[Scene], rows: Sequence[Row], count: int
-) -> None:
-    """Pictures and audio of scenes spread evenly from the worst to the best, and of all angles."""
-    (output / "pictures").mkdir(exist_ok=True)
-    (output / "audio").mkdir(exist_ok=True)
-    scorer = SceneScorer(task)
-    by_index = {scene.index: scene for scene in scenes}
-    gains = [(gain, row.index, row) for row in rows if (gain := _improvement(row)) is not None]
-    ranked = [row for _, _, row in sorted(gains, key=lambda entry: entry[:2])]
-    places = np.linspace(0, len(ranked) - 1, min(count, len(ranked))).round().astype(int)
-    for row in (ranked[place] for place in dict.fromkeys(places.tolist())):
-        _draw_scene(output, scorer, by_index[row.index], row)
-    _draw_angles(output / "pictures", rows, scorer.checkpoint.description.array.is_linear)
-
-
-def _draw_scene(output: Path, scorer: SceneScorer, scene: Scene, row: Row) -> None:
-    """Spectrograms, directions and WAVs of one scene, estimates beside their speakers."""
-    example, result = scorer.separate(scene)
-    scored = [(s, s.slot) for s in row.score.speakers if s.slot is not None]
-    slots, speakers = [slot for _, slot in scored], [s.speaker for s, _ in scored]
-    estimates, targets = result.audio[0].numpy()[slots], example.targets[speakers]
-    mixture, rate = example.mixture[scene.reference_mic], scene.sample_rate
-    pictures.spectrograms(
-        mixture,
-        estimates,
-        targets,
-        rate,
-        output / "pictures" / f"{scene.id}-spectrograms.png",
-        titles=[_spectrogram_title(s) for s, _ in scored],
-    )
-    if scorer.checkpoint.description.weight < 1:
-        posteriors = result.azimuth_logits[0].softmax(-1)[slots]
-        pictures.polar_plot(
-            example.azimuth[speakers],
-            example.distance[speakers],
-            scorer.checkpoint.model.grid.decode(posteriors).numpy(),
-            output / "pictures" / f"{scene.id}-directions.png",
-            posteriors=posteriors.numpy(),
-            linear_array=scene.microphone_array().is_linear,
-            title=scene.id,
-        )
-    scale = 0.9 / max(float(np.abs(x).max()) for x in (mixture, estimates, targets))
-    stem = output / "audio" / scene.id
-    write_audio(f"{stem}-mixture.wav", mixture * scale, rate)
-    for number, estimate, target in zip(speakers, estimates, targets, strict=True):
-        write_audio(f"{stem}-speaker{number + 1}-estimate.wav", estimate * scale, rate)
-        write_audio(f"{stem}-speaker{number + 1}-target.wav", target * scale, rate)
-
-
-def _spectrogram_title(speaker: SpeakerScore) -> str:
-    before, after = speaker.scores["si_sdr_unprocessed"], speaker.scores["si_sdr"]
-    known = before is not None and after is not None
-    return f"speaker {speaker.speaker + 1}" + (f"\n{before:.1f} to {after:.1f} dB" if known else "")
-
-
-def _draw_angles(folder: Path, rows: Sequence[Row], linear: bool) -> None:
-    claimed = [
-        (s.azimuth, s.azimuth_estimate, s.azimuth_error, s.azimuth_error_best_matched)
-        for row in rows
-        for s in row.score.speakers
-        if s.azimuth_estimate is not None
-    ]
-    if claimed:
-        truth, estimate, error, best = np.array(claimed, dtype=float).T
-        pictures.azimuth_scatter(truth, estimate, folder / "azimuths.png", linear_array=linear)
-        pictures.error_histogram(error, folder / "azimuth-errors.png", best_matched=best)
-
-
-def _improvement(row: Row) -> float | None:
-    values = [s.scores.get("si_sdr_improvement") for s in row.score.speakers]
-    known = [value for value in values if value is not None]
-    return sum(known) / len(known) if known else None
 
 
 def _file_hash(path: Path) -> str:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Scores of one scene: separation metrics, angular errors, and which slot holds which speaker.
+"""Scores of one scene: separation, angular errors, and which slot holds which speaker.
 
 Pure functions of numpy arrays. The heavy libraries are imported inside the functions that need
 them, so that a worker process starts fast. What cannot be scored is null and listed in
@@ -8,11 +8,8 @@ them, so that a worker process starts fast. What cannot be scored is null and li
 
 from __future__ import annotations
 
-import importlib
 import math
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -20,11 +17,17 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from msdet.errors import InputError
-
-Signal = NDArray[np.float64]
-
-METRICS = ("si_sdr", "sdr", "estoi", "pesq")
-"""The separation metrics, in the order of the tables. ``si_sdr`` is always computed: it matches."""
+from msdet.evaluation.signal_metrics import (
+    METRICS,
+    Signal,
+    estoi,
+    one_line,
+    pesq,
+    pesq_mode,
+    rms,
+    sdr,
+    si_sdr,
+)
 
 AMBIGUOUS_DB = 1.0
 AMBIGUOUS_DEGREES = 5.0
@@ -36,11 +39,6 @@ SILENT_DB = -60.0
 ATTENUATION_CEILING_DB = 120.0
 """What a slot of exact zeros gets as attenuation, since JSON knows no infinity."""
 
-PESQ_MAX_SECONDS = 20.0
-"""The ITU code keeps 50 utterances of at least .2 s with .2 s between them, unchecked: more crash
-the process (segmentation fault, seen at 60 s). 20 s cannot hold more, and P.862 asks for 8-20 s."""
-
-_PACKAGE_OF = {"estoi": "pystoi", "pesq": "pesq"}
 _NOT_FINITE = "the signal holds NaN or infinite samples"
 _UNMATCHABLE_DB = -300.0  # for the matching only: an estimate without an SI-SDR goes last
 _FORBIDDEN = 1e9
@@ -122,121 +120,6 @@ class SceneScore:
     attenuation_db: tuple[float | None, ...]
     pesq_mode: Literal["nb", "wb"] | None
     failures: tuple[Failure, ...]
-
-
-# --- which metrics ------------------------------------------------------------------------
-
-
-def choose_metrics(asked: Sequence[str] | None = None) -> tuple[tuple[str, ...], dict[str, str]]:
-    """The metrics to compute, and those that this installation lacks with the reason.
-
-    Args:
-        asked: names of ``METRICS``; None takes all that are installed.
-    Raises:
-        InputError: an unknown name, or one that was asked for and is not installed.
-    """
-    unknown = [name for name in asked or () if name not in METRICS]
-    if unknown:
-        raise InputError(f"metrics: {unknown[0]!r} is none of {', '.join(METRICS)}")
-    wanted = METRICS if asked is None else tuple(m for m in METRICS if m in {"si_sdr", *asked})
-    unavailable = {m: reason for m in wanted if (reason := _why_unavailable(m)) is not None}
-    if unavailable and asked is not None:
-        metric, reason = next(iter(unavailable.items()))
-        raise InputError(
-            f"metrics: {metric!r} needs the package {_PACKAGE_OF[metric]!r} ({reason}): "
-            f"pip install {_PACKAGE_OF[metric]}, or leave the metric out"
-        )
-    return tuple(m for m in wanted if m not in unavailable), unavailable
-
-
-def _why_unavailable(metric: str) -> str | None:
-    package = _PACKAGE_OF.get(metric)
-    if package is None:
-        return None
-    try:
-        importlib.import_module(package)
-    except Exception as error:  # a compiled package can also break on another numpy's ABI
-        return _one_line(error)
-    return None
-
-
-def pesq_mode(sample_rate: int) -> Literal["nb", "wb"]:
-    """Wide-band at 16 kHz; narrow-band at 8 kHz, and at any other rate on audio resampled to it."""
-    return "wb" if sample_rate == 16000 else "nb"
-
-
-# --- single values ------------------------------------------------------------------------
-
-
-def si_sdr(estimate: Signal, target: Signal) -> float:
-    """Scale-invariant SDR in dB, no mean subtracted (Le Roux et al., arXiv 1811.02508).
-
-    Both ``[sample]``. They are brought to unit RMS first, so that the epsilon of torchmetrics
-    does not show on quiet recordings.
-    """
-    import torch
-    from torchmetrics.functional.audio.sdr import scale_invariant_signal_distortion_ratio
-
-    estimate_, target_ = (torch.from_numpy(x / _rms(x)) for x in (estimate, target))
-    value = scale_invariant_signal_distortion_ratio(estimate_, target_, zero_mean=False)
-    return float(value)
-
-
-def sdr(estimate: Signal, target: Signal) -> float:
-    """BSS-eval SDR in dB (Vincent et al. 2006): forgives 512 taps of filtering. ``[sample]``."""
-    import torch
-    from torchmetrics.functional.audio.sdr import signal_distortion_ratio
-
-    return float(signal_distortion_ratio(torch.from_numpy(estimate), torch.from_numpy(target)))
-
-
-def estoi(estimate: Signal, target: Signal, sample_rate: int) -> float:
-    """Extended short-time objective intelligibility (Jensen and Taal 2016), about 0 to 1.
-
-    Raises:
-        ValueError: less than about .4 s of speech in the target.
-    """
-    import pystoi
-
-    with warnings.catch_warnings(), _fixed_global_noise():
-        # pystoi warns and returns 1e-5, which would be averaged as if it were a score.
-        warnings.filterwarnings("error", message="Not enough STFT frames")
-        try:
-            return float(pystoi.stoi(target, estimate, sample_rate, extended=True))
-        except RuntimeWarning:
-            raise ValueError("less than .4 s of speech in the target") from None
-
-
-def pesq(estimate: Signal, target: Signal, sample_rate: int) -> float:
-    """PESQ as MOS-LQO (ITU-T P.862.1 narrow-band, P.862.2 wide-band; see ``pesq_mode``).
-
-    Raises:
-        ValueError: longer than ``PESQ_MAX_SECONDS``. RuntimeError: no utterance, too short.
-    """
-    from pesq import pesq as itu_pesq
-
-    if len(target) > PESQ_MAX_SECONDS * sample_rate:
-        raise ValueError(f"longer than the {PESQ_MAX_SECONDS:g} s that the PESQ code can hold")
-    mode = pesq_mode(sample_rate)
-    rate = 16000 if mode == "wb" else 8000
-    if rate != sample_rate:
-        from scipy.signal import resample_poly
-
-        common = math.gcd(rate, sample_rate)
-        up, down = rate // common, sample_rate // common
-        estimate, target = (resample_poly(x, up, down) for x in (estimate, target))
-    return float(itu_pesq(rate, target, estimate, mode))
-
-
-@contextmanager
-def _fixed_global_noise() -> Iterator[None]:
-    """pystoi dithers with numpy's global generator; where a signal has digital zeros that shows."""
-    state = np.random.get_state()  # noqa: NPY002
-    np.random.seed(0)  # noqa: NPY002
-    try:
-        yield
-    finally:
-        np.random.set_state(state)  # noqa: NPY002
 
 
 # --- matching -----------------------------------------------------------------------------
@@ -380,7 +263,7 @@ def _score_speaker(
         try:
             return _rounded(_value(metric, signal, target, sample_rate))
         except Exception as error:  # whatever a metric stumbles on belongs in the row
-            failures.append(Failure(metric, name, speaker, _one_line(error)))
+            failures.append(Failure(metric, name, speaker, one_line(error)))
             return None
 
     for metric in METRICS:
@@ -446,18 +329,14 @@ def _in_order(
 
 
 def _is_active(target: Signal, mixture: Signal) -> bool:
-    return _rms(target) > _rms(mixture) * 10 ** (SILENT_DB / 20)
+    return rms(target) > rms(mixture) * 10 ** (SILENT_DB / 20)
 
 
 def _attenuation(estimate: Signal, mixture: Signal) -> float | None:
     if not np.isfinite(estimate).all():
         return None
-    floor = _rms(mixture) * 10 ** (-ATTENUATION_CEILING_DB / 20)
-    return _rounded(20 * math.log10(_rms(mixture) / max(_rms(estimate), floor)))
-
-
-def _rms(signal: Signal) -> float:
-    return float(np.sqrt(np.mean(np.square(signal))))
+    floor = rms(mixture) * 10 ** (-ATTENUATION_CEILING_DB / 20)
+    return _rounded(20 * math.log10(rms(mixture) / max(rms(estimate), floor)))
 
 
 def _below(margin: float | None, limit: float) -> bool:
@@ -471,13 +350,6 @@ def _rounded(value: float) -> float:
 
 def _finite(value: float) -> float | None:
     return _rounded(value) if math.isfinite(value) else None
-
-
-def _one_line(error: Exception) -> str:
-    first = error.args[0] if error.args else ""
-    text = first.decode(errors="replace") if isinstance(first, bytes) else str(error)
-    kind = "" if type(error) is ValueError else f"{type(error).__name__}: "
-    return kind + " ".join(text.split())
 
 
 def _check_shapes(

@@ -18,11 +18,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from msdet.evaluation.metrics import METRICS
 from msdet.evaluation.rows import Row
+from msdet.evaluation.signal_metrics import METRICS
 
 if TYPE_CHECKING:
-    from rich.table import Table
+    pass
 
 WITHIN_DEGREES = (5, 10, 15)
 RESAMPLES = 1000
@@ -33,7 +33,7 @@ SEAM_DEGREES = 15.0
 OPPOSITION_DEGREES = 165.0
 """From which angle between two speakers on they stand opposite, where `cyclic` breaks."""
 
-_UNIT = {"si_sdr": "_db", "sdr": "_db", "estoi": "", "pesq": ""}
+UNIT = {"si_sdr": "_db", "sdr": "_db", "estoi": "", "pesq": ""}
 _ANGLES = (0.0, 15.0, 30.0, 60.0, 90.0, 180.0)
 _T60S = (0.0, 0.2, 0.3, 0.4, 0.6, 0.8, math.inf)
 _DISTANCES = (0.0, 1.0, 1.5, 2.0, 3.0, math.inf)
@@ -149,7 +149,7 @@ def _measures() -> dict[str, _Measure]:
     found: dict[str, _Measure] = {}
     for metric in METRICS:
         for part in ("", "_unprocessed", "_improvement"):
-            found[f"{metric}{part}{_UNIT[metric]}"] = _speaker_mean(f"{metric}{part}")
+            found[f"{metric}{part}{UNIT[metric]}"] = _speaker_mean(f"{metric}{part}")
     for suffix in ("", "_best_matched"):
         error = f"azimuth_error{suffix}"
         found[f"azimuth_error_mean_deg{suffix}"] = _speaker_mean(error)
@@ -344,121 +344,3 @@ def _nan(value: float | None) -> float:
 
 def _number(value: float) -> float | None:
     return round(float(value), 6) if math.isfinite(value) else None
-
-
-# --- tables for the screen ----------------------------------------------------------------
-
-
-def result_tables(summary: Mapping[str, Any]) -> list[Table]:
-    """The summary as rich tables: separation, directions, breakdowns."""
-    return [_separation_table(summary), _direction_table(summary), _breakdown_table(summary)]
-
-
-def _separation_table(summary: Mapping[str, Any]) -> Table:
-    mode = {"nb": " (narrow-band)", "wb": " (wide-band)"}.get(summary["pesq_mode"], "")
-    names = {"si_sdr": "SI-SDR, dB", "sdr": "SDR, dB", "estoi": "ESTOI", "pesq": f"PESQ{mode}"}
-    notes = [f"{metric} is not installed" for metric in summary["unavailable"]]
-    if missing := _missing(summary):
-        notes.append(f"not scored: {missing}")
-    if silent := summary["num_silent_targets"]:
-        attenuation = _shown(summary["attenuation_db"], 1)
-        notes.append(f"{silent} silent targets left out, their slots {attenuation} dB down")
-    table = _new_table(
-        f"Separation: {summary['num_scenes']} scenes, {summary['num_speakers']} speakers",
-        ("metric", "mixture", "estimate", "improvement", "95 % interval"),
-        caption="; ".join(notes),
-    )
-    for metric in METRICS:
-        digits = 1 if _UNIT[metric] else 2
-        keys = [f"{metric}{part}{_UNIT[metric]}" for part in ("_unprocessed", "", "_improvement")]
-        before, after, gain = (_shown(summary[key], digits) for key in keys)
-        table.add_row(names[metric], before, after, gain, _shown_interval(summary, keys[2], digits))
-    return table
-
-
-def _direction_table(summary: Mapping[str, Any]) -> Table:
-    table = _new_table(
-        "Direction of arrival",
-        ("azimuth error", "as claimed", "95 % interval", "best matched"),
-        caption=(
-            f"ambiguous matching in {_percent(summary['ambiguous_share'])} of the scenes; "
-            "as claimed: the direction of the slot that holds the speaker's voice"
-        ),
-    )
-    for name in ("mean", "median"):
-        key = f"azimuth_error_{name}_deg"
-        interval = _shown_interval(summary, key, 1)
-        best = _shown(summary[f"{key}_best_matched"], 1)
-        table.add_row(f"{name}, deg", _shown(summary[key], 1), interval, best)
-    for limit in WITHIN_DEGREES:
-        key = f"azimuth_within_{limit}deg"
-        interval = _shown_interval(summary, key, None)
-        best = _percent(summary[f"{key}_best_matched"])
-        table.add_row(f"within {limit} deg", _percent(summary[key]), interval, best)
-    for name, key in (("wrong slot", "wrong_slot_rate"), ("slots in order", "order_accuracy")):
-        table.add_row(name, _percent(summary[key]), _shown_interval(summary, key, None), "")
-    return table
-
-
-def _breakdown_table(summary: Mapping[str, Any]) -> Table:
-    columns = (
-        "group",
-        "scenes",
-        "SI-SDR\ngain, dB",
-        "median\nerror, deg",
-        "within\n10 deg",
-        "in\norder",
-    )
-    table = _new_table("By kind of scene", columns)
-    for entries in summary["breakdowns"].values():
-        for entry in entries:
-            table.add_row(
-                entry["group"],
-                str(entry["num_scenes"]),
-                _shown(entry["si_sdr_improvement_db"], 1),
-                _shown(entry["azimuth_error_median_deg"], 1),
-                _percent(entry["azimuth_within_10deg"]),
-                _percent(entry["order_accuracy"]),
-                end_section=entry is entries[-1],
-            )
-    return table
-
-
-def _new_table(title: str, columns: Sequence[str], caption: str = "") -> Table:
-    from rich import box
-    from rich.table import Table
-
-    table = Table(
-        title=title,
-        caption=caption or None,
-        box=box.SIMPLE_HEAD,
-        title_justify="left",
-        caption_justify="left",
-    )
-    for index, column in enumerate(columns):
-        table.add_column(column, justify="right" if index else "left", no_wrap=True)
-    return table
-
-
-def _missing(summary: Mapping[str, Any]) -> str:
-    return ", ".join(
-        f"{metric} {entry['estimate'] + entry['unprocessed']}"
-        for metric, entry in summary["failures"].items()
-    )
-
-
-def _shown(value: float | None, digits: int) -> str:
-    return "–" if value is None else f"{value:.{digits}f}"  # noqa: RUF001
-
-
-def _percent(share: float | None) -> str:
-    return "–" if share is None else f"{100 * share:.0f} %"  # noqa: RUF001
-
-
-def _shown_interval(summary: Mapping[str, Any], key: str, digits: int | None) -> str:
-    """``low to high``; as percentages where ``digits`` is None."""
-    if key not in summary["intervals"]:
-        return "–"  # noqa: RUF001
-    ends = summary["intervals"][key]
-    shown = [_percent(end) if digits is None else _shown(end, digits) for end in ends]
-    return " to ".join(shown)

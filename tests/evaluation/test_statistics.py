@@ -13,7 +13,8 @@ from rich.console import Console
 
 from msdet.evaluation.metrics import Failure
 from msdet.evaluation.rows import Row
-from msdet.evaluation.statistics import result_tables, summarise
+from msdet.evaluation.statistics import summarise
+from msdet.evaluation.tables import result_tables
 
 MakeRow = Callable[..., Row]
 

@@ -7,7 +7,8 @@ Commands are called as functions here, which an unexpected error would leave wit
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import resource
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -373,17 +374,25 @@ def test_recording_that_is_none(refused: Callable[..., str], trained: Path, tmp_
 # --- disks and shells ---------------------------------------------------------------------
 
 
-def test_full_disk_while_simulating(start: Callable[..., Any], tmp_path: Path) -> None:
+@pytest.fixture
+def largest_file() -> Iterator[Callable[[int], None]]:
+    """Let writing beyond so many bytes fail, here and in processes that are started from here."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    yield lambda size: resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_full_disk_while_simulating(
+    largest_file: Callable[[int], None], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    folder = tmp_path / "scenes"
     settings = ("sample_rate=8000", "num_scenes=2", "seconds=8", "audio=true", "num_workers=1")
-    result = start(
-        "simulate", f"output={tmp_path / 'scenes'}", *settings, largest_file=900_000
-    ).finish()
-    assert result.code == 2, result.err
-    assert "Traceback" not in result.err
-    last = result.err.splitlines()[-1]
-    assert last.startswith(f"msdet simulate: {tmp_path / 'scenes' / 'audio'}")
-    assert "cannot be written" in last
-    assert list((tmp_path / "scenes" / "audio").iterdir()) == []
+    largest_file(900_000)
+    assert main(["simulate", f"output={folder}", *settings]) == 2
+    shown = capsys.readouterr().err.splitlines()[-1]
+    assert shown.startswith(f"msdet simulate: {folder / 'audio'}")
+    assert "cannot be written" in shown
+    assert list((folder / "audio").iterdir()) == []
 
 
 def test_messages_reach_a_shell(start: Callable[..., Any], tmp_path: Path) -> None:
