@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError
 
 from msdet.corpora import CorpusConfig
 from msdet.criteria import CriterionConfig
@@ -46,7 +46,7 @@ class TrainerConfig(_Config):
     early_stop: int | None = Field(ge=1)
     precision: Literal["32-true", "16-mixed", "bf16-mixed"]
     accelerator: Literal["auto", "cpu", "gpu"]
-    devices: int | Literal["auto"]
+    devices: PositiveInt | Literal["auto"]
     num_nodes: int = Field(ge=1)
     strategy: Literal["auto", "ddp"]
     compile: bool

@@ -147,7 +147,10 @@ class MicrophoneArray:
         if self.is_linear:
             return tuple(found)
         angles = np.degrees(np.arctan2(points[:, 1], points[:, 0]))
-        for degrees in sorted({round(float(a), 6) for a in wrap_degrees(angles - angles[0])}):
+        farthest = np.hypot(points[:, 0], points[:, 1]).argmax()  # not one at the centre
+        for degrees in sorted(
+            {round(float(a), 6) for a in wrap_degrees(angles - angles[farthest])}
+        ):
             turned = rotate_about_vertical(points, degrees)
             gaps = np.linalg.norm(turned[:, None] - points[None], axis=-1)
             permutation = tuple(int(i) for i in gaps.argmin(axis=1))
@@ -193,9 +196,9 @@ class Line(_Shape):
 
 
 class LShape(_Shape):
-    """Two arms of equal length at a right angle; microphone 0 at the end of the x arm's tip.
+    """Two arms of equal length at a right angle; microphone 0 is at the corner, then the x arm.
 
-    The corner is shared, so the number of microphones is odd; the first edge runs along x.
+    The corner is shared, so the number of microphones is odd.
     """
 
     shape: Literal["l"]
@@ -228,15 +231,16 @@ class Tetrahedron(_Shape):
 
 
 class Respeaker4(_Shape):
-    """Seeed ReSpeaker USB Mic Array (v2.0/v3.0, XVF-3000): 4 microphones, radius 32.2 mm.
+    """Seeed ReSpeaker USB Mic Array, also sold as Mic Array v2.0: 4 microphones, radius 32 mm.
 
     Its 6-channel firmware records [processed, mic 1 .. mic 4, playback]; hence channels 1 to 4.
+    Radius and order (counter-clockwise) as in ODAS' respeaker_usb_4_mic_array.cfg.
     """
 
     shape: Literal["respeaker4"]
 
     def build(self) -> MicrophoneArray:
-        points = 0.0322 * unit_vectors([0.0, 90.0, 180.0, 270.0])
+        points = 0.032 * unit_vectors([0.0, 90.0, 180.0, 270.0])
         return MicrophoneArray("respeaker4", _as_tuple(points), (1, 2, 3, 4), 6)
 
 
@@ -244,6 +248,8 @@ class Respeaker6(_Shape):
     """Seeed ReSpeaker 6-Mic Circular Array Kit for Raspberry Pi: 6 microphones, radius 46.3 mm.
 
     Its AC108 codecs record 8 channels: the microphones are 0 to 5, playback loopback 6 and 7.
+    Radius and order (counter-clockwise) as in ODAS' respeaker_6_mic_array.cfg; its driver is
+    known to shift channels at times, so check a recording before trusting its azimuths.
     """
 
     shape: Literal["respeaker6"]

@@ -139,6 +139,8 @@ def check(config: TrainConfig, array: MicrophoneArray) -> None:
     """
     check_scene_config(config.scene, array)
     check_assignment(config.criterion.assignment, array.is_linear)
+    if config.trainer.accelerator == "gpu" and not torch.cuda.is_available():
+        raise InputError("trainer.accelerator='gpu': torch finds none here; give 'auto' or 'cpu'")
     fewest, most = config.scene.num_speakers
     if fewest != most:
         raise InputError(

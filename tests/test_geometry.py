@@ -215,6 +215,26 @@ def test_directions_that_sound_alike_have_one_label_on_a_line_of_any_pose(
     assert np.ptp(array.azimuth_of(alike)) < 1e-6
 
 
+@fast
+@given(
+    line=st.tuples(azimuths, st.floats(-80, 80)),
+    source=st.tuples(azimuths, st.floats(-80, 80)),
+    spacing=st.floats(0.02, 0.1),
+)
+def test_the_label_on_a_line_of_any_pose_is_what_it_hears(
+    line: tuple[float, float], source: tuple[float, float], spacing: float
+) -> None:
+    """The line points away from microphone 0; delays by label are those of the true direction."""
+    points = spacing * np.arange(3.0)[:, None] * unit_vectors(*line)
+    array = MicrophoneArray("rod", tuple(map(tuple, points)))
+    assert array.is_linear
+    assert float(array.azimuth_of(unit_vectors(*line))) == pytest.approx(0.0, abs=1e-4)
+    direction = unit_vectors(*source)
+    heard = -array.as_array() @ direction / SPEED_OF_SOUND
+    by_label = far_field_delays(array.as_array(), float(array.azimuth_of(direction)))
+    np.testing.assert_allclose(by_label, heard, atol=1e-10)
+
+
 @pytest.mark.parametrize("name", sorted(TURNS))
 def test_circles_map_onto_themselves_under_every_step(arrays: Arrays, name: str) -> None:
     array = arrays[name]
@@ -248,6 +268,14 @@ def test_tetrahedron_turns_by_thirds(arrays: Arrays) -> None:
 @pytest.mark.parametrize("name", ["l5", *LINES])
 def test_l_and_line_have_no_rotation_but_none(arrays: Arrays, name: str) -> None:
     assert [degrees for degrees, _ in arrays[name].rotations()] == [0.0]
+
+
+@pytest.mark.parametrize("place", [0, 3, 6])
+def test_a_microphone_at_the_centre_hides_no_rotation(build: Build, place: int) -> None:
+    ring = (0.04 * unit_vectors(30.0 + 60.0 * np.arange(6))).tolist()
+    array = build(shape="positions", positions=[*ring[:place], [0.0, 0.0, 0.0], *ring[place:]])
+    degrees = [turn for turn, _ in array.rotations()]
+    np.testing.assert_allclose(degrees, [0, 60, 120, 180, 240, 300], atol=1e-5)
 
 
 def test_a_rectangle_turns_by_half(build: Build) -> None:

@@ -148,8 +148,10 @@ def _check_audio(audio: ArrayLike, sample_rate: int, array: MicrophoneArray) -> 
         raise InputError("audio: holds no samples")
     if not np.isfinite(samples).all():
         raise InputError("audio: holds NaN or infinite samples")
-    if np.issubdtype(samples.dtype, np.integer):
-        samples = samples / np.iinfo(samples.dtype).max
+    if np.issubdtype(samples.dtype, np.unsignedinteger):
+        raise InputError(f"audio: is of type {samples.dtype}; give floats or signed integers")
+    if np.issubdtype(samples.dtype, np.signedinteger):  # full scale is 1, as soundfile reads it
+        samples = samples / -float(np.iinfo(samples.dtype).min)
     return torch.as_tensor(np.ascontiguousarray(samples), dtype=torch.float32)
 
 

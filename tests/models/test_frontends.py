@@ -102,15 +102,21 @@ def test_a_diffuse_field_spreads_scores_by_one_at_every_frequency(
     assert spread[0] < 1e-3
 
 
+@pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("name", ["circle4", "l5", "tetrahedron", "line4"])
-def test_naming_microphones_in_another_order_changes_nothing(arrays: Arrays, name: str) -> None:
+def test_naming_microphones_in_another_order_changes_nothing(
+    arrays: Arrays, name: str, seed: int
+) -> None:
+    """But for a line that is named from its other end, which turns the line."""
     array = arrays[name]
-    order = torch.randperm(array.num_mics, generator=torch.Generator().manual_seed(2))
+    order = torch.randperm(array.num_mics, generator=torch.Generator().manual_seed(seed))
     spectra, positions = random_spectra(array.num_mics), positions_of(array)
     features = features_of(array)
     plain = features(phase_differences(spectra), features.steering(positions))
     renamed = features(phase_differences(spectra[:, order]), features.steering(positions[order]))
-    torch.testing.assert_close(renamed, plain, atol=1e-3, rtol=1e-3)
+    turned = array.is_linear and positions[order[0], 0] > 0
+    expected = plain.flip(2) if turned else plain
+    torch.testing.assert_close(renamed, expected, atol=1e-3, rtol=1e-3)
 
 
 @pytest.mark.parametrize("name", ["circle4", "circle6", "respeaker4", "tetrahedron"])

@@ -126,6 +126,6 @@ class UNet(nn.Module):
         bottom = skips.pop()
         for up in reversed(self.up):
             upper = skips.pop()
-            x = upper + up(x)[:, :, : upper.shape[2]] if x.shape[2] else upper
+            x = upper + up(x)[:, :, : upper.shape[2]]
             x = F.relu(x) if skips else F.relu(self.full_norm(x))
         return Encoding(full=x, bottom=bottom)
