@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from msdet.corpora.bundled import BundledConfig, bundled_voices_dir, open_bundled
+from msdet.corpora.bundled import BundledConfig, open_bundled
 from msdet.corpora.corpus import Corpus
 from msdet.corpora.folder import FolderConfig, open_folder
 from msdet.corpora.librispeech import LibriSpeechConfig, open_librispeech
@@ -42,6 +42,5 @@ __all__ = [
     "LibriSpeechConfig",
     "Split",
     "Utterance",
-    "bundled_voices_dir",
     "open_corpus",
 ]

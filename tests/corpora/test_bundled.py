@@ -14,14 +14,14 @@ from msdet.corpora import (
     BundledConfig,
     BundledUtterance,
     Corpus,
-    bundled_voices_dir,
     open_corpus,
 )
 from msdet.corpora.measure import active_level, silence_share
 from msdet.corpora.utterance import MANIFEST, read_manifest
 from msdet.errors import InputError
+from msdet.resources import voices_dir
 
-VOICES = bundled_voices_dir()
+VOICES = voices_dir()
 ROWS = [row for row in read_manifest(VOICES / MANIFEST) if isinstance(row, BundledUtterance)]
 
 
@@ -124,6 +124,6 @@ def test_changed_voice_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     content[1000] ^= 1
     (tmp_path / row.path).write_bytes(content)
     (tmp_path / MANIFEST).write_text(row.model_dump_json() + "\n")
-    monkeypatch.setattr("msdet.corpora.bundled.bundled_voices_dir", lambda: tmp_path)
+    monkeypatch.setattr("msdet.corpora.bundled.voices_dir", lambda: tmp_path)
     with pytest.raises(InputError, match=f"{Path(row.path).name}.*checksum"):
         open_corpus(BundledConfig(), 8000)
