@@ -10,9 +10,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
 import pytest
 import soundfile
 
@@ -63,11 +65,35 @@ class Command:
             assert time.monotonic() < until, self.err.read_text()
             time.sleep(0.002)
 
-    def send(self, number: signal.Signals) -> Finished:
-        """A signal to the whole group, as Ctrl-C in a terminal is; then wait for the end."""
+    def interrupt(self) -> Finished:
+        """Ctrl-C, which a terminal sends to every process of the command."""
         assert self.process.poll() is None, self.err.read_text()
-        os.killpg(self.process.pid, number)
+        os.killpg(self.process.pid, signal.SIGINT)
         return self.finish()
+
+    def kill(self) -> Finished:
+        """``kill -9`` of the command alone: the processes that it started must end with it."""
+        assert self.process.poll() is None, self.err.read_text()
+        self.process.kill()
+        result = self.finish()
+        assert result.code == -signal.SIGKILL
+        until = time.monotonic() + 30
+        while (left := self._living()) and time.monotonic() < until:
+            time.sleep(0.02)
+        for process in left:
+            process.kill()
+        assert not left, "processes that outlive the one that started them"
+        return result
+
+    def _living(self) -> list[psutil.Process]:
+        """What still runs of the command's processes."""
+        found = []
+        for process in psutil.process_iter():
+            with suppress(psutil.Error, ProcessLookupError):
+                mine = os.getpgid(process.pid) == self.process.pid
+                if mine and process.status() != psutil.STATUS_ZOMBIE:
+                    found.append(process)
+        return found
 
     def finish(self) -> Finished:
         code = self.process.wait(PATIENCE)
@@ -177,7 +203,7 @@ def simulated(start: Callable[..., Command], tmp_path_factory: pytest.TempPathFa
     )
     killed = start(*command)
     killed.wait_until(lambda: len(list(folder.glob("audio/test-*"))) >= 3)
-    killed.send(signal.SIGKILL)
+    killed.kill()
     there = {path.name: path.stat().st_mtime_ns for path in folder.glob("audio/test-*")}
     assert 3 <= len(there) < 24
     result = start(*command).finish()

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import json
-import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -59,7 +58,7 @@ def test_killed_evaluation_goes_on_to_the_rows_that_training_wrote(
     )
     killed = start(*command)
     killed.wait_until(lambda: rows.exists() and rows.read_bytes().count(b"\n") >= 3)
-    killed.send(signal.SIGKILL)
+    killed.kill()
     assert 3 <= rows.read_bytes().count(b"\n") < count
     assert not (rows.parent / "summary.json").exists()
 
