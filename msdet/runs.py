@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from lightning.pytorch import seed_everything
+from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import OmegaConf
 from rich.console import Console
 
@@ -217,8 +218,9 @@ def prepare_folder(folder: Path, config: TrainConfig) -> None:
 
 
 def _is_first_process() -> bool:
-    """Lightning gives a machine's further processes LOCAL_RANK, and other nodes NODE_RANK."""
-    return int(os.environ.get("LOCAL_RANK", 0)) == 0 and int(os.environ.get("NODE_RANK", 0)) == 0
+    """Of all machines: by Lightning's reading of RANK, LOCAL_RANK, SLURM_PROCID, or NODE_RANK."""
+    rank: int = getattr(rank_zero_only, "rank", 0)
+    return rank == 0 and int(os.environ.get("NODE_RANK", 0)) == 0
 
 
 def _numbered(folder: Path) -> Path:

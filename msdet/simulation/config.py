@@ -25,7 +25,7 @@ T60_TOLERANCE = 0.01
 
 
 class _Record(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class RoomRanges(_Record):
