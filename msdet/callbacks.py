@@ -96,7 +96,9 @@ class Bookkeeping(Callback):
         row |= {f"valid_{name}": metrics[name] for name in VALID_METRICS}
         self.history.append({"epoch": epoch, **self.summary(), **row})
         if write:
-            self.path.write_text("".join(json.dumps(row) + "\n" for row in self.history))
+            temporary = self.path.with_name(f".{self.path.name}.part")
+            temporary.write_text("".join(json.dumps(row) + "\n" for row in self.history))
+            temporary.replace(self.path)
 
     def summary(self) -> dict[str, float]:
         """Seconds with validation, examples, throughput, share of waiting for data, memory."""
@@ -146,7 +148,8 @@ class Scoring(Callback):
         summary = self.bookkeeping.summary()
         module.log("examples_per_second", summary["examples_per_second"])
         module.log("data_wait_share", summary["data_wait_share"])
-        score = metrics[monitor] * monitor_sign(module.criterion)
+        value = metrics[monitor]  # None where no valid scene could be scored
+        score = -math.inf if value is None else value * monitor_sign(module.criterion)
         if score >= self.best:
             self.best = score
             if trainer.is_global_zero:

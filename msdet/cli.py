@@ -44,7 +44,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"msdet {options.command}: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("\nstopped; the same command goes on from here", file=sys.stderr)
+        more = "" if options.command == "separate" else "; the same command goes on from here"
+        print(f"\nstopped{more}", file=sys.stderr)
         return 130
     except BrokenPipeError:
         return 1

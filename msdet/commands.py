@@ -46,7 +46,8 @@ def separate(values: dict[str, Any]) -> None:
     from msdet.inference.separator import load
 
     config = parse(SeparateConfig, values)
-    folder = Path(config.output)
+    default = Path("outputs", "separated", Path(config.recording).stem)
+    folder = default if config.output is None else Path(config.output)
     if folder.exists() and not folder.is_dir():
         raise InputError(f"output={folder}: is a file; name a folder")
     if folder.exists() and any(folder.iterdir()):

@@ -141,13 +141,14 @@ class SeparateConfig(_Config):
 
     Attributes:
         recording: an audio file with all microphones. checkpoint: the model.
-        output: folder for one WAV per speaker and a JSON with the directions.
+        output: folder for one WAV per speaker and a JSON with the directions; null takes
+            ``outputs/separated/`` and the recording's name.
         array: the microphones; null takes the array of training.
     """
 
     recording: str
     checkpoint: str
-    output: str
+    output: str | None
     array: ArrayConfig | None
 
 

@@ -43,6 +43,8 @@ class DataConfig(BaseModel):
         train_rooms: rooms that training draws from with fresh speech, their impulse responses
             kept on disk; null draws a fresh room for every example.
         valid_scenes, test_scenes: number of fixed scenes.
+        eval_seed: of those scenes; apart from the run's seed, so that runs with different seeds
+            are scored on the same scenes.
         num_workers, prefetch: loader processes and batches that each keeps ready.
         cache: folder for impulse responses; null keeps them under the user's cache folder.
     """
@@ -56,6 +58,7 @@ class DataConfig(BaseModel):
     train_rooms: int | None = Field(ge=1)
     valid_scenes: int = Field(ge=1)
     test_scenes: int = Field(ge=1)
+    eval_seed: int = Field(ge=0)
     num_workers: int = Field(ge=0)
     prefetch: int = Field(ge=1)
     cache: str | None

@@ -44,8 +44,16 @@ from msdet.training import fit
 CONFIG_NAME = "config.yaml"
 SUMMARY_NAME = "summary.json"
 TRAINED_NAME = "trained.json"
-_MAY_DIFFER = ("output", "logger", "evaluate")
-"""Keys that a resumed run may change: none of them shapes the network."""
+_MAY_DIFFER = {
+    "output",
+    "logger",
+    "evaluate",
+    "init_from",
+    "data.num_workers",
+    "data.prefetch",
+    "data.cache",
+}
+"""Keys that a resumed run may change: none of them shapes the rest of its training."""
 
 
 def train(config: TrainConfig) -> dict[str, Any]:
@@ -65,7 +73,7 @@ def train(config: TrainConfig) -> dict[str, Any]:
     folder = Path(config.output)
     model = build_model(config, array)
     check_parts(config.trainer.freeze, model)
-    if config.init_from is not None:
+    if config.init_from is not None and not is_unfinished(folder):
         load_matching_weights(model, config.init_from)
     if _is_first_process():
         prepare_folder(folder, config)
@@ -120,7 +128,7 @@ def build_data(config: TrainConfig, array: MicrophoneArray, corpus: Corpus) -> M
         config.scene,
         array,
         valid_corpus,
-        seed=config.seed,
+        seed=config.data.eval_seed,
         split="valid",
         count=config.data.valid_scenes,
         sample_rate=config.sample_rate,
@@ -183,6 +191,11 @@ def check_parts(freeze: Sequence[str], model: MSDET) -> None:
         raise InputError("trainer.freeze: names every part of the network; nothing would train")
 
 
+def is_unfinished(folder: Path) -> bool:
+    """Whether a run was begun there that the same command goes on with."""
+    return (folder / CONFIG_NAME).exists() and not (folder / SUMMARY_NAME).exists()
+
+
 def prepare_folder(folder: Path, config: TrainConfig) -> None:
     """Leave ``folder`` ready for this run: its own unfinished state, or empty.
 
@@ -195,13 +208,13 @@ def prepare_folder(folder: Path, config: TrainConfig) -> None:
     wanted = config.model_dump(mode="json")
     stored = folder / CONFIG_NAME
     if stored.exists():
-        if (folder / SUMMARY_NAME).exists():
+        if not is_unfinished(folder):
             kept = _numbered(folder)
             folder.rename(kept)
             Console(stderr=True).print(f"the finished run is kept as {kept}")
         else:
             found = OmegaConf.to_container(OmegaConf.load(stored))
-            difference = _first_difference(_shaping(found), _shaping(wanted))
+            difference = _first_difference(found, wanted)
             if difference:
                 raise InputError(
                     f"output={folder}: holds an unfinished run of another config ({difference}); "
@@ -212,7 +225,9 @@ def prepare_folder(folder: Path, config: TrainConfig) -> None:
         raise InputError(f"output={folder}: is not empty and holds no run; {mend}")
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        OmegaConf.save(OmegaConf.create(wanted), stored)
+        temporary = folder / f".{CONFIG_NAME}.part"
+        OmegaConf.save(OmegaConf.create(wanted), temporary)
+        temporary.replace(stored)
     except OSError as error:
         raise InputError(f"output={folder}: cannot be written ({error.strerror})") from error
 
@@ -230,12 +245,9 @@ def _numbered(folder: Path) -> Path:
     return candidate
 
 
-def _shaping(config: Any) -> dict[str, Any]:
-    known = config if isinstance(config, dict) else {}
-    return {key: value for key, value in known.items() if key not in _MAY_DIFFER}
-
-
 def _first_difference(found: Any, wanted: Any, where: str = "") -> str:
+    if where in _MAY_DIFFER:
+        return ""
     if isinstance(found, dict) and isinstance(wanted, dict):
         for key in {**found, **wanted}:
             inner = f"{where}.{key}" if where else str(key)

@@ -70,6 +70,11 @@ class Training(pl.LightningModule):
         self.log("loss", losses.total, prog_bar=True, batch_size=size)
         self.log("sep", losses.separation, prog_bar=True, batch_size=size)
         self.log("doa", losses.direction, prog_bar=True, batch_size=size)
+        if not torch.isfinite(losses.total):
+            raise InputError(
+                f"training diverged: the loss is {losses.total.item()} at step {self.global_step}; "
+                "lower trainer.learning_rate or trainer.gradient_clip and start in a new output="
+            )
         parts = torch.stack([losses.total, losses.separation, losses.direction]).detach()
         return {"loss": losses.total, "parts": parts}
 

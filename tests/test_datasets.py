@@ -241,6 +241,7 @@ def data_module(corpus: Corpus, bank: RirBank, workers: int) -> MixtureData:
         train_rooms=4,
         valid_scenes=3,
         test_scenes=1,
+        eval_seed=0,
         num_workers=workers,
         prefetch=2,
         cache=None,

@@ -7,15 +7,11 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from multiprocessing import get_context
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from msdet.checkpoints import Checkpoint, load_checkpoint
 from msdet.config import EvaluationConfig, TrainConfig, parse
@@ -30,6 +26,7 @@ from msdet.evaluation.statistics import summarise
 from msdet.evaluation.tables import result_tables
 from msdet.memory import PeakMemory
 from msdet.simulation import RirBank, Scene, check_corpus, read_scenes
+from msdet.workers import in_processes
 
 
 def evaluate(config: EvaluationConfig, training: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -62,9 +59,16 @@ def evaluate(config: EvaluationConfig, training: Mapping[str, Any] | None = None
     task = Task(Path(config.checkpoint), corpus_config, config.split, bank, metrics)
     with PeakMemory() as memory, RowWriter(output, header) as writer:
         _fill_banks(scenes, bank, config.num_workers)
-        _score_all(
-            task, [s for s in scenes if s.index not in writer.done], writer, config.num_workers
-        )
+        left = [scene for scene in scenes if scene.index not in writer.done]
+        for row in in_processes(
+            _scorer,
+            task,
+            left,
+            num_workers=config.num_workers,
+            title="scoring",
+            done=len(scenes) - len(left),
+        ):
+            writer.add(row)
         rows = writer.rows
         if config.pictures:
             draw_gallery(output, SceneScorer(task), scenes, rows, config.pictures)
@@ -95,13 +99,21 @@ def check_scenes(scenes: Sequence[Scene], checkpoint: Checkpoint) -> None:
             raise InputError(
                 f"{where}: is at {scene.sample_rate} Hz, the model at {description.sample_rate} Hz"
             )
+        array, trained = scene.microphone_array(), description.array
+        if array.is_linear != trained.is_linear:
+            kinds = ("not linear", "linear")
+            raise InputError(
+                f"{where}: its array {array.name!r} is {kinds[array.is_linear]}, that of the model "
+                f"{kinds[trained.is_linear]}"
+            )
+        for key in ("reference_mic", "target"):
+            found, wanted = getattr(scene, key), getattr(description, key)
+            if found != wanted:
+                raise InputError(f"{where}: {key} is {found!r}, that of the model {wanted!r}")
         speakers, slots = len(scene.speech), description.num_slots
         if speakers > slots:
             raise InputError(f"{where}: has {speakers} speakers, the model has {slots} slots")
-        if (
-            description.model.frontend.name == "ri"
-            and scene.array.positions != description.array.positions
-        ):
+        if description.model.frontend.name == "ri" and array.positions != trained.positions:
             raise InputError(f"{where}: its array is not the one that this model is bound to (ri)")
 
 
@@ -122,7 +134,7 @@ def _scenes(config: EvaluationConfig, checkpoint: Checkpoint, corpus: Corpus) ->
         training.scene,
         training.array.build(),
         corpus,
-        seed=training.seed,
+        seed=training.data.eval_seed,
         split=config.split,
         count=config.num_scenes or default,
         sample_rate=training.sample_rate,
@@ -143,36 +155,8 @@ def _fill_banks(scenes: Sequence[Scene], folder: Path, num_workers: int | None) 
         bank.fill((s.room for s in group), num_workers or os.cpu_count() or 1)
 
 
-_scorer: SceneScorer | None = None
-
-
-def _start_worker(task: Task) -> None:
-    global _scorer
-    torch.set_num_threads(1)
-    _scorer = SceneScorer(task)
-
-
-def _score(scene: Scene) -> Row:
-    assert _scorer is not None
-    return _scorer.score(scene)
-
-
-def _score_all(
-    task: Task, scenes: Sequence[Scene], writer: RowWriter, num_workers: int | None
-) -> None:
-    if not scenes:
-        return
-    workers = min(num_workers or os.cpu_count() or 1, len(scenes))
-    columns = (TextColumn("scoring"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    pool = ProcessPoolExecutor(workers, get_context("spawn"), _start_worker, (task,))
-    try:
-        with Progress(*columns, console=Console(stderr=True)) as bar:
-            bar_id = bar.add_task("", total=len(scenes))
-            for done in as_completed([pool.submit(_score, scene) for scene in scenes]):
-                writer.add(done.result())
-                bar.advance(bar_id)
-    finally:
-        pool.shutdown(cancel_futures=True)
+def _scorer(task: Task) -> Callable[[Scene], Row]:
+    return SceneScorer(task).score
 
 
 def _file_hash(path: Path) -> str:

@@ -13,16 +13,13 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations, pairwise
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from msdet.evaluation.rows import Row
 from msdet.evaluation.signal_metrics import METRICS
-
-if TYPE_CHECKING:
-    pass
 
 WITHIN_DEGREES = (5, 10, 15)
 RESAMPLES = 1000

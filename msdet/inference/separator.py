@@ -77,6 +77,11 @@ class Separator:
         microphones = self._array(array)
         channels = _check_audio(audio, sample_rate, microphones)
         native = resample(channels, sample_rate, description.sample_rate)
+        if description.model.heads.guidance == "oracle":
+            raise InputError(
+                "this model's masks are guided by true azimuths (heads.guidance=oracle): it can be "
+                "evaluated on scenes, but not separate recordings"
+            )
         if native.shape[-1] < model.stft.window:
             raise InputError(
                 f"audio: {channels.shape[-1]} samples at {sample_rate} Hz are too short; the model "

@@ -99,8 +99,8 @@ class RefinementHead(nn.Module):
         parts = (self.bound * torch.tanh(x / self.bound)).float()
         parts = parts.reshape(batch, slots, *parts.shape[1:])
         on_beam = torch.complex(parts[:, :, 0], parts[:, :, 1])
-        on_first = torch.complex(parts[:, :, 2], parts[:, :, 3])
-        return on_beam * beams + on_first * mixture[:, None]
+        on_mixture = torch.complex(parts[:, :, 2], parts[:, :, 3])
+        return on_beam * beams + on_mixture * mixture[:, None]
 
 
 def _strongest_other(x: Tensor) -> Tensor:

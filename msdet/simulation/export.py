@@ -19,20 +19,14 @@ import csv
 import json
 import os
 import shutil
-import signal
-import threading
+from collections import deque
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from io import StringIO
-from multiprocessing import get_context, parent_process
-from multiprocessing.connection import wait
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from msdet.audio import write_audio
 from msdet.corpora import Corpus, open_corpus
@@ -41,6 +35,7 @@ from msdet.simulation.bank import RirBank
 from msdet.simulation.render import Example, render
 from msdet.simulation.rooms import check_scene_config
 from msdet.simulation.scene import Scene, read_scenes, write_scenes
+from msdet.workers import in_processes
 
 if TYPE_CHECKING:
     from msdet.config import SimulateConfig
@@ -283,17 +278,15 @@ def render_all(renderer: Renderer, scenes: Sequence[Scene], num_workers: int) ->
     if not missing:
         return 0
     _check_space(renderer.audio, missing)
-    workers = min(num_workers, len(missing))
-    columns = (TextColumn("rendering"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    pool = ProcessPoolExecutor(workers, get_context("spawn"), _start_worker, (renderer,))
-    try:
-        with Progress(*columns, console=Console(stderr=True)) as bar:
-            task = bar.add_task("", total=len(scenes), completed=len(scenes) - len(missing))
-            for made in as_completed([pool.submit(_render, scene) for scene in missing]):
-                made.result()
-                bar.advance(task)
-    finally:
-        pool.shutdown(cancel_futures=True)
+    made = in_processes(
+        _itself,
+        renderer,
+        missing,
+        num_workers=num_workers,
+        title="rendering",
+        done=len(scenes) - len(missing),
+    )
+    deque(made, maxlen=0)
     return len(missing)
 
 
@@ -309,26 +302,5 @@ def _check_space(folder: Path, scenes: Sequence[Scene]) -> None:
         )
 
 
-_renderer: Renderer | None = None
-
-
-def _start_worker(renderer: Renderer) -> None:
-    """One thread a process; leave Ctrl-C to the parent process, and end with it however it ends."""
-    global _renderer
-    _renderer = renderer
-    torch.set_num_threads(1)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    """A process pool's workers would wait for work for ever if their parent was killed."""
-    parent = parent_process()
-    assert parent is not None
-    wait([parent.sentinel])
-    os._exit(1)
-
-
-def _render(scene: Scene) -> None:
-    assert _renderer is not None
-    _renderer(scene)
+def _itself(renderer: Renderer) -> Renderer:
+    return renderer

@@ -18,6 +18,7 @@ import psutil
 import pytest
 import soundfile
 
+from msdet.cli import main
 from msdet.corpora import BundledConfig, open_corpus
 
 RATE = 8000
@@ -113,11 +114,15 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     return {**os.environ, **changed}
 
 
+def use_home(environment: dict[str, str], patch: pytest.MonkeyPatch) -> None:
+    for name in ("HOME", "XDG_CACHE_HOME"):
+        patch.setenv(name, environment[name])
+
+
 @pytest.fixture
 def same_home(environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
     """Commands that a test calls as functions use the caches of those that run as processes."""
-    for name in ("HOME", "XDG_CACHE_HOME"):
-        monkeypatch.setenv(name, environment[name])
+    use_home(environment, monkeypatch)
 
 
 @pytest.fixture(scope="session")
@@ -189,10 +194,14 @@ def trained(
 
 
 @pytest.fixture(scope="session")
-def simulated(start: Callable[..., Command], tmp_path_factory: pytest.TempPathFactory) -> Path:
+def simulated(
+    start: Callable[..., Command],
+    environment: dict[str, str],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Path:
     """The folder of 24 rendered scenes: killed after a few of them, then made complete."""
     folder = tmp_path_factory.mktemp("simulated") / "scenes"
-    command = (
+    command = [
         "simulate",
         f"output={folder}",
         "audio=true",
@@ -200,14 +209,15 @@ def simulated(start: Callable[..., Command], tmp_path_factory: pytest.TempPathFa
         "seconds=2",
         "sample_rate=8000",
         "num_workers=1",
-    )
+    ]
     killed = start(*command)
     killed.wait_until(lambda: len(list(folder.glob("audio/test-*"))) >= 3)
     killed.kill()
     there = {path.name: path.stat().st_mtime_ns for path in folder.glob("audio/test-*")}
     assert 3 <= len(there) < 24
-    result = start(*command).finish()
-    assert result.code == 0, result.err
+    with pytest.MonkeyPatch.context() as patch:
+        use_home(environment, patch)
+        assert main(command) == 0
     for name, changed in there.items():
         assert (folder / "audio" / name).stat().st_mtime_ns == changed, "rendered again"
     return folder

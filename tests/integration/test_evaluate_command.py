@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from msdet.checkpoints import load_checkpoint
+from msdet.cli import main
 
 pytestmark = pytest.mark.integration
 
@@ -43,27 +44,27 @@ def test_valid_scenes_score_as_training_reported(
     assert found["si_sdr_improvement_db"] == pytest.approx(best, abs=1e-3)
 
 
+@pytest.mark.usefixtures("same_home")
 def test_killed_evaluation_goes_on_to_the_rows_that_training_wrote(
     trained: Path, start: Callable[..., Any], tmp_path: Path
 ) -> None:
     wanted = (trained / "rows.jsonl").read_bytes()
     count = wanted.count(b"\n")
     rows = tmp_path / "killed" / "rows.jsonl"
-    command = (
+    command = [
         "evaluate",
         f"checkpoint={trained / 'model.ckpt'}",
         f"output={rows.parent}",
         "pictures=0",
         "num_workers=1",
-    )
+    ]
     killed = start(*command)
     killed.wait_until(lambda: rows.exists() and rows.read_bytes().count(b"\n") >= 3)
     killed.kill()
     assert 3 <= rows.read_bytes().count(b"\n") < count
     assert not (rows.parent / "summary.json").exists()
 
-    again = start(*command).finish()
-    assert again.code == 0, again.err
+    assert main(command) == 0
     indices = [json.loads(line)["index"] for line in rows.read_text().splitlines()]
     assert indices == list(range(count))
     assert rows.read_bytes() == wanted

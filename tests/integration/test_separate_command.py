@@ -4,15 +4,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import soundfile
 
 import msdet
+from msdet.cli import main
 
 pytestmark = pytest.mark.integration
 
@@ -39,15 +38,12 @@ def test_any_checkpoint_of_a_run_loads(trained: Path, name: str) -> None:
 
 
 def test_command_writes_speakers_and_directions(
-    trained: Path, recording: Path, run: Callable[..., Any], tmp_path: Path
+    trained: Path, recording: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     folder = tmp_path / "a=b (separated)"
-    result = run(
-        "separate",
-        f"recording={recording}",
-        f"checkpoint={trained / 'model.ckpt'}",
-        f"output={folder}",
-    )
+    settings = (f"recording={recording}", f"checkpoint={trained / 'model.ckpt'}")
+    assert main(["separate", *settings, f"output={folder}"]) == 0
+    shown = capsys.readouterr().out
     audio, sample_rate = soundfile.read(recording, dtype="float32")
     wanted = msdet.load(trained / "model.ckpt").separate(audio.T, sample_rate)
     content = json.loads((folder / "directions.json").read_text())
@@ -62,4 +58,4 @@ def test_command_writes_speakers_and_directions(
         speech, rate = soundfile.read(folder / speaker["file"], dtype="float32")
         assert rate == sample_rate
         np.testing.assert_allclose(speech, wanted.audio[i], atol=1e-4)
-        assert f"speaker {i + 1} at" in result.out
+        assert f"speaker {i + 1} at" in shown

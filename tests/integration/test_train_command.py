@@ -7,6 +7,7 @@ import json
 import random
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -92,18 +93,52 @@ def test_names_that_scripts_rely_on(trained: Path) -> None:
     assert list((trained / "tensorboard").glob("events.*"))
 
 
-@pytest.fixture(scope="module")
-def killed_run(
-    start: Callable[..., Any], debug: tuple[str, ...], tmp_path_factory: pytest.TempPathFactory
-) -> Path:
-    """Killed in its second epoch, stopped by a full disk, then run to the end."""
-    folder = tmp_path_factory.mktemp("killed") / "run"
-    command = ("train", *debug, f"output={folder}", "evaluate=false")
+def test_killed_run_goes_on_as_if_nothing_had_been(
+    start: Callable[..., Any], debug: tuple[str, ...], trained: Path, tmp_path: Path
+) -> None:
+    """With a worker, where the run that it must equal has none."""
+    folder = tmp_path / "run"
+    command = ("train", *debug, f"output={folder}", "evaluate=false", "data.num_workers=1")
     killed = start(*command)
     killed.wait_until(lambda: (folder / "last.ckpt").exists())
     time.sleep(random.uniform(0.0, 0.1))
     killed.kill()
     assert 1 <= len(read_history(folder)) < EPOCHS
+
+    resumed = start(*command).finish()
+    assert resumed.code == 0, resumed.err
+    assert "going on with the unfinished run" in resumed.err
+    assert_same_run(folder, trained)
+
+
+@dataclass(frozen=True)
+class Averaged:
+    """A run with averaged weights that was stopped three times, and one that was not."""
+
+    stopped: Path
+    whole: Path
+    command: tuple[str, ...]
+
+
+@pytest.fixture(scope="module")
+def averaged(
+    start: Callable[..., Any], debug: tuple[str, ...], tmp_path_factory: pytest.TempPathFactory
+) -> Averaged:
+    parent = tmp_path_factory.mktemp("averaged")
+    settings = ("train", *debug, "evaluate=false", "trainer.ema_decay=0.9")
+    whole, folder = parent / "whole", parent / "stopped"
+    result = start(*settings, f"output={whole}").finish()
+    assert result.code == 0, result.err
+
+    command = (*settings, f"output={folder}")
+    interrupted = start(*command)
+    interrupted.wait_until(lambda: (folder / "last.ckpt").exists())
+    time.sleep(random.uniform(0.0, 0.1))
+    result = interrupted.interrupt()
+    assert 1 <= len(read_history(folder)) < EPOCHS
+    assert result.code == 130, result.err
+    assert "stopped; the same command goes on from here" in result.err
+    assert "Traceback" not in result.err
 
     before = (folder / "last.ckpt").read_bytes()
     full = start(*command, largest_file=len(before) - 1000).finish()
@@ -113,75 +148,42 @@ def killed_run(
     assert last_line.startswith(f"msdet train: {folder / 'last.ckpt'}: cannot be written")
     assert (folder / "last.ckpt").read_bytes() == before
 
-    resumed = start(*command).finish()
-    assert resumed.code == 0, resumed.err
-    assert "going on with the unfinished run" in resumed.err
-    return folder
-
-
-def test_killed_run_goes_on_as_if_nothing_had_been(killed_run: Path, trained: Path) -> None:
-    assert_same_run(killed_run, trained)
-    assert not list(killed_run.rglob("*.part")), "left over"
-
-
-@pytest.mark.usefixtures("same_home")
-def test_finished_run_is_kept_and_an_unfinished_one_protected(
-    killed_run: Path,
-    start: Callable[..., Any],
-    debug: tuple[str, ...],
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    finished = snapshot(killed_run)
-    command = ("train", *debug, f"output={killed_run}", "evaluate=false")
-    kept = killed_run.with_name(f"{killed_run.name}.1")
-    anew = start(*command)
-    anew.wait_until(lambda: kept.exists() and (killed_run / "history.jsonl").exists())
-    assert "is kept as" in anew.kill().err
-    assert snapshot(kept) == finished
-    assert len(read_history(killed_run)) < EPOCHS
-
-    unfinished = snapshot(killed_run)
-    assert main([*command, "trainer.learning_rate=1e-3"]) == 2
-    message = capsys.readouterr().err
-    assert message.count("\n") == 1
-    assert "holds an unfinished run of another config" in message
-    assert "trainer.learning_rate was 0.002, is 0.001" in message
-    assert snapshot(killed_run) == unfinished
-
-
-def test_averaged_weights_survive_ctrl_c_and_kill(
-    start: Callable[..., Any], debug: tuple[str, ...], tmp_path: Path
-) -> None:
-    settings = ("train", *debug, "evaluate=false", "trainer.ema_decay=0.9")
-    assert start(*settings, f"output={tmp_path / 'whole'}").finish().code == 0
-
-    folder = tmp_path / "stopped"
-    interrupted = start(*settings, f"output={folder}")
-    interrupted.wait_until(lambda: (folder / "last.ckpt").exists())
-    time.sleep(random.uniform(0.0, 0.1))
-    result = interrupted.interrupt()
-    assert 1 <= len(read_history(folder)) < EPOCHS
-    assert result.code == 130, result.err
-    assert "stopped; the same command goes on from here" in result.err
-    assert "Traceback" not in result.err
-
     # The history is written before the checkpoint: killed between the two, the epoch is repeated.
-    killed = start(*settings, f"output={folder}")
+    killed = start(*command)
     killed.wait_until(lambda: len(read_history(folder)) == EPOCHS)
     killed.kill()
     assert not (folder / "summary.json").exists()
 
-    assert start(*settings, f"output={folder}").finish().code == 0
-    assert_same_run(folder, tmp_path / "whole")
+    resumed = start(*command).finish()
+    assert resumed.code == 0, resumed.err
+    return Averaged(folder, whole, command)
 
 
-def test_workers_do_not_shape_a_training(
-    start: Callable[..., Any], debug: tuple[str, ...], trained: Path, tmp_path: Path
+def test_averaged_weights_survive_ctrl_c_and_a_full_disk_and_a_kill(averaged: Averaged) -> None:
+    assert_same_run(averaged.stopped, averaged.whole)
+    assert not list(averaged.stopped.rglob("*.part")), "left over"
+
+
+@pytest.mark.usefixtures("same_home")
+def test_finished_run_is_kept_and_an_unfinished_one_protected(
+    averaged: Averaged, start: Callable[..., Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    folder = tmp_path / "run"
-    command = ("train", *debug, f"output={folder}", "evaluate=false")
-    assert start(*command, "data.num_workers=1").finish().code == 0
-    assert_same_run(folder, trained)
+    folder = averaged.stopped
+    finished = snapshot(folder)
+    kept = folder.with_name(f"{folder.name}.1")
+    anew = start(*averaged.command)
+    anew.wait_until(lambda: kept.exists() and (folder / "last.ckpt").exists())
+    assert "is kept as" in anew.kill().err
+    assert snapshot(kept) == finished
+    assert 1 <= len(read_history(folder)) < EPOCHS
+
+    unfinished = snapshot(folder)
+    assert main([*averaged.command, "trainer.learning_rate=1e-3"]) == 2
+    message = capsys.readouterr().err
+    assert message.count("\n") == 1
+    assert "holds an unfinished run of another config" in message
+    assert "trainer.learning_rate was 0.002, is 0.001" in message
+    assert snapshot(folder) == unfinished
 
 
 @pytest.mark.usefixtures("same_home")

@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Work that is spread over processes of this machine: one thread each, with progress."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from multiprocessing import get_context, parent_process
+from multiprocessing.connection import wait
+from typing import Any, TypeVar
+
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+Argument = TypeVar("Argument")
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+_work: Callable[[Any], Any] | None = None
+
+
+def in_processes(
+    build: Callable[[Argument], Callable[[Item], Result]],
+    argument: Argument,
+    items: Sequence[Item],
+    *,
+    num_workers: int | None,
+    title: str,
+    done: int = 0,
+) -> Iterator[Result]:
+    """Results of ``build(argument)(item)`` as they are finished, in any order.
+
+    Args:
+        build: called once in each process, with ``argument``; both must pickle.
+        num_workers: processes; None takes one per core.
+        title: of the progress bar. done: items finished before, which it counts too.
+    """
+    if not items:
+        return
+    workers = min(num_workers or os.cpu_count() or 1, len(items))
+    columns = (TextColumn(title), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    pool = ProcessPoolExecutor(workers, get_context("spawn"), _start, (build, argument))
+    try:
+        with Progress(*columns, console=Console(stderr=True)) as bar:
+            task = bar.add_task("", total=done + len(items), completed=done)
+            for finished in as_completed([pool.submit(_run, item) for item in items]):
+                yield finished.result()
+                bar.advance(task)
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _start(build: Callable[[Any], Callable[[Any], Any]], argument: object) -> None:
+    """Leave Ctrl-C to the parent process, and end with it however it ends."""
+    global _work
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    torch.set_num_threads(1)
+    _work = build(argument)
+
+
+def _end_with_parent() -> None:
+    """A pool's processes would wait for work for ever if their parent was killed."""
+    parent = parent_process()
+    assert parent is not None
+    wait([parent.sentinel])
+    os._exit(1)
+
+
+def _run(item: object) -> Any:
+    assert _work is not None
+    return _work(item)
