@@ -31,6 +31,7 @@ from msdet.simulation import (
     pool_room,
     render,
 )
+from msdet.workers import be_a_worker
 
 
 class DataConfig(BaseModel):
@@ -286,12 +287,12 @@ class MixtureData(pl.LightningDataModule):
             num_workers=workers,
             prefetch_factor=self.config.prefetch if workers else None,
             persistent_workers=workers > 0,
-            worker_init_fn=_single_thread,
+            worker_init_fn=_be_a_worker,
             multiprocessing_context="forkserver" if workers else None,
             pin_memory=torch.cuda.is_available(),
             drop_last=drop_last,
         )
 
 
-def _single_thread(worker: int) -> None:
-    torch.set_num_threads(1)
+def _be_a_worker(worker: int) -> None:
+    be_a_worker()

@@ -58,13 +58,17 @@ def _start(build: Callable[[Any], Callable[[Any], Any]], argument: object) -> No
     """Leave Ctrl-C to the parent process, and end with it however it ends."""
     global _work
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    torch.set_num_threads(1)
+    be_a_worker()
     _work = build(argument)
 
 
+def be_a_worker() -> None:
+    """One thread, and end with the parent process: killed, it cannot tell its workers to stop."""
+    torch.set_num_threads(1)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
 def _end_with_parent() -> None:
-    """A pool's processes would wait for work for ever if their parent was killed."""
     parent = parent_process()
     assert parent is not None
     wait([parent.sentinel])
