@@ -19,9 +19,10 @@ def keep_freed_pages() -> None:
     """Let glibc reuse freed memory instead of handing every large block back to the kernel.
 
     A training step on a CPU allocates the same hundreds of large tensors again and again; each
-    fresh block costs a page fault per 4 KiB. Keeping them made a step 1.6 to 2 times faster
-    (``scripts/bench_training.py``). Does nothing where the C library is another one. Call it
-    before torch allocates anything.
+    fresh block costs a page fault per 4 KiB. What that is worth depends on how dear the machine's
+    page faults are: ``scripts/bench_training.py`` found steps 1.01 to 1.16 times as fast (median
+    1.13, three pairs of processes). Does nothing where the C library is not glibc. Call it before
+    torch allocates anything.
     """
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # torch: large blocks on huge pages
     if platform.libc_ver()[0] != "glibc":

@@ -143,7 +143,14 @@ def _scenes(config: EvaluationConfig, checkpoint: Checkpoint, corpus: Corpus) ->
 
 
 def _training_of(checkpoint: Checkpoint) -> TrainConfig:
-    return parse(TrainConfig, checkpoint.description.config)
+    try:
+        return parse(TrainConfig, checkpoint.description.config)
+    except InputError as error:
+        made_with = checkpoint.description.versions.get("msdet", "another version")
+        raise InputError(
+            f"checkpoint={checkpoint.path}: made with msdet {made_with}, whose training config "
+            f"this version cannot read ({error}); give scenes= and corpus="
+        ) from error
 
 
 def _fill_banks(scenes: Sequence[Scene], folder: Path, num_workers: int | None) -> None:
