@@ -92,7 +92,8 @@ class Bookkeeping(Callback):
         self._clock = now
         parts = torch.stack(self._losses).mean(0).tolist() if self._losses else [math.nan] * 3
         self._losses.clear()
-        row = dict(zip(("train_loss", "train_separation", "train_direction"), parts, strict=True))
+        names = ("train_loss", "train_separation_loss", "train_direction_loss")
+        row = dict(zip(names, parts, strict=True))
         row |= {f"valid_{name}": metrics[name] for name in VALID_METRICS}
         self.history.append({"epoch": epoch, **self.summary(), **row})
         if write:

@@ -305,8 +305,8 @@ def _draw_curves(folder: Path) -> None:
     history = [json.loads(line) for line in (folder / "history.jsonl").read_text().splitlines()]
     pictures_folder = folder / "pictures"
     pictures_folder.mkdir(exist_ok=True)
-    shown = ("train_seconds", "loss", "separation", "direction", "valid_")
-    rows = [{k: v for k, v in row.items() if any(s in k for s in shown)} for row in history]
+    kept = ("train_seconds", "loss", "valid_si_sdr", "valid_azimuth")
+    rows = [{k: v for k, v in row.items() if any(part in k for part in kept)} for row in history]
     for row in rows:
         row["seconds"] = row.pop("train_seconds")
     pictures.training_curves(rows, pictures_folder / "training.png")

@@ -68,7 +68,9 @@ def _draw_scene(output: Path, scorer: SceneScorer, scene: Scene, row: Row) -> No
 def _spectrogram_title(speaker: SpeakerScore) -> str:
     before, after = speaker.scores["si_sdr_unprocessed"], speaker.scores["si_sdr"]
     known = before is not None and after is not None
-    return f"speaker {speaker.speaker + 1}" + (f"\n{before:.1f} to {after:.1f} dB" if known else "")
+    return f"speaker {speaker.speaker + 1}" + (
+        f"\nSI-SDR {before:.1f} to {after:.1f} dB" if known else ""
+    )
 
 
 def _draw_angles(folder: Path, rows: Sequence[Row], linear: bool) -> None:
