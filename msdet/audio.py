@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -93,10 +94,19 @@ def read_audio(path: str | Path) -> tuple[NDArray[np.float32], int]:
 
 
 def write_audio(path: str | Path, audio: NDArray[np.float32], sample_rate: int) -> None:
-    """Write ``[sample]`` or ``[channel, sample]`` as a 32-bit float WAV (no clipping)."""
+    """Write ``[sample]`` or ``[channel, sample]`` as a 32-bit float WAV (no clipping).
+
+    Raises:
+        InputError: the file cannot be written, on a full disk, say.
+    """
     import soundfile
 
-    soundfile.write(path, np.asarray(audio).T, sample_rate, subtype="FLOAT")
+    buffer = BytesIO()  # libsndfile does not say why a disk refuses
+    soundfile.write(buffer, np.asarray(audio).T, sample_rate, subtype="FLOAT", format="WAV")
+    try:
+        Path(path).write_bytes(buffer.getvalue())
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written ({error.strerror})") from error
 
 
 def resample(audio: Tensor, from_rate: int, to_rate: int) -> Tensor:

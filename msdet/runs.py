@@ -44,6 +44,7 @@ from msdet.training import fit
 CONFIG_NAME = "config.yaml"
 SUMMARY_NAME = "summary.json"
 TRAINED_NAME = "trained.json"
+LAST_NAME = "last.ckpt"
 _MAY_DIFFER = {
     "output",
     "logger",
@@ -192,8 +193,8 @@ def check_parts(freeze: Sequence[str], model: MSDET) -> None:
 
 
 def is_unfinished(folder: Path) -> bool:
-    """Whether a run was begun there that the same command goes on with."""
-    return (folder / CONFIG_NAME).exists() and not (folder / SUMMARY_NAME).exists()
+    """Whether a run got as far as its first checkpoint there, and not to its end."""
+    return (folder / LAST_NAME).exists() and not (folder / SUMMARY_NAME).exists()
 
 
 def prepare_folder(folder: Path, config: TrainConfig) -> None:
@@ -208,18 +209,18 @@ def prepare_folder(folder: Path, config: TrainConfig) -> None:
     wanted = config.model_dump(mode="json")
     stored = folder / CONFIG_NAME
     if stored.exists():
-        if not is_unfinished(folder):
+        if (folder / SUMMARY_NAME).exists():
             kept = _numbered(folder)
             folder.rename(kept)
             Console(stderr=True).print(f"the finished run is kept as {kept}")
-        else:
-            found = OmegaConf.to_container(OmegaConf.load(stored))
-            difference = _first_difference(found, wanted)
+        elif is_unfinished(folder):
+            difference = _first_difference(_stored_config(stored), wanted)
             if difference:
                 raise InputError(
                     f"output={folder}: holds an unfinished run of another config ({difference}); "
                     f"give that config to go on with it, or {mend}"
                 )
+            load_checkpoint(folder / LAST_NAME)  # refuses one that this version cannot go on from
             Console(stderr=True).print(f"going on with the unfinished run in {folder}")
     elif folder.exists() and any(folder.iterdir()):
         raise InputError(f"output={folder}: is not empty and holds no run; {mend}")
@@ -230,6 +231,13 @@ def prepare_folder(folder: Path, config: TrainConfig) -> None:
         temporary.replace(stored)
     except OSError as error:
         raise InputError(f"output={folder}: cannot be written ({error.strerror})") from error
+
+
+def _stored_config(path: Path) -> Any:
+    try:
+        return OmegaConf.to_container(OmegaConf.load(path))
+    except Exception as error:  # of PyYAML's and OmegaConf's many, and an empty file
+        raise InputError(f"{path}: cannot be read; choose another output=") from error
 
 
 def _is_first_process() -> bool:

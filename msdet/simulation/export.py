@@ -204,7 +204,7 @@ class Renderer:
             content = json.dumps(labels(example, self.corpus), indent=2, allow_nan=False)
             (temporary / LABELS_NAME).write_text(content + "\n", encoding="utf-8")
             temporary.rename(folder)
-        except (OSError, RuntimeError) as error:  # libsndfile raises the latter
+        except (OSError, InputError) as error:
             shutil.rmtree(temporary, ignore_errors=True)
             reason = getattr(error, "strerror", None) or error
             raise InputError(
