@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from msdet.criteria.assignment import Assignment
@@ -74,18 +73,6 @@ class Checkpoint:
     path: Path
     model: MSDET
     description: Description
-
-
-class AtomicCheckpointIO(TorchCheckpointIO):
-    """Writes to a temporary name beside the target, flushes to disk, then renames.
-
-    A killed run or a full disk leaves the previous file whole.
-    """
-
-    def save_checkpoint(
-        self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None
-    ) -> None:
-        save_atomically(checkpoint, Path(path))
 
 
 def save_atomically(content: Mapping[str, Any], path: Path) -> None:

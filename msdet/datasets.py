@@ -1,22 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Torch datasets over scenes, the sampler that names examples, and the data module."""
+"""Torch datasets over scenes, and the samplers that name their examples."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from functools import lru_cache
-from pathlib import Path
-from typing import Any, Literal
 
-import lightning.pytorch as pl
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import Dataset, Sampler
 
 from msdet.corpora import Corpus
 from msdet.geometry import MicrophoneArray
@@ -31,7 +27,6 @@ from msdet.simulation import (
     pool_room,
     render,
 )
-from msdet.workers import be_a_worker
 
 
 class DataConfig(BaseModel):
@@ -104,41 +99,6 @@ class Batch:
 
 _ROOM_ORDER = 7
 """Spawn key of the order of rooms; the simulation's own keys are three numbers or more."""
-
-
-def rirs_folder(cache: str | None) -> Path:
-    """The folder of room responses: the one asked for, or one in the user's cache folder."""
-    if cache is not None:
-        return Path(cache)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "msdet" / "rirs"
-
-
-def fixed_scenes(
-    scene: SceneConfig,
-    array: MicrophoneArray,
-    corpus: Corpus,
-    *,
-    seed: int,
-    split: Literal["train", "valid", "test"],
-    count: int,
-    sample_rate: int,
-    seconds: float,
-) -> tuple[Scene, ...]:
-    """Scenes of epoch 0, each in a room of its own. ``corpus``: the split's part."""
-    return tuple(
-        draw_scene(
-            scene,
-            array,
-            corpus,
-            seed=seed,
-            split=split,
-            index=index,
-            epoch=0,
-            sample_rate=sample_rate,
-            num_samples=round(seconds * sample_rate),
-        )
-        for index in range(count)
-    )
 
 
 class TrainingExamples(Dataset[Example]):
@@ -253,46 +213,3 @@ class UnpaddedSampler(Sampler[int]):
 def _room_order(seed: int, lap: int, length: int) -> NDArray[np.int64]:
     sequence = np.random.SeedSequence(seed, spawn_key=(_ROOM_ORDER, lap))
     return np.random.default_rng(sequence).permutation(length)
-
-
-class MixtureData(pl.LightningDataModule):
-    """Training examples drawn on the fly, and fixed valid scenes."""
-
-    def __init__(self, config: DataConfig, training: TrainingExamples, valid: FixedScenes) -> None:
-        super().__init__()
-        self.config, self.training, self.valid = config, training, valid
-
-    def train_dataloader(self) -> DataLoader[Example]:
-        """Batches of this process's share of the epoch."""
-        sampler = ExampleSampler(len(self.training), *self._place())
-        return self._loader(self.training, sampler, self.config.num_workers, drop_last=True)
-
-    def val_dataloader(self) -> DataLoader[Example]:
-        """This process's share of the valid scenes."""
-        sampler = UnpaddedSampler(len(self.valid), *self._place())
-        return self._loader(self.valid, sampler, min(1, self.config.num_workers), drop_last=False)
-
-    def _place(self) -> tuple[int, int]:
-        trainer = self.trainer
-        return (trainer.global_rank, trainer.world_size) if trainer else (0, 1)
-
-    def _loader(
-        self, dataset: Dataset[Example], sampler: Sampler[Any], workers: int, drop_last: bool
-    ) -> DataLoader[Example]:
-        return DataLoader(
-            dataset,
-            batch_size=self.config.batch_size,
-            sampler=sampler,
-            collate_fn=Batch.stack,
-            num_workers=workers,
-            prefetch_factor=self.config.prefetch if workers else None,
-            persistent_workers=workers > 0,
-            worker_init_fn=_be_a_worker,
-            multiprocessing_context="forkserver" if workers else None,
-            pin_memory=torch.cuda.is_available(),
-            drop_last=drop_last,
-        )
-
-
-def _be_a_worker(worker: int) -> None:
-    be_a_worker()

@@ -25,21 +25,17 @@ from msdet.checkpoints import (
 from msdet.config import EvaluationConfig, TrainConfig
 from msdet.corpora import Corpus, open_corpus
 from msdet.criteria.assignment import check_assignment
-from msdet.datasets import (
-    FixedScenes,
-    MixtureData,
-    TrainingExamples,
-    fixed_scenes,
-    rirs_folder,
-)
+from msdet.data_module import MixtureData
+from msdet.datasets import FixedScenes, TrainingExamples
 from msdet.errors import InputError
 from msdet.evaluation import pictures
 from msdet.evaluation.evaluate import evaluate, print_tables, write_json
 from msdet.geometry import MicrophoneArray
 from msdet.memory import PeakMemory, keep_freed_pages
 from msdet.models.msdet import MSDET
-from msdet.simulation import RirBank, check_scene_config
+from msdet.simulation import RirBank, check_scene_config, fixed_scenes, rirs_folder
 from msdet.training import fit
+from msdet.workers import available_cores
 
 CONFIG_NAME = "config.yaml"
 SUMMARY_NAME = "summary.json"
@@ -137,7 +133,7 @@ def build_data(config: TrainConfig, array: MicrophoneArray, corpus: Corpus) -> M
     )
     if _is_first_process():
         rooms = [*training.pool(), *(scene.room for scene in scenes)]
-        bank.fill(rooms, os.cpu_count() or 1)
+        bank.fill(rooms, available_cores())
     return MixtureData(config.data, training, FixedScenes(scenes, valid_corpus, bank))
 
 

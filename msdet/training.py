@@ -13,6 +13,7 @@ from typing import Any
 
 import lightning.pytorch as pl
 import torch
+from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from lightning.pytorch.callbacks import (
     Callback,
     EarlyStopping,
@@ -31,11 +32,12 @@ from msdet.callbacks import (
     monitor_sign,
     monitored,
 )
-from msdet.checkpoints import AtomicCheckpointIO, Description
+from msdet.checkpoints import Description, save_atomically
 from msdet.config import TrainConfig, TrainerConfig
 from msdet.criteria import Criterion
 from msdet.criteria.assignment import take
-from msdet.datasets import Batch, MixtureData
+from msdet.data_module import MixtureData
+from msdet.datasets import Batch
 from msdet.errors import InputError
 from msdet.evaluation.metrics import score_scene
 from msdet.evaluation.rows import Row, SceneLabels
@@ -126,6 +128,18 @@ class Training(pl.LightningModule):
         azimuth = take(batch.azimuth, order) if oracle and order is not None else None
         output: Output = self.model(batch.mixture, azimuth=azimuth)
         return output
+
+
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Writes to a temporary name beside the target, flushes to disk, then renames.
+
+    A killed run or a full disk leaves the previous file whole.
+    """
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None
+    ) -> None:
+        save_atomically(checkpoint, Path(path))
 
 
 def warmup_cosine(warmup: int, total: int, step: int) -> float:

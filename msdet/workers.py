@@ -23,6 +23,13 @@ Result = TypeVar("Result")
 _work: Callable[[Any], Any] | None = None
 
 
+def available_cores() -> int:
+    """Cores that this process may use, which may be fewer than the machine has."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 def in_processes(
     build: Callable[[Argument], Callable[[Item], Result]],
     argument: Argument,
@@ -41,7 +48,7 @@ def in_processes(
     """
     if not items:
         return
-    workers = min(num_workers or os.cpu_count() or 1, len(items))
+    workers = min(num_workers or available_cores(), len(items))
     columns = (TextColumn(title), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     pool = ProcessPoolExecutor(workers, get_context("spawn"), _start, (build, argument))
     try:

@@ -15,22 +15,20 @@ import pytest
 import soundfile
 import torch
 
-from msdet import datasets
+from msdet import data_module
 from msdet.corpora import Corpus, Utterance
 from msdet.corpora.corpus import make_corpus
+from msdet.data_module import MixtureData
 from msdet.datasets import (
     Batch,
     DataConfig,
     ExampleSampler,
     FixedScenes,
-    MixtureData,
     TrainingExamples,
     UnpaddedSampler,
-    fixed_scenes,
-    rirs_folder,
 )
 from msdet.geometry import MicrophoneArray
-from msdet.simulation import Example, RirBank, SceneConfig
+from msdet.simulation import Example, RirBank, SceneConfig, fixed_scenes, rirs_folder
 
 RATE = 8000
 SAMPLES = 3000
@@ -232,7 +230,7 @@ def test_a_batch_keeps_examples_and_speakers_in_order(corpus: Corpus, bank: RirB
     assert torch.equal(moved.index, batch.index)
 
 
-def data_module(corpus: Corpus, bank: RirBank, workers: int) -> MixtureData:
+def mixture_data(corpus: Corpus, bank: RirBank, workers: int) -> MixtureData:
     config = DataConfig(
         crop_seconds=SAMPLES / RATE,
         eval_seconds=0.4,
@@ -263,15 +261,15 @@ def test_the_same_batches_with_and_without_workers(
     corpus: Corpus, bank: RirBank, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Forked here, which takes no time to start; that data sets can be sent is tested above."""
-    real = datasets.DataLoader
+    real = data_module.DataLoader
 
     @functools.wraps(real)
     def forking(*arguments: Any, **keys: Any) -> Any:
         return real(*arguments, **keys | {"multiprocessing_context": "fork"})
 
-    expected = batches(data_module(corpus, bank, 0))
-    monkeypatch.setattr(datasets, "DataLoader", forking)
-    found = batches(data_module(corpus, bank, 2))
+    expected = batches(mixture_data(corpus, bank, 0))
+    monkeypatch.setattr(data_module, "DataLoader", forking)
+    found = batches(mixture_data(corpus, bank, 2))
     assert len(found) == len(expected) == 3 + 3 + 2
     for a, b in zip(found, expected, strict=True):
         assert torch.equal(a.index, b.index)

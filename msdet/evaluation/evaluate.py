@@ -16,7 +16,6 @@ from rich.console import Console
 from msdet.checkpoints import Checkpoint, load_checkpoint
 from msdet.config import EvaluationConfig, TrainConfig, parse
 from msdet.corpora import Corpus, open_corpus
-from msdet.datasets import fixed_scenes, rirs_folder
 from msdet.errors import InputError
 from msdet.evaluation.gallery import draw_gallery
 from msdet.evaluation.rows import Row, RowsHeader, RowWriter
@@ -25,8 +24,15 @@ from msdet.evaluation.signal_metrics import choose_metrics
 from msdet.evaluation.statistics import summarise
 from msdet.evaluation.tables import result_tables
 from msdet.memory import PeakMemory
-from msdet.simulation import RirBank, Scene, check_corpus, read_scenes
-from msdet.workers import in_processes
+from msdet.simulation import (
+    RirBank,
+    Scene,
+    check_corpus,
+    fixed_scenes,
+    read_scenes,
+    rirs_folder,
+)
+from msdet.workers import available_cores, in_processes
 
 
 def evaluate(config: EvaluationConfig, training: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -159,7 +165,7 @@ def _fill_banks(scenes: Sequence[Scene], folder: Path, num_workers: int | None) 
         arrays.setdefault(json.dumps(scene.array.positions), []).append(scene)
     for group in arrays.values():
         bank = RirBank(folder, group[0].microphone_array(), group[0].sample_rate)
-        bank.fill((s.room for s in group), num_workers or os.cpu_count() or 1)
+        bank.fill((s.room for s in group), num_workers or available_cores())
 
 
 def _scorer(task: Task) -> Callable[[Scene], Row]:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Simulated rooms: scenes are drawn, their room responses computed, and mixtures rendered."""
 
-from msdet.simulation.bank import RirBank
+from msdet.simulation.bank import RirBank, rirs_folder
 from msdet.simulation.config import SceneConfig
 from msdet.simulation.render import Example, Parts, render, render_parts
 from msdet.simulation.rirs import Rirs, compute_rirs
@@ -13,7 +13,8 @@ from msdet.simulation.rooms import (
     pool_room,
     rotated,
 )
-from msdet.simulation.scene import Scene, check_corpus, draw_scene, read_scenes, write_scenes
+from msdet.simulation.scene import Scene, draw_scene, fixed_scenes
+from msdet.simulation.scene_files import check_corpus, read_scenes, write_scenes
 
 __all__ = [
     "Example",
@@ -29,10 +30,12 @@ __all__ = [
     "compute_rirs",
     "draw_room",
     "draw_scene",
+    "fixed_scenes",
     "pool_room",
     "read_scenes",
     "render",
     "render_parts",
+    "rirs_folder",
     "rotated",
     "write_scenes",
 ]

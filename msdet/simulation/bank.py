@@ -35,6 +35,13 @@ _log = logging.getLogger(__name__)
 _STALE_SECONDS = 3600.0
 
 
+def rirs_folder(cache: str | None) -> Path:
+    """The folder of room responses: the one asked for, or one in the user's cache folder."""
+    if cache is not None:
+        return Path(cache)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "msdet" / "rirs"
+
+
 class RirBank:
     """The responses of rooms as one array hears them at one sample rate.
 

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import shutil
 from collections import deque
 from collections.abc import Sequence
@@ -31,11 +30,12 @@ from rich.console import Console
 from msdet.audio import write_audio
 from msdet.corpora import Corpus, open_corpus
 from msdet.errors import InputError
-from msdet.simulation.bank import RirBank
+from msdet.simulation.bank import RirBank, rirs_folder
 from msdet.simulation.render import Example, render
 from msdet.simulation.rooms import check_scene_config
-from msdet.simulation.scene import Scene, read_scenes, write_scenes
-from msdet.workers import in_processes
+from msdet.simulation.scene import Scene, fixed_scenes
+from msdet.simulation.scene_files import read_scenes, write_scenes
+from msdet.workers import available_cores, in_processes
 
 if TYPE_CHECKING:
     from msdet.config import SimulateConfig
@@ -55,9 +55,6 @@ def simulate(config: SimulateConfig) -> None:
     Raises:
         InputError: the scenes cannot be drawn, or the folder is not for them; before any work.
     """
-    # Here, since rendering processes import this module and need no trainer.
-    from msdet.datasets import fixed_scenes, rirs_folder
-
     array = config.array.build()
     check_scene_config(config.scene, array)
     if round(config.seconds * config.sample_rate) < 1:
@@ -80,7 +77,7 @@ def simulate(config: SimulateConfig) -> None:
     console.print(f"{folder / SCENES_NAME}: {len(scenes)} scenes", soft_wrap=True)
     if config.audio:
         renderer = Renderer(corpus, rirs_folder(config.cache), folder / "audio")
-        made = render_all(renderer, scenes, config.num_workers or os.cpu_count() or 1)
+        made = render_all(renderer, scenes, config.num_workers or available_cores())
         write_metadata(folder, scenes)
         there = f", {len(scenes) - made} were there" if made < len(scenes) else ""
         console.print(f"{folder / 'audio'}: {made} scenes rendered{there}", soft_wrap=True)

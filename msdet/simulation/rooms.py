@@ -16,13 +16,8 @@ from pydantic import BaseModel, ConfigDict
 
 from msdet.errors import InputError
 from msdet.geometry import MicrophoneArray, angular_error, rotate_about_vertical, wrap_degrees
-from msdet.simulation.config import (
-    Range,
-    SceneConfig,
-    check_ranges,
-    observable_azimuths,
-    sabine_absorption,
-)
+from msdet.simulation.checks import check_ranges
+from msdet.simulation.config import Range, SceneConfig, observable_azimuths, sabine_absorption
 
 _ROOMS, _POSES = 50, 200
 """Attempts: rooms, and poses within each. A typical task needs 1 room and 3 poses."""

@@ -11,7 +11,8 @@ from pydantic import ValidationError
 from msdet.errors import InputError
 from msdet.geometry import MicrophoneArray
 from msdet.simulation import SceneConfig, check_scene_config
-from msdet.simulation.config import check_ranges, sabine_absorption
+from msdet.simulation.checks import check_ranges
+from msdet.simulation.config import sabine_absorption
 
 
 def test_the_quickstart_task_is_possible(circle: MicrophoneArray, line: MicrophoneArray) -> None:

@@ -229,7 +229,7 @@ def test_a_disk_too_small_is_seen_before_rendering(
 
 
 def test_scenes_are_drawn_as_for_evaluation(config: SimulateConfig, tmp_path: Path) -> None:
-    from msdet.datasets import fixed_scenes
+    from msdet.simulation import fixed_scenes
 
     simulate(config)
     corpus = open_corpus(config.corpus, 8000).split("test")
