@@ -11,10 +11,14 @@ from msdet.corpora.bundled import BundledConfig, open_bundled
 from msdet.corpora.corpus import Corpus
 from msdet.corpora.folder import FolderConfig, open_folder
 from msdet.corpora.librispeech import LibriSpeechConfig, open_librispeech
+from msdet.corpora.metadata import MetadataConfig, open_metadata
 from msdet.corpora.utterance import SPLITS, BundledUtterance, Split, Utterance
+from msdet.corpora.vctk import VCTKConfig, open_vctk
+from msdet.corpora.wsj0 import WSJ0Config, open_wsj0
 
 CorpusConfig = Annotated[
-    BundledConfig | FolderConfig | LibriSpeechConfig, Field(discriminator="name")
+    BundledConfig | FolderConfig | LibriSpeechConfig | WSJ0Config | VCTKConfig | MetadataConfig,
+    Field(discriminator="name"),
 ]
 
 
@@ -30,6 +34,12 @@ def open_corpus(config: CorpusConfig, sample_rate: int) -> Corpus:
             return open_folder(config, sample_rate)
         case LibriSpeechConfig():
             return open_librispeech(config, sample_rate)
+        case WSJ0Config():
+            return open_wsj0(config, sample_rate)
+        case VCTKConfig():
+            return open_vctk(config, sample_rate)
+        case MetadataConfig():
+            return open_metadata(config, sample_rate)
 
 
 __all__ = [
@@ -40,7 +50,10 @@ __all__ = [
     "CorpusConfig",
     "FolderConfig",
     "LibriSpeechConfig",
+    "MetadataConfig",
     "Split",
     "Utterance",
+    "VCTKConfig",
+    "WSJ0Config",
     "open_corpus",
 ]

@@ -5,32 +5,29 @@ own manifest, as scripts/build_voices.py --full writes."""
 from __future__ import annotations
 
 import hashlib
-import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from msdet.corpora.cache import CACHE, cached_manifest
-from msdet.corpora.corpus import FULL_BAND_HZ, Corpus, make_corpus
+from msdet.corpora.corpus import Corpus, make_corpus
+from msdet.corpora.listing import Recording, corpus_root, list_recordings
 from msdet.corpora.utterance import MANIFEST, Split, Utterance, check_files, read_manifest
 from msdet.errors import InputError
-
-log = logging.getLogger(__name__)
 
 AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3")
 MIN_SPEAKERS_PER_SPLIT = 2
 """A mixture needs two people."""
 
 
-class FolderConfig(BaseModel):
-    """A folder of audio, one sub-folder per speaker (files may lie deeper inside it)."""
+class SpeakerFoldersConfig(BaseModel):
+    """What all corpora share that have a folder per speaker and no splits of their own."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    name: Literal["folder"] = "folder"
+    name: str
     path: str
     valid_speakers: float = Field(default=0.1, gt=0, lt=0.5)
     """Share of the speakers that are kept for validation."""
@@ -42,27 +39,39 @@ class FolderConfig(BaseModel):
     cache: str = CACHE
 
 
+class FolderConfig(SpeakerFoldersConfig):
+    """A folder of audio, one sub-folder per speaker (files may lie deeper inside it)."""
+
+    name: Literal["folder"] = "folder"
+
+
 def open_folder(config: FolderConfig, sample_rate: int) -> Corpus:
     """Open by the folder's own manifest, else by one that is built once and kept in the cache."""
-    root = Path(config.path).expanduser()
-    if not root.is_dir():
-        what = "is a file" if root.exists() else "does not exist"
-        raise InputError(f"corpus.path: {root} {what}; name a folder with a sub-folder per speaker")
-    root = root.resolve()
+    root = corpus_root(config.path, "a folder with a sub-folder per speaker")
     if (root / MANIFEST).is_file():
         rows = read_manifest(root / MANIFEST)
         check_files(root, rows)
-    else:
-        files = find_audio(root)
-        settings = config.model_dump_json(exclude={"cache", "path"})
-        rows = cached_manifest(
-            config.cache,
-            f"{root}\n{settings}",
-            root,
-            files,
-            lambda: list_folder(config, root, files),
-        )
-    return make_corpus("folder", root, rows, sample_rate)
+        return make_corpus("folder", root, rows, sample_rate)
+    return open_speaker_folders(config, root, find_audio(root), sample_rate)
+
+
+def open_speaker_folders(
+    config: SpeakerFoldersConfig,
+    root: Path,
+    files: Sequence[Path],
+    sample_rate: int,
+    language: str | None = None,
+) -> Corpus:
+    """The corpus of ``files`` below the sub-folders of ``root``, listed where it is not yet."""
+    settings = config.model_dump_json(exclude={"cache", "path"})
+    rows = cached_manifest(
+        config.cache,
+        f"{root}\n{settings}",
+        root,
+        files,
+        lambda: list_folder(config, root, files, language),
+    )
+    return make_corpus(config.name, root, rows, sample_rate)
 
 
 def find_audio(root: Path) -> list[Path]:
@@ -76,43 +85,29 @@ def find_audio(root: Path) -> list[Path]:
     )
 
 
-def list_folder(config: FolderConfig, root: Path, files: Sequence[Path]) -> list[Utterance]:
+def list_folder(
+    config: SpeakerFoldersConfig, root: Path, files: Sequence[Path], language: str | None
+) -> list[Utterance]:
     """The rows of a folder: headers are read, and every file is checked for silence and NaN."""
     if not files:
         raise InputError(
             f"{root}: no audio ({' '.join(AUDIO_SUFFIXES)}) in its sub-folders;"
             " each speaker's files must lie in a sub-folder of their own"
         )
-    found: list[Utterance] = []
-    too_short = 0
-    for path in files:
-        duration, rate = inspect_audio(path)
-        if duration < config.min_seconds:
-            too_short += 1
-            continue
-        inside = path.relative_to(root)
-        found.append(
-            Utterance(
-                id=inside.with_suffix("").as_posix(),
-                speaker=inside.parts[0],
-                split="train",  # until the speakers are known
-                path=inside.as_posix(),
-                duration=duration,
-                sample_rate=rate,
-                bandwidth_hz=min(rate // 2, FULL_BAND_HZ),
-                num_bytes=path.stat().st_size,
-            )
-        )
-    if too_short:
-        log.warning(
-            "%s: %d of %d files skipped, shorter than min_seconds = %g",
-            *(root, too_short, len(files), config.min_seconds),
-        )
-    split_of = divide_speakers(config, root, sorted({u.speaker for u in found}))
-    return [u.model_copy(update={"split": split_of[u.speaker]}) for u in _unique_ids(found)]
+    inside = [path.relative_to(root) for path in files]
+    recordings = [
+        # The split is for later, when it is known whose files are long enough.
+        Recording(path=path.as_posix(), speaker=path.parts[0], split="train", language=language)
+        for path in inside
+    ]
+    rows = list_recordings(root, recordings, config.min_seconds)
+    split_of = divide_speakers(config, root, sorted({u.speaker for u in rows}))
+    return [u.model_copy(update={"split": split_of[u.speaker]}) for u in rows]
 
 
-def divide_speakers(config: FolderConfig, root: Path, speakers: Sequence[str]) -> dict[str, Split]:
+def divide_speakers(
+    config: SpeakerFoldersConfig, root: Path, speakers: Sequence[str]
+) -> dict[str, Split]:
     """Splits by a seeded hash of the names, so that neither order nor machine matters."""
     counts: dict[Split, int] = {
         "test": max(MIN_SPEAKERS_PER_SPLIT, round(config.test_speakers * len(speakers))),
@@ -130,31 +125,3 @@ def divide_speakers(config: FolderConfig, root: Path, speakers: Sequence[str]) -
     counts["train"] = train
     names = [split for split, count in counts.items() for _ in range(count)]
     return dict(zip(shuffled, names, strict=True))
-
-
-def inspect_audio(path: Path) -> tuple[float, int]:
-    """Seconds and sample rate; ``InputError`` for what cannot be read, is silent or not finite."""
-    import soundfile
-
-    try:
-        with soundfile.SoundFile(path) as file:
-            loudest = 0.0
-            for block in file.blocks(blocksize=2**18, dtype="float32", always_2d=True):
-                peak = float(np.max(np.abs(block[:, 0]), initial=0.0))
-                if not np.isfinite(peak):
-                    raise InputError(f"{path}: holds NaN or infinite samples")
-                loudest = max(loudest, peak)
-            frames, rate = file.tell(), file.samplerate
-    except (soundfile.LibsndfileError, OSError) as error:
-        raise InputError(f"{path}: cannot be read as audio ({error})") from None
-    if frames and loudest == 0.0:
-        raise InputError(f"{path}: is silent (every sample is zero)")
-    return frames / rate, rate
-
-
-def _unique_ids(found: Sequence[Utterance]) -> list[Utterance]:
-    """Ids without suffix, unless two files differ in nothing else."""
-    count: dict[str, int] = {}
-    for u in found:
-        count[u.id] = count.get(u.id, 0) + 1
-    return [u if count[u.id] == 1 else u.model_copy(update={"id": u.path}) for u in found]

@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: Apache-2.0
+"""VCTK (Yamagishi, Veaux, MacDonald) as a corpus: one microphone of release 0.92, or the only one
+of older releases."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Literal
+
+from msdet.corpora.corpus import Corpus
+from msdet.corpora.folder import SpeakerFoldersConfig, find_audio, open_speaker_folders
+from msdet.corpora.listing import corpus_root
+from msdet.errors import InputError
+
+FOLDERS = ("wav48_silence_trimmed", "wav48")
+"""Where the recordings lie: in release 0.92, and before."""
+
+
+class VCTKConfig(SpeakerFoldersConfig):
+    """VCTK, which has no splits of its own: its speakers are divided as a folder's are."""
+
+    name: Literal["vctk"] = "vctk"
+    mic: Literal[1, 2] = 1
+    """Of release 0.92; its second microphone lacks a speaker or two."""
+
+
+def open_vctk(config: VCTKConfig, sample_rate: int) -> Corpus:
+    """Open VCTK at its root or at the folder of its recordings."""
+    root = recordings_folder(corpus_root(config.path, "VCTK's folder"))
+    audio = find_audio(root)
+    files = [path for path in audio if microphone(path) == config.mic]
+    if audio and not files:
+        raise InputError(
+            f"corpus.mic: {root} holds no recordings of microphone {config.mic};"
+            f" {audio[0].name} is of microphone {microphone(audio[0])}"
+        )
+    return open_speaker_folders(config, root, files, sample_rate, language="en")
+
+
+def recordings_folder(path: Path) -> Path:
+    """``wav48_silence_trimmed/``, or ``wav48/`` where there is only that."""
+    if path.name in FOLDERS:
+        return path
+    for name in FOLDERS:
+        if (path / name).is_dir():
+            return path / name
+    raise InputError(f"corpus.path: {path} holds no folder {' or '.join(FOLDERS)}")
+
+
+def microphone(path: Path) -> int:
+    """1 or 2, from ``p225_001_mic2.flac``; older releases have but the first and do not say it."""
+    match = re.search(r"_mic(\d+)$", path.stem)
+    return int(match[1]) if match else 1

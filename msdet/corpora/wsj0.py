@@ -1,0 +1,153 @@
+# SPDX-License-Identifier: Apache-2.0
+"""WSJ0 (Garofolo et al., CSR-I, LDC93S6A) as a corpus: the speech of the first microphone, wherever
+its subsets lie on the discs, as SPHERE files or converted."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from msdet.corpora.cache import CACHE, cached_manifest
+from msdet.corpora.corpus import Corpus, make_corpus
+from msdet.corpora.listing import Recording, corpus_root, list_recordings
+from msdet.corpora.utterance import Split, Utterance
+from msdet.errors import InputError
+
+SUFFIXES = (".wav", ".sph", ".wv1")
+"""Of an utterance that is there several times the first of these is taken: who keeps a converted
+file beside the original keeps it because the original cannot be read."""
+
+_HEADER_BYTES = 4096
+"""Holds the header of a SPHERE file: 1024 bytes on the discs, a multiple of that elsewhere."""
+
+
+class WSJ0Config(BaseModel):
+    """WSJ0; its subsets share no speaker, so they make the splits."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: Literal["wsj0"] = "wsj0"
+    path: str
+    """A folder that holds the subsets at any depth: that of the discs, or ``wsj0/``."""
+    train: tuple[str, ...] = Field(default=("si_tr_s",), min_length=1)
+    valid: tuple[str, ...] = Field(default=("si_dt_05",), min_length=1)
+    test: tuple[str, ...] = Field(default=("si_et_05",), min_length=1)
+    min_seconds: float = Field(default=2.0, gt=0)
+    cache: str = CACHE
+
+
+def open_wsj0(config: WSJ0Config, sample_rate: int) -> Corpus:
+    """Open the subsets of a config, found in letters of any case and on any number of discs."""
+    root = corpus_root(config.path, "a folder that holds WSJ0's discs or its subsets")
+    recordings = find_recordings(config, root)
+    settings = config.model_dump_json(exclude={"cache", "path"})
+    rows = cached_manifest(
+        config.cache,
+        f"{root}\n{settings}",
+        root,
+        [root / recording.path for recording in recordings],
+        lambda: list_wsj0(config, root, recordings),
+    )
+    return make_corpus("wsj0", root, rows, sample_rate)
+
+
+def find_recordings(config: WSJ0Config, root: Path) -> list[Recording]:
+    """Each utterance of the subsets once, in the order of speakers and names."""
+    split_of = _split_of_subset(config)
+    found: dict[tuple[str, str], tuple[int, Recording]] = {}
+    empty = dict(split_of)
+    for path in walk(root):
+        suffix = path.suffix.lower()
+        # Converted files may be called 011a0101.wv1.wav, those of the second microphone .wv2.wav.
+        if suffix not in SUFFIXES or ".wv2" in path.name.lower():
+            continue
+        folders = [part.lower() for part in path.parts[:-1]]
+        depth = next((n for n, folder in enumerate(folders) if folder in split_of), None)
+        if depth is None:
+            continue
+        if depth + 1 == len(folders):
+            raise InputError(
+                f"{root / path}: lies in no speaker's folder;"
+                f" {folders[depth]}/011/{path.name} was expected"
+            )
+        empty.pop(folders[depth], None)
+        speaker, name = folders[depth + 1], path.name.split(".")[0].lower()
+        recording = Recording(
+            path=path.as_posix(),
+            speaker=speaker,
+            split=split_of[folders[depth]],
+            id=f"{speaker}/{name}",
+            language="en",
+        )
+        rank = SUFFIXES.index(suffix)
+        # Told apart by split too, so that a speaker in two splits is noticed.
+        key = (f"{speaker}/{name}", recording.split)
+        if key not in found or rank < found[key][0]:
+            found[key] = (rank, recording)
+    for subset, split in empty.items():
+        raise InputError(
+            f"corpus.{split}: no {' '.join(SUFFIXES)} file lies below a folder {subset} anywhere"
+            f" in {root}"
+        )
+    return [found[key][1] for key in sorted(found)]
+
+
+def list_wsj0(config: WSJ0Config, root: Path, recordings: Sequence[Recording]) -> list[Utterance]:
+    """The rows of the recordings; none may be compressed."""
+    for recording in recordings:
+        refuse_compressed(root / recording.path)
+    return list_recordings(root, recordings, config.min_seconds)
+
+
+def refuse_compressed(path: Path) -> None:
+    """Raise ``InputError`` for a SPHERE file whose samples are compressed, as on LDC's discs.
+
+    Its header says so (``sample_coding -s26 pcm,embedded-shorten-v2.00``); libsndfile reads what
+    is not compressed and for the rest gives no reason.
+    """
+    try:
+        with path.open("rb") as file:
+            header = file.read(_HEADER_BYTES)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
+    if not header.startswith(b"NIST_1A"):
+        return
+    for line in header.partition(b"\nend_head")[0].decode("latin-1").split("\n"):
+        if line.startswith("sample_coding ") and "embedded-" in line:
+            raise InputError(
+                f"{path}: its samples are compressed ({line.split()[-1]}); convert the corpus with"
+                " LDC's sph2pipe, such as `sph2pipe -p -f wav 011a0101.wv1 011a0101.wav`"
+            )
+
+
+def walk(root: Path) -> Iterator[Path]:
+    """Files below a folder, relative to it, sorted; links are followed, hidden names left out."""
+    entered: set[str] = set()
+    for folder, folders, files in os.walk(root, followlinks=True):
+        real = os.path.realpath(folder)
+        if real in entered:  # a link leads back up, or to a disc that was listed already
+            folders.clear()
+            continue
+        entered.add(real)
+        folders[:] = sorted(name for name in folders if name[0] != ".")
+        inside = Path(folder).relative_to(root)
+        yield from (inside / name for name in sorted(files) if name[0] != ".")
+
+
+def _split_of_subset(config: WSJ0Config) -> dict[str, Split]:
+    splits: dict[Split, tuple[str, ...]] = {
+        "train": config.train,
+        "valid": config.valid,
+        "test": config.test,
+    }
+    split_of: dict[str, Split] = {}
+    for split, subsets in splits.items():
+        for subset in subsets:
+            first = split_of.setdefault(subset.lower(), split)
+            if first != split:
+                raise InputError(f"corpus.{split}: {subset} is in corpus.{first} already")
+    return split_of
