@@ -43,6 +43,14 @@ ASKED_FOR = {
     ("array", "positions"): ["array.positions=[[0,0,0],[0.05,0,0],[0,0.05,0]]"],
     ("corpus", "folder"): ["corpus.path=speech"],
     ("corpus", "librispeech"): ["corpus.path=speech"],
+    ("corpus", "metadata"): [
+        "corpus.path=speech",
+        "corpus.train=[a.csv]",
+        "corpus.valid=[b.csv]",
+        "corpus.test=[c.csv]",
+    ],
+    ("corpus", "vctk"): ["corpus.path=speech"],
+    ("corpus", "wsj0"): ["corpus.path=speech"],
 }
 """What some options leave to the user (???)."""
 
@@ -120,7 +128,7 @@ def test_the_quickstart_is_the_task_that_its_figures_are_for() -> None:
     assert (scene.speaker.distance, scene.speaker.height_offset) == ((0.7, 2.5), (-0.2, 0.2))
     assert (scene.speaker.azimuth, scene.speaker.min_angle) == ((0, 360), 15)
     assert (scene.level_db, scene.snr_db, scene.overlap) == ((-5, 5), (20, 30), (1, 1))
-    assert (scene.target, scene.noise) == ("direct", "sensor")
+    assert (scene.target, scene.rirs) == ("direct", "exact")
     assert (config.data.test_scenes, config.data.eval_seconds) == (200, 4)
     assert config.evaluate
     assert config.init_from is None

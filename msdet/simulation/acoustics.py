@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is measured on room impulse responses."""
+"""What is measured on room impulse responses.
+
+All of it above 50 Hz: at the lowest frequencies all image sources add up in phase, which no real
+room does (some 15 % of the energy lies there).
+"""
 
 from __future__ import annotations
 
@@ -7,49 +11,79 @@ from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.signal import butter, sosfilt
+from scipy import fft
 
 MEASURE_ABOVE_HZ = 50.0
-"""T60 and direct-to-reverberant ratio are measured above this: at the lowest frequencies all image
-sources add up in phase, which no real room does (some 15 % of the energy lies there)."""
+_ORDER = 4
+"""Of the Butterworth high-pass whose gain, without its phase, takes away what lies below."""
+
+
+def high_passed(response: NDArray[np.float32], sample_rate: int) -> NDArray[np.float32]:
+    """Responses ``[..., tap]`` above 50 Hz; zero-phase, the same number of taps."""
+    taps = response.shape[-1]
+    size = fft.next_fast_len(taps + int(0.05 * sample_rate), real=True)
+    spectrum = fft.rfft(response, size, axis=-1) * _high_pass(size, sample_rate)
+    return np.asarray(fft.irfft(spectrum, size, axis=-1)[..., :taps])
+
+
+def energy_decay(filtered: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Energy decay curves ``[..., tap]``, dB below the whole: Schroeder's backward integral.
+
+    Args:
+        filtered: responses ``[..., tap]``, as `high_passed` gives them.
+    """
+    energy = _backward_integral(filtered)
+    return np.asarray(10 * np.log10(energy / energy[..., :1] + 1e-12))
+
+
+def _backward_integral(filtered: NDArray[np.float32]) -> NDArray[np.float64]:
+    squares = np.square(filtered)
+    return np.cumsum(squares[..., ::-1], axis=-1, dtype=np.float64)[..., ::-1]
 
 
 def measure_drr(
-    image: NDArray[np.float32], direct: NDArray[np.float32], sample_rate: int
+    filtered: NDArray[np.float32], direct: NDArray[np.float32], sample_rate: int
 ) -> NDArray[np.float32]:
-    """Direct-to-reverberant ratio ``[...]`` of responses ``[..., tap]``, dB, above 50 Hz."""
-    padding = [(0, 0)] * (direct.ndim - 1) + [(0, image.shape[-1] - direct.shape[-1])]
-    padded = np.pad(direct, padding)
-    pair = _high_passed(np.stack([padded, image - padded]), sample_rate)
-    energy = (pair**2).sum(axis=-1) + 1e-20
-    return np.asarray(10 * np.log10(energy[0] / energy[1]), np.float32)
+    """Direct-to-reverberant ratio ``[...]``, dB.
+
+    Args:
+        filtered: responses ``[..., tap]``, as `high_passed` gives them.
+        direct: their direct path alone ``[..., tap]``, as it is; may be shorter.
+    """
+    rest = filtered.copy()
+    ringing = int(0.05 * sample_rate)
+    padding = [(0, 0)] * (direct.ndim - 1) + [(0, ringing)]
+    alone = high_passed(np.pad(direct, padding), sample_rate)[..., : rest.shape[-1]]
+    rest[..., : alone.shape[-1]] -= alone
+    energies = [np.square(part, dtype=np.float64).sum(axis=-1) + 1e-20 for part in (alone, rest)]
+    return np.asarray(10 * np.log10(energies[0] / energies[1]), np.float32)
 
 
-def measure_t60(image: NDArray[np.float32], sample_rate: int) -> float:
+def measure_t60(filtered: NDArray[np.float32], sample_rate: int) -> float:
     """Reverberation time of responses ``[..., tap]``: mean of their T20 fits, seconds.
 
-    Schroeder's backward integral above 50 Hz, a line from -5 to -25 dB, times three.
+    A line through the energy decay from -5 to -25 dB, times three; 0 where there is no decay.
+
+    Args:
+        filtered: as `high_passed` gives them.
     """
-    filtered = _high_passed(image, sample_rate).reshape(-1, image.shape[-1])
-    energy = np.cumsum((filtered**2)[:, ::-1], axis=-1)[:, ::-1]
-    decay = 10 * np.log10(energy / energy[:, :1] + 1e-12)
-    return float(np.mean([_t20(row, sample_rate) for row in decay]))
+    energy = _backward_integral(filtered).reshape(-1, filtered.shape[-1])
+    return float(np.mean([_t20(row, sample_rate) for row in energy]))
 
 
-def _t20(decay: NDArray[np.float64], sample_rate: int) -> float:
-    first, last = np.searchsorted(-decay, [5.0, 25.0])
+def _t20(energy: NDArray[np.float64], sample_rate: int) -> float:
+    levels = 10 ** (-np.array([5.0, 25.0]) / 10)
+    last, first = len(energy) - np.searchsorted(energy[::-1], energy[0] * levels[::-1], "right")
     if last - first < 2:
         return 0.0  # an anechoic response: it falls 20 dB within a sample
     time = np.arange(first, last) / sample_rate
     time = time - time.mean()
-    slope = float((time * decay[first:last]).sum() / (time**2).sum())
+    slope = float((time * 10 * np.log10(energy[first:last])).sum() / (time**2).sum())
     return -60.0 / slope
 
 
-@lru_cache(maxsize=8)
-def _high_pass(sample_rate: int) -> NDArray[np.float64]:
-    return np.asarray(butter(4, MEASURE_ABOVE_HZ, "highpass", fs=sample_rate, output="sos"))
-
-
-def _high_passed(signal: NDArray[np.floating], sample_rate: int) -> NDArray[np.float64]:
-    return np.asarray(sosfilt(_high_pass(sample_rate), signal.astype(np.float64), axis=-1))
+@lru_cache(maxsize=16)
+def _high_pass(size: int, sample_rate: int) -> NDArray[np.float32]:
+    """Gains ``[freq]`` of a Butterworth filter."""
+    ratio = np.maximum(fft.rfftfreq(size, 1 / sample_rate), 1e-9) / MEASURE_ABOVE_HZ
+    return np.asarray(1 / np.sqrt(1 + ratio ** (-2.0 * _ORDER)), np.float32)

@@ -108,11 +108,7 @@ class RirBank:
             "speed_of_sound": SPEED_OF_SOUND,
             "sample_rate": self.sample_rate,
             "array": self.array.positions,
-            "size": base.size,
-            "t60": base.t60,
-            "centre": base.array_centre,
-            "rotation": base.array_rotation,
-            "speakers": [s.position for s in base.speakers],
+            **base.acoustics(),
         }
         digest = hashlib.sha256(json.dumps(shaped_by, sort_keys=True).encode()).hexdigest()
         return self.directory / f"{digest[:32]}.rirs"
@@ -166,8 +162,8 @@ def _pyroomacoustics() -> str:
 
 
 def _encode(rirs: Rirs) -> bytes:
-    """A line of JSON, then the responses as little-endian float32: `image`, `direct`, `drr_db`."""
-    arrays = (rirs.image, rirs.direct, rirs.drr_db)
+    """A line of JSON, then the responses as little-endian float32."""
+    arrays = (rirs.image, rirs.direct, rirs.noise, rirs.drr_db)
     body = b"".join(a.astype("<f4").tobytes() for a in arrays)
     header = {
         "shapes": [a.shape for a in arrays],
@@ -189,10 +185,11 @@ def _decode(content: bytes) -> Rirs:
     shapes = header["shapes"]
     ends = np.cumsum([np.prod(shape) for shape in shapes])
     parts = np.split(numbers, ends[:-1])
-    image, direct, drr_db = (p.reshape(s) for p, s in zip(parts, shapes, strict=True))
+    image, direct, noise, drr_db = (p.reshape(s) for p, s in zip(parts, shapes, strict=True))
     return Rirs(
         image=image,
         direct=direct,
+        noise=noise,
         delay=header["delay"],
         sample_rate=header["sample_rate"],
         t60_measured=header["t60_measured"],

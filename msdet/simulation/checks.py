@@ -11,7 +11,7 @@ from pydantic import BaseModel
 
 from msdet.errors import InputError
 from msdet.geometry import SPEED_OF_SOUND, MicrophoneArray
-from msdet.simulation.config import SceneConfig, observable_azimuths, sabine_absorption
+from msdet.simulation.config import OCTAVES_HZ, SceneConfig, observable_azimuths, sabine_absorption
 
 MOST_IMAGES = 5_000_000
 """Image sources of one speaker: more need gigabytes and a minute per room."""
@@ -27,6 +27,8 @@ def check_ranges(config: SceneConfig, array: MicrophoneArray) -> None:
     """
     _check_ranges(config)
     _check_levels(config, array)
+    _check_octaves(config)
+    _check_background(config)
     _check_t60(config)
     _check_array_fits(config, array)
     _check_speakers_fit(config)
@@ -39,11 +41,24 @@ def _refuse(key: str, value: object, expected: str) -> InputError:
 
 
 _ABOVE_ZERO = ("room.length", "room.width", "room.height", "t60", "speaker.distance")
-_FROM_ZERO = ("array.wall_distance", "speaker.wall_distance", "speaker.min_angle")
+_FROM_ZERO = (
+    "array.wall_distance",
+    "array.offset",
+    "speaker.wall_distance",
+    "speaker.min_angle",
+    "imperfections.gain_db",
+    "imperfections.phase",
+    "imperfections.position",
+    "imperfections.rotation",
+    "imperfections.tilt",
+)
+_NO_RANGES = ("t60_per_octave", "background.kinds")
 
 
 def _check_ranges(config: SceneConfig) -> None:
     for key, value in _flat(config):
+        if value is None or key in _NO_RANGES:
+            continue
         values = value if isinstance(value, tuple) else (value,)
         if not all(isinstance(v, str) or math.isfinite(v) for v in values):
             raise _refuse(key, value, "expected finite numbers")
@@ -80,11 +95,41 @@ def _check_levels(config: SceneConfig, array: MicrophoneArray) -> None:
         )
 
 
+def _check_octaves(config: SceneConfig) -> None:
+    factors = config.t60_per_octave
+    if factors is None:
+        return
+    if len(factors) != len(OCTAVES_HZ) or not all(math.isfinite(f) and f > 0 for f in factors):
+        bands = ", ".join(f"{hertz:g}" for hertz in OCTAVES_HZ)
+        raise _refuse(
+            "t60_per_octave",
+            factors,
+            f"expected {len(OCTAVES_HZ)} factors above 0, for {bands} Hz",
+        )
+
+
+def _check_background(config: SceneConfig) -> None:
+    background = config.background
+    for key, lowest in (("talkers", 1), ("sources", 1)):
+        value = getattr(background, key)
+        if value[0] < lowest:
+            raise _refuse(f"background.{key}", value, f"expected at least {lowest}")
+    if background.recordings is not None and not {"diffuse", "point"} & set(background.kinds):
+        raise _refuse(
+            "background.recordings",
+            background.recordings,
+            "is for scene.background.kinds diffuse and point",
+        )
+
+
 def _check_t60(config: SceneConfig) -> None:
     """The shortest T60 in the largest room asks for the most absorption, the longest T60 in the
     smallest room for the most image sources."""
+    if config.rirs == "anechoic":
+        return
+    factors = config.t60_per_octave or (1.0,)
     largest = [r[1] for r in (config.room.length, config.room.width, config.room.height)]
-    absorption = sabine_absorption(largest, config.t60[0])
+    absorption = sabine_absorption(largest, config.t60[0] * min(factors))
     if absorption > 1 + T60_TOLERANCE:
         shortest = math.ceil(absorption * config.t60[0] * 1000) / 1000
         size = " x ".join(f"{x:g}" for x in largest)
@@ -94,6 +139,8 @@ def _check_t60(config: SceneConfig) -> None:
             f"not reachable in a room of {size} m (walls would have to absorb "
             f"{100 * absorption:.0f} %); ask for at least {shortest:g} s or for smaller rooms",
         )
+    if config.rirs == "hybrid":
+        return
     smallest = [r[0] for r in (config.room.length, config.room.width, config.room.height)]
     reach = (MOST_IMAGES * math.prod(smallest) * 3 / (4 * math.pi)) ** (1 / 3)
     if config.t60[1] * SPEED_OF_SOUND > reach:
@@ -102,7 +149,8 @@ def _check_t60(config: SceneConfig) -> None:
             "t60",
             config.t60,
             f"too long for the image-source method in a room of {size} m; ask for at most "
-            f"{math.floor(100 * reach / SPEED_OF_SOUND) / 100:g} s or for larger rooms",
+            f"{math.floor(100 * reach / SPEED_OF_SOUND) / 100:g} s, for larger rooms, or for "
+            "scene.rirs=hybrid",
         )
 
 

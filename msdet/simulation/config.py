@@ -12,6 +12,11 @@ from pydantic import BaseModel, ConfigDict
 from msdet.geometry import SPEED_OF_SOUND, MicrophoneArray
 
 Range = tuple[float, float]
+Backend = Literal["exact", "hybrid", "anechoic"]
+BackgroundKind = Literal["none", "diffuse", "babble", "point"]
+
+OCTAVES_HZ = (125.0, 250.0, 500.0, 1000.0, 2000.0, 4000.0, 8000.0)
+"""Centres of the bands that walls may absorb differently in."""
 
 
 class _Record(BaseModel):
@@ -31,11 +36,14 @@ class ArrayRanges(_Record):
 
     Attributes:
         wall_distance: smallest distance from the centre to a side wall, metres.
+        offset: largest distance of the centre from the room's middle along its length and along
+            its width, metres; None for anywhere between the walls.
         height: of the centre above the floor, metres.
         rotation: of the array's x axis from the room's length axis, degrees.
     """
 
     wall_distance: float = 0.5
+    offset: float | None = None
     height: Range = (1.0, 1.5)
     rotation: Range = (0.0, 360.0)
 
@@ -46,6 +54,7 @@ class SpeakerRanges(_Record):
     Attributes:
         azimuth: degrees in the array's frame; a linear array takes the part within [0, 180].
         distance: to the array's centre, metres, in three dimensions.
+        distance_law: what is drawn evenly, the distance or the area (its square).
         height_offset: metres above the array's centre.
         min_angle: smallest angle between the azimuth labels of any two speakers, degrees.
         wall_distance: smallest distance to any wall, the floor and the ceiling, metres.
@@ -53,9 +62,55 @@ class SpeakerRanges(_Record):
 
     azimuth: Range = (0.0, 360.0)
     distance: Range = (0.7, 2.5)
+    distance_law: Literal["distance", "area"] = "distance"
     height_offset: Range = (-0.2, 0.2)
     min_angle: float = 15.0
     wall_distance: float = 0.3
+
+
+class BackgroundRanges(_Record):
+    """What is heard besides the speakers and the microphones' own noise.
+
+    Attributes:
+        kinds: one is drawn for each scene. ``diffuse``: noise from all directions alike.
+            ``babble``: people of the same split, not those of the scene where there are others,
+            from all directions. ``point``: noise from places in the room. ``none``: nothing.
+            No kinds at all: never any.
+        snr_db: all reverberant speech over the background, at the reference microphone.
+        recordings: folder of noise recordings for ``diffuse`` and ``point``; None takes noise with
+            the long-term spectrum of the scene's own speech.
+        talkers: how many voices a babble has.
+        sources: from how many places a ``point`` background comes.
+    """
+
+    kinds: tuple[BackgroundKind, ...] = ()
+    snr_db: Range = (5.0, 20.0)
+    recordings: str | None = None
+    talkers: tuple[int, int] = (4, 8)
+    sources: tuple[int, int] = (1, 1)
+
+
+class ImperfectionRanges(_Record):
+    """How an array differs from its plans; all zero: not at all. Labels stay those of the plans.
+
+    Attributes:
+        gain_db: standard deviation of each microphone's gain, relative to the reference.
+        phase: standard deviation of each microphone's phase, degrees, the same at all frequencies.
+        position: standard deviation of each coordinate of a microphone, metres.
+        rotation: largest error of the array's orientation about the vertical, degrees.
+        tilt: largest error about each of the two horizontal axes, degrees.
+    """
+
+    gain_db: float = 0.0
+    phase: float = 0.0
+    position: float = 0.0
+    rotation: float = 0.0
+    tilt: float = 0.0
+
+    @property
+    def moves_microphones(self) -> bool:
+        """Whether microphones stand elsewhere than planned."""
+        return max(self.position, self.rotation, self.tilt) > 0
 
 
 class SceneConfig(_Record):
@@ -63,11 +118,16 @@ class SceneConfig(_Record):
 
     Attributes:
         t60: asked reverberation time, seconds (Sabine).
+        t60_per_octave: factors on it at 125, 250, 500, 1000, 2000, 4000 and 8000 Hz; None for
+            walls that absorb all frequencies alike.
+        rirs: how room responses are computed: ``exact`` (all image sources), ``hybrid`` (image
+            sources, then a diffuse tail that decays alike) or ``anechoic`` (no walls).
         level_db: level of each further speaker relative to the first.
+        level_law: ``uniform``, or ``triangular``: the middle of the range is the likeliest.
         overlap: 0 = speakers take turns, 1 = all speak all the time. Each of n speakers speaks
             (1 + (n - 1) overlap) / n of the scene, starting at even steps, in random order. With
             two speakers it is the share of the scene in which both speak.
-        snr_db: all reverberant speech over noise, at the reference microphone.
+        snr_db: all reverberant speech over the microphones' own white noise, at the reference.
         target: what is to be separated; direct path, first 50 ms, or all of it.
         use_symmetry: scenes in rooms of a fixed set also listen with the array turned by its own
             symmetries, which costs no new room responses.
@@ -76,12 +136,16 @@ class SceneConfig(_Record):
     num_speakers: tuple[int, int] = (2, 2)
     room: RoomRanges = RoomRanges()
     t60: Range = (0.15, 0.35)
+    t60_per_octave: tuple[float, ...] | None = None
+    rirs: Backend = "exact"
     array: ArrayRanges = ArrayRanges()
     speaker: SpeakerRanges = SpeakerRanges()
     level_db: Range = (-5.0, 5.0)
+    level_law: Literal["uniform", "triangular"] = "uniform"
     overlap: Range = (1.0, 1.0)
     snr_db: Range = (20.0, 30.0)
-    noise: Literal["sensor"] = "sensor"
+    background: BackgroundRanges = BackgroundRanges()
+    imperfections: ImperfectionRanges = ImperfectionRanges()
     target: Literal["direct", "early", "image"] = "direct"
     reference_mic: int = 0
     use_symmetry: bool = True

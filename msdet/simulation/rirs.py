@@ -1,8 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Room to room impulse responses, by the image-source method, and what is measured on them."""
+"""Room to room impulse responses: the backends, behind one function."""
 
 from __future__ import annotations
 
+import hashlib
+import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -10,14 +13,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from msdet.errors import InputError
-from msdet.geometry import MicrophoneArray
-from msdet.simulation.acoustics import measure_drr, measure_t60
-from msdet.simulation.config import sabine_absorption
-from msdet.simulation.image_sources import DELAY, image_sources, sum_images
-from msdet.simulation.rooms import Room
+from msdet.geometry import SPEED_OF_SOUND, MicrophoneArray
+from msdet.simulation.acoustics import high_passed, measure_drr, measure_t60
+from msdet.simulation.image_sources import DELAY, direct_paths, image_sources, reflected
+from msdet.simulation.rooms import Room, canonical
+from msdet.simulation.tail import diffuse_tail
+from msdet.simulation.walls import Walls
 
-METHOD = "ism-1"
-"""Changes whenever this file computes something else; part of what names a stored response."""
+METHOD = "ism-2"
+"""Changes whenever other responses come out; part of what names a stored response."""
+_FADE = 0.005
+"""Seconds over which the images of a hybrid response give way to its tail."""
 
 
 @dataclass(frozen=True)
@@ -27,13 +33,15 @@ class Rirs:
     Attributes:
         image: float32 ``[speaker, mic, tap]``, 1/d at a distance of d metres.
         direct: float32 ``[speaker, mic, tap]``, the direct path alone; shorter.
-        delay: samples by which both are late beyond the travel of the sound.
+        noise: float32 ``[source, mic, tap]``, of the places that noise comes from; often none.
+        delay: samples by which they are late beyond the travel of the sound.
         t60_measured: seconds; T20 (-5 to -25 dB), mean over speakers and microphones.
         drr_db: float32 ``[speaker, mic]``, direct-to-reverberant ratio.
     """
 
     image: NDArray[np.float32]
     direct: NDArray[np.float32]
+    noise: NDArray[np.float32]
     delay: int
     sample_rate: int
     t60_measured: float
@@ -46,6 +54,7 @@ class Rirs:
             self,
             image=self.image[:, order],
             direct=self.direct[:, order],
+            noise=self.noise[:, order],
             drr_db=self.drr_db[:, order],
         )
 
@@ -58,46 +67,127 @@ class Rirs:
 
 
 def compute_rirs(room: Room, array: MicrophoneArray, sample_rate: int) -> Rirs:
-    """Responses of a room by the image-source method (Allen and Berkley, 1979).
+    """Responses of a room, by the backend that the room asks for; a pure function.
 
-    Walls absorb alike, by Sabine's formula. Image sources reach as far as sound travels in the
-    asked T60; the weakest, which together carry less than -60 dB of the energy, are left out.
-    No high-pass (pyroomacoustics' default one is zero-phase and rings before the direct path).
+    Rooms that differ by a symmetry of the array get the same responses, permuted.
+
+    - ``exact``: the image-source method (Allen and Berkley, 1979) as far as sound travels in the
+      asked T60; the weakest images, which together carry less than -60 dB of the energy, are left
+      out. No high-pass (pyroomacoustics' default one is zero-phase and rings before the direct
+      path).
+    - ``hybrid``: the same up to the mixing time, then a diffuse tail that decays as the images
+      would (`msdet.simulation.tail`).
+    - ``anechoic``: the direct path alone.
+
+    Walls absorb by Sabine's formula, on request differently in each octave.
 
     Raises:
-        InputError: the room cannot reach its T60, or a microphone is outside of it.
+        InputError: the room cannot reach its T60, or something stands outside of it.
     """
+    room, permutation = canonical(room, array)
     mics = room.microphones(array)
-    sources = np.array([s.position for s in room.speakers])
+    sources = np.array([*(s.position for s in room.speakers), *room.noise_sources])
     size = np.array(room.size)
     inside = np.concatenate([mics, sources])
     if (inside <= 0).any() or (inside >= size).any():
         raise InputError(f"room of {room.size} m: a microphone or speaker stands outside of it")
-    absorption = sabine_absorption(room.size, room.t60)
-    if absorption > 1:
-        raise InputError(f"t60={room.t60:g}: not reachable in a room of {room.size} m")
-
-    image, direct = [], []
-    for source in sources:
-        found = image_sources(room.size, source, room.array_centre, absorption, room.t60)
-        image.append(sum_images(*found, mics, sample_rate))
-        direct.append(sum_images(source[:, None], np.ones(1), mics, sample_rate))
-    stacked, order_zero = _stack(image), _stack(direct)
+    direct = direct_paths(sources, mics, sample_rate)
+    match room.rirs:
+        case "anechoic":
+            image = direct
+        case "exact":
+            image = _exact(room, mics, sources, sample_rate)
+        case "hybrid":
+            image = _hybrid(room, array, mics, sources, sample_rate)
+    count = len(room.speakers)
+    filtered = high_passed(image[:count], sample_rate)
     return Rirs(
-        image=stacked,
-        direct=order_zero,
+        image=image[:count],
+        direct=direct[:count],
+        noise=image[count:],
         delay=DELAY,
         sample_rate=sample_rate,
-        t60_measured=measure_t60(stacked, sample_rate),
-        drr_db=measure_drr(stacked, order_zero, sample_rate),
+        t60_measured=measure_t60(filtered, sample_rate),
+        drr_db=measure_drr(filtered, direct[:count], sample_rate),
+    ).permuted(permutation)
+
+
+def _exact(
+    room: Room, mics: NDArray[np.float64], sources: NDArray[np.float64], sample_rate: int
+) -> NDArray[np.float32]:
+    """``[source, mic, tap]``"""
+    walls = Walls.of(room)
+    responses = []
+    for source in sources:
+        images = image_sources(
+            room.size, source, room.array_centre, max(walls.reflections), room.t60
+        )
+        responses.append(reflected(images, walls, mics, sample_rate))
+    return _stack(responses)
+
+
+def _hybrid(
+    room: Room,
+    array: MicrophoneArray,
+    mics: NDArray[np.float64],
+    sources: NDArray[np.float64],
+    sample_rate: int,
+) -> NDArray[np.float32]:
+    """``[source, mic, tap]``"""
+    walls = Walls.of(room)
+    travel = np.linalg.norm(sources - room.array_centre, axis=-1) / SPEED_OF_SOUND
+    mixed = travel + mixing_time(room.size)
+    early = []
+    for source, start in zip(sources, mixed, strict=True):
+        images = image_sources(
+            room.size, source, room.array_centre, max(walls.reflections), start + _FADE
+        )
+        distance = np.linalg.norm(images.positions.T - room.array_centre, axis=-1)
+        fade = np.clip((distance / SPEED_OF_SOUND - start) / _FADE, 0, 1)
+        faded = np.cos(np.pi / 2 * fade)
+        early.append(reflected(images, walls, mics, sample_rate, faded))
+    start, stop = round(mixed.min() * sample_rate), math.ceil(room.t60 * sample_rate)
+    if stop <= start:
+        return _stack(early)
+    tail = diffuse_tail(
+        room.size,
+        walls,
+        array.as_array() + (np.array(room.mic_errors) if room.mic_errors else 0.0),
+        sample_rate,
+        start,
+        stop,
+        _generator_of(room),
+        len(sources),
     )
+    time = np.arange(start, stop, dtype=np.float32) / np.float32(sample_rate)
+    fade = np.clip((time - mixed[:, None].astype(np.float32)) / np.float32(_FADE), 0, 1)
+    tail *= np.sin(np.float32(np.pi / 2) * fade)[:, None]
+    responses = _stack(early, at_least=stop + DELAY)
+    responses[..., start + DELAY : stop + DELAY] += tail
+    return responses
 
 
-def _stack(responses: list[list[NDArray[np.float32]]]) -> NDArray[np.float32]:
-    """``[speaker, mic, tap]``, zeros at the end where one is shorter."""
-    taps = max(len(r) for row in responses for r in row)
+def mixing_time(size: Sequence[float]) -> float:
+    """Seconds after the direct sound from which reflections are perceived as diffuse.
+
+    20 V/S + 12 ms for the average listener, volume over surface in metres (Lindau, Kosanke and
+    Weinzierl, 2012).
+    """
+    length, width, height = size
+    surface = 2 * (length * width + length * height + width * height)
+    return (20 * length * width * height / surface + 12) / 1000
+
+
+def _generator_of(room: Room) -> np.random.Generator:
+    """A generator that depends on the room's numbers and on nothing else."""
+    digest = hashlib.sha256(json.dumps(room.acoustics(), sort_keys=True).encode()).digest()
+    return np.random.Generator(np.random.SFC64(int.from_bytes(digest[:16])))
+
+
+def _stack(responses: Sequence[NDArray[np.float32]], at_least: int = 0) -> NDArray[np.float32]:
+    """``[source, mic, tap]`` of responses ``[mic, tap]``, zeros at the end of shorter ones."""
+    taps = max(at_least, *(r.shape[-1] for r in responses))
     stacked = np.zeros((len(responses), len(responses[0]), taps), np.float32)
-    for s, row in enumerate(responses):
-        for m, response in enumerate(row):
-            stacked[s, m, : len(response)] = response
+    for into, response in zip(stacked, responses, strict=True):
+        into[:, : response.shape[-1]] = response
     return stacked

@@ -9,15 +9,25 @@ from __future__ import annotations
 import math
 from collections import Counter
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
+from scipy.spatial.transform import Rotation
 
 from msdet.errors import InputError
 from msdet.geometry import MicrophoneArray, angular_error, rotate_about_vertical, wrap_degrees
 from msdet.simulation.checks import check_ranges
-from msdet.simulation.config import Range, SceneConfig, observable_azimuths, sabine_absorption
+from msdet.simulation.config import (
+    Backend,
+    ImperfectionRanges,
+    Range,
+    SceneConfig,
+    SpeakerRanges,
+    observable_azimuths,
+    sabine_absorption,
+)
 
 _ROOMS, _POSES = 50, 200
 """Attempts: rooms, and poses within each. A typical task needs 1 room and 3 poses."""
@@ -54,6 +64,10 @@ class Room(BaseModel):
     Attributes:
         t60: asked reverberation time, seconds; what comes out is measured on the responses.
         array_rotation: of the array's x axis from the room's x axis, degrees.
+        noise_sources: where a point background comes from, metres.
+        mic_errors: how far each microphone stands from its planned place, in the array's frame,
+            metres; empty where none does.
+        rirs, t60_per_octave: as in `SceneConfig`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -63,11 +77,25 @@ class Room(BaseModel):
     array_centre: Point
     array_rotation: float
     speakers: tuple[Placement, ...]
+    noise_sources: tuple[Point, ...] = ()
+    mic_errors: tuple[Point, ...] = ()
+    rirs: Backend = "exact"
+    t60_per_octave: tuple[float, ...] | None = None
 
     def microphones(self, array: MicrophoneArray) -> NDArray[np.float64]:
         """Positions in the room, float64 ``[mic, 3]``, metres."""
-        turned = rotate_about_vertical(array.as_array(), self.array_rotation)
+        points = array.as_array()
+        if self.mic_errors:
+            points = points + np.asarray(self.mic_errors)
+        turned = rotate_about_vertical(points, self.array_rotation)
         return np.add(turned, self.array_centre)
+
+    def acoustics(self) -> dict[str, Any]:
+        """All that shapes its responses, as plain data: everything but labels."""
+        return {
+            **self.model_dump(mode="json", exclude={"speakers"}),
+            "speakers": [s.position for s in self.speakers],
+        }
 
 
 def random_generator(seed: int, *key: int) -> np.random.Generator:
@@ -101,6 +129,14 @@ def pool_room(
     return draw_room(config, array, rng)
 
 
+def reachable(config: SceneConfig, size: Point, t60: float) -> bool:
+    """Whether walls can be had that give a room its T60 in every octave."""
+    if config.rirs == "anechoic":
+        return True
+    shortest = t60 * min(config.t60_per_octave or (1.0,))
+    return sabine_absorption(size, shortest) <= 1
+
+
 def draw_room(config: SceneConfig, array: MicrophoneArray, rng: np.random.Generator) -> Room:
     """Draw a room with an array and speakers.
 
@@ -116,7 +152,7 @@ def draw_room(config: SceneConfig, array: MicrophoneArray, rng: np.random.Genera
         ranges = (config.room.length, config.room.width, config.room.height)
         size = (_uniform(rng, ranges[0]), _uniform(rng, ranges[1]), _uniform(rng, ranges[2]))
         t60 = _uniform(rng, config.t60)
-        if sabine_absorption(size, t60) > 1:
+        if not reachable(config, size, t60):
             reasons["t60"] += _POSES
             continue
         azimuths = _draw_azimuths(config, array, count, rng)
@@ -126,7 +162,7 @@ def draw_room(config: SceneConfig, array: MicrophoneArray, rng: np.random.Genera
         for _ in range(_POSES):
             room = _draw_pose(config, array, size, t60, azimuths, rng)
             if isinstance(room, Room):
-                return room
+                return _complete(config, array, room, rng)
             reasons[room] += 1
     key = reasons.most_common(1)[0][0]
     value: object = config
@@ -167,6 +203,8 @@ def canonical(room: Room, array: MicrophoneArray) -> tuple[Room, tuple[int, ...]
         are read in that order.
     """
     rotations = _rotations(array)
+    if room.mic_errors:  # an array that is not quite symmetric
+        return room, rotations[0][1]
     step = 360.0 / len(rotations)
     index = int(room.array_rotation // step)
     rest = round(room.array_rotation - index * step, 6)
@@ -180,7 +218,7 @@ def draw_symmetry(
     config: SceneConfig, array: MicrophoneArray, room: Room, rng: np.random.Generator
 ) -> Room:
     """The room with its array turned by one of its symmetries, such that azimuths stay in range."""
-    count = len(_rotations(array))
+    count = 1 if room.mic_errors else len(_rotations(array))
     low, high = observable_azimuths(config, array)
     turns = [index * 360.0 / count for index in range(count)]
     if high - low < 360:
@@ -218,6 +256,57 @@ def _draw_azimuths(
     return [float(a) for a in wrap_degrees(rng.permutation(azimuths))]
 
 
+def _centre_range(config: SceneConfig, side: float) -> Range:
+    """Where the array's centre may be along a side of the room, metres."""
+    low, high = config.array.wall_distance, side - config.array.wall_distance
+    offset = config.array.offset
+    return (
+        (low, high)
+        if offset is None
+        else (max(low, side / 2 - offset), min(high, side / 2 + offset))
+    )
+
+
+def _draw_distance(speaker: SpeakerRanges, rng: np.random.Generator) -> float:
+    if speaker.distance_law == "distance":
+        return _uniform(rng, speaker.distance)
+    low, high = speaker.distance
+    return round(math.sqrt(rng.uniform(low**2, high**2)), 4)
+
+
+def _complete(
+    config: SceneConfig, array: MicrophoneArray, room: Room, rng: np.random.Generator
+) -> Room:
+    """The room with what a config adds beyond its pose."""
+    background, imperfections = config.background, config.imperfections
+    added: dict[str, Any] = {"rirs": config.rirs, "t60_per_octave": config.t60_per_octave}
+    if "point" in background.kinds:
+        count = int(rng.integers(background.sources[0], background.sources[1] + 1))
+        wall = config.speaker.wall_distance
+        inside = [(wall, side - wall) for side in room.size]
+        added["noise_sources"] = tuple(
+            tuple(_uniform(rng, bounds) for bounds in inside) for _ in range(count)
+        )
+    if imperfections.moves_microphones:
+        added["mic_errors"] = _draw_mic_errors(imperfections, array, rng)
+    return room.model_copy(update=added)
+
+
+def _draw_mic_errors(
+    imperfections: ImperfectionRanges, array: MicrophoneArray, rng: np.random.Generator
+) -> tuple[Point, ...]:
+    """From planned to real places, metres, in the array's frame: turned and tilted, then moved."""
+    angles = rng.uniform(-1, 1, 3) * [
+        imperfections.tilt,
+        imperfections.tilt,
+        imperfections.rotation,
+    ]
+    planned = array.as_array()
+    turned = Rotation.from_euler("xyz", angles, degrees=True).apply(planned)
+    moved = turned + imperfections.position * rng.standard_normal(planned.shape)
+    return tuple((x, y, z) for x, y, z in (moved - planned).round(6).tolist())
+
+
 def _draw_pose(
     config: SceneConfig,
     array: MicrophoneArray,
@@ -227,17 +316,17 @@ def _draw_pose(
     rng: np.random.Generator,
 ) -> Room | str:
     """A room, or the key that stood in the way."""
-    margin, wall = config.array.wall_distance, config.speaker.wall_distance
+    wall = config.speaker.wall_distance
     rotation = _uniform(rng, config.array.rotation) % 360.0
     centre = (
-        _uniform(rng, (margin, size[0] - margin)),
-        _uniform(rng, (margin, size[1] - margin)),
+        _uniform(rng, _centre_range(config, size[0])),
+        _uniform(rng, _centre_range(config, size[1])),
         _uniform(rng, config.array.height),
     )
     c, s = math.cos(math.radians(rotation)), math.sin(math.radians(rotation))
     positions: list[Point] = []
     for azimuth in azimuths:
-        distance = _uniform(rng, config.speaker.distance)
+        distance = _draw_distance(config.speaker, rng)
         z = _uniform(rng, config.speaker.height_offset)
         side = 1.0 if rng.random() < 0.5 else -1.0
         if array.is_linear:

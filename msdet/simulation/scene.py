@@ -63,11 +63,43 @@ class SpeechCrop(_Record):
 
 
 class Noise(_Record):
-    """Noise of a kind; `snr_db` is set at the reference microphone, over the whole scene."""
+    """The microphones' own noise, white; `snr_db` is set at the reference, over the whole scene."""
 
-    kind: Literal["sensor"]
     snr_db: float
     seed: int = Field(ge=0)
+
+
+class Recording(_Record):
+    """A stretch of a recording, as long as the scene; `file` within the recordings' folder,
+    `offset` in samples at the scene's rate."""
+
+    file: str
+    offset: int = Field(ge=0)
+
+
+class Background(_Record):
+    """What is heard besides the speakers; `snr_db` as in `Noise`.
+
+    Attributes:
+        recordings_folder: as the config named it.
+        recordings: one for each stream of the background: a microphone of a diffuse one, a place
+            of a point one. Empty: noise with the spectrum of the scene's speech.
+        talkers: the voices of a babble.
+    """
+
+    kind: Literal["diffuse", "babble", "point"]
+    snr_db: float
+    seed: int = Field(ge=0)
+    recordings_folder: str | None = None
+    recordings: tuple[Recording, ...] = ()
+    talkers: tuple[SpeechCrop, ...] = ()
+
+
+class Mismatch(_Record):
+    """Each microphone's gain (dB) and phase (degrees) against the reference."""
+
+    gain_db: tuple[float, ...]
+    phase: tuple[float, ...]
 
 
 class Scene(_Record):
@@ -85,6 +117,8 @@ class Scene(_Record):
     room: Room
     speech: tuple[SpeechCrop, ...]
     noise: Noise
+    background: Background | None = None
+    mismatch: Mismatch | None = None
     corpus: str
 
     def microphone_array(self) -> MicrophoneArray:
@@ -141,7 +175,6 @@ def draw_scene(
         room=room,
         speech=speech,
         noise=Noise(
-            kind=config.noise,
             snr_db=round(float(rng.uniform(*config.snr_db)), 3),
             seed=int(rng.integers(2**53)),
         ),
