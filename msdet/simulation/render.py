@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,13 +11,10 @@ from scipy import fft
 
 from msdet.corpora import Corpus
 from msdet.errors import InputError
-from msdet.simulation.noise import sensor_noise
+from msdet.simulation.convolution import Convolution
+from msdet.simulation.noise import background_noise, sensor_noise
 from msdet.simulation.rirs import Rirs
-from msdet.simulation.scene import Scene
-
-_STOP_HZ, _PASS_HZ = 20.0, 50.0
-"""Speech is high-passed (zero-phase): image-source rooms amplify what lies below, such as a
-recording's hum or offset, since all their images add up in phase there."""
+from msdet.simulation.scene import Mismatch, Scene
 
 
 @dataclass(frozen=True)
@@ -67,22 +63,28 @@ def render(scene: Scene, corpus: Corpus, rirs: Rirs) -> Example:
         corpus: the one that the scene was drawn from.
         rirs: of the scene's room, with its array as it is turned there.
     Raises:
-        InputError: an utterance is missing, too short or silent where the scene uses it.
+        InputError: an utterance or a recording is missing, too short or silent where the scene
+            uses it.
     """
     work = _prepare(scene, corpus, rirs)
     reference = scene.reference_mic
     mixture = np.empty((rirs.image.shape[1], scene.num_samples), np.float32)
-    others = [m for m in range(len(mixture)) if m != reference]
-    speech = work.speech * work.gains[:, None]
-    mixture[reference] = work.gains @ work.reference_images
-    mixture[others] = work.back(np.einsum("sf,smf->mf", speech, work.responses[:, others]))
+    for mic, channel in enumerate(mixture):
+        if mic == reference:
+            channel[:] = work.gains @ work.reference_images
+        else:
+            channel[:] = work.convolution.mixed(work.responses[:, mic], work.gains)
+    if scene.mismatch is not None:
+        mixture = _mismatched(scene.mismatch, mixture)
     mixture += work.noise
-    targets = work.gains[:, None] * _targets(scene, rirs, work)
-    gain = work.gain_to_unit_rms(mixture[reference])
+    targets = _targets(scene, rirs, work)
+    gain = _gain_to_unit_rms(mixture[reference])
+    mixture *= np.float32(gain)
+    targets *= work.gains[:, None] * np.float32(gain)
     speakers = scene.room.speakers
     return Example(
-        mixture=mixture * np.float32(gain),
-        targets=targets * np.float32(gain),
+        mixture=mixture,
+        targets=targets,
         azimuth=np.array([s.azimuth for s in speakers], np.float32),
         elevation=np.array([s.elevation for s in speakers], np.float32),
         distance=np.array([s.distance for s in speakers], np.float32),
@@ -96,59 +98,80 @@ def render(scene: Scene, corpus: Corpus, rirs: Rirs) -> Example:
 def render_parts(scene: Scene, corpus: Corpus, rirs: Rirs) -> Parts:
     """What `render`'s mixture is the sum of, for oracle methods and checks; slower."""
     work = _prepare(scene, corpus, rirs)
-    images = work.back(work.speech[:, None] * work.responses)
-    images[:, scene.reference_mic] = work.reference_images
+    reference = scene.reference_mic
+    mics = range(rirs.image.shape[1])
+    images = np.stack([work.convolution.each(work.responses[:, mic]) for mic in mics], axis=1)
     images *= work.gains[:, None, None]
-    reference = images[:, scene.reference_mic].sum(axis=0) + work.noise[scene.reference_mic]
-    gain = np.float32(work.gain_to_unit_rms(reference))
+    if scene.mismatch is not None:
+        images = _mismatched(scene.mismatch, images)
+    mixture = images[:, reference].sum(axis=0) + work.noise[reference]
+    gain = np.float32(_gain_to_unit_rms(mixture))
     return Parts(images=images * gain, noise=work.noise * gain)
 
 
 @dataclass(frozen=True)
 class _Work:
-    """Spectra ``[..., freq]`` of speech and responses, levels set, before the common gain."""
+    """What both ways of rendering start from; levels are set, but for the common gain.
 
-    speech: NDArray[np.complex64]
+    Attributes:
+        responses: ``[speaker, mic, freq]``, of the convolution.
+        reference_images: ``[speaker, sample]``, without the gains. gains: ``[speaker]``.
+        noise: ``[mic, sample]``.
+    """
+
+    convolution: Convolution
     responses: NDArray[np.complex64]
     reference_images: NDArray[np.float32]
     gains: NDArray[np.float32]
     noise: NDArray[np.float32]
-    size: int
-    begin: int
-    num_samples: int
-
-    def back(self, spectra: NDArray[np.complex64]) -> NDArray[np.float32]:
-        """``[..., freq]`` to the scene's samples ``[..., sample]``."""
-        signal = fft.irfft(spectra, self.size, axis=-1)
-        return np.asarray(signal[..., self.begin : self.begin + self.num_samples])
-
-    @staticmethod
-    def gain_to_unit_rms(reference: NDArray[np.float32]) -> float:
-        return float(1.0 / np.sqrt(np.mean(np.square(reference, dtype=np.float64))))
 
 
 def _prepare(scene: Scene, corpus: Corpus, rirs: Rirs) -> _Work:
-    """Convolve by overlap-save: the samples before the scene hold the speech whose reverberation
-    reaches into it, and take the circular wrap."""
-    if rirs.sample_rate != scene.sample_rate or len(rirs.image) != len(scene.speech):
+    num_mics = len(scene.array.positions)
+    if rirs.sample_rate != scene.sample_rate or rirs.image.shape[:2] != (
+        len(scene.speech),
+        num_mics,
+    ):
         raise ValueError(
-            f"scene {scene.id}: responses of {len(rirs.image)} speakers at {rirs.sample_rate} Hz "
-            f"for a scene of {len(scene.speech)} at {scene.sample_rate} Hz"
+            f"scene {scene.id}: responses of {len(rirs.image)} speakers to {rirs.image.shape[1]} "
+            f"microphones at {rirs.sample_rate} Hz for a scene of {len(scene.speech)} to "
+            f"{num_mics} at {scene.sample_rate} Hz"
         )
-    lead = rirs.image.shape[-1] - 1
-    dry = _dry(scene, corpus, lead, rirs.delay)
-    size = fft.next_fast_len(dry.shape[-1], real=True)
-    speech = fft.rfft(dry, size, axis=-1) * _high_pass(size, scene.sample_rate)
-    responses = fft.rfft(rirs.image, size, axis=-1)
-    begin = lead + rirs.delay
-    spectra = speech * responses[:, scene.reference_mic]
-    images = np.asarray(fft.irfft(spectra, size, axis=-1)[:, begin : begin + scene.num_samples])
+    reference, taps = scene.reference_mic, rirs.image.shape[-1]
+    dry = _dry(scene, corpus, taps - 1, rirs.delay)
+    # The responses' own delay is taken from the signals, not by cutting responses.
+    convolution = Convolution(dry[:, rirs.delay :], taps, num_mics + 2 * len(dry))
+    responses = convolution.transform(rirs.image)
+    images = convolution.each(responses[:, reference])
     gains = _speaker_gains(scene, images)
-    noise = sensor_noise(scene.noise.seed, rirs.image.shape[1], scene.num_samples)
-    noise_power = np.mean(np.square(noise[scene.reference_mic], dtype=np.float64))
     power = np.mean(np.square(gains @ images, dtype=np.float64))
-    noise *= np.float32(np.sqrt(power / noise_power * 10 ** (-scene.noise.snr_db / 10)))
-    return _Work(speech, responses, images, gains, noise, size, begin, scene.num_samples)
+    noise = sensor_noise(scene.noise.seed, num_mics, scene.num_samples)
+    noise *= _noise_gain(noise[reference], power, scene.noise.snr_db)
+    if scene.background is not None:
+        background = background_noise(scene, corpus, rirs)
+        if scene.mismatch is not None:
+            background = _mismatched(scene.mismatch, background)
+        noise += background * _noise_gain(background[reference], power, scene.background.snr_db)
+    return _Work(convolution, responses, images, gains, noise)
+
+
+def _noise_gain(noise: NDArray[np.float32], speech_power: float, snr_db: float) -> np.float32:
+    power = np.mean(np.square(noise, dtype=np.float64))
+    return np.float32(np.sqrt(speech_power / power * 10 ** (-snr_db / 10)))
+
+
+def _gain_to_unit_rms(reference: NDArray[np.float32]) -> float:
+    return float(1.0 / np.sqrt(np.mean(np.square(reference, dtype=np.float64))))
+
+
+def _mismatched(mismatch: Mismatch, signals: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Signals ``[..., mic, sample]`` as microphones with other gains and phases hear them."""
+    samples = signals.shape[-1]
+    size = fft.next_fast_len(samples, real=True)
+    phase = np.radians(mismatch.phase)
+    factors = 10 ** (np.array(mismatch.gain_db) / 20) * np.exp(1j * phase)
+    spectra = fft.rfft(signals, size, axis=-1) * factors.astype(np.complex64)[:, None]
+    return np.asarray(fft.irfft(spectra, size, axis=-1)[..., :samples], np.float32)
 
 
 def _dry(scene: Scene, corpus: Corpus, lead: int, tail: int) -> NDArray[np.float32]:
@@ -192,20 +215,11 @@ def _speaker_gains(scene: Scene, images: NDArray[np.float32]) -> NDArray[np.floa
 
 
 def _targets(scene: Scene, rirs: Rirs, work: _Work) -> NDArray[np.float32]:
+    """Targets ``[speaker, sample]``, without the gains."""
     if scene.target == "image":
         return work.reference_images
     if scene.target == "early":
         responses = rirs.early(scene.reference_mic)
     else:
         responses = rirs.direct[:, scene.reference_mic]
-    return work.back(work.speech * fft.rfft(responses, work.size, axis=-1))
-
-
-@lru_cache(maxsize=64)
-def _high_pass(size: int, sample_rate: int) -> NDArray[np.float32]:
-    """Gains ``[freq]`` of a raised-cosine step, zero-phase."""
-    frequency = fft.rfftfreq(size, 1 / sample_rate)
-    rise = np.clip((frequency - _STOP_HZ) / (_PASS_HZ - _STOP_HZ), 0.0, 1.0)
-    gains = np.asarray(0.5 - 0.5 * np.cos(np.pi * rise), np.float32)
-    gains.flags.writeable = False
-    return gains
+    return work.convolution.each(work.convolution.transform(responses))

@@ -14,8 +14,11 @@ from msdet.corpora import Corpus, Split, Utterance
 from msdet.errors import InputError
 from msdet.geometry import MicrophoneArray
 from msdet.simulation.config import SceneConfig
+from msdet.simulation.recordings import open_recordings
 from msdet.simulation.rooms import (
+    BACKGROUND,
     FRESH_ROOM,
+    MISMATCH,
     SPEECH,
     Room,
     draw_room,
@@ -25,9 +28,10 @@ from msdet.simulation.rooms import (
     split_key,
 )
 
-_DRAWS = 8
+_DRAWS, _MOST_DRAWS = 8, 64
 _ACTIVE_SHARE = 0.6
-"""A crop is taken at once when this share of it is speech; else the best of `_DRAWS`."""
+"""A crop is taken at once when this share of it is speech; else the best of `_DRAWS`, or of
+`_MOST_DRAWS` as long as all are silent."""
 _FRAME_SECONDS = 0.025
 _ACTIVE_DB = 30.0
 
@@ -135,17 +139,19 @@ def draw_scene(
     index: int,
     epoch: int,
     sample_rate: int,
-    num_samples: int,
+    num_samples: int | None,
     room_index: int | None = None,
 ) -> Scene:
     """Draw the scene that belongs to (seed, split, index, epoch), and to nothing else.
 
     Args:
         corpus: the split's own part of a corpus, at `sample_rate`.
+        num_samples: length of the scene; None for whole utterances, as long as the longest.
         room_index: take this room of the fixed set of the seed and split (with `use_symmetry`,
             its array turned by one of its symmetries); None draws a fresh room.
     Raises:
-        InputError: the corpus has too few speakers, or no room fits the ranges.
+        InputError: the corpus has too few speakers, or one who is silent, no room fits the ranges,
+            or no recording of noise is long enough.
     """
     if corpus.sample_rate != sample_rate:
         raise InputError(
@@ -161,7 +167,12 @@ def draw_scene(
         room = pool_room(config, array, seed=seed, split=split, room_index=room_index)
         if config.use_symmetry:
             room = draw_symmetry(config, array, room, rng)
-    speech = _draw_speech(config, corpus, len(room.speakers), num_samples, rng)
+    if num_samples is None:
+        speech = _draw_utterances(config, corpus, len(room.speakers), rng)
+        num_samples = max(crop.onset + crop.length for crop in speech)
+    else:
+        speech = _draw_speech(config, corpus, len(room.speakers), num_samples, rng)
+    key = (split_index, index, epoch)
     return Scene(
         id=f"{split}-e{epoch:03d}-{index:06d}",
         split=split,
@@ -178,6 +189,16 @@ def draw_scene(
             snr_db=round(float(rng.uniform(*config.snr_db)), 3),
             seed=int(rng.integers(2**53)),
         ),
+        background=_draw_background(
+            config,
+            corpus,
+            room,
+            array.num_mics,
+            speech,
+            num_samples,
+            random_generator(seed, BACKGROUND, *key),
+        ),
+        mismatch=_draw_mismatch(config, array.num_mics, random_generator(seed, MISMATCH, *key)),
         corpus=corpus.fingerprint,
     )
 
@@ -217,19 +238,14 @@ def _draw_speech(
     num_samples: int,
     rng: np.random.Generator,
 ) -> tuple[SpeechCrop, ...]:
-    if len(corpus.speakers) < count:
-        raise InputError(
-            f"corpus {corpus.name!r} has {len(corpus.speakers)} speakers in this split, a scene "
-            f"needs {count} (scene.num_speakers)"
-        )
-    chosen = [corpus.speakers[i] for i in rng.permutation(len(corpus.speakers))[:count]]
+    chosen = _draw_speakers(corpus, count, rng)
     overlap = float(rng.uniform(*config.overlap))
     length = max(1, round(num_samples * (1 + (count - 1) * overlap) / count))
     starts = np.round(np.linspace(0, num_samples - length, count)).astype(int)
     crops = []
     for i, (speaker, start) in enumerate(zip(chosen, rng.permutation(starts), strict=True)):
         utterance, offset, onset, taken = _draw_crop(corpus, speaker, length, rng)
-        level = 0.0 if i == 0 else round(float(rng.uniform(*config.level_db)), 3)
+        level = 0.0 if i == 0 else _draw_level(config, rng)
         crops.append(
             SpeechCrop(
                 utterance=utterance.id,
@@ -242,6 +258,110 @@ def _draw_speech(
     return tuple(crops)
 
 
+def _draw_utterances(
+    config: SceneConfig, corpus: Corpus, count: int, rng: np.random.Generator
+) -> tuple[SpeechCrop, ...]:
+    """Whole utterances, the shorter ones anywhere within the longest."""
+    chosen = _draw_speakers(corpus, count, rng)
+    of_speakers = [corpus.of_speaker(speaker) for speaker in chosen]
+    utterances = [of_one[int(rng.integers(len(of_one)))] for of_one in of_speakers]
+    lengths = [corpus.num_samples(u) for u in utterances]
+    return tuple(
+        SpeechCrop(
+            utterance=utterance.id,
+            offset=0,
+            onset=int(rng.integers(max(lengths) - length + 1)),
+            length=length,
+            level_db=0.0 if i == 0 else _draw_level(config, rng),
+        )
+        for i, (utterance, length) in enumerate(zip(utterances, lengths, strict=True))
+    )
+
+
+def _draw_speakers(corpus: Corpus, count: int, rng: np.random.Generator) -> list[str]:
+    if len(corpus.speakers) < count:
+        raise InputError(
+            f"corpus {corpus.name!r} has {len(corpus.speakers)} speakers in this split, a scene "
+            f"needs {count} (scene.num_speakers)"
+        )
+    return [corpus.speakers[i] for i in rng.permutation(len(corpus.speakers))[:count]]
+
+
+def _draw_level(config: SceneConfig, rng: np.random.Generator) -> float:
+    low, high = config.level_db
+    if config.level_law == "triangular" and low < high:
+        return round(float(rng.triangular(low, (low + high) / 2, high)), 3)
+    return round(float(rng.uniform(low, high)), 3)
+
+
+def _draw_background(
+    config: SceneConfig,
+    corpus: Corpus,
+    room: Room,
+    num_mics: int,
+    speech: Sequence[SpeechCrop],
+    num_samples: int,
+    rng: np.random.Generator,
+) -> Background | None:
+    ranges = config.background
+    kind = ranges.kinds[int(rng.integers(len(ranges.kinds)))] if ranges.kinds else "none"
+    if kind == "none":
+        return None
+    snr_db = round(float(rng.uniform(*ranges.snr_db)), 3)
+    seed = int(rng.integers(2**53))
+    if kind == "babble":
+        talkers = _draw_talkers(config, corpus, speech, num_samples, rng)
+        return Background(kind=kind, snr_db=snr_db, seed=seed, talkers=talkers)
+    used: list[Recording] = []
+    if ranges.recordings is not None:
+        recordings = open_recordings(ranges.recordings, corpus.sample_rate)
+        files = recordings.at_least(num_samples)
+        for _ in range(num_mics if kind == "diffuse" else len(room.noise_sources)):
+            file = files[int(rng.integers(len(files)))]
+            offset = int(rng.integers(recordings.lengths[file] - num_samples + 1))
+            used.append(Recording(file=file, offset=offset))
+    return Background(
+        kind=kind,
+        snr_db=snr_db,
+        seed=seed,
+        recordings_folder=ranges.recordings,
+        recordings=tuple(used),
+    )
+
+
+def _draw_talkers(
+    config: SceneConfig,
+    corpus: Corpus,
+    speech: Sequence[SpeechCrop],
+    num_samples: int,
+    rng: np.random.Generator,
+) -> tuple[SpeechCrop, ...]:
+    """Voices of a babble: people who are not in the scene, as long as there are such."""
+    inside = {corpus.by_id(crop.utterance).speaker for crop in speech}
+    others = [s for s in corpus.speakers if s not in inside] or list(corpus.speakers)
+    low, high = config.background.talkers
+    talkers = []
+    for _ in range(int(rng.integers(low, high + 1))):
+        speaker = others[int(rng.integers(len(others)))]
+        utterance, offset, onset, taken = _draw_crop(corpus, speaker, num_samples, rng)
+        talkers.append(
+            SpeechCrop(
+                utterance=utterance.id, offset=offset, onset=onset, length=taken, level_db=0.0
+            )
+        )
+    return tuple(talkers)
+
+
+def _draw_mismatch(config: SceneConfig, num_mics: int, rng: np.random.Generator) -> Mismatch | None:
+    imperfections = config.imperfections
+    if not (imperfections.gain_db or imperfections.phase):
+        return None
+    gain_db, phase = rng.standard_normal((2, num_mics))
+    gain_db, phase = gain_db * imperfections.gain_db, phase * imperfections.phase
+    gain_db[config.reference_mic] = phase[config.reference_mic] = 0.0
+    return Mismatch(gain_db=tuple(gain_db.round(4).tolist()), phase=tuple(phase.round(4).tolist()))
+
+
 def _draw_crop(
     corpus: Corpus, speaker: str, length: int, rng: np.random.Generator
 ) -> tuple[Utterance, int, int, int]:
@@ -250,7 +370,7 @@ def _draw_crop(
     long_enough = [u for u in utterances if corpus.num_samples(u) >= length]
     best: tuple[Utterance, int, int, int] | None = None
     best_share = -1.0
-    for _ in range(_DRAWS):
+    for attempt in range(_MOST_DRAWS):
         candidates: Sequence[Utterance] = long_enough or utterances
         utterance = candidates[int(rng.integers(len(candidates)))]
         audio = corpus.read(utterance)
@@ -260,9 +380,14 @@ def _draw_crop(
         share = active_share(audio, corpus.sample_rate, offset, taken)
         if share > best_share:
             best, best_share = (utterance, offset, onset, taken), share
-        if share >= _ACTIVE_SHARE:
+        if share >= _ACTIVE_SHARE or (attempt + 1 >= _DRAWS and best_share > 0):
             break
-    assert best is not None
+    if best is None or best_share <= 0:
+        raise InputError(
+            f"corpus {corpus.name!r}: no speech was found in {_MOST_DRAWS} stretches of "
+            f"{length / corpus.sample_rate:.2f} s of speaker {speaker!r}, the last in "
+            f"{utterance.id!r}; take longer scenes or leave the speaker out"
+        )
     return best
 
 

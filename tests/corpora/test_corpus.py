@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from msdet.corpora import BundledConfig, open_corpus
-from msdet.corpora.corpus import AudioCache, make_corpus
+from msdet.corpora.corpus import AudioCache, high_passed, make_corpus
 from msdet.corpora.measure import active_level, bandwidth, pitch, silence_share
 from msdet.errors import InputError
 
@@ -67,3 +67,11 @@ def test_bandwidth_level_and_silence_of_known_noise() -> None:
     half = np.concatenate([noise, np.zeros_like(noise)])
     assert abs(silence_share(half, RATE) - 0.5) < 0.01
     assert abs(active_level(half, RATE) + 20.0) < 0.1
+
+
+def test_hum_and_offsets_go_and_speech_stays() -> None:
+    time = np.arange(6 * 8000) / 8000
+    voice = np.sin(2 * np.pi * 90 * time).astype(np.float32)
+    hum = (0.5 * np.sin(2 * np.pi * 5 * time) + 0.3).astype(np.float32)
+    middle = slice(2000, -2000)  # a hum that begins at once is not only a hum
+    np.testing.assert_allclose(high_passed(voice + hum, 8000)[middle], voice[middle], atol=2e-3)
