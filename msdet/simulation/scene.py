@@ -402,6 +402,9 @@ def active_share(audio: NDArray[np.float32], sample_rate: int, offset: int, leng
     if len(whole) == 0:
         return 0.0
     loud = float(np.partition(whole, index := int(0.95 * (len(whole) - 1)))[index])
+    loudest = float(whole.max())
+    if loud < 1e-6 * loudest:  # speech in less than a twentieth of the recording
+        loud = loudest
     crop = _frame_powers(audio[offset : offset + length], frame)
     if len(crop) == 0 or loud <= 0:
         return 0.0

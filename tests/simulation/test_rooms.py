@@ -139,3 +139,42 @@ def test_a_line_has_no_symmetry_to_turn_by() -> None:
     room = draw_room(SceneConfig(), LINE, random_generator(3))
     assert draw_symmetry(SceneConfig(), LINE, room, random_generator(4)) == room
     assert canonical(room, LINE) == (room, (0, 1, 2, 3))
+
+
+def test_distances_follow_their_law() -> None:
+    """Evenly over the area: three quarters of the way out, (.75^2 - .5^2) / .75 of the speakers."""
+    config = SceneConfig.model_validate(
+        {
+            "room": {"length": [8, 8], "width": [8, 8], "height": [3, 3]},
+            "array": {"offset": 0.1},
+            "speaker": {"distance": [1, 2], "distance_law": "area", "min_angle": 0},
+        }
+    )
+    rooms = [draw_room(config, CIRCLE, random_generator(seed)) for seed in range(600)]
+    squares = [s.distance**2 for room in rooms for s in room.speakers]
+    assert chisquare(np.histogram(squares, 6, (1, 4))[0]).pvalue > 1e-3
+    for room in rooms:
+        assert np.abs(np.subtract(room.array_centre, 4.0)[:2]).max() <= 0.1
+
+
+def test_what_a_config_adds_leaves_the_rest_of_the_room() -> None:
+    plain = draw_room(SceneConfig(), CIRCLE, random_generator(4))
+    config = SceneConfig.model_validate(
+        {
+            "rirs": "hybrid",
+            "background": {"kinds": ["point"], "sources": [2, 2]},
+            "imperfections": {"position": 0.001},
+            "t60_per_octave": [1.1, 1.1, 1, 1, 1, 1, 0.95],
+        }
+    )
+    full = draw_room(config, CIRCLE, random_generator(4))
+    assert (full.size, full.array_centre, full.speakers) == (
+        plain.size,
+        plain.array_centre,
+        plain.speakers,
+    )
+    assert full.rirs == "hybrid"
+    assert full.t60_per_octave == config.t60_per_octave
+    assert len(full.noise_sources) == 2
+    for source in full.noise_sources:
+        assert all(0.3 <= p <= side - 0.3 for p, side in zip(source, full.size, strict=True))

@@ -185,3 +185,48 @@ def test_another_corpus_is_noticed(draw: Draw, corpus: Any, make_corpus: Any) ->
     check_corpus(scenes, corpus)
     with pytest.raises(InputError, match=r"drawn from corpus 0123abcd, but 'memory' is ffff"):
         check_corpus(scenes, make_corpus(corpus.audio, fingerprint="ffff"))
+
+
+def test_levels_follow_their_law(draw: Draw) -> None:
+    levels = [
+        draw(SceneConfig(level_law="triangular"), index=i).speech[1].level_db for i in range(400)
+    ]
+    assert np.abs(levels).max() <= 5
+    assert np.std(levels) == pytest.approx(5 / np.sqrt(6), rel=0.15)  # uniform: 5 / sqrt(3)
+
+
+def test_whole_utterances_make_scenes_as_long_as_the_longest(
+    draw: Draw, make_corpus: Any, corpus: Any
+) -> None:
+    lengths = {"s0-0": 20000, "s1-0": 30000, "s2-0": 45001}
+    mixed = make_corpus({id: corpus.audio[id][:n] for id, n in lengths.items()})
+    onsets = set()
+    for index in range(12):
+        scene = draw(corpus=mixed, index=index, num_samples=None)
+        used = [lengths[c.utterance] for c in scene.speech]
+        assert [c.length for c in scene.speech] == used
+        assert scene.num_samples == max(used)
+        assert all(c.offset == 0 for c in scene.speech)
+        assert all(c.onset + c.length <= scene.num_samples for c in scene.speech)
+        onsets |= {c.onset for c in scene.speech if c.length < scene.num_samples}
+    assert len(onsets) > 8
+
+
+def test_a_stretch_of_silence_is_drawn_again(draw: Draw, make_corpus: Any, corpus: Any) -> None:
+    """Speech in a tenth of every recording: more draws than usual find it."""
+    rare = {}
+    for id, audio in corpus.audio.items():
+        quiet = np.zeros(20 * 8000, np.float32)
+        quiet[-16000:] = audio[:16000]
+        rare[id] = quiet
+    for index in range(6):
+        for crop in draw(corpus=make_corpus(rare), index=index, num_samples=8000).speech:
+            stretch = rare[crop.utterance][crop.offset : crop.offset + crop.length]
+            assert active_share(rare[crop.utterance], 8000, crop.offset, crop.length) > 0
+            assert stretch.any()
+
+
+def test_a_speaker_who_says_nothing_is_named(draw: Draw, make_corpus: Any, corpus: Any) -> None:
+    mute = make_corpus({id: np.zeros_like(audio) for id, audio in corpus.audio.items()})
+    with pytest.raises(InputError, match=r"no speech was found in 64 stretches of 2\.00 s of"):
+        draw(corpus=mute)
