@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The command line: ``msdet simulate | train | evaluate | separate``, with Hydra overrides."""
+"""The command line: ``msdet simulate | import | train | ...``, with Hydra overrides."""
 
 from __future__ import annotations
 
@@ -20,6 +20,8 @@ _COMMANDS = {
     "train": "train a model, and score it on unseen voices and rooms",
     "evaluate": "score a checkpoint: rows, summary, pictures, audio",
     "simulate": "write scenes, and on request their audio",
+    "bank": "make the responses of rooms ahead of training",
+    "import": "turn a description of scenes made elsewhere into scenes and a corpus",
     "separate": "separate and localise the speakers of a recording",
 }
 _USAGE = """\
@@ -37,14 +39,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options.overrides += rest
     debug = options.debug or os.environ.get("HYDRA_FULL_ERROR") == "1"
     try:
-        run(options.command, options.overrides, print_config=options.config)
+        run(
+            options.command,
+            options.overrides,
+            print_config=options.config,
+            dry_run=getattr(options, "dry_run", False),
+        )
     except InputError as error:
         if debug:
             traceback.print_exc()
         print(f"msdet {options.command}: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        more = "" if options.command == "separate" else "; the same command goes on from here"
+        whole = options.command in ("separate", "import")  # nothing is kept of what was begun
+        more = "" if whole else "; the same command goes on from here"
         print(f"\nstopped{more}", file=sys.stderr)
         return 130
     except BrokenPipeError:
@@ -52,9 +60,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def run(command: str, overrides: Sequence[str], print_config: bool = False) -> None:
+def run(
+    command: str, overrides: Sequence[str], print_config: bool = False, dry_run: bool = False
+) -> None:
     """Compose the command's config and run it.
 
+    Args:
+        dry_run: of `simulate`, tell what it would cost instead.
     Raises:
         InputError: a key or value is wrong, or what the command says.
     """
@@ -66,8 +78,9 @@ def run(command: str, overrides: Sequence[str], print_config: bool = False) -> N
         return
     from msdet import commands
 
-    action: Callable[[dict[str, Any]], None] = getattr(commands, command)
-    action(values)
+    name = "import_scenes" if command == "import" else command  # Python keeps the short name
+    action: Callable[..., None] = getattr(commands, name)
+    action(values, **({"dry_run": True} if dry_run else {}))
 
 
 def compose(command: str, overrides: Sequence[str]) -> dict[str, Any]:
@@ -167,4 +180,7 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("overrides", nargs="*", metavar="KEY=VALUE")
         command.add_argument("--config", action="store_true", help="print the config and stop")
         command.add_argument("--debug", action="store_true", help="show the traceback of an error")
+        if name == "simulate":
+            purpose = "measure a few scenes and tell what all would cost; write nothing"
+            command.add_argument("--dry-run", action="store_true", help=purpose)
     return parser

@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from msdet.config import (
+    BankConfig,
     EvaluationConfig,
+    ImportConfig,
     SeparateConfig,
     SimulateConfig,
     TrainConfig,
@@ -33,11 +35,25 @@ def evaluate(values: dict[str, Any]) -> None:
     print_tables(run(parse(EvaluationConfig, values)))
 
 
-def simulate(values: dict[str, Any]) -> None:
+def simulate(values: dict[str, Any], dry_run: bool = False) -> None:
     """``msdet simulate``."""
-    from msdet.simulation.export import simulate as run
+    from msdet.simulation.simulate import simulate as run
 
-    run(parse(SimulateConfig, values))
+    run(parse(SimulateConfig, values), dry_run)
+
+
+def bank(values: dict[str, Any]) -> None:
+    """``msdet bank``."""
+    from msdet.simulation.room_sets import make_bank
+
+    make_bank(parse(BankConfig, values))
+
+
+def import_scenes(values: dict[str, Any]) -> None:
+    """``msdet import``."""
+    from msdet.simulation.importing import import_scenes as run
+
+    run(parse(ImportConfig, values))
 
 
 def separate(values: dict[str, Any]) -> None:

@@ -14,6 +14,7 @@ from msdet.errors import InputError, first_mistake
 from msdet.geometry import ArrayConfig
 from msdet.models.msdet import ModelConfig
 from msdet.simulation import SceneConfig
+from msdet.simulation.layouts import Format
 
 ConfigType = TypeVar("ConfigType", bound=BaseModel)
 
@@ -86,12 +87,18 @@ class TrainConfig(_Config):
 
 
 class SimulateConfig(_Config):
-    """Scenes to a file, and on request their audio.
+    """Scenes in shards, and on request their audio.
 
     Attributes:
-        output: folder. split: whose speakers. num_scenes, seconds: how many, how long.
-        audio: render them too: one folder a scene with WAVs and a JSON of labels.
-        num_workers: processes that render; null takes one per core.
+        output: folder. split: whose speakers. num_scenes: how many.
+        seconds: how long; null takes whole utterances, a mixture is as long as its longest.
+        scenes: file of scenes to render instead of drawing any; it then decides on their number
+            and on what they are.
+        audio: render them too. format: a folder a scene, or a tar archive a shard.
+        shard_size: scenes in a shard; null takes a sixteenth of all, at most 100.
+        shard: ``i/n`` makes the shards k with k % n == i only; null makes all.
+        engine: what makes them: processes of this machine, or Ray's workers.
+        num_workers: processes; null takes one per core.
         cache: folder of room responses; null takes the user's cache folder.
     """
 
@@ -100,11 +107,34 @@ class SimulateConfig(_Config):
     sample_rate: int = Field(ge=4000, le=48000)
     split: Literal["train", "valid", "test"]
     num_scenes: int = Field(ge=1)
-    seconds: float = Field(gt=0)
+    seconds: float | None = Field(gt=0)
+    scenes: str | None
     audio: bool
+    format: Format
+    shard_size: int | None = Field(ge=1)
+    shard: str | None
+    engine: Literal["local", "ray"]
     num_workers: int | None = Field(ge=1)
     cache: str | None
     corpus: CorpusConfig
+    scene: SceneConfig
+    array: ArrayConfig
+
+
+class BankConfig(_Config):
+    """Rooms whose responses are made ahead of training.
+
+    Attributes:
+        output: folder of the bank. split: what the rooms are for. num_rooms: how many.
+        num_workers: rooms at a time; null takes one per core.
+    """
+
+    output: str
+    seed: int = Field(ge=0)
+    sample_rate: int = Field(ge=4000, le=48000)
+    split: Literal["train", "valid", "test"]
+    num_rooms: int = Field(ge=1)
+    num_workers: int | None = Field(ge=1)
     scene: SceneConfig
     array: ArrayConfig
 
@@ -134,6 +164,26 @@ class EvaluationConfig(_Config):
     num_workers: int | None = Field(ge=1)
     pictures: int = Field(ge=0)
     cache: str | None
+
+
+class ImportConfig(_Config):
+    """Scenes made elsewhere, to be made scenes of ours.
+
+    Attributes:
+        scenes: the JSON file that describes them. output: folder for the scenes and their corpus.
+        split: what the scenes and their speakers are for; of SMS-WSJ, which data set.
+        snr_db, target, reference_mic: of scenes that do not say.
+        rirs: how room responses are computed; a T60 of 0 is anechoic in any case.
+    """
+
+    scenes: str
+    output: str
+    sample_rate: int = Field(ge=4000, le=48000)
+    split: Literal["train", "valid", "test"]
+    snr_db: float
+    target: Literal["direct", "early", "image"]
+    reference_mic: int = Field(ge=0)
+    rirs: Literal["exact", "hybrid"]
 
 
 class SeparateConfig(_Config):

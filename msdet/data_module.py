@@ -1,30 +1,155 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The data module: what feeds examples to Lightning's trainer."""
+"""What feeds examples to Lightning's trainer: where they come from, and the data module."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
 import torch
+from rich.console import Console
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from msdet.config import TrainConfig
+from msdet.corpora import Corpus
 from msdet.datasets import (
     Batch,
     DataConfig,
     ExampleSampler,
     FixedScenes,
+    StoredExamples,
     TrainingExamples,
     UnpaddedSampler,
 )
-from msdet.simulation import Example
-from msdet.workers import be_a_worker
+from msdet.errors import InputError
+from msdet.geometry import MicrophoneArray
+from msdet.run_folder import is_first_process
+from msdet.simulation import (
+    Example,
+    RirBank,
+    RoomSet,
+    StoredMixtures,
+    fixed_scenes,
+    open_bank,
+    open_mixtures,
+    rirs_folder,
+)
+from msdet.simulation.stored import Task
+from msdet.workers import available_cores, be_a_worker
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Where training examples come from.
+
+    Attributes:
+        mixtures: what they are cut from, if they are not simulated on the fly.
+        rooms: those that they share, if not each has one of its own. bank: their responses.
+    """
+
+    mixtures: StoredMixtures | None
+    rooms: RoomSet | None
+    bank: RirBank
+
+
+def open_sources(config: TrainConfig, array: MicrophoneArray) -> Sources:
+    """Open what a config names.
+
+    Raises:
+        InputError: it is not there, or not for this training; before any work.
+    """
+    data = config.data
+    if data.bank is not None:
+        if data.simulated is not None:
+            raise InputError(
+                f"data.bank={data.bank} and data.simulated={data.simulated}: give one of them"
+            )
+        rooms, bank = open_bank(data.bank, config.scene, array, config.sample_rate)
+        return Sources(None, rooms, bank)
+    bank = RirBank(rirs_folder(data.cache), array, config.sample_rate)
+    if data.simulated is not None:
+        return Sources(_open_mixtures(config, array), None, bank)
+    if data.train_rooms is None:
+        return Sources(None, None, bank)
+    return Sources(None, RoomSet(config.scene, array, config.seed, "train", data.train_rooms), bank)
+
+
+def _open_mixtures(config: TrainConfig, array: MicrophoneArray) -> StoredMixtures:
+    assert config.data.simulated is not None
+    mixtures = open_mixtures(
+        Path(config.data.simulated),
+        Task(
+            array=array,
+            sample_rate=config.sample_rate,
+            target=config.scene.target,
+            reference_mic=config.scene.reference_mic,
+            num_speakers=config.scene.num_speakers[1],
+            num_samples=_crop_samples(config),
+        ),
+    )
+    Console(stderr=True).print(f"{config.data.simulated}: {len(mixtures)} mixtures to train on")
+    return mixtures
+
+
+def build_data(
+    config: TrainConfig,
+    array: MicrophoneArray,
+    corpus: Corpus,
+    sources: Sources,
+) -> MixtureData:
+    """Training examples and valid scenes; the responses of their rooms are made and kept."""
+    bank = RirBank(rirs_folder(config.data.cache), array, config.sample_rate)
+    training: TrainingExamples | StoredExamples
+    if sources.mixtures is not None:
+        training = StoredExamples(
+            sources.mixtures,
+            seed=config.seed,
+            num_samples=_crop_samples(config),
+            length=config.data.examples_per_epoch,
+        )
+    else:
+        training = TrainingExamples(
+            config.scene,
+            array,
+            corpus.split("train"),
+            sources.bank,
+            seed=config.seed,
+            sample_rate=config.sample_rate,
+            num_samples=_crop_samples(config),
+            length=config.data.examples_per_epoch,
+            rooms=sources.rooms,
+            fresh_rooms=config.data.fresh_rooms,
+        )
+    valid_corpus = corpus.split("valid")
+    scenes = fixed_scenes(
+        config.scene,
+        array,
+        valid_corpus,
+        seed=config.data.eval_seed,
+        split="valid",
+        count=config.data.valid_scenes,
+        sample_rate=config.sample_rate,
+        seconds=config.data.eval_seconds,
+    )
+    if is_first_process():
+        bank.fill((scene.room for scene in scenes), available_cores())
+        if sources.mixtures is None:
+            sources.bank.fill(sources.rooms or (), available_cores())
+    return MixtureData(config.data, training, FixedScenes(scenes, valid_corpus, bank))
+
+
+def _crop_samples(config: TrainConfig) -> int:
+    return round(config.data.crop_seconds * config.sample_rate)
 
 
 class MixtureData(pl.LightningDataModule):
-    """Training examples drawn on the fly, and fixed valid scenes."""
+    """Training examples, drawn on the fly or stored, and fixed valid scenes."""
 
-    def __init__(self, config: DataConfig, training: TrainingExamples, valid: FixedScenes) -> None:
+    def __init__(
+        self, config: DataConfig, training: TrainingExamples | StoredExamples, valid: FixedScenes
+    ) -> None:
         super().__init__()
         self.config, self.training, self.valid = config, training, valid
 

@@ -3,8 +3,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import lru_cache
 
 import numpy as np
@@ -20,11 +21,12 @@ from msdet.simulation import (
     Example,
     RirBank,
     Room,
+    RoomSet,
     Scene,
     SceneConfig,
+    StoredMixtures,
     compute_rirs,
     draw_scene,
-    pool_room,
     render,
 )
 
@@ -36,8 +38,12 @@ class DataConfig(BaseModel):
         crop_seconds: length of training examples. eval_seconds: of valid and test scenes.
         batch_size: examples per step and device.
         examples_per_epoch: training examples in one epoch, over all devices.
+        simulated: output folder of ``msdet simulate`` whose mixtures training uses; null
+            simulates them on the fly.
         train_rooms: rooms that training draws from with fresh speech, their impulse responses
             kept on disk; null draws a fresh room for every example.
+        bank: folder of ``msdet bank`` whose rooms training uses instead.
+        fresh_rooms: share of the examples that get a room of their own all the same.
         valid_scenes, test_scenes: number of fixed scenes.
         eval_seed: of those scenes; apart from the run's seed, so that runs with different seeds
             are scored on the same scenes.
@@ -51,7 +57,10 @@ class DataConfig(BaseModel):
     eval_seconds: float = Field(gt=0)
     batch_size: int = Field(ge=1)
     examples_per_epoch: int = Field(ge=1)
+    simulated: str | None = None  # as in configs of models that were trained before there was this
     train_rooms: int | None = Field(ge=1)
+    bank: str | None = None
+    fresh_rooms: float = Field(default=0.0, ge=0, le=1)
     valid_scenes: int = Field(ge=1)
     test_scenes: int = Field(ge=1)
     eval_seed: int = Field(ge=0)
@@ -97,12 +106,15 @@ class Batch:
         )
 
 
-_ROOM_ORDER = 7
-"""Spawn key of the order of rooms; the simulation's own keys are three numbers or more."""
+_ROOM_ORDER, _CROP, _FRESH = 7, 8, 9
+"""First of two or three spawn keys; the simulation's own keys begin with 0 to 2, the split."""
 
 
 class TrainingExamples(Dataset[Example]):
     """Examples drawn on the fly: each a pure function of (seed, index, epoch).
+
+    They take place in a set of rooms whose responses a bank keeps, or in rooms of their own whose
+    responses are computed on the fly, or some in these and some in those.
 
     Indexed by ``(epoch, index)``, which the sampler makes, since workers that persist over
     epochs would not see an epoch set on the dataset.
@@ -119,28 +131,35 @@ class TrainingExamples(Dataset[Example]):
         sample_rate: int,
         num_samples: int,
         length: int,
-        rooms: int | None,
+        rooms: RoomSet | None,
+        fresh_rooms: float = 0.0,
     ) -> None:
         self.scene, self.array, self.corpus, self.bank = scene, array, corpus, bank
         self.seed, self.sample_rate, self.num_samples = seed, sample_rate, num_samples
-        self.length, self.rooms = length, rooms
+        self.length, self.rooms, self.fresh_rooms = length, rooms, fresh_rooms
 
     def __len__(self) -> int:
         return self.length
 
-    def pool(self) -> Iterator[Room]:
-        """The rooms that examples share; none where every example has a fresh one."""
-        for index in range(self.rooms or 0):
-            yield pool_room(self.scene, self.array, seed=self.seed, split="train", room_index=index)
+    def shared_room(self, epoch: int, index: int) -> Room | None:
+        """The room that an example shares with others; None where it has one of its own.
+
+        Every room once before any comes again, in an order that changes with each pass.
+        """
+        if self.rooms is None:
+            return None
+        if self.fresh_rooms:
+            sequence = np.random.SeedSequence(self.seed, spawn_key=(_FRESH, epoch, index))
+            if np.random.default_rng(sequence).random() < self.fresh_rooms:
+                return None
+        lap, place = divmod(epoch * self.length + index, len(self.rooms))
+        return self.rooms[int(_order(self.seed, lap, len(self.rooms))[place])]
 
     def draw(self, epoch: int, index: int) -> Scene:
         """The scene of an example."""
-        room_index = None
-        if self.rooms is not None:
-            # Every room once before any comes again, in an order that changes with each pass.
-            position = epoch * self.length + index
-            lap, place = divmod(position, self.rooms)
-            room_index = int(_room_order(self.seed, lap, self.rooms)[place])
+        return self._draw(epoch, index, self.shared_room(epoch, index))
+
+    def _draw(self, epoch: int, index: int, room: Room | None) -> Scene:
         return draw_scene(
             self.scene,
             self.array,
@@ -151,16 +170,77 @@ class TrainingExamples(Dataset[Example]):
             epoch=epoch,
             sample_rate=self.sample_rate,
             num_samples=self.num_samples,
-            room_index=room_index,
+            room=room,
         )
 
     def __getitem__(self, key: tuple[int, int]) -> Example:
-        scene = self.draw(*key)
-        if self.rooms is None:
+        room = self.shared_room(*key)
+        scene = self._draw(*key, room)
+        if room is None:
             rirs = compute_rirs(scene.room, self.array, self.sample_rate)
         else:
             rirs = self.bank.get(scene.room)
         return render(scene, self.corpus, rirs)
+
+
+_CROP_TRIES = 8
+_SILENT_RMS = 1e-2
+"""A target below it, 40 dB under the mixture, is silent in a crop."""
+
+
+class StoredExamples(Dataset[Example]):
+    """Crops of mixtures on disk: each a pure function of (seed, index, epoch).
+
+    Indexed by ``(epoch, index)`` as `TrainingExamples` is. The scene of an example is the one
+    that the whole mixture was rendered from.
+    """
+
+    def __init__(
+        self, mixtures: StoredMixtures, *, seed: int, num_samples: int, length: int
+    ) -> None:
+        self.mixtures, self.seed = mixtures, seed
+        self.num_samples, self.length = num_samples, length
+
+    def __len__(self) -> int:
+        return self.length
+
+    def number(self, epoch: int, index: int) -> int:
+        """Which mixture an example is from: every one once before any comes again."""
+        position = epoch * self.length + index
+        lap, place = divmod(position, len(self.mixtures))
+        return int(_order(self.seed, lap, len(self.mixtures))[place])
+
+    def __getitem__(self, key: tuple[int, int]) -> Example:
+        epoch, index = key
+        example = self.mixtures[self.number(epoch, index)]
+        sequence = np.random.SeedSequence(self.seed, spawn_key=(_CROP, epoch, index))
+        return random_crop(example, self.num_samples, np.random.default_rng(sequence))
+
+
+def random_crop(example: Example, num_samples: int, rng: np.random.Generator) -> Example:
+    """A stretch of an example in which all targets speak, if one is found soon; else the one of a
+    few in which the quietest target is loudest. Its reference microphone has an RMS of 1 again.
+    """
+    spare = example.mixture.shape[-1] - num_samples
+    best, best_level = 0, -1.0
+    for _ in range(_CROP_TRIES if spare else 1):
+        start = int(rng.integers(spare + 1))
+        part = example.targets[:, start : start + num_samples]
+        level = float(np.sqrt(np.mean(np.square(part, dtype=np.float64), axis=-1)).min())
+        if level > best_level:
+            best, best_level = start, level
+        if level > _SILENT_RMS:
+            break
+    window = slice(best, best + num_samples)
+    reference = example.mixture[example.scene.reference_mic, window]
+    power = float(np.mean(np.square(reference, dtype=np.float64)))
+    gain = 1 / math.sqrt(power) if power > 0 else 1.0
+    return replace(
+        example,
+        mixture=example.mixture[:, window] * np.float32(gain),
+        targets=example.targets[:, window] * np.float32(gain),
+        gain=example.gain * gain,
+    )
 
 
 class FixedScenes(Dataset[Example]):
@@ -210,6 +290,6 @@ class UnpaddedSampler(Sampler[int]):
 
 
 @lru_cache(maxsize=2)
-def _room_order(seed: int, lap: int, length: int) -> NDArray[np.int64]:
+def _order(seed: int, lap: int, length: int) -> NDArray[np.int64]:
     sequence = np.random.SeedSequence(seed, spawn_key=(_ROOM_ORDER, lap))
     return np.random.default_rng(sequence).permutation(length)

@@ -252,7 +252,8 @@ def render_for_a_while(folder: str, ready: Barrier, results: Any) -> None:
 
 def growth(folder: str, examples: int) -> float:
     """Megabytes of resident memory that drawing and rendering add."""
-    corpus, bank, _ = prepared(folder)
+    corpus, bank, scenes = prepared(folder)
+    rooms = [scene.room for scene in scenes]
     for utterance in corpus.utterances:
         corpus.read(utterance)
     process, before = psutil.Process(), 0
@@ -269,7 +270,7 @@ def growth(folder: str, examples: int) -> float:
             epoch=1,
             sample_rate=RATE,
             num_samples=SECONDS * RATE,
-            room_index=index % 64,
+            room=rooms[index % len(rooms)],
         )
         render(scene, corpus, bank.get(scene.room))
     return (process.memory_info().rss - before) / 1e6

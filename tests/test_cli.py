@@ -17,7 +17,7 @@ from msdet.cli import compose, main, quoted
 from msdet.config import SeparateConfig, TrainConfig, parse
 from msdet.errors import InputError
 
-COMMANDS = ("train", "evaluate", "simulate", "separate")
+COMMANDS = ("train", "evaluate", "simulate", "separate", "bank", "import")
 
 
 def errors(capsys: pytest.CaptureFixture[str]) -> list[str]:

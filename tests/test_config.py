@@ -16,7 +16,9 @@ from pydantic import BaseModel
 import msdet
 from msdet.cli import compose
 from msdet.config import (
+    BankConfig,
     EvaluationConfig,
+    ImportConfig,
     SeparateConfig,
     SimulateConfig,
     TrainConfig,
@@ -32,12 +34,16 @@ COMMANDS: dict[str, type[BaseModel]] = {
     "simulate": SimulateConfig,
     "evaluate": EvaluationConfig,
     "separate": SeparateConfig,
+    "bank": BankConfig,
+    "import": ImportConfig,
 }
 NEEDED = {
     "train": [],
     "simulate": ["output=somewhere"],
     "evaluate": ["checkpoint=model.ckpt"],
     "separate": ["recording=a.wav", "checkpoint=model.ckpt"],
+    "bank": ["output=somewhere"],
+    "import": ["scenes=a.json", "output=b"],
 }
 ASKED_FOR = {
     ("array", "positions"): ["array.positions=[[0,0,0],[0.05,0,0],[0,0.05,0]]"],

@@ -14,7 +14,9 @@ from pydantic import BaseModel
 
 from msdet.cli import compose
 from msdet.config import (
+    BankConfig,
     EvaluationConfig,
+    ImportConfig,
     SeparateConfig,
     SimulateConfig,
     TrainConfig,
@@ -33,6 +35,8 @@ COMMANDS: dict[str, tuple[type[BaseModel], list[str]]] = {
     "evaluate": (EvaluationConfig, ["checkpoint=needed"]),
     "simulate": (SimulateConfig, ["output=needed"]),
     "separate": (SeparateConfig, ["recording=needed", "checkpoint=needed"]),
+    "bank": (BankConfig, ["output=needed"]),
+    "import": (ImportConfig, ["scenes=needed", "output=needed"]),
 }
 TABLES = ("scene", "data", "model", "criterion", "trainer", "logger")
 """Groups whose keys stand in a table with their defaults."""

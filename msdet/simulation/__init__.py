@@ -3,18 +3,14 @@
 
 from msdet.simulation.bank import RirBank, rirs_folder
 from msdet.simulation.config import SceneConfig
+from msdet.simulation.draw_rooms import check_scene_config, draw_room, pool_room
 from msdet.simulation.render import Example, Parts, render, render_parts
 from msdet.simulation.rirs import Rirs, compute_rirs
-from msdet.simulation.rooms import (
-    Placement,
-    Room,
-    check_scene_config,
-    draw_room,
-    pool_room,
-    rotated,
-)
+from msdet.simulation.room_sets import RoomSet, open_bank
+from msdet.simulation.rooms import Placement, Room, rotated
 from msdet.simulation.scene import Scene, draw_scene, fixed_scenes
 from msdet.simulation.scene_files import check_corpus, read_scenes, write_scenes
+from msdet.simulation.stored import StoredMixtures, open_mixtures
 
 __all__ = [
     "Example",
@@ -23,14 +19,18 @@ __all__ = [
     "RirBank",
     "Rirs",
     "Room",
+    "RoomSet",
     "Scene",
     "SceneConfig",
+    "StoredMixtures",
     "check_corpus",
     "check_scene_config",
     "compute_rirs",
     "draw_room",
     "draw_scene",
     "fixed_scenes",
+    "open_bank",
+    "open_mixtures",
     "pool_room",
     "read_scenes",
     "render",

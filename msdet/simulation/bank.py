@@ -2,8 +2,8 @@
 """Room impulse responses on disk: made once, in parallel, and read back by whoever needs them.
 
 One file per room, named after everything that shaped it, so that a file is either right or not
-there: what was cut short or damaged is found by its checksum and made again. Files are read when
-they are asked for; the operating system's page cache is the memory that all processes share.
+there: what was cut short or damaged is found by its checksum and made again. Files are mapped into
+memory when they are asked for; the operating system's page cache is what all processes share.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import mmap
 import os
 import tempfile
 import time
@@ -33,6 +34,7 @@ from msdet.simulation.rooms import Room, canonical
 _log = logging.getLogger(__name__)
 
 _STALE_SECONDS = 3600.0
+_LONGEST_HEADER = 4096
 
 
 def rirs_folder(cache: str | None) -> Path:
@@ -70,7 +72,10 @@ class RirBank:
         return rirs.permuted(permutation)
 
     def fill(self, rooms: Iterable[Room], num_workers: int = 1, progress: bool = True) -> int:
-        """Make what is missing or damaged, `num_workers` rooms at a time.
+        """Make what is missing or cut short, `num_workers` rooms at a time.
+
+        Other damage is found, and mended, when a file is read: reading all of a large bank would
+        take minutes.
 
         Threads, not processes: the work is done outside of Python's lock, and threads need no
         copies of the program in memory.
@@ -80,7 +85,7 @@ class RirBank:
         """
         self._remove_leftovers()
         wanted = {self._path(base): base for base, _ in (canonical(r, self.array) for r in rooms)}
-        missing = [(base, path) for path, base in wanted.items() if self._read(path) is None]
+        missing = [(base, path) for path, base in wanted.items() if not _is_whole(path)]
         if not missing:
             return 0
         columns = (
@@ -104,7 +109,7 @@ class RirBank:
     def _path(self, base: Room) -> Path:
         shaped_by = {
             "method": METHOD,
-            "pyroomacoustics": _pyroomacoustics(),
+            "pyroomacoustics": pyroomacoustics_version(),
             "speed_of_sound": SPEED_OF_SOUND,
             "sample_rate": self.sample_rate,
             "array": self.array.positions,
@@ -135,13 +140,11 @@ class RirBank:
     def _read(self, path: Path) -> Rirs | None:
         """None where there is no sound file."""
         try:
-            content = path.read_bytes()
+            return _decode(_mapped(path))
         except FileNotFoundError:
             return None
         except OSError as error:
             raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
-        try:
-            return _decode(content)
         except (ValueError, KeyError, TypeError) as error:
             _log.warning("%s is damaged (%s) and is made again", path, error)
             return None
@@ -157,8 +160,31 @@ class RirBank:
 
 
 @cache
-def _pyroomacoustics() -> str:
+def pyroomacoustics_version() -> str:
+    """Responses depend on it."""
     return version("pyroomacoustics")
+
+
+def _mapped(path: Path) -> memoryview:
+    """A file's content; what is written over or removed later stays as it was here."""
+    with path.open("rb") as file:
+        return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether a file is there and as long as its header says."""
+    try:
+        with path.open("rb") as file:
+            line = file.readline()
+            length = os.fstat(file.fileno()).st_size
+        values = sum(int(np.prod(shape)) for shape in json.loads(line)["shapes"])
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
+    except (ValueError, KeyError, TypeError):
+        return False
+    return length == len(line) + 4 * values
 
 
 def _encode(rirs: Rirs) -> bytes:
@@ -175,9 +201,9 @@ def _encode(rirs: Rirs) -> bytes:
     return json.dumps(header).encode() + b"\n" + body
 
 
-def _decode(content: bytes) -> Rirs:
-    line, newline, _ = content.partition(b"\n")
-    body = memoryview(content)[len(line) + len(newline) :]
+def _decode(content: memoryview) -> Rirs:
+    line, newline, _ = bytes(content[:_LONGEST_HEADER]).partition(b"\n")
+    body = content[len(line) + len(newline) :]
     header = json.loads(line)
     if zlib.crc32(body) != header["crc32"]:
         raise ValueError("checksum differs")

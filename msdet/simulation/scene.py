@@ -7,33 +7,25 @@ from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
-from msdet.corpora import Corpus, Split, Utterance
+from msdet.corpora import Corpus, Split
 from msdet.errors import InputError
 from msdet.geometry import MicrophoneArray
 from msdet.simulation.config import SceneConfig
-from msdet.simulation.recordings import open_recordings
-from msdet.simulation.rooms import (
+from msdet.simulation.draw_rooms import (
     BACKGROUND,
     FRESH_ROOM,
     MISMATCH,
     SPEECH,
-    Room,
     draw_room,
     draw_symmetry,
-    pool_room,
     random_generator,
     split_key,
 )
-
-_DRAWS, _MOST_DRAWS = 8, 64
-_ACTIVE_SHARE = 0.6
-"""A crop is taken at once when this share of it is speech; else the best of `_DRAWS`, or of
-`_MOST_DRAWS` as long as all are silent."""
-_FRAME_SECONDS = 0.025
-_ACTIVE_DB = 30.0
+from msdet.simulation.recordings import open_recordings
+from msdet.simulation.rooms import Room
+from msdet.simulation.speech import SpeechCrop, draw_crop, draw_speech, draw_utterances
 
 
 class _Record(BaseModel):
@@ -45,25 +37,6 @@ class ArrayRecord(_Record):
 
     name: str
     positions: tuple[tuple[float, float, float], ...]
-
-
-class SpeechCrop(_Record):
-    """Which speech one speaker utters, at the scene's sample rate.
-
-    Attributes:
-        utterance: id in the corpus.
-        offset: first sample in the utterance.
-        onset: first sample in the scene.
-        length: samples; silence around them.
-        level_db: of the reverberant image at the reference microphone, relative to the first
-            speaker's.
-    """
-
-    utterance: str
-    offset: int = Field(ge=0)
-    onset: int = Field(ge=0)
-    length: int = Field(gt=0)
-    level_db: float
 
 
 class Noise(_Record):
@@ -140,15 +113,15 @@ def draw_scene(
     epoch: int,
     sample_rate: int,
     num_samples: int | None,
-    room_index: int | None = None,
+    room: Room | None = None,
 ) -> Scene:
     """Draw the scene that belongs to (seed, split, index, epoch), and to nothing else.
 
     Args:
         corpus: the split's own part of a corpus, at `sample_rate`.
         num_samples: length of the scene; None for whole utterances, as long as the longest.
-        room_index: take this room of the fixed set of the seed and split (with `use_symmetry`,
-            its array turned by one of its symmetries); None draws a fresh room.
+        room: one that other scenes share (with `use_symmetry`, its array is turned by one of its
+            symmetries); None draws a fresh one.
     Raises:
         InputError: the corpus has too few speakers, or one who is silent, no room fits the ranges,
             or no recording of noise is long enough.
@@ -160,18 +133,16 @@ def draw_scene(
         )
     split_index = split_key(split)
     rng = random_generator(seed, split_index, SPEECH, index, epoch)
-    if room_index is None:
+    if room is None:
         fresh = random_generator(seed, split_index, FRESH_ROOM, index, epoch)
         room = draw_room(config, array, fresh)
-    else:
-        room = pool_room(config, array, seed=seed, split=split, room_index=room_index)
-        if config.use_symmetry:
-            room = draw_symmetry(config, array, room, rng)
+    elif config.use_symmetry:
+        room = draw_symmetry(config, array, room, rng)
     if num_samples is None:
-        speech = _draw_utterances(config, corpus, len(room.speakers), rng)
+        speech = draw_utterances(config, corpus, len(room.speakers), rng)
         num_samples = max(crop.onset + crop.length for crop in speech)
     else:
-        speech = _draw_speech(config, corpus, len(room.speakers), num_samples, rng)
+        speech = draw_speech(config, corpus, len(room.speakers), num_samples, rng)
     key = (split_index, index, epoch)
     return Scene(
         id=f"{split}-e{epoch:03d}-{index:06d}",
@@ -231,69 +202,6 @@ def fixed_scenes(
     )
 
 
-def _draw_speech(
-    config: SceneConfig,
-    corpus: Corpus,
-    count: int,
-    num_samples: int,
-    rng: np.random.Generator,
-) -> tuple[SpeechCrop, ...]:
-    chosen = _draw_speakers(corpus, count, rng)
-    overlap = float(rng.uniform(*config.overlap))
-    length = max(1, round(num_samples * (1 + (count - 1) * overlap) / count))
-    starts = np.round(np.linspace(0, num_samples - length, count)).astype(int)
-    crops = []
-    for i, (speaker, start) in enumerate(zip(chosen, rng.permutation(starts), strict=True)):
-        utterance, offset, onset, taken = _draw_crop(corpus, speaker, length, rng)
-        level = 0.0 if i == 0 else _draw_level(config, rng)
-        crops.append(
-            SpeechCrop(
-                utterance=utterance.id,
-                offset=offset,
-                onset=int(start) + onset,
-                length=taken,
-                level_db=level,
-            )
-        )
-    return tuple(crops)
-
-
-def _draw_utterances(
-    config: SceneConfig, corpus: Corpus, count: int, rng: np.random.Generator
-) -> tuple[SpeechCrop, ...]:
-    """Whole utterances, the shorter ones anywhere within the longest."""
-    chosen = _draw_speakers(corpus, count, rng)
-    of_speakers = [corpus.of_speaker(speaker) for speaker in chosen]
-    utterances = [of_one[int(rng.integers(len(of_one)))] for of_one in of_speakers]
-    lengths = [corpus.num_samples(u) for u in utterances]
-    return tuple(
-        SpeechCrop(
-            utterance=utterance.id,
-            offset=0,
-            onset=int(rng.integers(max(lengths) - length + 1)),
-            length=length,
-            level_db=0.0 if i == 0 else _draw_level(config, rng),
-        )
-        for i, (utterance, length) in enumerate(zip(utterances, lengths, strict=True))
-    )
-
-
-def _draw_speakers(corpus: Corpus, count: int, rng: np.random.Generator) -> list[str]:
-    if len(corpus.speakers) < count:
-        raise InputError(
-            f"corpus {corpus.name!r} has {len(corpus.speakers)} speakers in this split, a scene "
-            f"needs {count} (scene.num_speakers)"
-        )
-    return [corpus.speakers[i] for i in rng.permutation(len(corpus.speakers))[:count]]
-
-
-def _draw_level(config: SceneConfig, rng: np.random.Generator) -> float:
-    low, high = config.level_db
-    if config.level_law == "triangular" and low < high:
-        return round(float(rng.triangular(low, (low + high) / 2, high)), 3)
-    return round(float(rng.uniform(low, high)), 3)
-
-
 def _draw_background(
     config: SceneConfig,
     corpus: Corpus,
@@ -343,7 +251,7 @@ def _draw_talkers(
     talkers = []
     for _ in range(int(rng.integers(low, high + 1))):
         speaker = others[int(rng.integers(len(others)))]
-        utterance, offset, onset, taken = _draw_crop(corpus, speaker, num_samples, rng)
+        utterance, offset, onset, taken = draw_crop(corpus, speaker, num_samples, rng)
         talkers.append(
             SpeechCrop(
                 utterance=utterance.id, offset=offset, onset=onset, length=taken, level_db=0.0
@@ -360,57 +268,3 @@ def _draw_mismatch(config: SceneConfig, num_mics: int, rng: np.random.Generator)
     gain_db, phase = gain_db * imperfections.gain_db, phase * imperfections.phase
     gain_db[config.reference_mic] = phase[config.reference_mic] = 0.0
     return Mismatch(gain_db=tuple(gain_db.round(4).tolist()), phase=tuple(phase.round(4).tolist()))
-
-
-def _draw_crop(
-    corpus: Corpus, speaker: str, length: int, rng: np.random.Generator
-) -> tuple[Utterance, int, int, int]:
-    """(utterance, offset in it, onset within `length`, samples) of mostly active speech."""
-    utterances = corpus.of_speaker(speaker)
-    long_enough = [u for u in utterances if corpus.num_samples(u) >= length]
-    best: tuple[Utterance, int, int, int] | None = None
-    best_share = -1.0
-    for attempt in range(_MOST_DRAWS):
-        candidates: Sequence[Utterance] = long_enough or utterances
-        utterance = candidates[int(rng.integers(len(candidates)))]
-        audio = corpus.read(utterance)
-        taken = min(length, len(audio))
-        offset = int(rng.integers(len(audio) - taken + 1))
-        onset = int(rng.integers(length - taken + 1))
-        share = active_share(audio, corpus.sample_rate, offset, taken)
-        if share > best_share:
-            best, best_share = (utterance, offset, onset, taken), share
-        if share >= _ACTIVE_SHARE or (attempt + 1 >= _DRAWS and best_share > 0):
-            break
-    if best is None or best_share <= 0:
-        raise InputError(
-            f"corpus {corpus.name!r}: no speech was found in {_MOST_DRAWS} stretches of "
-            f"{length / corpus.sample_rate:.2f} s of speaker {speaker!r}, the last in "
-            f"{utterance.id!r}; take longer scenes or leave the speaker out"
-        )
-    return best
-
-
-def active_share(audio: NDArray[np.float32], sample_rate: int, offset: int, length: int) -> float:
-    """Share of 25 ms frames of a crop within 30 dB of the utterance's loud frames.
-
-    Args:
-        audio: the whole utterance ``[sample]``; its loud frames are the 95th percentile.
-    """
-    frame = max(1, int(_FRAME_SECONDS * sample_rate))
-    whole = _frame_powers(audio, frame)
-    if len(whole) == 0:
-        return 0.0
-    loud = float(np.partition(whole, index := int(0.95 * (len(whole) - 1)))[index])
-    loudest = float(whole.max())
-    if loud < 1e-6 * loudest:  # speech in less than a twentieth of the recording
-        loud = loudest
-    crop = _frame_powers(audio[offset : offset + length], frame)
-    if len(crop) == 0 or loud <= 0:
-        return 0.0
-    return float(np.mean(crop > loud * 10 ** (-_ACTIVE_DB / 10)))
-
-
-def _frame_powers(audio: NDArray[np.float32], frame: int) -> NDArray[np.float32]:
-    frames = audio[: len(audio) // frame * frame].reshape(-1, frame)
-    return np.asarray(np.einsum("ij,ij->i", frames, frames))

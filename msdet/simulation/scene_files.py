@@ -46,13 +46,20 @@ def read_scenes(path: Path | str) -> tuple[Scene, ...]:
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or error
         raise InputError(f"{path}: cannot be read as a file of scenes ({reason})") from error
-    scenes = tuple(_parse(f"{path}:{n}", line) for n, line in enumerate(lines, 1) if line.strip())
+    scenes = tuple(
+        parse_scene(f"{path}:{n}", line) for n, line in enumerate(lines, 1) if line.strip()
+    )
     if not scenes:
         raise InputError(f"{path}: holds no scenes")
     return scenes
 
 
-def _parse(where: str, line: str) -> Scene:
+def parse_scene(where: str, line: str) -> Scene:
+    """A scene from a line of a file.
+
+    Raises:
+        InputError: begins with `where`, and names the key.
+    """
     try:
         scene = Scene.model_validate_json(line)
     except ValidationError as error:

@@ -17,8 +17,8 @@ from msdet import load
 from msdet.cli import compose
 from msdet.config import TrainConfig, parse
 from msdet.corpora import open_corpus
+from msdet.data_module import build_data, open_sources
 from msdet.datasets import Batch
-from msdet.runs import build_data
 
 pytestmark = pytest.mark.integration
 
@@ -27,7 +27,8 @@ def batches(debug: tuple[str, ...], num_workers: int, epoch: int) -> list[Batch]
     overrides = [*debug, f"data.num_workers={num_workers}"]
     config = parse(TrainConfig, compose("train", overrides))
     corpus = open_corpus(config.corpus, config.sample_rate)
-    loader = build_data(config, config.array.build(), corpus).train_dataloader()
+    array = config.array.build()
+    loader = build_data(config, array, corpus, open_sources(config, array)).train_dataloader()
     loader.sampler.set_epoch(epoch)  # type: ignore[attr-defined]
     return list(loader)
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy.signal import butter, sosfilt
 
 from msdet.geometry import Circle, Line, LShape, MicrophoneArray
-from msdet.simulation import Scene, SceneConfig, draw_scene
+from msdet.simulation import Scene, SceneConfig, draw_scene, pool_room
 
 RATE = 8000
 
@@ -107,10 +107,14 @@ def draw(corpus: MemoryCorpus, circle: MicrophoneArray) -> Callable[..., Scene]:
             "epoch": 0,
             "sample_rate": RATE,
             "num_samples": 2 * RATE,
-            "room_index": None,
         }
         chosen = changes.pop("corpus", corpus), changes.pop("array", circle)
+        room_index = changes.pop("room_index", None)
         given.update(changes)
+        if isinstance(room_index, int):
+            given["room"] = pool_room(
+                config or SceneConfig(), chosen[1], seed=0, split="train", room_index=room_index
+            )
         return draw_scene(config or SceneConfig(), chosen[1], chosen[0], **given)  # type: ignore[arg-type]
 
     return drawn

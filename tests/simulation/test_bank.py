@@ -26,7 +26,7 @@ from msdet.simulation import (
     pool_room,
     rotated,
 )
-from msdet.simulation.rooms import random_generator
+from msdet.simulation.draw_rooms import random_generator
 
 RATE = 8000
 

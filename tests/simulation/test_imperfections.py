@@ -11,7 +11,8 @@ import pytest
 
 from msdet.geometry import MicrophoneArray
 from msdet.simulation import Scene, SceneConfig, compute_rirs, draw_room, render
-from msdet.simulation.rooms import canonical, draw_symmetry, random_generator
+from msdet.simulation.draw_rooms import draw_symmetry, random_generator
+from msdet.simulation.rooms import canonical
 
 RATE = 8000
 Draw = Callable[..., Scene]

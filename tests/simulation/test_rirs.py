@@ -12,8 +12,8 @@ from msdet.geometry import SPEED_OF_SOUND, MicrophoneArray, angular_error, far_f
 from msdet.simulation import Rirs, Room, SceneConfig, compute_rirs, draw_room, rotated
 from msdet.simulation.acoustics import measure_t60
 from msdet.simulation.config import sabine_absorption
+from msdet.simulation.draw_rooms import random_generator
 from msdet.simulation.image_sources import DELAY
-from msdet.simulation.rooms import random_generator
 
 RATE = 8000
 

@@ -26,8 +26,8 @@ from msdet.simulation import (
     read_scenes,
     write_scenes,
 )
-from msdet.simulation.rooms import random_generator
-from msdet.simulation.scene import active_share
+from msdet.simulation.draw_rooms import random_generator
+from msdet.simulation.speech import active_share
 
 Draw = Callable[..., Scene]
 

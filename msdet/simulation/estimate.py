@@ -1,0 +1,230 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a set of mixtures will cost in time and space, measured on a few of its scenes."""
+
+from __future__ import annotations
+
+import shutil
+import statistics
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import torch
+from rich.table import Table
+
+from msdet.corpora.corpus import AUDIO_CACHE_BYTES
+from msdet.errors import InputError
+from msdet.simulation.bank import RirBank
+from msdet.simulation.layouts import tar_path, write_folders, write_tar
+from msdet.simulation.render import render
+from msdet.simulation.scene import Scene
+from msdet.simulation.shards import Shards, scenes_in
+
+_SAMPLE = 8
+"""Scenes that are measured: enough for the range of T60s and lengths, in seconds."""
+_LABELS_BYTES = 8000
+"""Of the labels of a mixture and its row, generously; next to its audio they are nothing."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Of the shards that are missing; means over a sample.
+
+    Attributes:
+        scenes: how many there are to make. sampled: on how many it was measured.
+        cores: that make them at the same time, one shard each.
+        draw_seconds, rirs_seconds, render_seconds: of one scene on one core.
+        scene_bytes: on the disk of the output. rirs_bytes: on that of the room responses.
+        free_bytes, rirs_free_bytes: what these disks have left. one_disk: they are the same.
+    """
+
+    scenes: int
+    sampled: int
+    cores: int
+    draw_seconds: float
+    rirs_seconds: float
+    render_seconds: float
+    scene_bytes: float
+    rirs_bytes: float
+    free_bytes: int
+    rirs_free_bytes: int
+    one_disk: bool
+
+    @property
+    def core_seconds(self) -> float:
+        return self.scenes * (self.draw_seconds + self.rirs_seconds + self.render_seconds)
+
+    @property
+    def fits(self) -> bool:
+        """Whether the disks suffice."""
+        output, responses = self.scenes * self.scene_bytes, self.scenes * self.rirs_bytes
+        if self.one_disk:
+            return output + responses <= self.free_bytes
+        return output <= self.free_bytes and responses <= self.rirs_free_bytes
+
+    def table(self) -> Table:
+        """For the screen."""
+        table = Table(title=f"{_counted(self.scenes, 'scene')} to make, measured on {self.sampled}")
+        table.add_column("")
+        table.add_column("a scene", justify="right")
+        table.add_column("all", justify="right")
+        for name, each in (
+            ("drawing", self.draw_seconds),
+            ("room responses", self.rirs_seconds),
+            ("rendering and writing", self.render_seconds),
+        ):
+            table.add_row(name, f"{each:.4f} s", _duration(self.scenes * each))
+        table.add_section()
+        hours = self.core_seconds / 3600
+        table.add_row("time on one core", "", f"{_duration(self.core_seconds)} ({hours:.3g} h)")
+        wall = self.core_seconds / self.cores
+        table.add_row(
+            f"time on {_counted(self.cores, 'core')} at hand", "", _duration(wall), end_section=True
+        )
+        for name, each in (("output", self.scene_bytes), ("room responses", self.rirs_bytes)):
+            table.add_row(f"size of {name}", _size(each), _size(self.scenes * each))
+        table.add_row("free where output goes", "", _size(self.free_bytes))
+        if not self.one_disk:
+            table.add_row("free where room responses go", "", _size(self.rirs_free_bytes))
+        return table
+
+
+def measure(shards: Shards, numbers: Sequence[int], cores: int) -> Estimate:
+    """Make a few scenes of these shards in a temporary place and see what they take.
+
+    Raises:
+        InputError: a scene cannot be drawn or rendered.
+    """
+    indices = _spread(shards, numbers)
+    seconds: list[tuple[float, float, float]] = []
+    sizes: list[tuple[int, int]] = []
+    torch.set_num_threads(1)  # as in workers
+    with TemporaryDirectory(prefix="msdet-") as folder:
+        if indices:
+            _time(shards, indices[0], Path(folder) / "first")  # imports, and tables that are kept
+        if _stays_in_memory(shards):
+            shards.source.read(indices)  # which decodes the speech
+        for index in indices:
+            times, size = _time(shards, index, Path(folder) / str(index))
+            seconds.append(times)
+            sizes.append(size)
+    draw, rirs, rendering = (statistics.mean(t) for t in zip(*seconds, strict=True))
+    output, bank = _existing(shards.output), _existing(shards.bank)
+    return Estimate(
+        scenes=scenes_in(shards, numbers),
+        sampled=len(indices),
+        cores=min(cores, len(numbers)),
+        draw_seconds=draw,
+        rirs_seconds=rirs,
+        render_seconds=rendering,
+        scene_bytes=statistics.mean(size for size, _ in sizes),
+        rirs_bytes=statistics.mean(size for _, size in sizes),
+        free_bytes=shutil.disk_usage(output).free,
+        rirs_free_bytes=shutil.disk_usage(bank).free,
+        one_disk=output.stat().st_dev == bank.stat().st_dev,
+    )
+
+
+def check_space(shards: Shards, numbers: Sequence[int]) -> None:
+    """Refuse at once what would fill the disk after an hour.
+
+    Raises:
+        InputError: what is needed, and what there is.
+    """
+    if not shards.audio or not numbers:
+        return
+    sample = shards.source.read(_spread(shards, numbers))
+    count = scenes_in(shards, numbers)
+    needed = count * statistics.mean(_audio_bytes(scene) for scene in sample)
+    free = shutil.disk_usage(_existing(shards.output)).free
+    if needed > free:
+        raise InputError(
+            f"output={shards.output}: {count} scenes take {_size(needed)}, the disk has "
+            f"{_size(free)} left; ask for fewer (num_scenes), or choose another output="
+        )
+
+
+def _spread(shards: Shards, numbers: Sequence[int]) -> list[int]:
+    """Indices of a few scenes, from the first to the last of these shards."""
+    count = scenes_in(shards, numbers)
+    chosen = []
+    for position in np.unique(np.linspace(0, count - 1, min(_SAMPLE, count)).round().astype(int)):
+        # All shards but the last of all are of one size.
+        shard, place = divmod(int(position), shards.size)
+        chosen.append(shards.indices(numbers[shard])[place])
+    return chosen
+
+
+def _time(
+    shards: Shards, index: int, folder: Path
+) -> tuple[tuple[float, float, float], tuple[int, int]]:
+    """Seconds of drawing, room responses, rendering; bytes of the output, of the responses."""
+    began = time.perf_counter()
+    (scene,) = shards.source.read([index])
+    drawn = time.perf_counter()
+    if not shards.audio:
+        return (drawn - began, 0.0, 0.0), (len(scene.model_dump_json()), 0)
+    bank = RirBank(folder / "rirs", scene.microphone_array(), scene.sample_rate)
+    began_rirs = time.perf_counter()
+    rirs = bank.get(scene.room)
+    found = time.perf_counter()
+    attempt = folder / "attempt"
+    attempt.mkdir()
+    corpus = shards.corpus
+    if shards.format == "tar":
+        path = tar_path(folder, 0)
+        write_tar(path, attempt, [scene], lambda s: render(s, corpus, rirs), corpus)
+    else:
+        write_folders(folder, attempt, [scene], lambda s: render(s, corpus, rirs), corpus)
+    rendered = time.perf_counter()
+    return (drawn - began, found - began_rirs, rendered - found), (
+        2 * len(scene.model_dump_json()) + _bytes_in(folder) - _bytes_in(folder / "rirs"),
+        _bytes_in(folder / "rirs"),
+    )
+
+
+def _stays_in_memory(shards: Shards) -> bool:
+    """Whether each process decodes an utterance once, and not again for every scene."""
+    corpus = shards.corpus
+    return 4 * sum(corpus.num_samples(u) for u in corpus.utterances) <= AUDIO_CACHE_BYTES
+
+
+def _audio_bytes(scene: Scene) -> int:
+    channels = len(scene.array.positions) + len(scene.speech)
+    return 4 * channels * scene.num_samples + _LABELS_BYTES
+
+
+def _bytes_in(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+def _existing(folder: Path) -> Path:
+    """The folder, or the nearest one above it that exists."""
+    folder = folder.absolute()
+    return next(path for path in (folder, *folder.parents) if path.exists())
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 1:
+        return f"{seconds:.2f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    days, hours = divmod(hours, 24)
+    parts = ((days, "d"), (hours, "h"), (minutes, "min"), (rest, "s"))
+    first = next((i for i, (value, _) in enumerate(parts) if value), 3)
+    return " ".join(f"{value} {unit}" for value, unit in parts[first : first + 2])
+
+
+def _size(bytes: float) -> str:
+    for unit in ("B", "kB", "MB", "GB"):
+        if bytes < 1000:
+            return f"{bytes:.3g} {unit}"
+        bytes /= 1000
+    return f"{bytes:,.4g} TB"

@@ -1,0 +1,281 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Descriptions of scenes made elsewhere: JSON files of positions and file names, in msdet's own
+words or in those of SMS-WSJ, are read and checked. docs/simulation_import.md has the keys."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from msdet.corpora import Split
+from msdet.corpora.listing import read_header
+from msdet.errors import InputError, first_mistake
+
+# Strict: a number in quotes is refused, not guessed.
+Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
+NotNegative = Annotated[float, Field(strict=True, allow_inf_nan=False, ge=0)]
+Positive = Annotated[float, Field(strict=True, allow_inf_nan=False, gt=0)]
+Count = Annotated[int, Field(strict=True, ge=0)]
+Point = tuple[Number, Number, Number]
+Name = Annotated[str, Field(min_length=1)]
+
+SMS_WSJ_SETS: dict[Split, str] = {
+    "train": "train_si284",
+    "valid": "cv_dev93",
+    "test": "test_eval92",
+}
+"""SMS-WSJ's data sets, by what they are for."""
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", coerce_numbers_to_str=True)
+
+
+class DescribedSpeaker(_Record):
+    """Who speaks, from where, and what.
+
+    Attributes:
+        position: metres in the room.
+        file: audio file, relative to the description's folder.
+        speaker: who it is; None for somebody who is in no other file.
+        offset_seconds: into the file. onset_seconds: into the scene.
+        seconds: how long; None: up to the end of the file or of the scene.
+        level_db: of the reverberant speech at the reference microphone; differences count.
+    """
+
+    position: Point
+    file: Name
+    speaker: Name | None = None
+    offset_seconds: NotNegative = 0.0
+    onset_seconds: NotNegative = 0.0
+    seconds: Positive | None = None
+    level_db: Number = 0.0
+
+
+class SceneDescription(_Record):
+    """One mixture; None leaves a key to the command.
+
+    Attributes:
+        room_size, microphones: metres; the room reaches from (0, 0, 0) to its size.
+        t60: seconds; 0 for no walls at all.
+        array_rotation: of the array's x axis from the room's, degrees.
+        seconds: length; None ends the scene with its last speech.
+    """
+
+    id: str
+    room_size: tuple[Positive, Positive, Positive]
+    t60: NotNegative
+    microphones: tuple[Point, ...] = Field(min_length=2)
+    speakers: tuple[DescribedSpeaker, ...] = Field(min_length=2)
+    array_rotation: Number = 0.0
+    snr_db: Number | None = None
+    seconds: Positive | None = None
+    reference_mic: Count | None = None
+    target: Literal["direct", "early", "image"] | None = None
+
+    @field_validator("id")
+    @classmethod
+    def _names_a_folder(cls, id: str) -> str:
+        # No dot either: in tar files of examples it ends the name.
+        if not re.fullmatch(r"[\w-]{1,120}", id):
+            raise ValueError("an id names a folder: 1 to 120 letters, digits, '_' and '-'")
+        return id
+
+
+def read_descriptions(path: Path, split: Split) -> Iterator[tuple[str, SceneDescription]]:
+    """The scenes of a file, and for each the words that name it in an error.
+
+    Args:
+        split: which data set of an SMS-WSJ file; other files are of one split.
+    Raises:
+        InputError: names the file, the scene's number (from 1) and id, and the first wrong key.
+    """
+    ids: dict[str, int] = {}
+    for number, (key, record) in enumerate(_records(path, split), start=1):
+        where = f"{path}: scene {number}"
+        if not isinstance(record, dict):
+            raise InputError(f"{where}: expected an object with keys, got {_shown(record)}")
+        names = (key, record.get("id"), record.get("example_id"), f"scene-{number:06d}")
+        id = str(next(name for name in names if name is not None))
+        where += f" ({id!r})"
+        try:
+            if "sensor_position" in record or "room_dimensions" in record:
+                description = _SmsWsjExample.model_validate(record).described(id, path.parent)
+            else:
+                description = SceneDescription.model_validate(record | {"id": id})
+        except ValidationError as error:
+            raise InputError(f"{where}: {first_mistake(error)}") from error
+        except InputError as error:
+            raise InputError(f"{where}: {error}") from error
+        if id in ids:
+            raise InputError(f"{where}: scene {ids[id]} has this id too; ids must be different")
+        ids[id] = number
+        yield where, description
+
+
+def audio_file(folder: Path, name: str) -> Path:
+    """Where a file that a description names is; it must be there."""
+    path = folder / Path(name).expanduser()
+    if not path.is_file():
+        raise InputError(f"{path}: {'is a folder' if path.is_dir() else 'the file is missing'}")
+    return path
+
+
+def _records(path: Path, split: Split) -> list[tuple[str | None, Any]]:
+    """Scenes as they stand in the file, each with the key that it stands under, if any."""
+    try:
+        text = path.read_text(encoding="utf-8")
+        content = json.loads(text, object_pairs_hook=_no_key_twice)
+    except json.JSONDecodeError as error:
+        place = f"line {error.lineno}, column {error.colno}"
+        raise InputError(f"{path}: not JSON ({error.msg}, {place})") from error
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+    except (OSError, ValueError, RecursionError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"{path}: cannot be read as JSON ({reason})") from error
+    records: list[tuple[str | None, Any]] | None = None
+    if isinstance(content, dict) and isinstance(content.get("datasets"), dict):
+        records = _sms_wsj_records(path, content["datasets"], split)
+    else:
+        found = content.get("scenes") if isinstance(content, dict) else content
+        if isinstance(found, list):
+            records = [(None, record) for record in found]
+    if records is None:
+        raise InputError(
+            f'{path}: expected a list of scenes, {{"scenes": [...]}} or SMS-WSJ\'s '
+            f'{{"datasets": {{...}}}}, got {_shown(content)}'
+        )
+    if not records:
+        raise InputError(f"{path}: holds no scenes")
+    return records
+
+
+def _sms_wsj_records(
+    path: Path, sets: dict[str, Any], split: Split
+) -> list[tuple[str | None, Any]]:
+    chosen = sets.get(SMS_WSJ_SETS[split])
+    if not isinstance(chosen, dict):
+        raise InputError(
+            f"{path}: datasets: split={split} is SMS-WSJ's {SMS_WSJ_SETS[split]!r}, there are "
+            f"{', '.join(sets) or 'none'}"
+        )
+    return list(chosen.items())
+
+
+def _no_key_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Python's own reader would keep the last one and lose the others."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for key in keys if keys.count(key) > 1)
+        raise InputError(f"the key {twice!r} comes twice in one object")
+    return found
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, dict):
+        return f"an object with the keys {', '.join(list(value)[:6]) or '(none)'}"
+    return json.dumps(value)[:60]
+
+
+# --- SMS-WSJ ------------------------------------------------------------------------------
+
+Row = tuple[Number, ...]
+Rows = tuple[Row, Row, Row]
+"""``[3][point]``: all x, all y, all z."""
+
+
+class _SmsWsjPart(BaseModel):
+    # What is not read here (transcriptions, files of rendered parts) describes no scene.
+    model_config = ConfigDict(frozen=True, extra="ignore", coerce_numbers_to_str=True)
+
+
+class _AudioPath(_SmsWsjPart):
+    original_source: tuple[Name, ...]
+
+
+class _NumSamples(_SmsWsjPart):
+    observation: Count
+
+
+class _SmsWsjExample(_SmsWsjPart):
+    """An example of SMS-WSJ (Drude et al. 2019, arXiv 1910.13934), whose README has the keys."""
+
+    model_config = ConfigDict(title="SMS-WSJ")
+
+    room_dimensions: tuple[Number | tuple[Number], ...] = Field(min_length=3, max_length=3)
+    sound_decay_time: NotNegative
+    source_position: Rows
+    sensor_position: Rows
+    speaker_id: tuple[Name, ...]
+    audio_path: _AudioPath
+    offset: tuple[Count, ...]
+    log_weights: tuple[Number, ...]
+    num_samples: _NumSamples | None = None
+    snr: Number | None = None
+
+    @model_validator(mode="after")
+    def _as_many_of_each(self) -> _SmsWsjExample:
+        for key in ("source_position", "sensor_position"):
+            counts = [len(row) for row in getattr(self, key)]
+            if len(set(counts)) > 1:
+                raise ValueError(f"{key}: has {counts} x, y and z, expected as many of each")
+        count = len(self.source_position[0])
+        files = self.audio_path.original_source
+        for key, values in (
+            ("speaker_id", self.speaker_id),
+            ("audio_path.original_source", files),
+            ("offset", self.offset),
+            ("log_weights", self.log_weights),
+        ):
+            if len(values) != count:
+                raise ValueError(f"{key}: has {len(values)} entries, source_position {count}")
+        return self
+
+    def described(self, id: str, folder: Path) -> SceneDescription:
+        """The same in msdet's words. Offsets are samples at the rate of the speech files."""
+        headers = [read_header(audio_file(folder, f)) for f in self.audio_path.original_source]
+        rates = {rate for _, rate in headers}
+        if len(rates) > 1:
+            raise InputError(
+                f"audio_path.original_source: sample rates {', '.join(map(str, sorted(rates)))}; "
+                "offset is in samples of one"
+            )
+        rate = rates.pop()
+        speakers = [
+            {
+                "position": position,
+                "file": file,
+                "speaker": speaker,
+                "onset_seconds": offset / rate,
+                # Theirs are levels over the whole mixture, ours where a speaker speaks.
+                "level_db": weight - 10.0 * math.log10(max(duration, 1.0 / rate)),
+            }
+            for position, file, speaker, offset, weight, (duration, _) in zip(
+                zip(*self.source_position, strict=True),
+                self.audio_path.original_source,
+                self.speaker_id,
+                self.offset,
+                self.log_weights,
+                headers,
+                strict=True,
+            )
+        ]
+        return SceneDescription.model_validate(
+            {
+                "id": id,
+                "room_size": [x[0] if isinstance(x, tuple) else x for x in self.room_dimensions],
+                "t60": self.sound_decay_time,
+                "microphones": list(zip(*self.sensor_position, strict=True)),
+                "speakers": speakers,
+                "snr_db": self.snr,
+                "seconds": self.num_samples.observation / rate if self.num_samples else None,
+            }
+        )

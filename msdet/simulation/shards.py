@@ -1,0 +1,277 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A set of mixtures in shards: which scenes each one holds, making one, putting all together.
+
+A shard is a pure function of its number. Its scenes' file is its marker: written last, and there
+when the whole shard is. What is not whole yet lies in ``.parts``, in a folder for each attempt, so
+that any number of processes may work on one folder: where two make the same shard they make the
+same files, and the second changes nothing.
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+import os
+import re
+import shutil
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+from uuid import uuid4
+
+from msdet.corpora import Corpus
+from msdet.errors import InputError
+from msdet.simulation.bank import RirBank
+from msdet.simulation.layouts import (
+    MIXTURE_NAME,
+    Format,
+    path_within,
+    shard_name,
+    speaker_file,
+    tar_path,
+    write_folders,
+    write_tar,
+)
+from msdet.simulation.render import Example, render
+from msdet.simulation.scene import Scene
+from msdet.simulation.scene_sources import ScenesSource
+
+SCENES_NAME = "scenes.jsonl"
+METADATA_NAME = "metadata.csv"
+MARKERS_NAME = "scenes"
+PARTS_NAME = ".parts"
+
+_FEWEST_SHARDS, _LARGEST_SHARD = 16, 100
+_STALE_SECONDS = 3600.0
+"""What nobody wrote to for so long was left by a process that is gone."""
+
+
+def default_shard_size(num_scenes: int) -> int:
+    """A sixteenth of the scenes, at most 100: enough shards to share, none that takes long."""
+    return min(_LARGEST_SHARD, math.ceil(num_scenes / _FEWEST_SHARDS))
+
+
+def marker_path(output: Path, shard: int) -> Path:
+    """The scenes of a shard, there when all of the shard is."""
+    return output / MARKERS_NAME / f"{shard_name(shard)}.jsonl"
+
+
+def share_of(shard: str | None) -> tuple[int, int]:
+    """``"i/n"`` as ``(i, n)``; all of it for None.
+
+    Raises:
+        InputError: it is not two numbers with 0 <= i < n.
+    """
+    if shard is None:
+        return 0, 1
+    found = re.fullmatch(r"(\d+)/(\d+)", shard)
+    if found is None or int(found[1]) >= int(found[2]):
+        raise InputError(
+            f"shard={shard!r}: expected i/n with i from 0 to n - 1, such as 0/4, 1/4, 2/4, 3/4"
+        )
+    return int(found[1]), int(found[2])
+
+
+@dataclass(frozen=True)
+class Shards:
+    """Makes the shards of a set, one at a call; can be sent to other processes.
+
+    Attributes:
+        output: folder of the set. size: scenes in each shard but the last.
+        corpus: the speech of the scenes. bank: folder of room responses; those that are missing
+            are made, and kept there.
+        audio: render the scenes; else their numbers alone.
+    """
+
+    output: Path
+    source: ScenesSource
+    corpus: Corpus
+    bank: Path
+    size: int
+    audio: bool
+    format: Format
+
+    def __len__(self) -> int:
+        return math.ceil(len(self.source) / self.size)
+
+    def indices(self, shard: int) -> range:
+        """The scenes of a shard."""
+        return range(shard * self.size, min((shard + 1) * self.size, len(self.source)))
+
+    def is_there(self, shard: int) -> bool:
+        """Whether a shard is whole; its archive may have been taken away since, to be made anew."""
+        marker, tar = marker_path(self.output, shard), tar_path(self.output, shard)
+        return marker.exists() and (not self.in_archives or tar.exists())
+
+    @property
+    def in_archives(self) -> bool:
+        """Whether the audio of a shard is one file."""
+        return self.audio and self.format == "tar"
+
+    def missing(self, part: int = 0, parts: int = 1) -> list[int]:
+        """The shards k with k % parts == part that are not there."""
+        return [k for k in range(part, len(self), parts) if not self.is_there(k)]
+
+    def __call__(self, shard: int) -> bool:
+        """Make a shard; returns whether it was not there yet.
+
+        Raises:
+            InputError: speech cannot be read, or files cannot be written. Nothing half is left.
+        """
+        if self.is_there(shard):
+            return False
+        try:
+            self._remove_leftovers(shard, _STALE_SECONDS)
+            with self._attempt(shard) as attempt:
+                self._write(shard, attempt)
+            self._remove_leftovers(shard, 0.0)
+        except OSError as error:
+            if self.is_there(shard):  # another was quicker, and cleared up behind itself
+                return False
+            raise InputError(
+                f"{error.filename or self.output}: cannot be written "
+                f"({error.strerror or error}); the same command goes on from here"
+            ) from error
+        return True
+
+    def example(self, scene: Scene) -> Example:
+        """A rendered scene."""
+        bank = RirBank(self.bank, scene.microphone_array(), scene.sample_rate)
+        return render(scene, self.corpus, bank.get(scene.room))
+
+    def _write(self, shard: int, attempt: Path) -> None:
+        scenes = self.source.read(self.indices(shard))
+        if self.in_archives:
+            path = tar_path(self.output, shard)
+            write_tar(path, attempt, scenes, self.example, self.corpus)
+        elif self.audio:
+            write_folders(self.output, attempt, scenes, self.example, self.corpus)
+        marker = marker_path(self.output, shard)
+        marker.parent.mkdir(parents=True, exist_ok=True)
+        temporary = attempt / SCENES_NAME
+        with temporary.open("w", encoding="utf-8") as file:
+            file.writelines(scene.model_dump_json() + "\n" for scene in scenes)
+            _flush(file)
+        temporary.replace(marker)
+
+    @contextmanager
+    def _attempt(self, shard: int) -> Iterator[Path]:
+        """A folder of its own, gone afterwards."""
+        folder = self.output / PARTS_NAME / f"{shard_name(shard)}.{uuid4().hex[:12]}"
+        try:
+            folder.mkdir(parents=True)
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def _remove_leftovers(self, shard: int, older_than: float) -> None:
+        """What killed processes were writing of this shard; all of it once the shard is there."""
+        for folder in (self.output / PARTS_NAME).glob(f"{shard_name(shard)}.*"):
+            with suppress(OSError):
+                changed = max(path.stat().st_mtime for path in (folder, *folder.rglob("*")))
+                if time.time() - changed >= older_than:
+                    shutil.rmtree(folder, ignore_errors=True)
+
+    def put_together(self) -> bool:
+        """Write the files of the whole set if all of its shards are there; returns whether.
+
+        Every process does so after its last shard, so that the last of them all finds all there;
+        that two do is harmless.
+        """
+        if self.missing():
+            return False
+        try:
+            self._put_together()
+        except OSError as error:
+            raise InputError(
+                f"{error.filename or self.output}: cannot be written ({error.strerror or error}); "
+                "the same command goes on from here"
+            ) from error
+        return True
+
+    def _put_together(self) -> None:
+        scenes, metadata = self.output / SCENES_NAME, self.output / METADATA_NAME
+        if not scenes.exists():
+            with written(scenes) as file:
+                for shard in range(len(self)):
+                    file.write(marker_path(self.output, shard).read_text(encoding="utf-8"))
+        if self.audio and not metadata.exists():
+            with written(metadata) as file:
+                self._write_metadata(file)
+        self._remove_parts()
+
+    def _remove_parts(self) -> None:
+        """What killed processes left; all shards are there, so that nobody needs an attempt."""
+        parts = self.output / PARTS_NAME
+        for path in parts.glob("*"):
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+                continue
+            with suppress(OSError):
+                if time.time() - path.stat().st_mtime >= _STALE_SECONDS:
+                    path.unlink()
+        with suppress(OSError):
+            parts.rmdir()  # only if empty
+
+    def _write_metadata(self, file: IO[str]) -> None:
+        """The table of LibriMix, with where the speakers stand; paths relative to its folder."""
+        most = self.source.most_speakers
+        writer = csv.writer(file, lineterminator="\n")
+        numbers = range(1, most + 1)
+        writer.writerow(
+            [
+                *("mixture_ID", "mixture_path"),
+                *(f"source_{number}_path" for number in numbers),
+                "length",
+                *(f"azimuth_{number}" for number in numbers),
+                *(f"distance_{number}" for number in numbers),
+            ]
+        )
+        for shard in range(len(self)):
+            rows = marker_path(self.output, shard).read_text(encoding="utf-8")
+            for line in rows.splitlines():
+                scene = Scene.model_validate_json(line)
+                speakers = scene.room.speakers
+                blank = [""] * (most - len(speakers))
+                names = (MIXTURE_NAME, *(speaker_file(i) for i in range(len(speakers))))
+                writer.writerow(
+                    [
+                        scene.id,
+                        *(path_within(self.format, shard, scene.id, name) for name in names),
+                        *blank,
+                        scene.num_samples,
+                        *(round(speaker.azimuth, 4) for speaker in speakers),
+                        *blank,
+                        *(round(speaker.distance, 4) for speaker in speakers),
+                        *blank,
+                    ]
+                )
+
+
+@contextmanager
+def written(path: Path) -> Iterator[IO[str]]:
+    """A text file that gets its name when it is whole."""
+    temporary = path.parent / PARTS_NAME / f"{path.name}.{uuid4().hex[:12]}"
+    temporary.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with temporary.open("w", encoding="utf-8", newline="") as file:
+            yield file
+            _flush(file)
+        temporary.replace(path)
+    finally:
+        with suppress(OSError):
+            temporary.unlink()
+
+
+def _flush(file: IO[str]) -> None:
+    """To the disk before a name says that it is there."""
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def scenes_in(shards: Shards, numbers: Sequence[int]) -> int:
+    """How many scenes these shards hold."""
+    return sum(len(shards.indices(shard)) for shard in numbers)

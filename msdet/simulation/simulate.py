@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``msdet simulate``: a set of scenes in shards, and on request their audio and labels.
+
+::
+
+    OUTPUT/simulation.json              what was asked for
+    OUTPUT/scenes/shard-000000.jsonl    the scenes of a shard, there when all of the shard is
+    OUTPUT/audio/ or OUTPUT/shards/     the audio, see `msdet.simulation.layouts`
+    OUTPUT/scenes.jsonl                 all scenes, one a line, when all shards are there
+    OUTPUT/metadata.csv                 one row a mixture, in the columns of LibriMix
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+
+from msdet.corpora import Corpus, open_corpus
+from msdet.errors import InputError
+from msdet.simulation.bank import rirs_folder
+from msdet.simulation.draw_rooms import check_scene_config
+from msdet.simulation.engines import import_ray, make_locally, make_on_ray
+from msdet.simulation.estimate import check_space, measure
+from msdet.simulation.layouts import FOLDERS
+from msdet.simulation.request import check_folder, keep_request, request_of
+from msdet.simulation.scene_sources import (
+    DrawnScenes,
+    ScenesSource,
+    open_scenes,
+    sample_rate_of,
+)
+from msdet.simulation.shards import (
+    SCENES_NAME,
+    Shards,
+    default_shard_size,
+    scenes_in,
+    share_of,
+)
+from msdet.workers import available_cores
+
+if TYPE_CHECKING:
+    from msdet.config import SimulateConfig
+
+_WORTH_PROCESSES = 5000
+"""Scenes without audio take less time to draw than processes to start, up to about as many."""
+
+
+def simulate(config: SimulateConfig, dry_run: bool = False) -> None:
+    """Make a set of scenes, and their audio if asked; or tell what it will cost.
+
+    The same config and folder go on where a stopped run was: what is there is not made again.
+
+    Raises:
+        InputError: the scenes cannot be drawn, or the folder is not for them; before any work.
+    """
+    part, parts = share_of(config.shard)
+    if config.engine == "ray":
+        import_ray()
+    output = Path(config.output)
+    if config.scenes is None:
+        _check_ranges(config)
+    check_folder(output)
+    source, corpus = _open(config)
+    shards = Shards(
+        output=output,
+        source=source,
+        corpus=corpus,
+        bank=rirs_folder(config.cache),
+        size=config.shard_size or default_shard_size(len(source)),
+        audio=config.audio,
+        format=config.format,
+    )
+    cores = config.num_workers or available_cores()
+    numbers = shards.missing(part, parts)
+    if dry_run:
+        _tell(shards, numbers, cores)
+        return
+    check_space(shards, numbers)
+    keep_request(output, request_of(shards))
+    of_share = len(range(part, len(shards), parts))
+    done = of_share - len(numbers)
+    if config.engine == "ray":
+        made = make_on_ray(shards, numbers, config.num_workers, done)
+    else:
+        if not config.audio and scenes_in(shards, numbers) <= _WORTH_PROCESSES:
+            cores = 1
+        made = make_locally(shards, numbers, cores, done)
+    _report(shards, made, of_share)
+
+
+def _check_ranges(config: SimulateConfig) -> None:
+    check_scene_config(config.scene, config.array.build())
+    if config.seconds is not None and round(config.seconds * config.sample_rate) < 1:
+        raise InputError(f"seconds={config.seconds}: less than a sample; give the scenes' length")
+
+
+def _open(config: SimulateConfig) -> tuple[ScenesSource, Corpus]:
+    """The scenes, drawn or from a file, and the speech that they are made of."""
+    if config.scenes is not None:
+        path = Path(config.scenes)
+        corpus = open_corpus(config.corpus, sample_rate_of(path))
+        return open_scenes(path, corpus, config.format), corpus
+    corpus = open_corpus(config.corpus, config.sample_rate).split(config.split)
+    return DrawnScenes(
+        config=config.scene,
+        array=config.array.build(),
+        corpus=corpus,
+        seed=config.seed,
+        split=config.split,
+        sample_rate=config.sample_rate,
+        seconds=config.seconds,
+        count=config.num_scenes,
+    ), corpus
+
+
+def _tell(shards: Shards, numbers: list[int], cores: int) -> None:
+    """What the missing shards of this share will cost."""
+    console = Console()
+    if not numbers:
+        console.print(f"{shards.output}: nothing to make, all shards are there", soft_wrap=True)
+        return
+    estimate = measure(shards, numbers, cores)
+    console.print(estimate.table())
+    if not estimate.fits:
+        console.print(
+            "the disk does not suffice: ask for fewer (num_scenes), or choose another output= or "
+            "cache=",
+            soft_wrap=True,
+        )
+
+
+def _report(shards: Shards, made: int, of_share: int) -> None:
+    console = Console(stderr=True)
+    there = f", {of_share - made} were there" if made < of_share else ""
+    noun = "shard" if made == 1 else "shards"
+    console.print(f"{shards.output}: {made} {noun} made{there}", soft_wrap=True)
+    if shards.put_together():
+        audio = f", audio in {FOLDERS[shards.format]}" if shards.audio else ""
+        path = shards.output / SCENES_NAME
+        console.print(f"{path}: {len(shards.source)} scenes{audio}", soft_wrap=True)
+    else:
+        left = len(shards.missing())
+        console.print(f"{left} of {len(shards)} shards are left to others", soft_wrap=True)

@@ -1,0 +1,203 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Mixtures on disk: the samples that models see, labels that say what is known, the same bytes."""
+
+from __future__ import annotations
+
+import io
+import json
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+
+from msdet.errors import InputError
+from msdet.simulation import Example, Scene, SceneConfig, compute_rirs, render
+from msdet.simulation.layouts import check_id, files, labels, wav, write_folders, write_tar
+from msdet.simulation.scene import Background
+
+
+@pytest.fixture
+def rendered(corpus: Any) -> Callable[[Scene], Example]:
+    def made(scene: Scene) -> Example:
+        rirs = compute_rirs(scene.room, scene.microphone_array(), scene.sample_rate)
+        return render(scene, corpus, rirs)
+
+    return made
+
+
+@pytest.fixture
+def attempt(tmp_path: Path) -> Path:
+    folder = tmp_path / "attempt"
+    folder.mkdir()
+    return folder
+
+
+@pytest.mark.parametrize("target", ["direct", "early", "image"])
+def test_files_hold_the_rendered_example(
+    draw: Callable[..., Any], rendered: Callable[..., Any], corpus: Any, target: str
+) -> None:
+    example = rendered(draw(SceneConfig(num_speakers=(3, 3), target=target, reference_mic=2)))
+    found = files(example, corpus)
+    assert list(found) == ["mixture.wav", *(f"speaker{i}.wav" for i in (1, 2, 3)), "labels.json"]
+    mixture, rate = soundfile.read(io.BytesIO(found["mixture.wav"]), dtype="float32")
+    assert rate == example.scene.sample_rate
+    assert np.array_equal(mixture.T, example.mixture)
+    for i in range(3):
+        speech, _ = soundfile.read(io.BytesIO(found[f"speaker{i + 1}.wav"]), dtype="float32")
+        assert np.array_equal(speech, example.targets[i])
+
+
+def test_labels_say_what_is_known(
+    draw: Callable[..., Any], rendered: Callable[..., Any], corpus: Any
+) -> None:
+    scene = draw()
+    example = rendered(scene)
+    found = json.loads(files(example, corpus)["labels.json"])
+    assert found["sample_rate"] == scene.sample_rate
+    assert found["num_samples"] == scene.num_samples
+    assert found["t60_asked"] == scene.room.t60
+    assert found["t60_measured"] == example.t60
+    assert found["snr_db"] == scene.noise.snr_db
+    assert found["background"] is None
+    assert found["gain"] == example.gain
+    assert np.allclose(found["array"]["positions"], scene.microphone_array().as_array())
+    assert [s["file"] for s in found["speakers"]] == ["speaker1.wav", "speaker2.wav"]
+    for i, speaker in enumerate(found["speakers"]):
+        for key in ("azimuth", "elevation", "distance", "drr_db"):
+            assert speaker[key] == pytest.approx(getattr(example, key)[i], rel=1e-5), key
+        assert speaker["level_db"] == scene.speech[i].level_db
+        assert speaker["utterance"] == scene.speech[i].utterance
+        assert speaker["utterance"].startswith(speaker["speaker"])
+    assert Scene.model_validate(found["scene"]) == scene
+
+
+def test_labels_tell_of_a_background(
+    draw: Callable[..., Any], rendered: Callable[..., Any], corpus: Any
+) -> None:
+    example = rendered(draw())
+    background = Background(kind="diffuse", snr_db=7.5, seed=1)
+    scene = example.scene.model_copy(update={"background": background})
+    found = labels(replace(example, scene=scene), corpus)
+    assert found["background"] == {"kind": "diffuse", "snr_db": 7.5}
+    assert Scene.model_validate(found["scene"]).background == background
+
+
+def test_labels_of_a_room_without_walls_are_valid_json(
+    draw: Callable[..., Any], rendered: Callable[..., Any], corpus: Any
+) -> None:
+    example = rendered(draw())
+    anechoic = replace(example, t60=0.0, drr_db=np.full(2, np.inf, np.float32))
+    found = json.loads(files(anechoic, corpus)["labels.json"])
+    assert found["t60_measured"] is None
+    assert [speaker["drr_db"] for speaker in found["speakers"]] == [None, None]
+
+
+def test_the_same_scene_gives_the_same_bytes_at_another_time(
+    draw: Callable[..., Any],
+    rendered: Callable[..., Any],
+    corpus: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    scene = draw()
+    archives = []
+    for later in (0, 10**8):
+        now = time.time() + later
+        with monkeypatch.context() as patch:
+            patch.setattr(time, "time", lambda now=now: now)
+            attempt = tmp_path / f"attempt{later}"
+            attempt.mkdir()
+            path = tmp_path / str(later) / "shard.tar"
+            write_tar(path, attempt, [scene], rendered, corpus)
+        archives.append(path.read_bytes())
+    assert archives[0] == archives[1]
+
+
+def test_wavs_hold_no_time() -> None:
+    """libsndfile would write a PEAK chunk with the seconds since 1970."""
+    content = wav(np.ones((3, 8), np.float32), 8000)
+    assert b"PEAK" not in content
+    assert content[:4] == b"RIFF"
+
+
+def test_archives_are_read_by_webdataset(
+    draw: Callable[..., Any],
+    rendered: Callable[..., Any],
+    corpus: Any,
+    attempt: Path,
+    tmp_path: Path,
+) -> None:
+    webdataset = pytest.importorskip("webdataset")
+    scenes = [draw(index=index) for index in range(3)]
+    path = tmp_path / "shard-000000.tar"
+    write_tar(path, attempt, scenes, rendered, corpus)
+    samples = list(webdataset.WebDataset(str(path), shardshuffle=False))
+    assert [sample["__key__"] for sample in samples] == [scene.id for scene in scenes]
+    for sample, scene in zip(samples, scenes, strict=True):
+        audio, _ = soundfile.read(io.BytesIO(sample["mixture.wav"]), dtype="float32")
+        assert np.array_equal(audio.T, rendered(scene).mixture)
+        assert {"speaker1.wav", "speaker2.wav"} <= sample.keys()
+        assert json.loads(sample["json"])["id"] == scene.id
+
+
+def test_a_scene_that_is_there_is_not_rendered_again(
+    draw: Callable[..., Any],
+    rendered: Callable[..., Any],
+    corpus: Any,
+    attempt: Path,
+    tmp_path: Path,
+) -> None:
+    first, second = draw(), draw(index=1)
+    write_folders(tmp_path, attempt, [first], rendered, corpus)
+    asked = []
+
+    def noted(scene: Scene) -> Any:
+        asked.append(scene.id)
+        return rendered(scene)
+
+    write_folders(tmp_path, attempt, [first, second], noted, corpus)
+    assert asked == [second.id]
+    assert {path.name for path in (tmp_path / "audio").iterdir()} == {first.id, second.id}
+    assert list(attempt.iterdir()) == []
+
+
+def test_two_that_write_the_same_scene_do_not_hurt_each_other(
+    draw: Callable[..., Any],
+    rendered: Callable[..., Any],
+    corpus: Any,
+    attempt: Path,
+    tmp_path: Path,
+) -> None:
+    scene = draw()
+    other = tmp_path / "other"
+    other.mkdir()
+
+    def slow(scene: Scene) -> Any:
+        write_folders(tmp_path, other, [scene], rendered, corpus)  # the other one is quicker
+        return rendered(scene)
+
+    write_folders(tmp_path, attempt, [scene], slow, corpus)
+    names = {path.name for path in (tmp_path / "audio" / scene.id).iterdir()}
+    assert names == {"mixture.wav", "speaker1.wav", "speaker2.wav", "labels.json"}
+
+
+def refused_ids() -> Iterator[tuple[str, str]]:
+    for format in ("folder", "tar"):
+        yield from ((format, id) for id in ("", "../up", "a/b", ".hidden", "a\nb", "c:\\d"))
+    yield "tar", "one.two"  # WebDataset takes what stands before the first dot
+
+
+@pytest.mark.parametrize(("format", "id"), list(refused_ids()))
+def test_ids_that_cannot_name_files_are_refused(format: Any, id: str) -> None:
+    with pytest.raises(InputError, match="cannot name files"):
+        check_id(id, format)
+
+
+def test_other_ids_can() -> None:
+    check_id("4k6c0303_0.23_01oc-0.23", "folder")
+    check_id("test-e000-000000 ü", "tar")

@@ -1,0 +1,345 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Shards: any division gives the same files; what is there stays; what failed leaves nothing."""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Callable
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from msdet.errors import InputError
+from msdet.geometry import MicrophoneArray
+from msdet.simulation import Scene, SceneConfig, fixed_scenes, read_scenes, write_scenes
+from msdet.simulation import engines as engines_module
+from msdet.simulation.engines import make_locally
+from msdet.simulation.scene_sources import DrawnScenes, open_scenes, sample_rate_of
+from msdet.simulation.shards import (
+    Shards,
+    default_shard_size,
+    marker_path,
+    scenes_in,
+    share_of,
+)
+
+SCENE = SceneConfig.model_validate(
+    {
+        "room": {"length": (4, 5), "width": (4, 5), "height": (2.5, 2.6)},
+        "t60": (0.15, 0.18),
+        "speaker": {"distance": (0.7, 1.2)},
+    }
+)
+
+
+@pytest.fixture
+def make(corpus: Any, circle: MicrophoneArray, tmp_path: Path) -> Callable[..., Shards]:
+    """Seven scenes in shards of two, in archives."""
+
+    def made(folder: str = "out", count: int = 7, **changes: Any) -> Shards:
+        scenes = {"config": SCENE, "array": circle, "corpus": corpus, "seed": 0, "split": "test"}
+        source = DrawnScenes(sample_rate=8000, seconds=0.5, count=count, **scenes)
+        keys: dict[str, Any] = {"size": 2, "audio": True, "format": "tar", "source": source}
+        output, bank = tmp_path / folder, tmp_path / "rirs"
+        return Shards(output=output, corpus=corpus, bank=bank, **keys | changes)
+
+    return made
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+# --- which scenes are where ---------------------------------------------------------------
+
+
+@given(st.integers(1, 10**6))
+def test_the_size_of_shards_depends_on_the_number_of_scenes_alone(count: int) -> None:
+    size = default_shard_size(count)
+    assert 1 <= size <= 100
+    assert size == 100 or -(-count // size) <= 16
+
+
+@given(st.integers(1, 500), st.integers(1, 40), st.integers(1, 9))
+def test_shares_divide_the_scenes(count: int, size: int, parts: int) -> None:
+    source: Any = range(count)
+    shards = Shards(Path("none"), source, None, Path("none"), size, True, "tar")  # type: ignore[arg-type]
+    shares = [shards.missing(part, parts) for part in range(parts)]
+    numbers = sorted(shard for share in shares for shard in share)
+    assert numbers == list(range(len(shards)))
+    assert [i for shard in numbers for i in shards.indices(shard)] == list(range(count))
+    assert scenes_in(shards, numbers) == count
+
+
+@pytest.mark.parametrize(("text", "share"), [(None, (0, 1)), ("0/1", (0, 1)), ("3/12", (3, 12))])
+def test_shares_are_written_i_of_n(text: str | None, share: tuple[int, int]) -> None:
+    assert share_of(text) == share
+
+
+@pytest.mark.parametrize("text", ["3/3", "4/3", "0/0", "-1/3", "1", "one/two", "1/2/3", "", "1/2x"])
+def test_other_shares_are_refused(text: str) -> None:
+    with pytest.raises(InputError, match="expected i/n") as error:
+        share_of(text)
+    assert f"shard={text!r}" in str(error.value)
+
+
+# --- making them --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("format", ["tar", "folder"])
+def test_any_division_gives_the_same_files(make: Callable[..., Shards], format: str) -> None:
+    whole = make("whole", format=format)
+    assert make_locally(whole, whole.missing(), 1) == 4
+    assert whole.put_together()
+    divided = make("divided", format=format)
+    for part in (2, 0, 1):
+        assert not divided.put_together()
+        numbers = divided.missing(part, 3)
+        make_locally(divided, numbers[::-1], 1)
+    assert divided.put_together()
+    expected = contents(whole.output)
+    assert contents(divided.output) == expected
+    assert {"scenes.jsonl", "metadata.csv", "scenes/shard-000003.jsonl"} <= expected.keys()
+    assert not any(".parts" in name for name in expected)
+
+
+def test_drawn_scenes_are_those_of_evaluation(make: Callable[..., Shards]) -> None:
+    shards = make(audio=False)
+    make_locally(shards, shards.missing(), 1)
+    shards.put_together()
+    assert {path.name for path in shards.output.iterdir()} == {"scenes", "scenes.jsonl"}
+    source: Any = shards.source
+    wanted = fixed_scenes(
+        SCENE, source.array, source.corpus, seed=0, split="test", count=7, sample_rate=8000,
+        seconds=0.5,
+    )  # fmt: skip
+    assert read_scenes(shards.output / "scenes.jsonl") == wanted
+
+
+def test_what_is_there_is_not_made_again(make: Callable[..., Shards]) -> None:
+    shards = make()
+    assert shards(1)
+    before = {path: path.stat().st_mtime_ns for path in shards.output.rglob("*")}
+    assert not shards(1)
+    assert {path: path.stat().st_mtime_ns for path in shards.output.rglob("*")} == before
+    assert shards.missing() == [0, 2, 3]
+
+
+def test_an_archive_that_was_removed_is_made_again(make: Callable[..., Shards]) -> None:
+    shards = make()
+    shards(0)
+    path = shards.output / "shards" / "shard-000000.tar"
+    content = path.read_bytes()
+    path.unlink()
+    assert 0 in shards.missing()
+    assert shards(0)
+    assert path.read_bytes() == content
+
+
+def test_the_marker_comes_last(
+    make: Callable[..., Shards], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever rename a kill prevents, there is never a marker without its audio."""
+    shards = make()
+    seen = []
+    replaced = Path.replace
+
+    def noted(self: Path, target: Path) -> Path:
+        seen.append(Path(target).relative_to(shards.output).as_posix())
+        return replaced(self, target)
+
+    monkeypatch.setattr(Path, "replace", noted)
+    shards(0)
+    assert seen == ["shards/shard-000000.tar", "scenes/shard-000000.jsonl"]
+
+
+def test_what_killed_processes_left_goes_with_their_shard(make: Callable[..., Shards]) -> None:
+    shards = make()
+    for shard in (0, 2):
+        left = shards.output / ".parts" / f"shard-{shard:06d}.abc"
+        left.mkdir(parents=True)
+        (left / "shard.tar").write_bytes(b"half")
+    shards(0)
+    assert [path.name for path in (shards.output / ".parts").iterdir()] == ["shard-000002.abc"]
+    make_locally(shards, shards.missing(), 1)
+    shards.put_together()
+    assert not (shards.output / ".parts").exists()
+
+
+def test_old_attempts_at_a_shard_are_removed_before_another(
+    make: Callable[..., Shards], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shards = make()
+    old, new = (shards.output / ".parts" / f"shard-000000.{name}" for name in ("old", "new"))
+    for folder in (old, new):
+        folder.mkdir(parents=True)
+    os.utime(old, (0, 0))
+    monkeypatch.setattr(Shards, "_write", lambda *_: failing())
+    with pytest.raises(InputError):
+        shards(0)
+    assert not old.exists()
+    assert new.exists(), "another process may be writing it"
+
+
+def failing() -> None:
+    raise OSError(28, "No space left on device")
+
+
+@pytest.mark.parametrize("format", ["tar", "folder"])
+def test_a_full_disk_leaves_finished_shards_and_nothing_half(
+    make: Callable[..., Shards], format: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shards = make(format=format)
+    shards(0)
+    before = contents(shards.output)
+
+    def full(*_: Any) -> bytes:
+        return failing()  # type: ignore[func-returns-value]
+
+    monkeypatch.setattr("msdet.simulation.layouts.wav", full)
+    with pytest.raises(InputError, match=r"cannot be written \(No space left") as error:
+        shards(1)
+    assert str(shards.output) in str(error.value)
+    assert contents(shards.output) == before
+    assert list((shards.output / ".parts").iterdir()) == []
+
+
+def test_one_that_is_overtaken_by_another_changes_nothing(
+    make: Callable[..., Shards], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The quicker one clears away the attempt of the slower one, which finds its shard there."""
+    slow, quick = make(), make()
+    render = Shards.example
+
+    def overtaken(self: Shards, scene: Scene) -> Any:
+        if self is slow:
+            quick(0)
+        return render(self, scene)
+
+    monkeypatch.setattr(Shards, "example", overtaken)
+    assert not slow(0)
+    found = contents(slow.output)
+    assert set(found) == {"shards/shard-000000.tar", "scenes/shard-000000.jsonl"}
+
+
+def test_two_that_put_together_do_it_once_or_twice(make: Callable[..., Shards]) -> None:
+    shards = make(audio=False)
+    make_locally(shards, shards.missing(), 1)
+    assert shards.put_together()
+    before = contents(shards.output)
+    assert shards.put_together()
+    (shards.output / "scenes.jsonl").unlink()
+    assert shards.put_together()
+    assert contents(shards.output) == before
+
+
+def test_a_lost_process_is_replaced(
+    make: Callable[..., Shards], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shards = make(audio=False)
+    asked: list[list[int]] = []
+
+    def unlucky(build: Any, argument: Shards, items: list[int], **_: Any) -> Any:
+        asked.append(list(items))
+        for item in items:
+            yield build(argument)(item)
+            if len(asked) == 1:
+                raise BrokenProcessPool
+
+    monkeypatch.setattr(engines_module, "in_processes", unlucky)
+    assert make_locally(shards, shards.missing(), 2) == 4
+    assert asked == [[0, 1, 2, 3], [1, 2, 3]]
+
+
+def test_processes_that_are_always_lost_end_it(
+    make: Callable[..., Shards], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lost(*_: Any, **__: Any) -> Any:
+        raise BrokenProcessPool
+        yield
+
+    monkeypatch.setattr(engines_module, "in_processes", lost)
+    with pytest.raises(InputError, match=r"num_workers=1"):
+        make_locally(make(), [0, 1], 2)
+
+
+def test_metadata_has_a_column_for_every_speaker(
+    make: Callable[..., Shards], draw: Callable[..., Any], corpus: Any, tmp_path: Path
+) -> None:
+    two, three = draw(), draw(SceneConfig(num_speakers=(3, 3)), index=1)
+    write_scenes(tmp_path / "some.jsonl", [two, three])
+    shards = make(source=open_scenes(tmp_path / "some.jsonl", corpus, "folder"), format="folder")
+    make_locally(shards, shards.missing(), 1)
+    shards.put_together()
+    with (shards.output / "metadata.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["mixture_ID"] for row in rows] == [two.id, three.id]
+    assert (shards.output / rows[0]["mixture_path"]).is_file()
+    assert rows[0]["source_3_path"] == rows[0]["azimuth_3"] == ""
+    assert (shards.output / rows[1]["source_3_path"]).is_file()
+    assert float(rows[1]["azimuth_3"]) == pytest.approx(three.room.speakers[2].azimuth, abs=1e-4)
+    assert int(rows[0]["length"]) == two.num_samples
+
+
+# --- scenes from a file -------------------------------------------------------------------
+
+
+def test_scenes_of_a_file_are_those_that_it_holds(
+    draw: Callable[..., Any], corpus: Any, tmp_path: Path
+) -> None:
+    scenes = [draw(index=index) for index in range(4)]
+    path = tmp_path / "scenes.jsonl"
+    write_scenes(path, scenes)
+    path.write_text("\n" + path.read_text().replace("\n", "\n\n"))  # blank lines do no harm
+    assert sample_rate_of(path) == 8000
+    source = open_scenes(path, corpus, "tar")
+    assert len(source) == 4
+    assert source.read([2, 0]) == [scenes[2], scenes[0]]
+
+
+def test_a_file_that_cannot_be_rendered_is_refused(
+    draw: Callable[..., Any], corpus: Any, tmp_path: Path
+) -> None:
+    path = tmp_path / "scenes.jsonl"
+    with pytest.raises(InputError, match=r"scenes\.jsonl: cannot be read"):
+        sample_rate_of(path)
+    path.write_text("\n")
+    with pytest.raises(InputError, match="holds no scenes"):
+        sample_rate_of(path)
+    path.write_bytes(b"\xff\xfe garbage")
+    with pytest.raises(InputError, match="cannot be read"):
+        sample_rate_of(path)
+    path.write_text("garbage\n")
+    with pytest.raises(InputError, match=r"scenes\.jsonl:1"):
+        sample_rate_of(path)
+
+    def says(*scenes: Any) -> str:
+        write_scenes(path, scenes)
+        with pytest.raises(InputError) as error:
+            open_scenes(path, corpus, "tar")
+        assert "\n" not in str(error.value)
+        return str(error.value)
+
+    good = draw()
+    assert ":2: sample_rate: 16000" in says(good, good.model_copy(update={"sample_rate": 16000}))
+    assert "comes twice" in says(good, good)
+    assert "cannot name files" in says(good.model_copy(update={"id": "../up"}))
+    assert "drawn from corpus" in says(good.model_copy(update={"corpus": "ffff"}))
+
+
+def test_a_marker_is_a_file_of_scenes(make: Callable[..., Shards]) -> None:
+    shards = make(audio=False)
+    shards(3)
+    scenes = read_scenes(marker_path(shards.output, 3))
+    assert [scene.index for scene in scenes] == [6]
+    assert replace(shards, size=7).indices(0) == range(7)

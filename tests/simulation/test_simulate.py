@@ -1,0 +1,331 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What ``msdet simulate`` does with a config: refusals before any work, going on, dry runs."""
+
+from __future__ import annotations
+
+import builtins
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+
+from msdet.cli import main
+from msdet.config import SimulateConfig
+from msdet.corpora import BundledConfig, open_corpus
+from msdet.errors import InputError
+from msdet.geometry import Circle, Line
+from msdet.simulation import SceneConfig, compute_rirs, read_scenes, render
+from msdet.simulation import estimate as estimate_module
+from msdet.simulation.simulate import simulate
+
+WRITTEN = {"simulation.json", "scenes", "scenes.jsonl"}
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> SimulateConfig:
+    return SimulateConfig(
+        output=str(tmp_path / "out"),
+        seed=0,
+        sample_rate=8000,
+        split="test",
+        num_scenes=3,
+        seconds=1.0,
+        scenes=None,
+        audio=False,
+        format="folder",
+        shard_size=None,
+        shard=None,
+        engine="local",
+        num_workers=1,
+        cache=str(tmp_path / "rirs"),
+        corpus=BundledConfig(),
+        scene=SceneConfig(),
+        array=Circle(shape="circle", num_mics=4, radius=0.05),
+    )
+
+
+def changed(config: SimulateConfig, **changes: Any) -> SimulateConfig:
+    return config.model_copy(update=changes)
+
+
+def times(folder: Path) -> dict[Path, int]:
+    return {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
+
+
+# --- what comes of it ---------------------------------------------------------------------
+
+
+def test_scenes_alone_take_no_room_responses(config: SimulateConfig, tmp_path: Path) -> None:
+    simulate(config)
+    out = tmp_path / "out"
+    assert [scene.index for scene in read_scenes(out / "scenes.jsonl")] == [0, 1, 2]
+    assert {p.name for p in out.iterdir()} == WRITTEN
+    assert not (tmp_path / "rirs").exists()
+
+
+def test_a_second_run_makes_nothing(
+    config: SimulateConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = changed(config, audio=True)
+    simulate(config)
+    assert "3 shards made" in capsys.readouterr().err
+    out = tmp_path / "out"
+    before = times(out)
+    corpus = open_corpus(config.corpus, 8000).split("test")
+    for scene in read_scenes(out / "scenes.jsonl"):
+        rirs = compute_rirs(scene.room, scene.microphone_array(), 8000)
+        audio, _ = soundfile.read(out / "audio" / scene.id / "mixture.wav", dtype="float32")
+        assert np.array_equal(audio.T, render(scene, corpus, rirs).mixture)
+    simulate(config)
+    assert "0 shards made, 3 were there" in capsys.readouterr().err
+    assert times(out) == before
+
+
+def test_a_share_leaves_the_rest_to_others(
+    config: SimulateConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    simulate(changed(config, shard="1/2"))
+    assert "2 of 3 shards are left to others" in capsys.readouterr().err
+    out = tmp_path / "out"
+    assert [p.name for p in (out / "scenes").iterdir()] == ["shard-000001.jsonl"]
+    assert not (out / "scenes.jsonl").exists()
+    simulate(changed(config, shard="0/2"))
+    assert len(read_scenes(out / "scenes.jsonl")) == 3
+
+
+def test_scenes_of_a_file_are_rendered_as_drawn_ones(
+    config: SimulateConfig, tmp_path: Path
+) -> None:
+    simulate(config)
+    scenes = tmp_path / "out" / "scenes.jsonl"
+    rendered = changed(
+        config,
+        scenes=str(scenes),
+        audio=True,
+        output=str(tmp_path / "again"),
+        num_scenes=99,
+        sample_rate=44100,
+        split="train",
+    )
+    simulate(rendered)
+    simulate(changed(config, audio=True, output=str(tmp_path / "drawn")))
+    assert (tmp_path / "again" / "scenes.jsonl").read_bytes() == scenes.read_bytes()
+    again, drawn = tmp_path / "again" / "audio", tmp_path / "drawn" / "audio"
+    files = [path.relative_to(drawn) for path in drawn.rglob("*.*")]
+    assert len(files) == 3 * 4
+    for file in files:
+        assert (again / file).read_bytes() == (drawn / file).read_bytes()
+
+
+def test_whole_utterances_are_as_long_as_the_longest(
+    config: SimulateConfig, tmp_path: Path
+) -> None:
+    simulate(changed(config, seconds=None))
+    corpus = open_corpus(config.corpus, 8000)
+    for scene in read_scenes(tmp_path / "out" / "scenes.jsonl"):
+        lengths = [corpus.num_samples(corpus.by_id(crop.utterance)) for crop in scene.speech]
+        assert scene.num_samples == max(lengths)
+
+
+# --- refusals -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"seed": 1}, "seed was 0, is 1"),
+        ({"num_scenes": 4}, "num_scenes was 3, is 4"),
+        ({"seconds": 2.0}, "seconds was 1.0, is 2.0"),
+        ({"seconds": None}, "seconds was 1.0, is None"),
+        ({"array": Line(shape="line", num_mics=4, spacing=0.04)}, "array.name was 'circle4'"),
+        ({"scene": SceneConfig(snr_db=(5.0, 6.0))}, "scene.snr_db was [20.0, 30.0], is [5.0, 6.0]"),
+        ({"audio": True}, "audio was False, is True"),
+        ({"format": "tar"}, "format was 'folder', is 'tar'"),
+        ({"shard_size": 2}, "shard_size was 1, is 2"),
+        ({"split": "train"}, "split was 'test', is 'train'"),
+    ],
+)
+def test_other_scenes_do_not_enter_a_folder(
+    config: SimulateConfig, tmp_path: Path, changes: dict[str, Any], named: str
+) -> None:
+    simulate(config)
+    before = times(tmp_path / "out")
+    with pytest.raises(InputError, match="holds another set of scenes") as error:
+        simulate(changed(config, **changes))
+    assert named in str(error.value)
+    assert str(tmp_path / "out") in str(error.value)
+    assert times(tmp_path / "out") == before
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"num_workers": 2}, {"shard": "0/4"}, {"cache": "elsewhere"}],
+    ids=lambda changes: next(iter(changes)),
+)
+def test_what_does_not_shape_the_files_may_change(
+    config: SimulateConfig, tmp_path: Path, changes: dict[str, Any]
+) -> None:
+    simulate(config)
+    before = times(tmp_path / "out")
+    simulate(changed(config, **changes))
+    assert times(tmp_path / "out") == before
+
+
+def test_a_set_of_another_version_is_not_gone_on_with(
+    config: SimulateConfig, tmp_path: Path
+) -> None:
+    simulate(config)
+    path = tmp_path / "out" / "simulation.json"
+    path.write_text(
+        re.sub(r'"pyroomacoustics": "[^"]+"', '"pyroomacoustics": "0.0"', path.read_text())
+    )
+    with pytest.raises(InputError, match=r"versions\.pyroomacoustics was '0\.0'"):
+        simulate(config)
+
+
+def test_a_damaged_request_is_named(config: SimulateConfig, tmp_path: Path) -> None:
+    simulate(config)
+    (tmp_path / "out" / "simulation.json").write_text("{")
+    with pytest.raises(InputError, match=r"simulation\.json"):
+        simulate(config)
+
+
+def test_a_folder_of_something_else_is_refused(config: SimulateConfig, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    out.write_text("precious")
+    with pytest.raises(InputError, match="is a file"):
+        simulate(config)
+    assert out.read_text() == "precious"
+    out.unlink()
+    out.mkdir()
+    (out / "thesis.tex").write_text("precious")
+    with pytest.raises(InputError, match=r"is not empty and holds no simulation\.json"):
+        simulate(config)
+    assert [path.name for path in out.iterdir()] == ["thesis.tex"]
+
+
+def test_a_kill_while_the_first_file_was_written_is_no_obstacle(
+    config: SimulateConfig, tmp_path: Path
+) -> None:
+    parts = tmp_path / "out" / ".parts"
+    parts.mkdir(parents=True)
+    (parts / "simulation.json.123").write_text('{"conf')
+    simulate(config)
+    assert len(read_scenes(tmp_path / "out" / "scenes.jsonl")) == 3
+
+
+def test_an_output_below_a_file_is_named(config: SimulateConfig, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("precious")
+    with pytest.raises(InputError, match="cannot be") as error:
+        simulate(changed(config, output=str(tmp_path / "file" / "out")))
+    assert str(tmp_path / "file") in str(error.value)
+
+
+@pytest.mark.parametrize("dry_run", [False, True])
+def test_the_config_is_checked_before_anything_is_made(
+    config: SimulateConfig, tmp_path: Path, dry_run: bool
+) -> None:
+    with pytest.raises(InputError, match=r"scene\.t60"):
+        simulate(changed(config, scene=SceneConfig(t60=(0.01, 0.01))), dry_run)
+    with pytest.raises(InputError, match="seconds=1e-05"):
+        simulate(changed(config, seconds=1e-5), dry_run)
+    with pytest.raises(InputError, match="shard='3/3'"):
+        simulate(changed(config, shard="3/3"), dry_run)
+    with pytest.raises(InputError, match=r"gone\.jsonl: cannot be read"):
+        simulate(changed(config, scenes=str(tmp_path / "gone.jsonl")), dry_run)
+    assert not (tmp_path / "out").exists()
+
+
+def test_ray_is_asked_for_by_its_engine_alone(
+    config: SimulateConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = builtins.__import__
+
+    def without_ray(name: str, *rest: Any, **keys: Any) -> Any:
+        if name == "ray":
+            raise ImportError("No module named 'ray'")
+        return real(name, *rest, **keys)
+
+    monkeypatch.setattr(builtins, "__import__", without_ray)
+    with pytest.raises(InputError, match=r"pip install msdet\[ray\]"):
+        simulate(changed(config, engine="ray"))
+    assert not (tmp_path / "out").exists()
+    simulate(config)
+    assert {p.name for p in (tmp_path / "out").iterdir()} == WRITTEN
+
+
+def test_a_disk_too_small_is_seen_before_rendering(
+    config: SimulateConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = type("Usage", (), {"free": 1000})
+    monkeypatch.setattr(estimate_module.shutil, "disk_usage", lambda _: usage)
+    with pytest.raises(InputError, match=r"3 scenes take .* the disk has"):
+        simulate(changed(config, audio=True))
+    assert not (tmp_path / "rirs").exists()
+    assert not (tmp_path / "out").exists()
+
+
+# --- dry runs -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("format", ["tar", "folder"])
+def test_a_dry_run_foretells_the_size_and_leaves_nothing(
+    config: SimulateConfig, tmp_path: Path, format: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = changed(config, audio=True, format=format, num_scenes=6)
+    simulate(config, dry_run=True)
+    assert list(tmp_path.iterdir()) == []
+    shown = capsys.readouterr().out
+    assert "6 scenes to make" in shown
+    simulate(config)
+    capsys.readouterr()
+    out = tmp_path / "out"
+    made = sum(p.stat().st_size for p in out.rglob("*") if p.is_file())
+    responses = sum(p.stat().st_size for p in (tmp_path / "rirs").iterdir())
+    assert told(shown, "size of output") == pytest.approx(made, rel=0.1)
+    assert told(shown, "size of room responses") == pytest.approx(responses, rel=0.05)
+    simulate(config, dry_run=True)
+    assert "nothing to make" in capsys.readouterr().out
+
+
+def test_the_command_takes_the_flag(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    settings = ["simulate", f"output={tmp_path / 'out'}", "sample_rate=8000", "seconds=1"]
+    assert main([*settings, "--dry-run"]) == 0
+    assert "10 scenes to make" in capsys.readouterr().out
+    assert main([*settings, "--dry-run", "scene.t60=[0.01,0.01]"]) == 2
+    assert "scene.t60" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(SystemExit) as done:
+        main(["train", "--dry-run"])
+    assert done.value.code == 2
+
+
+def told(table: str, row: str) -> float:
+    """Bytes of a row's last column."""
+    (line,) = (line for line in table.splitlines() if row in line)
+    number, unit = line.split("│")[-2].split()
+    return float(number.replace(",", "")) * {"B": 1, "kB": 1e3, "MB": 1e6, "GB": 1e9}[unit]
+
+
+def test_a_dry_run_is_of_what_is_missing(
+    config: SimulateConfig, capsys: pytest.CaptureFixture[str]
+) -> None:
+    simulate(changed(config, shard="0/2"))
+    capsys.readouterr()
+    simulate(config, dry_run=True)
+    assert "1 scene to make" in capsys.readouterr().out
+
+
+def test_a_dry_run_says_when_the_disk_does_not_suffice(
+    config: SimulateConfig, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = changed(config, audio=True)
+    simulate(config, dry_run=True)
+    assert "does not suffice" not in capsys.readouterr().out
+    usage = type("Usage", (), {"free": 1000})
+    monkeypatch.setattr(estimate_module.shutil, "disk_usage", lambda _: usage)
+    simulate(config, dry_run=True)
+    assert "the disk does not suffice" in capsys.readouterr().out

@@ -1,0 +1,201 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Mixtures on disk as training reads them: what was rendered, or a refusal that names why not."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from msdet.errors import InputError
+from msdet.geometry import MicrophoneArray
+from msdet.simulation import SceneConfig, compute_rirs, render
+from msdet.simulation.engines import make_locally
+from msdet.simulation.request import keep_request, request_of
+from msdet.simulation.scene_sources import DrawnScenes
+from msdet.simulation.shards import Shards
+from msdet.simulation.stored import Task, open_mixtures
+
+SCENE = SceneConfig.model_validate(
+    {
+        "room": {"length": (4, 5), "width": (4, 5), "height": (2.5, 2.6)},
+        "t60": (0.15, 0.18),
+        "speaker": {"distance": (0.7, 1.2)},
+    }
+)
+
+
+@pytest.fixture
+def task(circle: MicrophoneArray) -> Task:
+    return Task(circle, 8000, "direct", 0, num_speakers=2, num_samples=3000)
+
+
+@pytest.fixture
+def make(corpus: Any, circle: MicrophoneArray, tmp_path: Path) -> Callable[..., Shards]:
+    """Five mixtures of half a second in shards of two; those of `finished` are made."""
+
+    def made(format: Any = "tar", audio: bool = True, finished: Any = (0, 1, 2)) -> Shards:
+        scenes = {"config": SCENE, "array": circle, "corpus": corpus, "seed": 0, "split": "train"}
+        source = DrawnScenes(sample_rate=8000, seconds=0.5, count=5, **scenes)
+        output = tmp_path / format
+        shards = Shards(output, source, corpus, tmp_path / "rirs", 2, audio, format)
+        keep_request(output, request_of(shards))
+        make_locally(shards, list(finished), 1)
+        return shards
+
+    return made
+
+
+@pytest.mark.parametrize("format", ["tar", "folder"])
+def test_what_is_read_is_what_was_rendered(
+    make: Callable[..., Shards], task: Task, corpus: Any, format: str
+) -> None:
+    shards = make(format)
+    mixtures = pickle.loads(pickle.dumps(open_mixtures(shards.output, task)))
+    assert len(mixtures) == 5
+    for number in (4, 0, 3):
+        (scene,) = shards.source.read([number])
+        rirs = compute_rirs(scene.room, scene.microphone_array(), 8000)
+        example, found = render(scene, corpus, rirs), mixtures[number]
+        assert found.scene == scene
+        assert (found.gain, found.t60) == (example.gain, example.t60)
+        for name in ("mixture", "targets", "azimuth", "elevation", "distance", "drr_db"):
+            expected = getattr(example, name)
+            assert np.array_equal(getattr(found, name), expected), name
+            assert getattr(found, name).dtype == expected.dtype
+
+
+def test_finished_shards_alone_are_read(make: Callable[..., Shards], task: Task) -> None:
+    some = open_mixtures(make(finished=(0, 2)).output, task)
+    assert [some[n].scene.index for n in range(len(some))] == [0, 1, 4]
+    shards = make()
+    every = open_mixtures(shards.output, task)
+    assert len(every) == 5
+    assert every.identity != some.identity
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"sample_rate": 16000}, "sample_rate is 8000, that of training 16000"),
+        ({"target": "image"}, "target is 'direct', that of training 'image'"),
+        ({"reference_mic": 1}, "reference_mic is 0, that of training 1"),
+        ({"num_speakers": 3}, "has 2 speakers, training's scenes have 3"),
+        ({"num_samples": 8000}, "is 0.5 s long, shorter than data.crop_seconds=1"),
+    ],
+)
+def test_mixtures_of_another_task_are_refused(
+    make: Callable[..., Shards], task: Task, changes: dict[str, Any], says: str
+) -> None:
+    folder = make(finished=(1,)).output
+    with pytest.raises(InputError) as error:
+        open_mixtures(folder, replace(task, **changes))
+    assert says in str(error.value)
+    assert f"data.simulated={folder}: scene train-e000-000002" in str(error.value)
+
+
+def test_mixtures_of_another_array_are_refused(
+    make: Callable[..., Shards], task: Task, line: MicrophoneArray, l_shape: MicrophoneArray
+) -> None:
+    folder = make(finished=(0,)).output
+    for array in (line, l_shape):  # as many microphones elsewhere, and another number of them
+        with pytest.raises(InputError, match=f"not at the places of training's '{array.name}'"):
+            open_mixtures(folder, replace(task, array=array))
+
+
+def test_folders_without_mixtures_are_refused(
+    make: Callable[..., Shards], task: Task, tmp_path: Path
+) -> None:
+    with pytest.raises(InputError, match=r"has no simulation\.json"):
+        open_mixtures(tmp_path, task)
+    with pytest.raises(InputError, match="none of its 3 shards is finished"):
+        open_mixtures(make("folder", finished=()).output, task)
+    with pytest.raises(InputError, match="without audio"):
+        open_mixtures(make("tar", audio=False).output, task)
+
+
+@pytest.mark.parametrize("kept", [0, 100, 512, 40_000, -20_480])
+def test_an_archive_that_was_cut_is_refused(
+    make: Callable[..., Shards], task: Task, kept: int
+) -> None:
+    shards = make()
+    path = shards.output / "shards" / "shard-000001.tar"
+    path.write_bytes(path.read_bytes()[:kept])
+    with pytest.raises(InputError, match=r"shard-000001\.tar is damaged"):
+        open_mixtures(shards.output, task)
+    path.unlink()
+    with pytest.raises(InputError, match=r"shard-000001\.tar is damaged \(No such file"):
+        open_mixtures(shards.output, task)
+    make_locally(shards, shards.missing(), 1)
+    assert len(open_mixtures(shards.output, task)) == 5
+
+
+def test_an_archive_of_something_else_is_refused(make: Callable[..., Shards], task: Task) -> None:
+    shards = make()
+    one, other = (shards.output / "shards" / f"shard-00000{k}.tar" for k in (0, 1))
+    one.write_bytes(other.read_bytes())
+    with pytest.raises(InputError, match=r"shard-000000\.tar is damaged"):
+        open_mixtures(shards.output, task)
+
+
+def test_a_damaged_marker_is_refused(make: Callable[..., Shards], task: Task) -> None:
+    shards = make()
+    marker = shards.output / "scenes" / "shard-000001.jsonl"
+    for content in ("", "{", "{}\n", "[]\n"):
+        marker.write_text(content)
+        with pytest.raises(InputError, match=r"shard-000001\.jsonl is damaged"):
+            open_mixtures(shards.output, task)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("mixture.wav", b"RIFF"),
+        ("speaker1.wav", b""),
+        ("labels.json", b"{}"),
+        ("labels.json", b"\xff"),
+        ("speaker2.wav", None),
+    ],
+)
+def test_a_damaged_mixture_is_named_when_it_is_read(
+    make: Callable[..., Shards], task: Task, name: str, content: bytes | None
+) -> None:
+    mixtures = open_mixtures(make("folder").output, task)
+    path = mixtures.folder / "audio" / "train-e000-000001" / name
+    if content is None:
+        path.unlink()
+    else:
+        path.write_bytes(content)
+    with pytest.raises(InputError, match=r"audio/train-e000-000001: .* cannot be read") as error:
+        mixtures[1]
+    assert "\n" not in str(error.value)
+    assert mixtures[0].scene.index == 0
+
+
+def test_samples_that_are_no_numbers_are_not_trained_on(
+    make: Callable[..., Shards], task: Task
+) -> None:
+    mixtures = open_mixtures(make("folder").output, task)
+    path = mixtures.folder / "audio" / "train-e000-000000" / "mixture.wav"
+    content = bytearray(path.read_bytes())
+    content[-4:] = np.float32("nan").tobytes()
+    path.write_bytes(content)
+    with pytest.raises(InputError, match="no numbers"):
+        mixtures[0]
+
+
+def test_labels_that_training_reads_are_those_of_the_scene(
+    make: Callable[..., Shards], task: Task
+) -> None:
+    mixtures = open_mixtures(make("folder").output, task)
+    folder = mixtures.folder / "audio" / "train-e000-000000"
+    labels = json.loads((folder / "labels.json").read_text())
+    found = mixtures[0]
+    assert [s["azimuth"] for s in labels["speakers"]] == pytest.approx(found.azimuth, rel=1e-6)
+    assert [s["distance"] for s in labels["speakers"]] == pytest.approx(found.distance, rel=1e-6)

@@ -1,0 +1,187 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Training examples that are cut from stored mixtures: pure functions of their numbers."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from msdet import data_module
+from msdet.data_module import MixtureData
+from msdet.datasets import Batch, DataConfig, ExampleSampler, StoredExamples, random_crop
+from msdet.simulation import Example
+from msdet.simulation.layouts import Format
+from msdet.simulation.stored import StoredMixtures
+
+SAMPLES = 400
+
+
+class MemoryMixtures(StoredMixtures):
+    """Mixtures whose samples tell their number and time."""
+
+    def __init__(self, count: int, num_samples: int = 1000) -> None:
+        numbers = np.arange(count, dtype=np.int32)
+        format: Format = "tar"
+        super().__init__(Path("none"), format, 2, numbers.astype("S"), numbers, None, "")
+        object.__setattr__(self, "num_samples", num_samples)
+
+    def __getitem__(self, number: int) -> Example:
+        return example(number, self.num_samples)  # type: ignore[attr-defined]
+
+
+def example(number: int = 0, num_samples: int = 1000) -> Example:
+    rng = np.random.default_rng(number)
+    mixture = rng.standard_normal((3, num_samples)).astype(np.float32)
+    mixture /= np.sqrt(np.mean(mixture[1] ** 2))
+    places = {"azimuth": (10.0, 80.0), "elevation": (0.0, 1.0), "distance": (1.0, 2.0)}
+    scene: Any = type("Scene", (), {"reference_mic": 1, "index": number})
+    return Example(
+        mixture=mixture,
+        targets=rng.standard_normal((2, num_samples)).astype(np.float32) / 2,
+        **{key: np.array(value, np.float32) for key, value in places.items()},
+        drr_db=np.zeros(2, np.float32),
+        t60=0.2,
+        gain=3.0,
+        scene=scene,
+    )
+
+
+def stored(count: int = 5, **changes: Any) -> StoredExamples:
+    keys: dict[str, Any] = {"seed": 0, "num_samples": SAMPLES, "length": 4} | changes
+    return StoredExamples(MemoryMixtures(count), **keys)
+
+
+def same(a: Example, b: Example) -> bool:
+    return np.array_equal(a.mixture, b.mixture) and np.array_equal(a.targets, b.targets)
+
+
+def test_an_example_depends_on_its_numbers_alone() -> None:
+    expected = [stored()[0, i] for i in range(4)]
+    np.random.seed(1)  # noqa: NPY002
+    torch.manual_seed(1)
+    again = stored()
+    for index in (2, 0, 3, 1):
+        assert same(again[0, index], expected[index])
+    assert not same(stored(seed=1)[0, 0], expected[0])
+
+
+@pytest.mark.parametrize(("count", "length"), [(5, 4), (4, 4), (3, 7)])
+def test_every_mixture_comes_once_before_any_comes_again(count: int, length: int) -> None:
+    """Across epochs, and in another order each time."""
+    examples = stored(count, length=length)
+    epochs = -(-6 * count // length)
+    numbers = [examples.number(e, i) for e in range(epochs) for i in range(length)]
+    laps = [numbers[n * count : (n + 1) * count] for n in range(6)]
+    assert all(sorted(lap) == list(range(count)) for lap in laps)
+    assert len({tuple(lap) for lap in laps}) > 1
+
+
+def test_a_mixture_that_comes_again_is_cut_elsewhere() -> None:
+    examples = stored(1, length=1)
+    crops = {examples[epoch, 0].mixture.tobytes() for epoch in range(6)}
+    assert len(crops) > 3
+
+
+def test_a_crop_is_a_stretch_of_everything_with_one_gain() -> None:
+    whole = example()
+    crop = random_crop(whole, SAMPLES, np.random.default_rng(0))
+    assert crop.mixture.shape == (3, SAMPLES)
+    assert crop.targets.shape == (2, SAMPLES)
+    assert np.sqrt(np.mean(crop.mixture[1] ** 2)) == pytest.approx(1, rel=1e-5)
+    gain = crop.gain / whole.gain
+    ratio = np.lib.stride_tricks.sliding_window_view(whole.mixture[0], SAMPLES) * gain
+    (start,) = np.flatnonzero(np.abs(ratio - crop.mixture[0]).max(axis=1) < 1e-5)
+    window = slice(start, start + SAMPLES)
+    assert np.allclose(crop.mixture, whole.mixture[:, window] * gain, rtol=1e-5)
+    assert np.allclose(crop.targets, whole.targets[:, window] * gain, rtol=1e-5)
+    assert np.array_equal(crop.azimuth, whole.azimuth)
+
+
+def test_a_mixture_of_the_asked_length_is_taken_whole() -> None:
+    whole = example(num_samples=SAMPLES)
+    crop = random_crop(whole, SAMPLES, np.random.default_rng(0))
+    assert np.allclose(crop.mixture, whole.mixture, rtol=1e-5)
+
+
+def test_crops_reach_from_the_first_sample_to_the_last() -> None:
+    whole = example(num_samples=SAMPLES + 2)
+    starts = set()
+    for seed in range(40):
+        crop = random_crop(whole, SAMPLES, np.random.default_rng(seed))
+        first = whole.mixture[0, :3] * crop.gain / whole.gain
+        starts.add(int(np.abs(first - crop.mixture[0, 0]).argmin()))
+    assert starts == {0, 1, 2}
+
+
+def test_a_crop_in_which_a_target_is_silent_is_drawn_again() -> None:
+    whole = example(num_samples=4 * SAMPLES)
+    targets = whole.targets.copy()
+    targets[1, : 2 * SAMPLES] = 0  # a third of the crops hear nothing of it
+    for seed in range(30):
+        crop = random_crop(replace(whole, targets=targets), SAMPLES, np.random.default_rng(seed))
+        assert np.square(crop.targets[1]).mean() > 0
+
+
+def test_where_a_target_never_speaks_a_crop_is_taken_all_the_same() -> None:
+    whole = example()
+    silent = replace(whole, targets=np.zeros_like(whole.targets))
+    crop = random_crop(silent, SAMPLES, np.random.default_rng(0))
+    assert crop.mixture.shape == (3, SAMPLES)
+    assert np.isfinite(crop.mixture).all()
+    nothing = replace(silent, mixture=np.zeros_like(whole.mixture))
+    assert not random_crop(nothing, SAMPLES, np.random.default_rng(0)).mixture.any()
+
+
+def test_the_same_batches_with_and_without_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Forked here, which takes no time to start; that mixtures can be sent is tested with them."""
+    real = data_module.DataLoader
+
+    @functools.wraps(real)
+    def forking(*arguments: Any, **keys: Any) -> Any:
+        return real(*arguments, **keys | {"multiprocessing_context": "fork"})
+
+    def batches(examples: StoredExamples, workers: int) -> list[Batch]:
+        config = DataConfig(
+            crop_seconds=0.05,
+            eval_seconds=0.05,
+            batch_size=2,
+            examples_per_epoch=4,
+            simulated="somewhere",
+            train_rooms=None,
+            valid_scenes=1,
+            test_scenes=1,
+            eval_seed=0,
+            num_workers=workers,
+            prefetch=2,
+            cache=None,
+        )
+        nothing: Any = []
+        loader: Any = MixtureData(config, examples, nothing).train_dataloader()
+        found = []
+        for epoch in range(2):
+            loader.sampler.set_epoch(epoch)
+            found += list(loader)
+        return found
+
+    expected = batches(stored(), 0)
+    monkeypatch.setattr(data_module, "DataLoader", forking)
+    found = batches(stored(), 2)
+    assert len(found) == len(expected) == 4
+    for a, b in zip(found, expected, strict=True):
+        assert torch.equal(a.mixture, b.mixture)
+        assert torch.equal(a.targets, b.targets)
+        assert torch.equal(a.index, b.index)
+
+
+def test_devices_see_together_what_one_sees_alone() -> None:
+    examples = stored(8, length=6)
+    alone = {examples.number(*key) for key in ExampleSampler(6)}
+    shares = [[examples.number(*key) for key in ExampleSampler(6, rank, 3)] for rank in range(3)]
+    assert {number for share in shares for number in share} == alone
+    assert sum(map(len, shares)) == len(alone) == 6
