@@ -155,6 +155,21 @@ def test_a_dataset_travels_to_another_process(corpus: Corpus, bank: RirBank) -> 
     assert same(travelled[2, 3], examples[2, 3])
 
 
+def test_shared_and_fresh_rooms_are_mixed(corpus: Corpus, bank: RirBank) -> None:
+    examples = training(corpus, bank, length=100, rooms=4, fresh_rooms=0.3)
+    shared = [examples.shared_room(0, index) for index in range(100)]
+    assert 15 <= sum(room is None for room in shared) <= 45
+    assert examples.rooms is not None
+    pool = {room.size for room in examples.rooms}
+    for index in range(10):
+        scene = examples.draw(0, index)
+        assert (scene.room.size in pool) == (shared[index] is not None)
+        assert same(examples[0, index], examples[0, index])
+    again = training(corpus, bank, length=100, rooms=4, fresh_rooms=0.3)
+    assert [again.shared_room(0, index) for index in range(100)] == shared
+    assert [again.shared_room(1, index) for index in range(100)] != shared
+
+
 @pytest.mark.parametrize(("length", "rooms"), [(6, 4), (4, 4), (3, 7)])
 def test_every_room_comes_once_before_any_comes_again(
     corpus: Corpus, bank: RirBank, length: int, rooms: int
