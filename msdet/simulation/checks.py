@@ -143,14 +143,15 @@ def _check_t60(config: SceneConfig) -> None:
         return
     smallest = [r[0] for r in (config.room.length, config.room.width, config.room.height)]
     reach = (MOST_IMAGES * math.prod(smallest) * 3 / (4 * math.pi)) ** (1 / 3)
-    if config.t60[1] * SPEED_OF_SOUND > reach:
+    longest = config.t60[1] * max(1.0, *factors)
+    if longest * SPEED_OF_SOUND > reach:
         size = " x ".join(f"{x:g}" for x in smallest)
+        possible = config.t60[1] * reach / (longest * SPEED_OF_SOUND)
         raise _refuse(
             "t60",
             config.t60,
             f"too long for the image-source method in a room of {size} m; ask for at most "
-            f"{math.floor(100 * reach / SPEED_OF_SOUND) / 100:g} s, for larger rooms, or for "
-            "scene.rirs=hybrid",
+            f"{math.floor(100 * possible) / 100:g} s, for larger rooms, or for scene.rirs=hybrid",
         )
 
 

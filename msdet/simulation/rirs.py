@@ -20,7 +20,7 @@ from msdet.simulation.rooms import Room, canonical
 from msdet.simulation.tail import diffuse_tail
 from msdet.simulation.walls import Walls
 
-METHOD = "ism-2"
+METHOD = "ism-3"
 """Changes whenever other responses come out; part of what names a stored response."""
 _FADE = 0.005
 """Seconds over which the images of a hybrid response give way to its tail."""
@@ -72,9 +72,9 @@ def compute_rirs(room: Room, array: MicrophoneArray, sample_rate: int) -> Rirs:
     Rooms that differ by a symmetry of the array get the same responses, permuted.
 
     - ``exact``: the image-source method (Allen and Berkley, 1979) as far as sound travels in the
-      asked T60; the weakest images, which together carry less than -60 dB of the energy, are left
-      out. No high-pass (pyroomacoustics' default one is zero-phase and rings before the direct
-      path).
+      asked T60 (the longest of all octaves); the weakest images, which together carry less than
+      -60 dB of the energy, are left out. No high-pass (pyroomacoustics' default one is zero-phase
+      and rings before the direct path).
     - ``hybrid``: the same up to the mixing time, then a diffuse tail that decays as the images
       would (`msdet.simulation.tail`).
     - ``anechoic``: the direct path alone.
@@ -120,7 +120,7 @@ def _exact(
     responses = []
     for source in sources:
         images = image_sources(
-            room.size, source, room.array_centre, max(walls.reflections), room.t60
+            room.size, source, room.array_centre, max(walls.reflections), room.longest_t60
         )
         responses.append(reflected(images, walls, mics, sample_rate))
     return _stack(responses)
@@ -146,7 +146,7 @@ def _hybrid(
         fade = np.clip((distance / SPEED_OF_SOUND - start) / _FADE, 0, 1)
         faded = np.cos(np.pi / 2 * fade)
         early.append(reflected(images, walls, mics, sample_rate, faded))
-    start, stop = round(mixed.min() * sample_rate), math.ceil(room.t60 * sample_rate)
+    start, stop = round(mixed.min() * sample_rate), math.ceil(room.longest_t60 * sample_rate)
     if stop <= start:
         return _stack(early)
     tail = diffuse_tail(

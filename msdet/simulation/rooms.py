@@ -60,6 +60,11 @@ class Room(BaseModel):
     rirs: Backend = "exact"
     t60_per_octave: tuple[float, ...] | None = None
 
+    @property
+    def longest_t60(self) -> float:
+        """Of all octaves, seconds."""
+        return self.t60 * max(1.0, *(self.t60_per_octave or (1.0,)))
+
     def microphones(self, array: MicrophoneArray) -> NDArray[np.float64]:
         """Positions in the room, float64 ``[mic, 3]``, metres."""
         points = array.as_array()
