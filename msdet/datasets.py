@@ -107,7 +107,7 @@ class Batch:
 
 
 _ROOM_ORDER, _CROP, _FRESH = 7, 8, 9
-"""First of two or three spawn keys; the simulation's own keys begin with 0 to 2, the split."""
+"""First of two or three spawn keys; the simulation's own begin with the split, 0 to 2."""
 
 
 class TrainingExamples(Dataset[Example]):

@@ -39,6 +39,7 @@ from msdet.run_folder import (
     prepare_folder,
 )
 from msdet.simulation import check_scene_config
+from msdet.simulation.recordings import open_recordings
 from msdet.training import fit
 
 
@@ -122,6 +123,14 @@ def check(config: TrainConfig, array: MicrophoneArray) -> None:
             f"scene, since every slot must have a speaker; give [{most}, {most}]"
         )
     data = config.data
+    shared = data.simulated is None and (data.bank is not None or data.train_rooms is not None)
+    if data.fresh_rooms and not shared:
+        which = "data.simulated" if data.simulated is not None else "data.train_rooms=null"
+        raise InputError(f"data.fresh_rooms={data.fresh_rooms}: has no meaning with {which}")
+    if config.scene.background.recordings is not None:
+        longest = max(data.crop_seconds, data.eval_seconds)
+        recordings = open_recordings(config.scene.background.recordings, config.sample_rate)
+        recordings.at_least(round(longest * config.sample_rate))
     if data.batch_size > data.examples_per_epoch:
         raise InputError(
             f"data.examples_per_epoch={data.examples_per_epoch}: less than one batch "

@@ -13,7 +13,8 @@ import json
 import logging
 import mmap
 import os
-import tempfile
+import random
+import threading
 import time
 import zlib
 from collections.abc import Iterable
@@ -34,7 +35,8 @@ from msdet.simulation.rooms import Room, canonical
 _log = logging.getLogger(__name__)
 
 _STALE_SECONDS = 3600.0
-_LONGEST_HEADER = 4096
+_CHECKSUM, _LONGEST_HEADER = 8, 4096
+"""Bytes of a file that the checksum takes, in hexadecimal, and that it and the header take."""
 
 
 def rirs_folder(cache: str | None) -> Path:
@@ -88,6 +90,7 @@ class RirBank:
         missing = [(base, path) for path, base in wanted.items() if not _is_whole(path)]
         if not missing:
             return 0
+        random.Random(os.getpid()).shuffle(missing)  # processes that fill one bank share the work
         columns = (
             TextColumn("{task.description}"),
             BarColumn(),
@@ -120,22 +123,25 @@ class RirBank:
 
     def _make(self, base: Room, path: Path) -> Rirs:
         rirs = compute_rirs(base, self.array, self.sample_rate)
+        temporary = path.with_name(f"{path.stem}.{os.getpid()}.{threading.get_ident()}.part")
         try:
-            handle, temporary = tempfile.mkstemp(dir=self.directory, suffix=".part")
             try:
-                with os.fdopen(handle, "wb") as file:
-                    file.write(_encode(rirs))
-                os.replace(temporary, path)
+                temporary.write_bytes(_encode(rirs))
+                temporary.replace(path)
             except BaseException:
-                os.unlink(temporary)
+                temporary.unlink(missing_ok=True)
                 raise
         except OSError as error:
             raise InputError(f"{path}: cannot be written ({error.strerror or error})") from error
         return rirs
 
     def _make_file(self, base: Room, path: Path) -> None:
-        """Hands nothing back: thousands of results would wait in memory for the last one."""
-        self._make(base, path)
+        """Hands nothing back: thousands of results would wait in memory for the last one.
+
+        Another process may have made it meanwhile.
+        """
+        if not _is_whole(path):
+            self._make(base, path)
 
     def _read(self, path: Path) -> Rirs | None:
         """None where there is no sound file."""
@@ -177,7 +183,7 @@ def _is_whole(path: Path) -> bool:
         with path.open("rb") as file:
             line = file.readline()
             length = os.fstat(file.fileno()).st_size
-        values = sum(int(np.prod(shape)) for shape in json.loads(line)["shapes"])
+        values = sum(int(np.prod(shape)) for shape in json.loads(line[_CHECKSUM:])["shapes"])
     except FileNotFoundError:
         return False
     except OSError as error:
@@ -188,7 +194,7 @@ def _is_whole(path: Path) -> bool:
 
 
 def _encode(rirs: Rirs) -> bytes:
-    """A line of JSON, then the responses as little-endian float32."""
+    """A checksum of the rest, a line of JSON, then the responses as little-endian float32."""
     arrays = (rirs.image, rirs.direct, rirs.noise, rirs.drr_db)
     body = b"".join(a.astype("<f4").tobytes() for a in arrays)
     header = {
@@ -196,17 +202,17 @@ def _encode(rirs: Rirs) -> bytes:
         "delay": rirs.delay,
         "sample_rate": rirs.sample_rate,
         "t60_measured": rirs.t60_measured,
-        "crc32": zlib.crc32(body),
     }
-    return json.dumps(header).encode() + b"\n" + body
+    rest = json.dumps(header).encode() + b"\n" + body
+    return b"%08x" % zlib.crc32(rest) + rest
 
 
 def _decode(content: memoryview) -> Rirs:
-    line, newline, _ = bytes(content[:_LONGEST_HEADER]).partition(b"\n")
-    body = content[len(line) + len(newline) :]
-    header = json.loads(line)
-    if zlib.crc32(body) != header["crc32"]:
+    if zlib.crc32(content[_CHECKSUM:]) != int(bytes(content[:_CHECKSUM]), 16):
         raise ValueError("checksum differs")
+    line, newline, _ = bytes(content[_CHECKSUM:_LONGEST_HEADER]).partition(b"\n")
+    body = content[_CHECKSUM + len(line) + len(newline) :]
+    header = json.loads(line)
     numbers = np.frombuffer(body, "<f4")
     shapes = header["shapes"]
     ends = np.cumsum([np.prod(shape) for shape in shapes])

@@ -11,12 +11,19 @@ from pydantic import BaseModel
 
 from msdet.errors import InputError
 from msdet.geometry import SPEED_OF_SOUND, MicrophoneArray
-from msdet.simulation.config import OCTAVES_HZ, SceneConfig, observable_azimuths, sabine_absorption
+from msdet.simulation.config import (
+    MOST_ABSORPTION,
+    MOST_DECIBELS,
+    MOST_SIGMAS,
+    MOST_SPEAKERS,
+    OCTAVES_HZ,
+    SceneConfig,
+    observable_azimuths,
+    sabine_absorption,
+)
 
 MOST_IMAGES = 5_000_000
 """Image sources of one speaker: more need gigabytes and a minute per room."""
-T60_TOLERANCE = 0.01
-"""A T60 counts as reachable within a percent: Sabine's formula is no closer itself."""
 
 
 def check_ranges(config: SceneConfig, array: MicrophoneArray) -> None:
@@ -52,6 +59,7 @@ _FROM_ZERO = (
     "imperfections.rotation",
     "imperfections.tilt",
 )
+_DECIBELS = ("level_db", "snr_db", "background.snr_db")
 _NO_RANGES = ("t60_per_octave", "background.kinds")
 
 
@@ -66,6 +74,8 @@ def _check_ranges(config: SceneConfig) -> None:
             raise _refuse(key, value, f"a range is [low, high]; did you mean {list(value)[::-1]}?")
         if key in _ABOVE_ZERO and not min(values) > 0:
             raise _refuse(key, value, "expected numbers above 0")
+        if key in _DECIBELS and not max(map(abs, values)) <= MOST_DECIBELS:
+            raise _refuse(key, value, f"expected -{MOST_DECIBELS:g} to {MOST_DECIBELS:g} dB")
         if key in _FROM_ZERO and not min(values) >= 0:
             raise _refuse(key, value, "expected 0 or more")
 
@@ -83,8 +93,8 @@ def _flat(record: BaseModel, prefix: str = "") -> list[tuple[str, Any]]:
 
 
 def _check_levels(config: SceneConfig, array: MicrophoneArray) -> None:
-    if config.num_speakers[0] < 2 or config.num_speakers[1] > 4:
-        raise _refuse("num_speakers", config.num_speakers, "expected 2 to 4")
+    if config.num_speakers[0] < 2 or config.num_speakers[1] > MOST_SPEAKERS:
+        raise _refuse("num_speakers", config.num_speakers, f"expected 2 to {MOST_SPEAKERS}")
     if config.overlap[0] < 0 or config.overlap[1] > 1:
         raise _refuse("overlap", config.overlap, "expected shares from 0 to 1")
     if not 0 <= config.reference_mic < array.num_mics:
@@ -130,7 +140,7 @@ def _check_t60(config: SceneConfig) -> None:
     factors = config.t60_per_octave or (1.0,)
     largest = [r[1] for r in (config.room.length, config.room.width, config.room.height)]
     absorption = sabine_absorption(largest, config.t60[0] * min(factors))
-    if absorption > 1 + T60_TOLERANCE:
+    if absorption > MOST_ABSORPTION:
         shortest = math.ceil(absorption * config.t60[0] * 1000) / 1000
         size = " x ".join(f"{x:g}" for x in largest)
         raise _refuse(
@@ -157,12 +167,21 @@ def _check_t60(config: SceneConfig) -> None:
 
 def _check_array_fits(config: SceneConfig, array: MicrophoneArray) -> None:
     points = array.as_array()
-    radius, extent = np.hypot(points[:, 0], points[:, 1]).max(), np.abs(points[:, 2]).max()
+    imperfections = config.imperfections
+    error = MOST_SIGMAS * imperfections.position
+    reach = np.linalg.norm(points, axis=1).max()
+    radius = np.hypot(points[:, 0], points[:, 1]).max() + error
+    extent = np.abs(points[:, 2]).max() + error
+    if imperfections.tilt:
+        radius, extent = reach + error, extent + reach * math.sin(math.radians(imperfections.tilt))
     if config.array.wall_distance <= radius:
+        moved = (
+            ", as far as scene.imperfections move them" if imperfections.moves_microphones else ""
+        )
         raise _refuse(
             "array.wall_distance",
             config.array.wall_distance,
-            f"the microphones of array {array.name!r} reach {radius:.3g} m from its centre",
+            f"the microphones of array {array.name!r} reach {radius:.3g} m from its centre{moved}",
         )
     for side in ("length", "width"):
         smallest = getattr(config.room, side)[0]

@@ -15,6 +15,14 @@ Range = tuple[float, float]
 Backend = Literal["exact", "hybrid", "anechoic"]
 BackgroundKind = Literal["none", "diffuse", "babble", "point"]
 
+MOST_SPEAKERS = 4
+MOST_ABSORPTION = 1.01
+"""A T60 counts as reachable within a percent: Sabine's formula is no closer itself."""
+
+MOST_DECIBELS = 100.0
+MOST_SIGMAS = 4.0
+"""Errors of microphones' places are cut off here, so that it is known how far they reach."""
+
 OCTAVES_HZ = (125.0, 250.0, 500.0, 1000.0, 2000.0, 4000.0, 8000.0)
 """Centres of the bands that walls may absorb differently in."""
 

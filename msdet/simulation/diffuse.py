@@ -100,7 +100,7 @@ def _interpolated(positions: Positions, sample_rate: int, size: int) -> NDArray[
     roots = _roots(positions, sample_rate)
     place = np.linspace(0, _GRID - 1, size // 2 + 1, dtype=np.float32)
     below = np.minimum(place.astype(np.int64), _GRID - 2)
-    share = (place - below)[:, None, None]
+    share = (place - below).astype(np.float32)[:, None, None]
     mixing = roots[below] * (1 - share) + roots[below + 1] * share
     mixing.flags.writeable = False
     return np.asarray(mixing)

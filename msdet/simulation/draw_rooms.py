@@ -17,6 +17,8 @@ from msdet.errors import InputError
 from msdet.geometry import MicrophoneArray, angular_error, wrap_degrees
 from msdet.simulation.checks import check_ranges
 from msdet.simulation.config import (
+    MOST_ABSORPTION,
+    MOST_SIGMAS,
     ImperfectionRanges,
     Range,
     SceneConfig,
@@ -72,7 +74,7 @@ def reachable(config: SceneConfig, size: Point, t60: float) -> bool:
     if config.rirs == "anechoic":
         return True
     shortest = t60 * min(config.t60_per_octave or (1.0,))
-    return sabine_absorption(size, shortest) <= 1
+    return sabine_absorption(size, shortest) <= MOST_ABSORPTION
 
 
 def draw_room(config: SceneConfig, array: MicrophoneArray, rng: np.random.Generator) -> Room:
@@ -108,8 +110,8 @@ def draw_room(config: SceneConfig, array: MicrophoneArray, rng: np.random.Genera
         value = getattr(value, part)
     shown = list(value) if isinstance(value, tuple) else value
     raise InputError(
-        f"scene.{key}={shown}: no room was found in {_ROOMS * _POSES} attempts; widen this range "
-        "or make rooms larger"
+        f"scene.{key}={shown}: no room was found in {_ROOMS * _POSES} attempts; "
+        + ("ask for longer ones" if key == "t60" else "widen this range or make rooms larger")
     )
 
 
@@ -197,7 +199,8 @@ def _draw_mic_errors(
     ]
     planned = array.as_array()
     turned = Rotation.from_euler("xyz", angles, degrees=True).apply(planned)
-    moved = turned + imperfections.position * rng.standard_normal(planned.shape)
+    errors = np.clip(rng.standard_normal(planned.shape), -MOST_SIGMAS, MOST_SIGMAS)
+    moved = turned + imperfections.position * errors
     return tuple((x, y, z) for x, y, z in (moved - planned).round(6).tolist())
 
 

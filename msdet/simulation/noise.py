@@ -8,7 +8,6 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 from scipy import fft
-from scipy.signal import welch
 from scipy.special import ndtri
 
 from msdet.corpora import Corpus
@@ -27,7 +26,7 @@ def sensor_noise(seed: int, num_mics: int, num_samples: int) -> NDArray[np.float
     """White Gaussian noise of unit variance ``[mic, sample]``, independent per microphone.
 
     Drawn from 65536 quantiles of the distribution, five times faster than from the distribution
-    itself; the largest is 4.2 standard deviations.
+    itself; the largest is 4.3 standard deviations.
     """
     generator = np.random.Generator(np.random.SFC64(seed))
     count = num_mics * num_samples
@@ -57,10 +56,8 @@ def background_noise(scene: Scene, corpus: Corpus, rirs: Rirs) -> NDArray[np.flo
         streams = _babble(scene, corpus, num_mics, rng)
     else:
         streams = _streams(scene, corpus, num_mics, scene.num_samples, rng)
-    positions = np.array(scene.array.positions)
-    if scene.room.mic_errors:
-        positions = positions + scene.room.mic_errors
-    return diffuse_field(streams, positions, scene.sample_rate)
+    places = scene.room.real_positions(scene.microphone_array())
+    return diffuse_field(streams, places, scene.sample_rate)
 
 
 def _from_places(
@@ -87,12 +84,17 @@ def _streams(
         return _shaped_like_speech(white, scene, corpus)
     assert background.recordings_folder is not None
     recordings = open_recordings(background.recordings_folder, scene.sample_rate)
+    if recordings.fingerprint != background.recordings_fingerprint:
+        raise InputError(
+            f"scene {scene.id}: was drawn with other recordings than {recordings.folder} holds "
+            f"({background.recordings_fingerprint}, not {recordings.fingerprint})"
+        )
     streams = np.zeros((count, num_samples), np.float32)
     lead = num_samples - scene.num_samples
     for stream, used in zip(streams, background.recordings, strict=True):
-        start = max(0, used.offset - lead)
+        start = used.offset if used.shift else max(0, used.offset - lead)
         audio = recordings.read(used.file, start, used.offset - start + scene.num_samples)
-        stream[-len(audio) :] = audio / np.sqrt(np.mean(np.square(audio)))
+        stream[-len(audio) :] = np.roll(audio, used.shift) / np.sqrt(np.mean(np.square(audio)))
     return streams
 
 
@@ -105,7 +107,10 @@ def _shaped_like_speech(
     for crop in scene.speech:
         audio = corpus.read(corpus.by_id(crop.utterance))
         spoken = audio[crop.offset : crop.offset + crop.length]
-        _, density = welch(spoken, nperseg=min(window, len(spoken)), nfft=window)
+        padded = np.pad(spoken, (0, max(0, window - len(spoken))))
+        frames = np.lib.stride_tricks.sliding_window_view(padded, window)[:: window // 2]
+        spectra = fft.rfft(frames * np.hanning(window).astype(np.float32), axis=-1)
+        density = np.square(np.abs(spectra)).mean(axis=0)
         power += density / density.sum()
     samples = white.shape[-1]
     size = fft.next_fast_len(samples, real=True)

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -26,11 +28,13 @@ class Recordings:
 
     Attributes:
         lengths: of each file, by its path within the folder: samples at `sample_rate`.
+        fingerprint: of the files' names, lengths and sizes.
     """
 
     folder: Path
     sample_rate: int
     lengths: Mapping[str, int]
+    fingerprint: str
 
     def at_least(self, num_samples: int) -> tuple[str, ...]:
         """The files that are long enough.
@@ -58,7 +62,7 @@ class Recordings:
         """A stretch ``[num_samples]`` of a recording, from sample `offset` on.
 
         Raises:
-            InputError: it cannot be read, ends too early, is silent there or not finite.
+            InputError: it cannot be read, ends too early, or is not finite.
         """
         import soundfile
 
@@ -81,11 +85,6 @@ class Recordings:
             )
         if not np.isfinite(audio).all():
             raise InputError(f"{path}: holds NaN or infinite samples")
-        if not audio.any():
-            raise InputError(
-                f"{path}: is silent from {offset / self.sample_rate:.2f} s for "
-                f"{num_samples / self.sample_rate:.2f} s"
-            )
         return audio
 
 
@@ -103,16 +102,22 @@ def open_recordings(folder: str, sample_rate: int) -> Recordings:
     if not root.is_dir():
         raise InputError(f"{key}: {'is a file' if root.exists() else 'does not exist'}")
     lengths = {}
+    digest = hashlib.sha256()
     for path in sorted(p for p in root.rglob("*") if p.suffix.lower() in AUDIO_SUFFIXES):
         try:
             info = soundfile.info(path)
         except (soundfile.LibsndfileError, OSError) as error:
             raise InputError(f"{path}: cannot be read as audio ({error})") from None
+        name = path.relative_to(root).as_posix()
+        if info.frames == 0:
+            raise InputError(f"{path}: is empty")
         # A sample less than resampling may give at the end.
-        lengths[str(path.relative_to(root))] = info.frames * sample_rate // info.samplerate - 1
+        lengths[name] = max(0, info.frames * sample_rate // info.samplerate - 1)
+        row = [name, info.frames, info.samplerate, path.stat().st_size]
+        digest.update(json.dumps(row).encode() + b"\n")
     if not lengths:
         raise InputError(f"{key}: holds no audio ({', '.join(AUDIO_SUFFIXES)})")
-    return Recordings(root, sample_rate, lengths)
+    return Recordings(root, sample_rate, lengths, digest.hexdigest()[:16])
 
 
 @lru_cache(maxsize=32)

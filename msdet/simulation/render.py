@@ -29,7 +29,7 @@ class Example:
         drr_db: float32 ``[speaker]``, direct-to-reverberant ratio at the reference microphone.
         t60: measured, seconds.
         gain: what the mixture and targets were multiplied by; before it, the first speaker's
-            speech is as loud as in its recording.
+            image is the recording through the room's response, whose direct path is 1/distance.
     """
 
     mixture: NDArray[np.float32]

@@ -35,8 +35,9 @@ class Rirs:
         direct: float32 ``[speaker, mic, tap]``, the direct path alone; shorter.
         noise: float32 ``[source, mic, tap]``, of the places that noise comes from; often none.
         delay: samples by which they are late beyond the travel of the sound.
-        t60_measured: seconds; T20 (-5 to -25 dB), mean over speakers and microphones.
-        drr_db: float32 ``[speaker, mic]``, direct-to-reverberant ratio.
+        t60_measured: seconds; T20 (-5 to -25 dB), mean over speakers and microphones; 0 without
+            walls.
+        drr_db: float32 ``[speaker, mic]``, direct-to-reverberant ratio; infinite without walls.
     """
 
     image: NDArray[np.float32]
@@ -100,15 +101,20 @@ def compute_rirs(room: Room, array: MicrophoneArray, sample_rate: int) -> Rirs:
         case "hybrid":
             image = _hybrid(room, array, mics, sources, sample_rate)
     count = len(room.speakers)
-    filtered = high_passed(image[:count], sample_rate)
+    if room.rirs == "anechoic":
+        t60, drr_db = 0.0, np.full(image[:count].shape[:2], np.inf, np.float32)
+    else:
+        filtered = high_passed(image[:count], sample_rate)
+        t60 = measure_t60(filtered, sample_rate)
+        drr_db = measure_drr(filtered, direct[:count], sample_rate)
     return Rirs(
         image=image[:count],
         direct=direct[:count],
         noise=image[count:],
         delay=DELAY,
         sample_rate=sample_rate,
-        t60_measured=measure_t60(filtered, sample_rate),
-        drr_db=measure_drr(filtered, direct[:count], sample_rate),
+        t60_measured=t60,
+        drr_db=drr_db,
     ).permuted(permutation)
 
 
@@ -152,7 +158,7 @@ def _hybrid(
     tail = diffuse_tail(
         room.size,
         walls,
-        array.as_array() + (np.array(room.mic_errors) if room.mic_errors else 0.0),
+        room.real_positions(array),
         sample_rate,
         start,
         stop,

@@ -146,7 +146,9 @@ def shaping(scene: SceneConfig) -> dict[str, Any]:
         key: getattr(scene, key)
         for key in ("num_speakers", "room", "t60", "t60_per_octave", "rirs", "array", "speaker")
     }
-    if "point" in background.kinds:
+    points = "point" in background.kinds
+    found["background.kinds"] = "with point" if points else "without point"
+    if points:
         found["background.sources"] = background.sources
     for key in ("position", "rotation", "tilt"):
         found[f"imperfections.{key}"] = getattr(imperfections, key)

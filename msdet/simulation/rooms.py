@@ -67,11 +67,13 @@ class Room(BaseModel):
 
     def microphones(self, array: MicrophoneArray) -> NDArray[np.float64]:
         """Positions in the room, float64 ``[mic, 3]``, metres."""
-        points = array.as_array()
-        if self.mic_errors:
-            points = points + np.asarray(self.mic_errors)
-        turned = rotate_about_vertical(points, self.array_rotation)
+        turned = rotate_about_vertical(self.real_positions(array), self.array_rotation)
         return np.add(turned, self.array_centre)
+
+    def real_positions(self, array: MicrophoneArray) -> NDArray[np.float64]:
+        """Where the microphones stand in the array's frame, ``[mic, 3]``, metres."""
+        planned = array.as_array()
+        return planned + np.asarray(self.mic_errors) if self.mic_errors else planned
 
     def acoustics(self) -> dict[str, Any]:
         """All that shapes its responses, as plain data: everything but labels."""

@@ -23,9 +23,12 @@ from msdet.simulation.draw_rooms import (
     random_generator,
     split_key,
 )
-from msdet.simulation.recordings import open_recordings
+from msdet.simulation.recordings import Recordings, open_recordings
 from msdet.simulation.rooms import Room
 from msdet.simulation.speech import SpeechCrop, draw_crop, draw_speech, draw_utterances
+
+_STRETCHES = 20
+"""Draws of a stretch of noise for each stream of a background."""
 
 
 class _Record(BaseModel):
@@ -47,18 +50,24 @@ class Noise(_Record):
 
 
 class Recording(_Record):
-    """A stretch of a recording, as long as the scene; `file` within the recordings' folder,
-    `offset` in samples at the scene's rate."""
+    """A stretch of a recording, as long as the scene.
+
+    Attributes:
+        file: within the recordings' folder. offset: in samples at the scene's rate.
+        shift: samples by which it is turned around its end, where several streams of a background
+            are made of one stretch.
+    """
 
     file: str
     offset: int = Field(ge=0)
+    shift: int = Field(default=0, ge=0)
 
 
 class Background(_Record):
     """What is heard besides the speakers; `snr_db` as in `Noise`.
 
     Attributes:
-        recordings_folder: as the config named it.
+        recordings_folder: as the config named it; recordings_fingerprint: what it held.
         recordings: one for each stream of the background: a microphone of a diffuse one, a place
             of a point one. Empty: noise with the spectrum of the scene's speech.
         talkers: the voices of a babble.
@@ -68,6 +77,7 @@ class Background(_Record):
     snr_db: float
     seed: int = Field(ge=0)
     recordings_folder: str | None = None
+    recordings_fingerprint: str | None = None
     recordings: tuple[Recording, ...] = ()
     talkers: tuple[SpeechCrop, ...] = ()
 
@@ -143,7 +153,6 @@ def draw_scene(
         num_samples = max(crop.onset + crop.length for crop in speech)
     else:
         speech = draw_speech(config, corpus, len(room.speakers), num_samples, rng)
-    key = (split_index, index, epoch)
     return Scene(
         id=f"{split}-e{epoch:03d}-{index:06d}",
         split=split,
@@ -167,9 +176,13 @@ def draw_scene(
             array.num_mics,
             speech,
             num_samples,
-            random_generator(seed, BACKGROUND, *key),
+            random_generator(seed, split_index, BACKGROUND, index, epoch),
         ),
-        mismatch=_draw_mismatch(config, array.num_mics, random_generator(seed, MISMATCH, *key)),
+        mismatch=_draw_mismatch(
+            config,
+            array.num_mics,
+            random_generator(seed, split_index, MISMATCH, index, epoch),
+        ),
         corpus=corpus.fingerprint,
     )
 
@@ -220,21 +233,46 @@ def _draw_background(
     if kind == "babble":
         talkers = _draw_talkers(config, corpus, speech, num_samples, rng)
         return Background(kind=kind, snr_db=snr_db, seed=seed, talkers=talkers)
-    used: list[Recording] = []
-    if ranges.recordings is not None:
-        recordings = open_recordings(ranges.recordings, corpus.sample_rate)
-        files = recordings.at_least(num_samples)
-        for _ in range(num_mics if kind == "diffuse" else len(room.noise_sources)):
-            file = files[int(rng.integers(len(files)))]
-            offset = int(rng.integers(recordings.lengths[file] - num_samples + 1))
-            used.append(Recording(file=file, offset=offset))
+    if ranges.recordings is None:
+        return Background(kind=kind, snr_db=snr_db, seed=seed)
+    recordings = open_recordings(ranges.recordings, corpus.sample_rate)
+    count = num_mics if kind == "diffuse" else len(room.noise_sources)
     return Background(
         kind=kind,
         snr_db=snr_db,
         seed=seed,
         recordings_folder=ranges.recordings,
-        recordings=tuple(used),
+        recordings_fingerprint=recordings.fingerprint,
+        recordings=_draw_recordings(recordings, count, num_samples, rng),
     )
+
+
+def _draw_recordings(
+    recordings: Recordings, count: int, num_samples: int, rng: np.random.Generator
+) -> tuple[Recording, ...]:
+    """Stretches that are not silent and share no sound.
+
+    Where the recordings hold too little for that, one stretch, turned around its end by even parts
+    of its length: what is heard at one time then comes from different times of it.
+    """
+    files = recordings.at_least(num_samples)
+    drawn: list[Recording] = []
+    for _ in range(_STRETCHES * count):
+        file = files[int(rng.integers(len(files)))]
+        offset = int(rng.integers(recordings.lengths[file] - num_samples + 1))
+        shared = any(r.file == file and abs(r.offset - offset) < num_samples for r in drawn)
+        if not shared and recordings.read(file, offset, num_samples).any():
+            drawn.append(Recording(file=file, offset=offset))
+        if len(drawn) == count:
+            return tuple(drawn)
+    if not drawn:
+        raise InputError(
+            f"{recordings.folder}: {_STRETCHES * count} stretches of "
+            f"{num_samples / recordings.sample_rate:g} s were silent, the last of {file}"
+        )
+    start = int(rng.integers(num_samples))
+    shifts = [(start + stream * num_samples // count) % num_samples for stream in range(count)]
+    return tuple(drawn[0].model_copy(update={"shift": shift}) for shift in shifts)
 
 
 def _draw_talkers(

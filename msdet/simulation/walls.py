@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy import fft
 
 from msdet.errors import InputError
-from msdet.simulation.config import OCTAVES_HZ, sabine_absorption
+from msdet.simulation.config import MOST_ABSORPTION, OCTAVES_HZ, sabine_absorption
 from msdet.simulation.rooms import Room
 
 
@@ -39,9 +39,9 @@ class Walls:
             sabine_absorption(room.size, room.t60 * factor)
             for factor in room.t60_per_octave or (1.0,)
         ]
-        if max(absorptions) > 1:
+        if max(absorptions) > MOST_ABSORPTION:
             raise InputError(f"t60={room.t60:g}: not reachable in a room of {room.size} m")
-        return Walls(tuple(math.sqrt(1.0 - absorption) for absorption in absorptions))
+        return Walls(tuple(math.sqrt(max(0.0, 1.0 - a)) for a in absorptions))
 
     def band_gains(self, size: int, sample_rate: int) -> Sequence[NDArray[np.float32] | None]:
         """Gains ``[freq]`` of each band for a Fourier transform; they add up to one.

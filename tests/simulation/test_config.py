@@ -5,14 +5,16 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 from pydantic import ValidationError
 
 from msdet.errors import InputError
 from msdet.geometry import MicrophoneArray
-from msdet.simulation import SceneConfig, check_scene_config
+from msdet.simulation import SceneConfig, check_scene_config, compute_rirs, draw_room
 from msdet.simulation.checks import check_ranges
 from msdet.simulation.config import sabine_absorption
+from msdet.simulation.draw_rooms import random_generator
 
 
 def test_the_quickstart_task_is_possible(circle: MicrophoneArray, line: MicrophoneArray) -> None:
@@ -53,6 +55,17 @@ def test_the_quickstart_task_is_possible(circle: MicrophoneArray, line: Micropho
         ({"background": {"snr_db": [9, 1]}}, r"scene\.background\.snr_db=.*did you mean"),
         ({"background": {"recordings": "x"}}, r"scene\.background\.recordings=x: is for"),
         ({"imperfections": {"tilt": -1}}, r"scene\.imperfections\.tilt=-1.*0 or more"),
+        ({"imperfections": {"position": 1}}, r"scene\.array\.wall_distance=.*imperfections move"),
+        (
+            {
+                "imperfections": {"position": 0.12},
+                "array": {"wall_distance": 2, "height": [0.4, 1]},
+            },
+            r"scene\.array\.height=",
+        ),
+        ({"level_db": [900, 900]}, r"scene\.level_db=.*-100 to 100 dB"),
+        ({"snr_db": [0, 9000]}, r"scene\.snr_db=.*-100 to 100 dB"),
+        ({"background": {"snr_db": [-200, 0]}}, r"scene\.background\.snr_db=.*-100 to 100 dB"),
         ({"array": {"offset": -0.1}}, r"scene\.array\.offset=-0\.1.*0 or more"),
         ({"reference_mic": 4}, r"scene\.reference_mic=4: .* 0 to 3"),
     ],
@@ -96,3 +109,19 @@ def test_a_typo_is_no_option() -> None:
 def test_absorption_is_sabines() -> None:
     # 5 x 4 x 3 m: 60 m3, 94 m2; 0.1611 s/m at 343 m/s
     assert sabine_absorption((5, 4, 3), 0.5) == pytest.approx(0.1611 * 60 / (94 * 0.5), rel=1e-3)
+
+
+def test_a_t60_within_a_percent_of_what_can_be_is_drawn(circle: MicrophoneArray) -> None:
+    """Walls that would have to absorb 100.9 % absorb it all."""
+    config = SceneConfig.model_validate(
+        {
+            "room": {"length": [8, 8], "width": [8, 8], "height": [3.5, 3.5]},
+            "t60": [0.1497, 0.1497],
+        }
+    )
+    assert 1 < sabine_absorption((8, 8, 3.5), 0.1497) < 1.01
+    check_scene_config(config, circle)
+    room = draw_room(config, circle, random_generator(0))
+    assert np.isfinite(compute_rirs(room, circle, 8000).image).all()
+    hybrid = compute_rirs(room.model_copy(update={"rirs": "hybrid"}), circle, 8000)
+    assert np.isfinite(hybrid.image).all()

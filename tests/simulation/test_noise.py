@@ -236,13 +236,62 @@ def test_short_recordings_beside_long_ones_are_left_out_and_counted(
     assert caplog.text.count("1 of 4 recordings are shorter") == 1
 
 
-@pytest.mark.parametrize(
-    ("value", "message"), [(0.0, "is silent from"), (np.nan, "NaN or infinite")]
-)
-def test_a_bad_stretch_is_named(tmp_path: Path, value: float, message: str) -> None:
-    soundfile.write(tmp_path / "a.wav", np.full(3 * RATE, value), RATE, subtype="FLOAT")
-    with pytest.raises(InputError, match=rf"a\.wav: .*{message}"):
+def test_a_stretch_that_is_not_finite_is_named(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "a.wav", np.full(3 * RATE, np.nan), RATE, subtype="FLOAT")
+    with pytest.raises(InputError, match=r"a\.wav: holds NaN or infinite"):
         open_recordings(str(tmp_path), RATE).read("a.wav", 0, RATE)
+
+
+def test_silent_stretches_are_drawn_again(tmp_path: Path, draw: Draw) -> None:
+    """Noise in the last third of a file; a folder of silence alone is refused."""
+    sound = np.zeros(30 * RATE)
+    sound[20 * RATE :] = 0.1 * np.random.default_rng(0).standard_normal(10 * RATE)
+    soundfile.write(tmp_path / "a.wav", sound, RATE)
+    for index in range(5):
+        scene = draw(config("point", recordings=str(tmp_path)), index=index)
+        assert scene.background is not None
+        assert scene.background.recordings[0].offset > 18 * RATE
+    quiet = tmp_path / "quiet"
+    quiet.mkdir()
+    soundfile.write(quiet / "b.wav", np.zeros(3 * RATE), RATE)
+    with pytest.raises(InputError, match=r"stretches of 2 s were silent, the last of b\.wav"):
+        draw(config("point", recordings=str(quiet)))
+
+
+@pytest.mark.parametrize("seconds", [4.1, 60.0])
+def test_streams_of_one_recording_are_uncorrelated(
+    seconds: float, tmp_path: Path, draw: Draw, corpus: Any
+) -> None:
+    """Whether it is long enough for stretches that share nothing, or hardly longer than a scene."""
+    noise = 0.1 * np.random.default_rng(2).standard_normal(int(seconds * RATE))
+    soundfile.write(tmp_path / "a.wav", noise, RATE)
+    wide = MicrophoneArray("wide", ((0, 0, 0), (0.1, 0, 0), (0, 0.25, 0)))
+    frequency = np.fft.rfftfreq(256, 1 / RATE)
+    expected = diffuse_coherence(wide.as_array(), frequency)
+    errors = []
+    for index in range(4):
+        scene = draw(
+            config("diffuse", recordings=str(tmp_path)),
+            array=wide,
+            num_samples=4 * RATE,
+            index=index,
+        )
+        assert scene.background is not None
+        turned = [r.shift for r in scene.background.recordings]
+        assert (len(set(turned)) == 3) == (seconds < 10)
+        heard = background_noise(scene, corpus, compute_rirs(scene.room, wide, RATE))
+        errors.append(np.abs(coherence(heard) - expected)[8:])
+    assert np.mean(errors) < 0.06
+
+
+def test_other_recordings_than_were_drawn_are_refused(
+    draw: Draw, corpus: Any, circle: MicrophoneArray, recordings: Path
+) -> None:
+    scene = draw(config("diffuse", recordings=str(recordings)))
+    soundfile.write(recordings / "more.wav", np.ones(5 * RATE) * 0.1, RATE)
+    open_recordings.cache_clear()
+    with pytest.raises(InputError, match=r"was drawn with other recordings than"):
+        render(scene, corpus, compute_rirs(scene.room, circle, RATE))
 
 
 def test_a_file_that_shrank_is_named(tmp_path: Path) -> None:
