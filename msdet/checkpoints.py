@@ -39,6 +39,7 @@ class Description(BaseModel):
         model: the network's config. num_slots: how many speakers it outputs.
         array: microphone positions it was trained with. reference_mic: index into them.
         target, assignment: what a slot outputs, and which speaker goes to which slot.
+        nearest_gap: degrees, of the assignment of this name.
         config: the whole resolved training config. metrics: validation metrics at save.
         training: seconds, steps and examples so far, and what else the run measured.
         versions, git_commit: what it was made with.
@@ -54,6 +55,7 @@ class Description(BaseModel):
     sample_rate: int
     target: Literal["direct", "early", "image"]
     assignment: Assignment
+    nearest_gap: float | None = None
     weight: float
     config: dict[str, Any]
     metrics: dict[str, Any] = {}

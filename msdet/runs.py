@@ -21,7 +21,7 @@ from msdet.checkpoints import (
 )
 from msdet.config import EvaluationConfig, TrainConfig
 from msdet.corpora import Corpus, open_corpus
-from msdet.criteria.assignment import check_assignment
+from msdet.criteria.assignment import BY_LOCATION, check_assignment
 from msdet.data_module import Sources, build_data, open_sources
 from msdet.errors import InputError
 from msdet.evaluation import pictures
@@ -144,10 +144,11 @@ def check(config: TrainConfig, array: MicrophoneArray) -> None:
                 f"{config.model.stft.window} samples at {config.sample_rate} Hz"
             )
     oracle = config.model.heads.guidance == "oracle"
-    if oracle and config.criterion.assignment == "pit":
+    assignment = config.criterion.assignment
+    if oracle and assignment not in BY_LOCATION:
         raise InputError(
-            "criterion.assignment='pit' with model.heads.guidance='oracle': outputs decide the "
-            "order, but guidance needs it beforehand; choose an assignment by location"
+            f"criterion.assignment={assignment!r} with model.heads.guidance='oracle': outputs "
+            "decide the order, but guidance needs it beforehand; choose an assignment by location"
         )
 
 
@@ -176,6 +177,7 @@ def _describe(
         sample_rate=config.sample_rate,
         target=config.scene.target,
         assignment=config.criterion.assignment,
+        nearest_gap=config.criterion.nearest_gap,
         weight=config.criterion.weight,
         config=config.model_dump(mode="json"),
         metrics={key: value for key, value in metrics.items() if isinstance(value, int | float)},

@@ -167,7 +167,7 @@ def fit(
     """
     _quieten()
     settings = config.trainer
-    criterion = Criterion(config.criterion)
+    criterion = Criterion(config.criterion, model.array.is_linear)
     module = Training(model, criterion, settings)
     bookkeeping = Bookkeeping(folder, memory)
     scoring = Scoring(folder, bookkeeping, describe)

@@ -69,7 +69,7 @@ def step_seconds(overrides: list[str], steps: int, keep_pages: bool) -> float:
 
     config = parse(TrainConfig, compose("train", overrides or ["experiment=quickstart"]))
     array = config.array.build()
-    model, criterion = build_model(config, array), Criterion(config.criterion)
+    model, criterion = build_model(config, array), Criterion(config.criterion, array.is_linear)
     optimiser = torch.optim.AdamW(model.parameters(), config.trainer.learning_rate)
     size, speakers = config.data.batch_size, config.scene.num_speakers[1]
     samples = round(config.data.crop_seconds * config.sample_rate)

@@ -149,7 +149,7 @@ def test_the_state_of_the_lightning_module_loads(
         compile=compiled,
         freeze=(),
     )
-    criterion = Criterion(CriterionConfig(assignment="azimuth", weight=0.9))
+    criterion = Criterion(CriterionConfig(assignment="azimuth", weight=0.9), linear_array=False)
     state = Training(model, criterion, settings).state_dict()
     described = describe(model).model_dump(mode="json")
     torch.save({DESCRIPTION_KEY: described, "state_dict": state}, tmp_path / "last.ckpt")

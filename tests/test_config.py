@@ -215,6 +215,8 @@ def test_configs_are_frozen_and_take_no_other_keys(model: type[BaseModel]) -> No
         (["criterion.assignment=pit", "criterion.weight=0"], "pit"),
         (["criterion.assignment=cyclic", "array=line4"], "cyclic"),
         (["criterion.assignment=pit", "model.heads.guidance=oracle"], "pit"),
+        (["criterion.assignment=joint_pit", "model.heads.guidance=oracle"], "joint_pit"),
+        (["criterion.assignment=doa_pit", "criterion.weight=1"], "doa_pit"),
         (["sample_rate=100"], "sample_rate"),
         (["seed=-1"], "seed"),
         (["data.batch_size=0"], "data.batch_size"),

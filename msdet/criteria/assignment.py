@@ -3,7 +3,8 @@
 
 An assignment is an order: ``order[b, slot]`` is the index of the speaker that the slot must
 output. Assignments by location (LBT: Taherian, Tan, Wang, arXiv 2110.04289) need N losses and a
-sort; permutation invariant training (PIT: Yu et al. 2017) needs the N x N losses of all pairs.
+sort; permutation invariant training (PIT: Yu et al. 2017) needs the N x N losses of all pairs, of
+separation (``pit``), of direction (``doa_pit``) or of both as they are weighed (``joint_pit``).
 Ties are broken by azimuth, then distance, then elevation.
 """
 
@@ -17,9 +18,10 @@ import torch
 from torch import Tensor
 
 from msdet.errors import InputError
+from msdet.geometry import angular_error
 
-Assignment = Literal["azimuth", "distance", "cyclic", "pit"]
-BY_LOCATION: tuple[Assignment, ...] = ("azimuth", "distance", "cyclic")
+Assignment = Literal["azimuth", "distance", "cyclic", "nearest_gap", "pit", "doa_pit", "joint_pit"]
+BY_LOCATION: tuple[Assignment, ...] = ("azimuth", "distance", "cyclic", "nearest_gap")
 
 _EXHAUSTIVE_SPEAKERS = 3
 _OPPOSITE_DEGREES = 1e-3
@@ -34,18 +36,27 @@ def check_assignment(assignment: Assignment, linear_array: bool) -> None:
     if assignment == "cyclic" and linear_array:
         raise InputError(
             "criterion.assignment='cyclic': a linear array's azimuths lie on [0, 180], not on a "
-            "circle; choose 'azimuth', 'distance' or 'pit'"
+            "circle; choose 'azimuth', 'distance', 'nearest_gap' or a permutation"
         )
 
 
 def assign_by_location(
-    assignment: Assignment, azimuth: Tensor, distance: Tensor, elevation: Tensor
+    assignment: Assignment,
+    azimuth: Tensor,
+    distance: Tensor,
+    elevation: Tensor,
+    *,
+    gap: float,
+    linear: bool,
 ) -> Tensor:
     """Order of the speakers by location.
 
     Args:
         assignment: one of :data:`BY_LOCATION`.
         azimuth, elevation: degrees ``[batch, speaker]``. distance: metres, same shape.
+        gap: degrees; of ``nearest_gap``, which sorts by azimuth, but scenes in which any two
+            speakers are closer than this by distance.
+        linear: azimuths lie on [0, 180], not on a circle.
     Returns:
         int64 ``[batch, slot]``.
     """
@@ -53,6 +64,10 @@ def assign_by_location(
         return _sort_by(azimuth, distance, elevation)
     if assignment == "distance":
         return _sort_by(distance, azimuth, elevation)
+    if assignment == "nearest_gap":
+        close = _smallest_angle(azimuth, linear) < gap
+        by_azimuth = _sort_by(azimuth, distance, elevation)
+        return torch.where(close[:, None], _sort_by(distance, azimuth, elevation), by_azimuth)
     if assignment == "cyclic":
         return _sort_cyclic(azimuth, distance, elevation)
     raise InputError(f"assignment {assignment!r} is not by location: choose from {BY_LOCATION}")
@@ -91,6 +106,14 @@ def _sort_by(first: Tensor, second: Tensor, third: Tensor) -> Tensor:
         ranked = torch.argsort(torch.take_along_dim(key, order, -1), dim=-1, stable=True)
         order = torch.take_along_dim(order, ranked, -1)
     return order
+
+
+def _smallest_angle(azimuth: Tensor, linear: bool) -> Tensor:
+    """Between any two speakers of each scene, degrees ``[batch]``; infinite for one speaker."""
+    first, second = azimuth[:, :, None], azimuth[:, None]
+    between = (first - second).abs() if linear else angular_error(first, second)
+    same = torch.eye(azimuth.shape[-1], dtype=torch.bool, device=azimuth.device)
+    return between.masked_fill(same, torch.inf).amin(dim=(-2, -1))
 
 
 def _sort_cyclic(azimuth: Tensor, distance: Tensor, elevation: Tensor) -> Tensor:

@@ -16,7 +16,12 @@ from msdet.criteria.assignment import (
     assign_by_permutation,
     take,
 )
-from msdet.criteria.losses import azimuth_cross_entropy, pairwise_spectral_l1, spectral_l1
+from msdet.criteria.losses import (
+    azimuth_cross_entropy,
+    pairwise_cross_entropy,
+    pairwise_spectral_l1,
+    spectral_l1,
+)
 from msdet.datasets import Batch
 from msdet.models.msdet import MSDET, Output
 
@@ -26,20 +31,28 @@ class CriterionConfig(BaseModel):
 
     Attributes:
         assignment: which speaker a slot must output.
+        nearest_gap: degrees, of the assignment of this name: scenes in which any two speakers are
+            closer are sorted by distance, the others by azimuth.
         weight: w in w * separation + (1 - w) * direction; 1 is separation alone, 0 direction alone.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     assignment: Assignment
+    nearest_gap: float = Field(default=20.0, gt=0, le=180)
     weight: float = Field(ge=0, le=1)
 
     @model_validator(mode="after")
-    def _pit_needs_separation(self) -> CriterionConfig:
+    def _permutations_need_their_loss(self) -> CriterionConfig:
         if self.assignment == "pit" and self.weight == 0:
             raise ValueError(
                 "assignment 'pit' searches the permutation of least separation loss, which "
                 "weight=0 leaves untrained: choose an assignment by location, or weight above 0"
+            )
+        if self.assignment == "doa_pit" and self.weight == 1:
+            raise ValueError(
+                "assignment 'doa_pit' searches the permutation of least direction loss, which "
+                "weight=1 leaves untrained: choose an assignment by location, or weight below 1"
             )
         return self
 
@@ -62,22 +75,29 @@ class Losses:
 class Criterion:
     """L = w * L_separation + (1 - w) * L_direction under one assignment."""
 
-    def __init__(self, config: CriterionConfig) -> None:
+    def __init__(self, config: CriterionConfig, linear_array: bool) -> None:
         self.assignment, self.weight = config.assignment, config.weight
+        self.nearest_gap, self.linear_array = config.nearest_gap, linear_array
 
     def location_order(self, batch: Batch) -> Tensor | None:
         """The order ``[batch, slot]`` that locations prescribe; None where outputs decide (PIT)."""
         if self.assignment not in BY_LOCATION:
             return None
-        return assign_by_location(self.assignment, batch.azimuth, batch.distance, batch.elevation)
+        return assign_by_location(
+            self.assignment,
+            batch.azimuth,
+            batch.distance,
+            batch.elevation,
+            gap=self.nearest_gap,
+            linear=self.linear_array,
+        )
 
     def __call__(self, model: MSDET, output: Output, batch: Batch) -> Losses:
         """Both tasks' losses of a batch, the mean over slots, then scenes."""
         targets = model.stft(batch.targets)
         order = self.location_order(batch)
         if order is None:
-            with torch.no_grad():
-                order = assign_by_permutation(pairwise_spectral_l1(output.spectra, targets))
+            order = self._search(model, output, targets, batch)
         targets, azimuth = take(targets, order), take(batch.azimuth, order)
         stages = [spectral_l1(stage, targets).mean() for stage in output.stages]
         separation = torch.stack(stages).mean()
@@ -87,3 +107,29 @@ class Criterion:
         )
         total = self.weight * separation + (1.0 - self.weight) * direction
         return Losses(total, separation, direction, order)
+
+    @torch.no_grad()
+    def _search(self, model: MSDET, output: Output, targets: Tensor, batch: Batch) -> Tensor:
+        """The order ``[batch, slot]`` of least loss; among equals, such as two directions of one
+        class, the one that comes first when speakers are sorted by azimuth."""
+        by_azimuth = assign_by_location(
+            "azimuth", batch.azimuth, batch.distance, batch.elevation, gap=0.0, linear=False
+        )
+        pairs = self._pairwise(
+            model, output, take(targets, by_azimuth), take(batch.azimuth, by_azimuth)
+        )
+        return take(by_azimuth, assign_by_permutation(pairs))
+
+    def _pairwise(self, model: MSDET, output: Output, targets: Tensor, azimuth: Tensor) -> Tensor:
+        """What a permutation costs: the losses ``[batch, slot, speaker]`` of all pairs."""
+        weight = {"pit": 1.0, "doa_pit": 0.0}.get(self.assignment, self.weight)
+        total = torch.zeros((), device=targets.device)
+        if weight > 0:
+            stages = [pairwise_spectral_l1(stage, targets) for stage in output.stages]
+            total = total + weight * torch.stack(stages).mean(dim=0)
+        if weight < 1:
+            both = pairwise_cross_entropy(
+                output.azimuth_logits, azimuth, model.grid
+            ) + pairwise_cross_entropy(output.coarse_logits, azimuth, model.look_grid)
+            total = total + (1.0 - weight) * 0.5 * both
+        return total

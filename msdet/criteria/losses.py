@@ -33,6 +33,18 @@ def pairwise_spectral_l1(estimates: Tensor, targets: Tensor) -> Tensor:
     )
 
 
+def pairwise_cross_entropy(logits: Tensor, azimuth: Tensor, grid: AzimuthGrid) -> Tensor:
+    """:func:`azimuth_cross_entropy` of every pair.
+
+    Args:
+        logits: ``[batch, slot, class]``. azimuth: degrees ``[batch, speaker]``.
+    Returns:
+        ``[batch, slot, speaker]``.
+    """
+    classes = grid.index(azimuth)[:, None].expand(-1, logits.shape[1], -1)
+    return -logits.float().log_softmax(-1).gather(-1, classes)
+
+
 def azimuth_cross_entropy(logits: Tensor, azimuth: Tensor, grid: AzimuthGrid) -> Tensor:
     """Cross-entropy of azimuth classes.
 

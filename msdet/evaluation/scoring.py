@@ -10,9 +10,9 @@ from pathlib import Path
 
 import torch
 
-from msdet.checkpoints import Checkpoint, load_checkpoint
+from msdet.checkpoints import Checkpoint, Description, load_checkpoint
 from msdet.corpora import Corpus, CorpusConfig, Split, open_corpus
-from msdet.criteria.assignment import BY_LOCATION, Assignment, assign_by_location
+from msdet.criteria.assignment import BY_LOCATION, assign_by_location
 from msdet.datasets import Batch
 from msdet.evaluation.metrics import score_scene
 from msdet.evaluation.rows import Row, SceneLabels
@@ -57,7 +57,7 @@ class SceneScorer:
         batch = Batch.stack([example])
         azimuth = None
         if self.checkpoint.description.model.heads.guidance == "oracle":
-            order = prescribed_order(self.checkpoint.description.assignment, batch)
+            order = prescribed_order(self.checkpoint.description, batch)
             azimuth = batch.azimuth[:, list(order)] if order else None
         return example, self.checkpoint.model(batch.mixture, array, azimuth)
 
@@ -65,7 +65,7 @@ class SceneScorer:
         """The row of one scene."""
         example, output = self.separate(scene)
         description = self.checkpoint.description
-        order = prescribed_order(description.assignment, Batch.stack([example]))
+        order = prescribed_order(description, Batch.stack([example]))
         azimuth = self.checkpoint.model.grid.decode(output.azimuth_logits[0].softmax(-1))
         return Row(
             index=scene.index,
@@ -88,9 +88,16 @@ class SceneScorer:
         )
 
 
-def prescribed_order(assignment: Assignment, batch: Batch) -> tuple[int, ...] | None:
+def prescribed_order(description: Description, batch: Batch) -> tuple[int, ...] | None:
     """Which speaker each slot must hold, of a batch of one; None where outputs decide."""
-    if assignment not in BY_LOCATION:
+    if description.assignment not in BY_LOCATION:
         return None
-    order = assign_by_location(assignment, batch.azimuth, batch.distance, batch.elevation)
+    order = assign_by_location(
+        description.assignment,
+        batch.azimuth,
+        batch.distance,
+        batch.elevation,
+        gap=description.nearest_gap or 0.0,
+        linear=description.array.is_linear,
+    )
     return tuple(order[0].tolist())

@@ -15,7 +15,7 @@ Range = tuple[float, float]
 Backend = Literal["exact", "hybrid", "anechoic"]
 BackgroundKind = Literal["none", "diffuse", "babble", "point"]
 
-MOST_SPEAKERS = 4
+MOST_SPEAKERS = 5
 MOST_ABSORPTION = 1.01
 """A T60 counts as reachable within a percent: Sabine's formula is no closer itself."""
 

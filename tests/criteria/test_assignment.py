@@ -22,7 +22,7 @@ from msdet.criteria.assignment import (
 from msdet.errors import InputError
 
 fast = settings(deadline=None, max_examples=80)
-azimuths = st.lists(st.floats(0, 360, exclude_max=True), min_size=2, max_size=4)
+azimuths = st.lists(st.floats(0, 360, exclude_max=True), min_size=2, max_size=5)
 
 
 def order_of(
@@ -30,11 +30,15 @@ def order_of(
     azimuth: list[float],
     distance: list[float] | None = None,
     elevation: list[float] | None = None,
+    *,
+    gap: float = 20.0,
+    linear: bool = False,
 ) -> list[int]:
     """Speakers by slot, of one scene."""
     where = [azimuth, distance or [1.0] * len(azimuth), elevation or [0.0] * len(azimuth)]
     tensors = (torch.tensor([x], dtype=torch.float64) for x in where)
-    return assign_by_location(assignment, *tensors)[0].tolist()
+    order = assign_by_location(assignment, *tensors, gap=gap, linear=linear)
+    return order[0].tolist()
 
 
 def largest_gaps(azimuth: list[float]) -> tuple[float, float]:
@@ -94,6 +98,21 @@ def test_cyclic_order_starts_after_the_largest_gap_and_runs_counter_clockwise(
     assert sum(steps[:-1]) < 360
 
 
+def test_close_speakers_are_sorted_by_distance_and_others_by_azimuth() -> None:
+    near, far = [2.0, 1.0, 3.0], [1.0, 2.0, 3.0]
+    assert order_of("nearest_gap", [10.0, 29.0, 200.0], near) == [1, 0, 2]
+    assert order_of("nearest_gap", [10.0, 31.0, 200.0], near) == [0, 1, 2]
+    assert order_of("nearest_gap", [10.0, 31.0, 200.0], near, gap=30.0) == [1, 0, 2]
+    assert order_of("nearest_gap", [200.0, 190.0, 10.0], far) == [0, 1, 2]
+
+
+def test_close_across_zero_is_close_on_a_circle_and_not_on_a_line() -> None:
+    assert order_of("nearest_gap", [355.0, 5.0], [1.0, 2.0]) == [0, 1]
+    assert order_of("azimuth", [355.0, 5.0], [1.0, 2.0]) == [1, 0]
+    assert order_of("nearest_gap", [175.0, 0.0], [1.0, 2.0], linear=True, gap=170.0) == [1, 0]
+    assert order_of("nearest_gap", [175.0, 0.0], [1.0, 2.0], linear=True, gap=176.0) == [0, 1]
+
+
 @pytest.mark.parametrize("first", [0.0, 10.0, 170.0, 180.0, 355.0])
 @pytest.mark.parametrize("slant", [0.0, 5e-4, -5e-4])
 def test_of_two_who_stand_opposite_the_nearer_is_first(first: float, slant: float) -> None:
@@ -125,7 +144,8 @@ def test_the_order_of_the_input_does_not_matter(
 def test_scenes_of_a_batch_are_assigned_apart() -> None:
     azimuth = torch.tensor([[20.0, 10.0], [10.0, 20.0]])
     ones = torch.ones(2, 2)
-    assert assign_by_location("azimuth", azimuth, ones, ones).tolist() == [[1, 0], [0, 1]]
+    order = assign_by_location("azimuth", azimuth, ones, ones, gap=20.0, linear=False)
+    assert order.tolist() == [[1, 0], [0, 1]]
 
 
 def test_permutation_search_is_not_by_location() -> None:
@@ -137,7 +157,7 @@ def test_cyclic_is_refused_on_a_line() -> None:
     with pytest.raises(InputError, match=r"cyclic.*linear"):
         check_assignment("cyclic", linear_array=True)
     check_assignment("cyclic", linear_array=False)
-    for assignment in ("azimuth", "distance", "pit"):
+    for assignment in ("azimuth", "distance", "nearest_gap", "pit", "doa_pit", "joint_pit"):
         check_assignment(assignment, linear_array=True)
 
 

@@ -17,11 +17,12 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from msdet.criteria import Criterion, CriterionConfig
-from msdet.criteria.losses import spectral_l1
+from msdet.criteria.losses import azimuth_cross_entropy, spectral_l1
 from msdet.datasets import Batch
 from msdet.models.msdet import MSDET, Output
 
-ASSIGNMENTS = ("azimuth", "distance", "cyclic", "pit")
+FIXED_ORDER = ("azimuth", "distance", "cyclic", "nearest_gap", "pit")
+ASSIGNMENTS = (*FIXED_ORDER, "doa_pit", "joint_pit")
 SCENES, SAMPLES = 2, 1600
 Case = tuple[MSDET, Output, Batch]
 
@@ -30,9 +31,9 @@ Case = tuple[MSDET, Output, Batch]
 def cases(
     make_model: Callable[..., MSDET], recording: NDArray[np.float32], voices: NDArray[np.float64]
 ) -> dict[int, Case]:
-    """Networks of 2 to 4 slots with their outputs on two mixtures, and speakers to learn."""
+    """Networks of 2 to 5 slots with their outputs on two mixtures, and speakers to learn."""
     made = {}
-    for count in (2, 3, 4):
+    for count in (2, 3, 4, 5):
         model = make_model(slots=count, beamformer=False).eval()
         mixture = np.stack([recording[:, i * SAMPLES :][:, :SAMPLES] for i in range(SCENES)])
         with torch.no_grad():
@@ -54,7 +55,8 @@ def cases(
 
 
 def criterion(assignment: str, weight: float = 0.9) -> Criterion:
-    return Criterion(CriterionConfig.model_validate({"assignment": assignment, "weight": weight}))
+    config = CriterionConfig.model_validate({"assignment": assignment, "weight": weight})
+    return Criterion(config, linear_array=False)
 
 
 def with_speakers(batch: Batch, order: list[int]) -> Batch:
@@ -64,7 +66,7 @@ def with_speakers(batch: Batch, order: list[int]) -> Batch:
 
 @pytest.mark.parametrize("assignment", ASSIGNMENTS)
 @settings(deadline=None, max_examples=30)
-@given(count=st.integers(2, 4), data=st.data())
+@given(count=st.integers(2, 5), data=st.data())
 def test_permuting_the_speakers_never_changes_the_loss(
     cases: dict[int, Case], assignment: str, count: int, data: st.DataObject
 ) -> None:
@@ -89,7 +91,7 @@ def test_permuting_the_speakers_never_changes_the_loss(
     assert torch.equal(torch.tensor(mixed)[other.order], plain.order)
 
 
-@pytest.mark.parametrize("count", [2, 3, 4])
+@pytest.mark.parametrize("count", [2, 3, 4, 5])
 def test_pit_takes_the_permutation_of_least_separation_loss(
     cases: dict[int, Case], count: int
 ) -> None:
@@ -98,7 +100,9 @@ def test_pit_takes_the_permutation_of_least_separation_loss(
     targets = model.stft(batch.targets)
     tried = torch.stack(
         [
-            spectral_l1(output.spectra, targets[:, list(p)]).mean(1)
+            torch.stack([spectral_l1(stage, targets[:, list(p)]) for stage in output.stages])
+            .mean(0)
+            .mean(1)
             for p in permutations(range(count))
         ]
     )
@@ -119,7 +123,31 @@ def test_a_network_that_is_right_in_another_order_costs_pit_nothing(
     assert criterion("azimuth")(model, perfect, with_speakers(batch, [0, 1, 2])).separation > 0.1
 
 
-@pytest.mark.parametrize("assignment", ASSIGNMENTS)
+@pytest.mark.parametrize("count", [2, 3, 4, 5])
+def test_permutations_of_direction_and_of_both_take_the_least_of_theirs(
+    cases: dict[int, Case], count: int
+) -> None:
+    model, output, batch = cases[count]
+    targets = model.stft(batch.targets)
+    separation, direction = [], []
+    for p in permutations(range(count)):
+        order = list(p)
+        stages = [spectral_l1(stage, targets[:, order]).mean(1) for stage in output.stages]
+        separation.append(torch.stack(stages).mean(0))
+        azimuth = batch.azimuth[:, order]
+        fine = azimuth_cross_entropy(output.azimuth_logits, azimuth, model.grid)
+        coarse = azimuth_cross_entropy(output.coarse_logits, azimuth, model.look_grid)
+        direction.append(0.5 * (fine + coarse).mean(1))
+    apart, where = torch.stack(separation), torch.stack(direction)
+    found = criterion("doa_pit", 0.5)(model, output, batch)
+    assert float(found.direction) == pytest.approx(float(where.amin(0).mean()), rel=1e-5)
+    for weight in (0.0, 0.3, 0.97, 1.0):
+        found = criterion("joint_pit", weight)(model, output, batch)
+        least = (weight * apart + (1 - weight) * where).amin(0).mean()
+        assert float(found.total) == pytest.approx(float(least), rel=1e-5)
+
+
+@pytest.mark.parametrize("assignment", FIXED_ORDER)
 def test_the_weight_moves_the_loss_from_one_task_to_the_other(
     cases: dict[int, Case], assignment: str
 ) -> None:
@@ -154,6 +182,8 @@ def test_every_stage_of_separation_is_held_to_the_targets(cases: dict[int, Case]
     ("keys", "says"),
     [
         ({"assignment": "pit", "weight": 0.0}, "pit"),
+        ({"assignment": "doa_pit", "weight": 1.0}, "doa_pit"),
+        ({"assignment": "nearest_gap", "weight": 0.5, "nearest_gap": 0}, "nearest_gap"),
         ({"assignment": "azimuth", "weight": 1.2}, "less than or equal to 1"),
         ({"assignment": "azimuth", "weight": -0.1}, "greater than or equal to 0"),
         ({"assignment": "azimuth", "weight": float("nan")}, "weight"),
