@@ -99,7 +99,6 @@ class SimulateConfig(_Config):
         shard: ``i/n`` makes the shards k with k % n == i only; null makes all.
         engine: what makes them: processes of this machine, or Ray's workers.
         num_workers: processes; null takes one per core.
-        cache: folder of room responses; null takes the user's cache folder.
     """
 
     output: str
@@ -115,7 +114,6 @@ class SimulateConfig(_Config):
     shard: str | None
     engine: Literal["local", "ray"]
     num_workers: int | None = Field(ge=1)
-    cache: str | None
     corpus: CorpusConfig
     scene: SceneConfig
     array: ArrayConfig

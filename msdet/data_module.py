@@ -81,6 +81,7 @@ def _open_mixtures(config: TrainConfig, array: MicrophoneArray) -> StoredMixture
     mixtures = open_mixtures(
         Path(config.data.simulated),
         Task(
+            split="train",
             array=array,
             sample_rate=config.sample_rate,
             target=config.scene.target,

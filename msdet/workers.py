@@ -30,6 +30,12 @@ def available_cores() -> int:
     return os.cpu_count() or 1
 
 
+def progress_bar(title: str, disable: bool = False) -> Progress:
+    """How many are done, and how long the rest will take; on stderr."""
+    columns = (TextColumn(title), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    return Progress(*columns, console=Console(stderr=True), disable=disable)
+
+
 def in_processes(
     build: Callable[[Argument], Callable[[Item], Result]],
     argument: Argument,
@@ -49,10 +55,9 @@ def in_processes(
     if not items:
         return
     workers = min(num_workers or available_cores(), len(items))
-    columns = (TextColumn(title), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     pool = ProcessPoolExecutor(workers, get_context("spawn"), _start, (build, argument))
     try:
-        with Progress(*columns, console=Console(stderr=True)) as bar:
+        with progress_bar(title) as bar:
             task = bar.add_task("", total=done + len(items), completed=done)
             for finished in as_completed([pool.submit(_run, item) for item in items]):
                 yield finished.result()

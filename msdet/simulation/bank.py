@@ -24,13 +24,12 @@ from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from msdet.errors import InputError
 from msdet.geometry import SPEED_OF_SOUND, MicrophoneArray
 from msdet.simulation.rirs import METHOD, Rirs, compute_rirs
 from msdet.simulation.rooms import Room, canonical
+from msdet.workers import progress_bar
 
 _log = logging.getLogger(__name__)
 
@@ -91,17 +90,11 @@ class RirBank:
         if not missing:
             return 0
         random.Random(os.getpid()).shuffle(missing)  # processes that fill one bank share the work
-        columns = (
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeRemainingColumn(),
-        )
-        bar = Progress(*columns, console=Console(stderr=True), disable=not progress)
+        bar = progress_bar("room responses", disable=not progress)
         pool = ThreadPoolExecutor(max(1, num_workers))
         try:
             with bar:
-                task = bar.add_task("room responses", total=len(missing))
+                task = bar.add_task("", total=len(missing))
                 for made in as_completed([pool.submit(self._make_file, *m) for m in missing]):
                     made.result()
                     bar.advance(task)

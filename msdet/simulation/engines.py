@@ -13,12 +13,11 @@ from uuid import uuid4
 
 import torch
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from msdet.errors import InputError
 from msdet.simulation.scene_sources import FileScenes
 from msdet.simulation.shards import Shards
-from msdet.workers import in_processes
+from msdet.workers import in_processes, progress_bar
 
 _RETRIES = 5
 """How often shards are made again whose worker was lost; more often it is the shard's fault."""
@@ -63,7 +62,7 @@ def _made(shards: Shards, numbers: Sequence[int], num_workers: int, done: int) -
             _itself, shards, numbers, num_workers=num_workers, title=title, done=done
         )
         return
-    with _progress(title) as bar:
+    with progress_bar(title) as bar:
         task = bar.add_task("", total=done + len(numbers), completed=done)
         for shard in numbers:
             yield shards(shard)
@@ -76,11 +75,6 @@ def _itself(shards: Shards) -> Shards:
 
 def _title(shards: Shards) -> str:
     return f"shards of {shards.size} scenes" if shards.size > 1 else "scenes"
-
-
-def _progress(title: str) -> Progress:
-    columns = (TextColumn(title), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    return Progress(*columns, console=Console(stderr=True))
 
 
 # --- Ray ----------------------------------------------------------------------------------
@@ -128,7 +122,7 @@ def make_on_ray(
         run = uuid4().hex
         waiting = {task.remote(run, sent, shard, os.getcwd()): shard for shard in numbers}
         made = 0
-        with _progress(_title(shards)) as bar:
+        with progress_bar(_title(shards)) as bar:
             shown = bar.add_task("", total=done + len(numbers), completed=done)
             while waiting:
                 most = min(len(waiting), 100)
@@ -186,7 +180,6 @@ def _absolute(shards: Shards) -> Shards:
     return replace(
         shards,
         output=shards.output.absolute(),
-        bank=shards.bank.absolute(),
         corpus=corpus,
         source=source,
     )

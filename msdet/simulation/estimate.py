@@ -17,9 +17,9 @@ from rich.table import Table
 
 from msdet.corpora.corpus import AUDIO_CACHE_BYTES
 from msdet.errors import InputError
-from msdet.simulation.bank import RirBank
 from msdet.simulation.layouts import tar_path, write_folders, write_tar
 from msdet.simulation.render import render
+from msdet.simulation.rirs import compute_rirs
 from msdet.simulation.scene import Scene
 from msdet.simulation.shards import Shards, scenes_in
 
@@ -37,8 +37,7 @@ class Estimate:
         scenes: how many there are to make. sampled: on how many it was measured.
         cores: that make them at the same time, one shard each.
         draw_seconds, rirs_seconds, render_seconds: of one scene on one core.
-        scene_bytes: on the disk of the output. rirs_bytes: on that of the room responses.
-        free_bytes, rirs_free_bytes: what these disks have left. one_disk: they are the same.
+        scene_bytes: on the disk of the output, of one scene. free_bytes: what it has left.
     """
 
     scenes: int
@@ -48,10 +47,7 @@ class Estimate:
     rirs_seconds: float
     render_seconds: float
     scene_bytes: float
-    rirs_bytes: float
     free_bytes: int
-    rirs_free_bytes: int
-    one_disk: bool
 
     @property
     def core_seconds(self) -> float:
@@ -59,11 +55,8 @@ class Estimate:
 
     @property
     def fits(self) -> bool:
-        """Whether the disks suffice."""
-        output, responses = self.scenes * self.scene_bytes, self.scenes * self.rirs_bytes
-        if self.one_disk:
-            return output + responses <= self.free_bytes
-        return output <= self.free_bytes and responses <= self.rirs_free_bytes
+        """Whether the disk suffices."""
+        return self.scenes * self.scene_bytes <= self.free_bytes
 
     def table(self) -> Table:
         """For the screen."""
@@ -84,11 +77,9 @@ class Estimate:
         table.add_row(
             f"time on {_counted(self.cores, 'core')} at hand", "", _duration(wall), end_section=True
         )
-        for name, each in (("output", self.scene_bytes), ("room responses", self.rirs_bytes)):
-            table.add_row(f"size of {name}", _size(each), _size(self.scenes * each))
+        size = self.scenes * self.scene_bytes
+        table.add_row("size of output", _size(self.scene_bytes), _size(size))
         table.add_row("free where output goes", "", _size(self.free_bytes))
-        if not self.one_disk:
-            table.add_row("free where room responses go", "", _size(self.rirs_free_bytes))
         return table
 
 
@@ -100,7 +91,7 @@ def measure(shards: Shards, numbers: Sequence[int], cores: int) -> Estimate:
     """
     indices = _spread(shards, numbers)
     seconds: list[tuple[float, float, float]] = []
-    sizes: list[tuple[int, int]] = []
+    sizes: list[int] = []
     torch.set_num_threads(1)  # as in workers
     with TemporaryDirectory(prefix="msdet-") as folder:
         if indices:
@@ -112,7 +103,6 @@ def measure(shards: Shards, numbers: Sequence[int], cores: int) -> Estimate:
             seconds.append(times)
             sizes.append(size)
     draw, rirs, rendering = (statistics.mean(t) for t in zip(*seconds, strict=True))
-    output, bank = _existing(shards.output), _existing(shards.bank)
     return Estimate(
         scenes=scenes_in(shards, numbers),
         sampled=len(indices),
@@ -120,11 +110,8 @@ def measure(shards: Shards, numbers: Sequence[int], cores: int) -> Estimate:
         draw_seconds=draw,
         rirs_seconds=rirs,
         render_seconds=rendering,
-        scene_bytes=statistics.mean(size for size, _ in sizes),
-        rirs_bytes=statistics.mean(size for _, size in sizes),
-        free_bytes=shutil.disk_usage(output).free,
-        rirs_free_bytes=shutil.disk_usage(bank).free,
-        one_disk=output.stat().st_dev == bank.stat().st_dev,
+        scene_bytes=statistics.mean(sizes),
+        free_bytes=shutil.disk_usage(_existing(shards.output)).free,
     )
 
 
@@ -158,21 +145,17 @@ def _spread(shards: Shards, numbers: Sequence[int]) -> list[int]:
     return chosen
 
 
-def _time(
-    shards: Shards, index: int, folder: Path
-) -> tuple[tuple[float, float, float], tuple[int, int]]:
-    """Seconds of drawing, room responses, rendering; bytes of the output, of the responses."""
+def _time(shards: Shards, index: int, folder: Path) -> tuple[tuple[float, float, float], int]:
+    """Seconds of drawing, room responses, rendering; bytes of the output."""
     began = time.perf_counter()
     (scene,) = shards.source.read([index])
     drawn = time.perf_counter()
     if not shards.audio:
-        return (drawn - began, 0.0, 0.0), (len(scene.model_dump_json()), 0)
-    bank = RirBank(folder / "rirs", scene.microphone_array(), scene.sample_rate)
-    began_rirs = time.perf_counter()
-    rirs = bank.get(scene.room)
+        return (drawn - began, 0.0, 0.0), 2 * len(scene.model_dump_json())
+    rirs = compute_rirs(scene.room, scene.microphone_array(), scene.sample_rate)
     found = time.perf_counter()
     attempt = folder / "attempt"
-    attempt.mkdir()
+    attempt.mkdir(parents=True)
     corpus = shards.corpus
     if shards.format == "tar":
         path = tar_path(folder, 0)
@@ -180,10 +163,8 @@ def _time(
     else:
         write_folders(folder, attempt, [scene], lambda s: render(s, corpus, rirs), corpus)
     rendered = time.perf_counter()
-    return (drawn - began, found - began_rirs, rendered - found), (
-        2 * len(scene.model_dump_json()) + _bytes_in(folder) - _bytes_in(folder / "rirs"),
-        _bytes_in(folder / "rirs"),
-    )
+    size = 2 * len(scene.model_dump_json()) + _bytes_in(folder)
+    return (drawn - began, found - drawn, rendered - found), size
 
 
 def _stays_in_memory(shards: Shards) -> bool:

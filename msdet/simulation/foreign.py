@@ -16,11 +16,15 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from msdet.corpora import Split
 from msdet.corpora.listing import read_header
 from msdet.errors import InputError, first_mistake
+from msdet.simulation.config import MOST_DECIBELS, MOST_SPEAKERS
 
 # Strict: a number in quotes is refused, not guessed.
 Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(strict=True, allow_inf_nan=False, ge=0)]
 Positive = Annotated[float, Field(strict=True, allow_inf_nan=False, gt=0)]
+Decibels = Annotated[
+    float, Field(strict=True, allow_inf_nan=False, ge=-MOST_DECIBELS, le=MOST_DECIBELS)
+]
 Count = Annotated[int, Field(strict=True, ge=0)]
 Point = tuple[Number, Number, Number]
 Name = Annotated[str, Field(min_length=1)]
@@ -55,7 +59,7 @@ class DescribedSpeaker(_Record):
     offset_seconds: NotNegative = 0.0
     onset_seconds: NotNegative = 0.0
     seconds: Positive | None = None
-    level_db: Number = 0.0
+    level_db: Decibels = 0.0
 
 
 class SceneDescription(_Record):
@@ -72,9 +76,9 @@ class SceneDescription(_Record):
     room_size: tuple[Positive, Positive, Positive]
     t60: NotNegative
     microphones: tuple[Point, ...] = Field(min_length=2)
-    speakers: tuple[DescribedSpeaker, ...] = Field(min_length=2)
+    speakers: tuple[DescribedSpeaker, ...] = Field(min_length=2, max_length=MOST_SPEAKERS)
     array_rotation: Number = 0.0
-    snr_db: Number | None = None
+    snr_db: Decibels | None = None
     seconds: Positive | None = None
     reference_mic: Count | None = None
     target: Literal["direct", "early", "image"] | None = None

@@ -26,17 +26,17 @@ from msdet.corpora import Corpus
 from msdet.errors import InputError
 from msdet.geometry import SPEED_OF_SOUND, MicrophoneArray, rotate_about_vertical, wrap_degrees
 from msdet.simulation.checks import MOST_IMAGES
-from msdet.simulation.config import Backend, sabine_absorption
+from msdet.simulation.config import MOST_DECIBELS
 from msdet.simulation.foreign import SceneDescription, read_descriptions
 from msdet.simulation.foreign_speech import crop_of, link_corpus, speech_files
 from msdet.simulation.rooms import Room, place
 from msdet.simulation.scene import ArrayRecord, Noise, Scene
-from msdet.simulation.scene_files import write_scenes
+from msdet.simulation.scene_files import SCENES_NAME, write_scenes
+from msdet.simulation.walls import Walls
 
 if TYPE_CHECKING:
     from msdet.config import ImportConfig
 
-SCENES_NAME = "scenes.jsonl"
 ARRAY_NAME = "imported"
 
 _CLOSEST = 1e-3
@@ -51,6 +51,10 @@ def import_scenes(config: ImportConfig) -> None:
     """
     path, output = Path(config.scenes).expanduser(), Path(os.path.abspath(config.output))
     check_output(output)
+    if not abs(config.snr_db) <= MOST_DECIBELS:
+        raise InputError(
+            f"snr_db={config.snr_db:g}: expected -{MOST_DECIBELS:g} to {MOST_DECIBELS:g} dB"
+        )
     found = [
         Described(where, scene, *pose(where, scene, config))
         for where, scene in read_descriptions(path, config.split)
@@ -121,7 +125,6 @@ def pose(where: str, scene: SceneDescription, config: ImportConfig) -> tuple[Mic
                     f"{where}: {key}.{i}: {_metres(point)} is not inside the room of "
                     f"{_metres(size)}"
                 )
-    check_t60(where, scene, config.rirs)
     reference = config.reference_mic if scene.reference_mic is None else scene.reference_mic
     if reference >= len(scene.microphones):
         raise InputError(
@@ -155,26 +158,23 @@ def pose(where: str, scene: SceneDescription, config: ImportConfig) -> tuple[Mic
         speakers=tuple(place(array, (x, y, z), rotation, s.position) for s in scene.speakers),
         rirs=config.rirs if scene.t60 else "anechoic",
     )
+    _check_t60(where, room)
     return array, room
 
 
-def check_t60(where: str, scene: SceneDescription, rirs: Backend) -> None:
+def _check_t60(where: str, room: Room) -> None:
     """Refuse a reverberation that the room cannot have, or that would take gigabytes."""
-    if not scene.t60:
+    if room.rirs == "anechoic":
         return
-    size = scene.room_size
-    absorption = sabine_absorption(size, scene.t60)
-    if absorption > 1:
-        shortest = math.ceil(absorption * scene.t60 * 1000) / 1000
+    try:
+        Walls.of(room)
+    except InputError as error:
+        raise InputError(f"{where}: {error}; give a longer one, or 0 for no walls") from error
+    images = 4 / 3 * math.pi * (room.t60 * SPEED_OF_SOUND) ** 3 / math.prod(room.size)
+    if room.rirs == "exact" and images > MOST_IMAGES:
         raise InputError(
-            f"{where}: t60={scene.t60:g}: not reachable in a room of {_metres(size)} (walls would "
-            f"have to absorb {100 * absorption:.0f} %); at least {shortest:g} s, or 0 for no walls"
-        )
-    images = 4 / 3 * math.pi * (scene.t60 * SPEED_OF_SOUND) ** 3 / math.prod(size)
-    if rirs == "exact" and images > MOST_IMAGES:
-        raise InputError(
-            f"{where}: t60={scene.t60:g}: too long for the image-source method in a room of "
-            f"{_metres(size)}; give rirs=hybrid"
+            f"{where}: t60={room.t60:g}: too long for the image-source method in a room of "
+            f"{_metres(room.size)}; give rirs=hybrid"
         )
 
 

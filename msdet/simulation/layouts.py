@@ -10,17 +10,19 @@
     shards/shard-000000.tar                members ID.mixture.wav, ID.speaker1.wav, ..., ID.json
 
 Samples are those that training and evaluation see: the reference microphone has an RMS of 1, so
-peaks lie beyond 1. Players clip them; dividing by ``gain`` gives the level of the recordings.
+peaks lie beyond 1. Players clip them. Divided by ``gain``, the first speaker's image is the
+recording through the room's response, whose direct path is 1/distance (6 dB below the recording at
+2 m); the other speakers are at their ``level_db`` relative to it.
 The same scene gives the same bytes: nothing here holds a time or a name of a user.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import tarfile
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from io import BytesIO
 from pathlib import Path
 from typing import Any, Literal
@@ -31,6 +33,7 @@ from scipy.io import wavfile
 
 from msdet.corpora import Corpus
 from msdet.errors import InputError
+from msdet.files import replacing
 from msdet.simulation.render import Example
 from msdet.simulation.scene import Scene
 
@@ -58,6 +61,11 @@ def speaker_file(speaker: int) -> str:
     return f"speaker{speaker + 1}.wav"
 
 
+def file_names(num_speakers: int) -> list[str]:
+    """The files of a mixture, in the order in which they are written."""
+    return [MIXTURE_NAME, *(speaker_file(i) for i in range(num_speakers)), LABELS_NAME]
+
+
 def member_name(id: str, name: str) -> str:
     """Name in an archive: what stands before the first dot tells which mixture it belongs to."""
     return f"{id}.json" if name == LABELS_NAME else f"{id}.{name}"
@@ -74,14 +82,44 @@ def path_within(format: Format, shard: int, id: str, name: str) -> str:
 
 
 def files(example: Example, corpus: Corpus) -> dict[str, bytes]:
-    """Names and contents of a mixture's files."""
+    """Names and contents of a mixture's files; the labels hold checksums of all of them."""
     rate = example.scene.sample_rate
-    content = json.dumps(labels(example, corpus), indent=2, allow_nan=False) + "\n"
-    return {
+    audio = {
         MIXTURE_NAME: wav(example.mixture, rate),
         **{speaker_file(i): wav(target, rate) for i, target in enumerate(example.targets)},
-        LABELS_NAME: content.encode(),
     }
+    checksums = {name: _checksum(content) for name, content in audio.items()}
+    content = {**labels(example, corpus), "checksums": checksums}
+    checksums[LABELS_NAME] = _checksum_of_labels(content)
+    text = json.dumps(content, indent=2, allow_nan=False) + "\n"
+    return {**audio, LABELS_NAME: text.encode()}
+
+
+def read_labels(contents: Mapping[str, bytes]) -> dict[str, Any]:
+    """The labels among a mixture's files, which must be those that were written.
+
+    Raises:
+        ValueError: names the file that was changed.
+    """
+    found: dict[str, Any] = json.loads(contents[LABELS_NAME])
+    checksums = found.get("checksums") if isinstance(found, dict) else None
+    if not isinstance(checksums, dict):
+        raise ValueError(f"{LABELS_NAME} holds no checksums")
+    if checksums.pop(LABELS_NAME, None) != _checksum_of_labels(found):
+        raise ValueError(f"{LABELS_NAME} was changed, its checksum differs")
+    for name, content in contents.items():
+        if name != LABELS_NAME and checksums.get(name) != _checksum(content):
+            raise ValueError(f"{name} was changed, its checksum differs")
+    return found
+
+
+def _checksum(content: bytes) -> str:
+    return f"{zlib.crc32(content):08x}"
+
+
+def _checksum_of_labels(content: dict[str, Any]) -> str:
+    """Of what they say, without this checksum; how they are laid out does not matter."""
+    return _checksum(json.dumps(content).encode())
 
 
 def wav(audio: NDArray[np.float32], sample_rate: int) -> bytes:
@@ -98,7 +136,8 @@ def labels(example: Example, corpus: Corpus) -> dict[str, Any]:
     """What ``labels.json`` holds: metres, seconds, degrees in the array's frame, decibels.
 
     ``t60_measured`` is null where the responses show no decay (an anechoic room), ``background``
-    where there is none; ``scene`` is the row of ``scenes.jsonl``.
+    where there is none; ``scene`` is the row of ``scenes.jsonl``. `files` adds ``checksums``:
+    CRC-32 of each file, of the labels that of what they say.
     """
     scene = example.scene
     room, background = scene.room, scene.background
@@ -154,7 +193,9 @@ def _finite(value: float) -> float | None:
 def write_folders(
     output: Path, attempt: Path, scenes: Iterable[Scene], render: Render, corpus: Corpus
 ) -> None:
-    """A folder for each scene that has none; it gets its name when all of its files are there.
+    """A folder for each scene; it gets its name when all of its files are there.
+
+    Folders that are there stay, unless a file in them is damaged or gone.
 
     Args:
         attempt: folder for what is not whole yet, on the same disk.
@@ -163,7 +204,7 @@ def write_folders(
     audio.mkdir(parents=True, exist_ok=True)
     for scene in scenes:
         folder = audio / scene.id
-        if folder.exists():
+        if _is_whole(folder, scene):
             continue
         temporary = attempt / scene.id
         contents = files(render(scene), corpus)
@@ -171,11 +212,21 @@ def write_folders(
             temporary.mkdir()
             for name, content in contents.items():
                 (temporary / name).write_bytes(content)
+        with suppress(FileNotFoundError):  # most often there is none
+            folder.rename(attempt / f"{scene.id}.damaged")
         try:
             temporary.rename(folder)
         except OSError:
             if not folder.exists():  # else another process was quicker with the same scene
                 raise
+
+
+def _is_whole(folder: Path, scene: Scene) -> bool:
+    try:
+        read_labels({n: (folder / n).read_bytes() for n in file_names(len(scene.speech))})
+    except (OSError, ValueError):
+        return False
+    return True
 
 
 def write_tar(
@@ -186,18 +237,15 @@ def write_tar(
     Args:
         attempt: folder for what is not whole yet, on the same disk.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = attempt / path.name
-    with _naming(path), temporary.open("wb") as file:
-        with tarfile.open(fileobj=file, mode="w", format=tarfile.PAX_FORMAT) as archive:
-            for scene in scenes:
-                for name, content in files(render(scene), corpus).items():
-                    member = tarfile.TarInfo(member_name(scene.id, name))  # time and owner: 0
-                    member.size = len(content)
-                    archive.addfile(member, BytesIO(content))
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    with (
+        replacing(path, attempt) as file,
+        tarfile.open(fileobj=file, mode="w", format=tarfile.PAX_FORMAT) as archive,
+    ):
+        for scene in scenes:
+            for name, content in files(render(scene), corpus).items():
+                member = tarfile.TarInfo(member_name(scene.id, name))  # time and owner: 0
+                member.size = len(content)
+                archive.addfile(member, BytesIO(content))
 
 
 @contextmanager

@@ -15,9 +15,11 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from msdet import __version__
 from msdet.errors import InputError, first_mistake
+from msdet.files import write_atomically
 from msdet.simulation.layouts import Format
 from msdet.simulation.rirs import METHOD
-from msdet.simulation.shards import PARTS_NAME, Shards, written
+from msdet.simulation.scene_files import SCENES_NAME
+from msdet.simulation.shards import PARTS_NAME, Shards
 
 REQUEST_NAME = "simulation.json"
 _ANOTHER = "choose another output="
@@ -90,15 +92,16 @@ def keep_request(folder: Path, request: Request) -> None:
     path = folder / REQUEST_NAME
     if not path.exists():
         try:
-            with written(path) as file:
-                file.write(request.model_dump_json(indent=2) + "\n")
+            parts = folder / PARTS_NAME
+            parts.mkdir(parents=True, exist_ok=True)
+            write_atomically(path, request.model_dump_json(indent=2) + "\n", parts)
         except OSError as error:
             raise InputError(f"output={folder}: cannot be written ({error.strerror})") from error
     found = read_request(folder)  # also after writing: another process may have done so since
     if difference := _first_difference(found.model_dump(), request.model_dump()):
         mend = "give the settings that it was made with"
         if found.audio != request.audio:
-            mend = f"for its audio give scenes={folder / 'scenes.jsonl'} and another output"
+            mend = f"for its audio give scenes={folder / SCENES_NAME} and another output"
         raise InputError(
             f"output={folder}: holds another set of scenes ({difference}); {mend}, or {_ANOTHER}"
         )

@@ -3,35 +3,39 @@
 
 from __future__ import annotations
 
-import json
-import os
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from pydantic import ValidationError
 
 from msdet.corpora import Corpus
-from msdet.errors import InputError
+from msdet.errors import InputError, first_mistake
+from msdet.files import write_atomically
 from msdet.simulation.scene import Scene
+
+SCENES_NAME = "scenes.jsonl"
 
 
 def write_scenes(path: Path | str, scenes: Iterable[Scene]) -> None:
-    """One scene a line, written to a temporary name and renamed."""
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    """One scene a line; the file appears whole or not at all."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("w", encoding="utf-8") as file:
-            file.writelines(scene.model_dump_json() + "\n" for scene in scenes)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
+        write_atomically(Path(path), rows_of(scenes))
     except OSError as error:
         raise InputError(f"{path}: cannot be written ({error.strerror or error})") from error
-    finally:
-        with suppress(OSError):
-            temporary.unlink()
+
+
+def rows_of(scenes: Iterable[Scene]) -> Iterator[str]:
+    """The lines of a file of scenes."""
+    for scene in scenes:
+        yield scene.model_dump_json() + "\n"
+
+
+def lines_of(text: str) -> list[str]:
+    """The lines of a file of JSON rows.
+
+    Not `splitlines`: it also parts at U+2028 and other characters that ids may hold.
+    """
+    return text.split("\n")
 
 
 def read_scenes(path: Path | str) -> tuple[Scene, ...]:
@@ -42,7 +46,7 @@ def read_scenes(path: Path | str) -> tuple[Scene, ...]:
     """
     path = Path(path)
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = lines_of(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or error
         raise InputError(f"{path}: cannot be read as a file of scenes ({reason})") from error
@@ -63,14 +67,11 @@ def parse_scene(where: str, line: str) -> Scene:
     try:
         scene = Scene.model_validate_json(line)
     except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        got = (
-            ""
-            if first["type"] in ("missing", "json_invalid")
-            else f", got {json.dumps(first['input'], default=str)[:60]}"
-        )
-        raise InputError(f"{where}: {key or 'row'}: {first['msg']}{got}") from error
+        (first, *_) = error.errors()
+        # Of what is no JSON, the whole line would be shown.
+        broken = first["type"] == "json_invalid"
+        mistake = f"row: {first['msg']}" if broken else first_mistake(error)
+        raise InputError(f"{where}: {mistake}") from error
     if len(scene.speech) != len(scene.room.speakers):
         raise InputError(
             f"{where}: speech: {len(scene.speech)} crops for {len(scene.room.speakers)} speakers"

@@ -21,6 +21,7 @@ from msdet.errors import InputError
 from msdet.geometry import MicrophoneArray
 from msdet.simulation.config import SceneConfig
 from msdet.simulation.layouts import Format, check_id
+from msdet.simulation.recordings import open_recordings
 from msdet.simulation.scene import Scene, draw_scene
 from msdet.simulation.scene_files import check_corpus, parse_scene
 
@@ -31,6 +32,7 @@ class DrawnScenes:
 
     Attributes:
         corpus: the split's part. seconds: None for mixtures as long as their longest utterance.
+        recordings: fingerprint of the recordings of noise, if `config` names a folder of them.
     """
 
     config: SceneConfig
@@ -41,6 +43,7 @@ class DrawnScenes:
     sample_rate: int
     seconds: float | None
     count: int
+    recordings: str | None = None
 
     def __len__(self) -> int:
         return self.count
@@ -70,6 +73,7 @@ class DrawnScenes:
 
     def request(self) -> dict[str, Any]:
         """What shapes the scenes, as plain values."""
+        noise = {"recordings": {"fingerprint": self.recordings}} if self.recordings else {}
         return {
             "seed": self.seed,
             "split": self.split,
@@ -79,6 +83,7 @@ class DrawnScenes:
             "scene": self.config.model_dump(mode="json"),
             "array": {"name": self.array.name, "positions": self.array.positions},
             "corpus": {"name": self.corpus.name, "fingerprint": self.corpus.fingerprint},
+            **noise,
         }
 
 
@@ -188,8 +193,22 @@ def _check(where: str, scene: Scene, corpus: Corpus, format: Format) -> None:
         check_id(scene.id, format)
         for crop in scene.speech:
             corpus.by_id(crop.utterance)
+        _check_recordings(scene)
     except InputError as error:
         raise InputError(f"{where}: {error}") from error
+
+
+def _check_recordings(scene: Scene) -> None:
+    background = scene.background
+    if background is None or background.recordings_folder is None:
+        return
+    recordings = open_recordings(background.recordings_folder, scene.sample_rate)
+    if recordings.fingerprint != background.recordings_fingerprint:
+        raise InputError(
+            f"background.recordings_folder={background.recordings_folder}: holds other recordings "
+            f"({recordings.fingerprint}) than the scene was drawn with "
+            f"({background.recordings_fingerprint})"
+        )
 
 
 def _unreadable(path: Path, error: Exception) -> InputError:

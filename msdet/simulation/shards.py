@@ -2,32 +2,34 @@
 """A set of mixtures in shards: which scenes each one holds, making one, putting all together.
 
 A shard is a pure function of its number. Its scenes' file is its marker: written last, and there
-when the whole shard is. What is not whole yet lies in ``.parts``, in a folder for each attempt, so
-that any number of processes may work on one folder: where two make the same shard they make the
-same files, and the second changes nothing.
+when the whole shard is. A shard whose files are damaged or gone since is made again. What is not
+whole yet lies in ``.parts``, in a folder for each attempt, so that any number of processes may work
+on one folder: where two make the same shard they make the same files, and the second changes
+nothing.
 """
 
 from __future__ import annotations
 
 import csv
 import math
-import os
 import re
 import shutil
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path
-from typing import IO
 from uuid import uuid4
 
 from msdet.corpora import Corpus
 from msdet.errors import InputError
-from msdet.simulation.bank import RirBank
+from msdet.files import write_atomically
 from msdet.simulation.layouts import (
+    FOLDERS,
     MIXTURE_NAME,
     Format,
+    file_names,
     path_within,
     shard_name,
     speaker_file,
@@ -36,12 +38,13 @@ from msdet.simulation.layouts import (
     write_tar,
 )
 from msdet.simulation.render import Example, render
+from msdet.simulation.rirs import compute_rirs
 from msdet.simulation.scene import Scene
+from msdet.simulation.scene_files import SCENES_NAME, lines_of, rows_of
 from msdet.simulation.scene_sources import ScenesSource
+from msdet.simulation.shard_files import finish_shard, first_damaged, marker_path
 
-SCENES_NAME = "scenes.jsonl"
 METADATA_NAME = "metadata.csv"
-MARKERS_NAME = "scenes"
 PARTS_NAME = ".parts"
 
 _FEWEST_SHARDS, _LARGEST_SHARD = 16, 100
@@ -52,11 +55,6 @@ _STALE_SECONDS = 3600.0
 def default_shard_size(num_scenes: int) -> int:
     """A sixteenth of the scenes, at most 100: enough shards to share, none that takes long."""
     return min(_LARGEST_SHARD, math.ceil(num_scenes / _FEWEST_SHARDS))
-
-
-def marker_path(output: Path, shard: int) -> Path:
-    """The scenes of a shard, there when all of the shard is."""
-    return output / MARKERS_NAME / f"{shard_name(shard)}.jsonl"
 
 
 def share_of(shard: str | None) -> tuple[int, int]:
@@ -81,15 +79,13 @@ class Shards:
 
     Attributes:
         output: folder of the set. size: scenes in each shard but the last.
-        corpus: the speech of the scenes. bank: folder of room responses; those that are missing
-            are made, and kept there.
+        corpus: the speech of the scenes.
         audio: render the scenes; else their numbers alone.
     """
 
     output: Path
     source: ScenesSource
     corpus: Corpus
-    bank: Path
     size: int
     audio: bool
     format: Format
@@ -102,14 +98,8 @@ class Shards:
         return range(shard * self.size, min((shard + 1) * self.size, len(self.source)))
 
     def is_there(self, shard: int) -> bool:
-        """Whether a shard is whole; its archive may have been taken away since, to be made anew."""
-        marker, tar = marker_path(self.output, shard), tar_path(self.output, shard)
-        return marker.exists() and (not self.in_archives or tar.exists())
-
-    @property
-    def in_archives(self) -> bool:
-        """Whether the audio of a shard is one file."""
-        return self.audio and self.format == "tar"
+        """Whether a shard was finished, and its files still have the sizes that they had then."""
+        return first_damaged(self.output, shard) is None
 
     def missing(self, part: int = 0, parts: int = 1) -> list[int]:
         """The shards k with k % parts == part that are not there."""
@@ -138,24 +128,21 @@ class Shards:
         return True
 
     def example(self, scene: Scene) -> Example:
-        """A rendered scene."""
-        bank = RirBank(self.bank, scene.microphone_array(), scene.sample_rate)
-        return render(scene, self.corpus, bank.get(scene.room))
+        """A rendered scene. Its room's responses are not kept: drawn scenes share no room."""
+        rirs = compute_rirs(scene.room, scene.microphone_array(), scene.sample_rate)
+        return render(scene, self.corpus, rirs)
 
     def _write(self, shard: int, attempt: Path) -> None:
         scenes = self.source.read(self.indices(shard))
-        if self.in_archives:
-            path = tar_path(self.output, shard)
-            write_tar(path, attempt, scenes, self.example, self.corpus)
+        audio: list[Path] = []
+        if self.audio and self.format == "tar":
+            audio = [tar_path(self.output, shard)]
+            write_tar(audio[0], attempt, scenes, self.example, self.corpus)
         elif self.audio:
             write_folders(self.output, attempt, scenes, self.example, self.corpus)
-        marker = marker_path(self.output, shard)
-        marker.parent.mkdir(parents=True, exist_ok=True)
-        temporary = attempt / SCENES_NAME
-        with temporary.open("w", encoding="utf-8") as file:
-            file.writelines(scene.model_dump_json() + "\n" for scene in scenes)
-            _flush(file)
-        temporary.replace(marker)
+            folder = self.output / FOLDERS["folder"]
+            audio = [folder / s.id / name for s in scenes for name in file_names(len(s.speech))]
+        finish_shard(self.output, shard, rows_of(scenes), audio, attempt)
 
     @contextmanager
     def _attempt(self, shard: int) -> Iterator[Path]:
@@ -194,14 +181,17 @@ class Shards:
 
     def _put_together(self) -> None:
         scenes, metadata = self.output / SCENES_NAME, self.output / METADATA_NAME
+        parts = self.output / PARTS_NAME
         if not scenes.exists():
-            with written(scenes) as file:
-                for shard in range(len(self)):
-                    file.write(marker_path(self.output, shard).read_text(encoding="utf-8"))
+            parts.mkdir(exist_ok=True)
+            write_atomically(scenes, map(self._rows, range(len(self))), parts)
         if self.audio and not metadata.exists():
-            with written(metadata) as file:
-                self._write_metadata(file)
+            parts.mkdir(exist_ok=True)
+            write_atomically(metadata, self._metadata(), parts)
         self._remove_parts()
+
+    def _rows(self, shard: int) -> str:
+        return marker_path(self.output, shard).read_text(encoding="utf-8")
 
     def _remove_parts(self) -> None:
         """What killed processes left; all shards are there, so that nobody needs an attempt."""
@@ -216,12 +206,10 @@ class Shards:
         with suppress(OSError):
             parts.rmdir()  # only if empty
 
-    def _write_metadata(self, file: IO[str]) -> None:
+    def _metadata(self) -> Iterator[str]:
         """The table of LibriMix, with where the speakers stand; paths relative to its folder."""
-        most = self.source.most_speakers
-        writer = csv.writer(file, lineterminator="\n")
-        numbers = range(1, most + 1)
-        writer.writerow(
+        numbers = range(1, self.source.most_speakers + 1)
+        yield _csv_row(
             [
                 *("mixture_ID", "mixture_path"),
                 *(f"source_{number}_path" for number in numbers),
@@ -231,45 +219,30 @@ class Shards:
             ]
         )
         for shard in range(len(self)):
-            rows = marker_path(self.output, shard).read_text(encoding="utf-8")
-            for line in rows.splitlines():
-                scene = Scene.model_validate_json(line)
-                speakers = scene.room.speakers
-                blank = [""] * (most - len(speakers))
-                names = (MIXTURE_NAME, *(speaker_file(i) for i in range(len(speakers))))
-                writer.writerow(
-                    [
-                        scene.id,
-                        *(path_within(self.format, shard, scene.id, name) for name in names),
-                        *blank,
-                        scene.num_samples,
-                        *(round(speaker.azimuth, 4) for speaker in speakers),
-                        *blank,
-                        *(round(speaker.distance, 4) for speaker in speakers),
-                        *blank,
-                    ]
-                )
+            for line in lines_of(self._rows(shard)):
+                if line:
+                    yield _csv_row(self._columns(shard, Scene.model_validate_json(line)))
+
+    def _columns(self, shard: int, scene: Scene) -> list[object]:
+        speakers = scene.room.speakers
+        blank = [""] * (self.source.most_speakers - len(speakers))
+        names = (MIXTURE_NAME, *(speaker_file(i) for i in range(len(speakers))))
+        return [
+            scene.id,
+            *(path_within(self.format, shard, scene.id, name) for name in names),
+            *blank,
+            scene.num_samples,
+            *(round(speaker.azimuth, 4) for speaker in speakers),
+            *blank,
+            *(round(speaker.distance, 4) for speaker in speakers),
+            *blank,
+        ]
 
 
-@contextmanager
-def written(path: Path) -> Iterator[IO[str]]:
-    """A text file that gets its name when it is whole."""
-    temporary = path.parent / PARTS_NAME / f"{path.name}.{uuid4().hex[:12]}"
-    temporary.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        with temporary.open("w", encoding="utf-8", newline="") as file:
-            yield file
-            _flush(file)
-        temporary.replace(path)
-    finally:
-        with suppress(OSError):
-            temporary.unlink()
-
-
-def _flush(file: IO[str]) -> None:
-    """To the disk before a name says that it is there."""
-    file.flush()
-    os.fsync(file.fileno())
+def _csv_row(columns: Sequence[object]) -> str:
+    line = StringIO()
+    csv.writer(line, lineterminator="\n").writerow(columns)
+    return line.getvalue()
 
 
 def scenes_in(shards: Shards, numbers: Sequence[int]) -> int:

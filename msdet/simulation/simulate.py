@@ -5,6 +5,7 @@
 
     OUTPUT/simulation.json              what was asked for
     OUTPUT/scenes/shard-000000.jsonl    the scenes of a shard, there when all of the shard is
+    OUTPUT/files/shard-000000.json      the sizes of a shard's files, by which damage is seen
     OUTPUT/audio/ or OUTPUT/shards/     the audio, see `msdet.simulation.layouts`
     OUTPUT/scenes.jsonl                 all scenes, one a line, when all shards are there
     OUTPUT/metadata.csv                 one row a mixture, in the columns of LibriMix
@@ -19,12 +20,13 @@ from rich.console import Console
 
 from msdet.corpora import Corpus, open_corpus
 from msdet.errors import InputError
-from msdet.simulation.bank import rirs_folder
 from msdet.simulation.draw_rooms import check_scene_config
 from msdet.simulation.engines import import_ray, make_locally, make_on_ray
 from msdet.simulation.estimate import check_space, measure
 from msdet.simulation.layouts import FOLDERS
+from msdet.simulation.recordings import open_recordings
 from msdet.simulation.request import check_folder, keep_request, request_of
+from msdet.simulation.scene_files import SCENES_NAME
 from msdet.simulation.scene_sources import (
     DrawnScenes,
     ScenesSource,
@@ -32,7 +34,6 @@ from msdet.simulation.scene_sources import (
     sample_rate_of,
 )
 from msdet.simulation.shards import (
-    SCENES_NAME,
     Shards,
     default_shard_size,
     scenes_in,
@@ -67,7 +68,6 @@ def simulate(config: SimulateConfig, dry_run: bool = False) -> None:
         output=output,
         source=source,
         corpus=corpus,
-        bank=rirs_folder(config.cache),
         size=config.shard_size or default_shard_size(len(source)),
         audio=config.audio,
         format=config.format,
@@ -94,6 +94,11 @@ def _check_ranges(config: SimulateConfig) -> None:
     check_scene_config(config.scene, config.array.build())
     if config.seconds is not None and round(config.seconds * config.sample_rate) < 1:
         raise InputError(f"seconds={config.seconds}: less than a sample; give the scenes' length")
+    if config.seconds is None and config.scene.overlap != (1.0, 1.0):
+        raise InputError(
+            f"seconds=null and scene.overlap={list(config.scene.overlap)}: how much whole "
+            "utterances overlap is up to their lengths; give seconds, or scene.overlap=[1, 1]"
+        )
 
 
 def _open(config: SimulateConfig) -> tuple[ScenesSource, Corpus]:
@@ -112,7 +117,22 @@ def _open(config: SimulateConfig) -> tuple[ScenesSource, Corpus]:
         sample_rate=config.sample_rate,
         seconds=config.seconds,
         count=config.num_scenes,
+        recordings=_open_recordings(config, corpus),
     ), corpus
+
+
+def _open_recordings(config: SimulateConfig, corpus: Corpus) -> str | None:
+    """The fingerprint of the recordings of noise, some of which last as long as any scene."""
+    folder = config.scene.background.recordings
+    if folder is None:
+        return None
+    recordings = open_recordings(folder, config.sample_rate)
+    if config.seconds is not None:
+        longest = round(config.seconds * config.sample_rate)
+    else:
+        longest = max(corpus.num_samples(utterance) for utterance in corpus.utterances)
+    recordings.at_least(longest)
+    return recordings.fingerprint
 
 
 def _tell(shards: Shards, numbers: list[int], cores: int) -> None:
@@ -125,8 +145,7 @@ def _tell(shards: Shards, numbers: list[int], cores: int) -> None:
     console.print(estimate.table())
     if not estimate.fits:
         console.print(
-            "the disk does not suffice: ask for fewer (num_scenes), or choose another output= or "
-            "cache=",
+            "the disk does not suffice: ask for fewer (num_scenes), or choose another output=",
             soft_wrap=True,
         )
 

@@ -16,22 +16,24 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from msdet.corpora import Split
 from msdet.errors import InputError
 from msdet.geometry import MicrophoneArray
 from msdet.simulation.layouts import (
     FOLDERS,
-    LABELS_NAME,
-    MIXTURE_NAME,
     Format,
+    file_names,
     member_name,
-    speaker_file,
+    read_labels,
     tar_path,
 )
 from msdet.simulation.render import Example
 from msdet.simulation.request import REQUEST_NAME, read_request
 from msdet.simulation.scene import Scene
-from msdet.simulation.shards import marker_path
+from msdet.simulation.scene_files import lines_of
+from msdet.simulation.shard_files import first_damaged, marker_path
 
+_MADE_AGAIN = "the command that made it makes it again"
 _POSITION_TOLERANCE = 1e-6
 """Metres: microphones that are closer stand at the same place."""
 
@@ -41,9 +43,11 @@ class Task:
     """What mixtures must be for a model to be trained on them.
 
     Attributes:
+        split: whose speakers; those of another are kept for scoring.
         num_samples: that they have at least.
     """
 
+    split: Split
     array: MicrophoneArray
     sample_rate: int
     target: str
@@ -78,35 +82,37 @@ class StoredMixtures:
         """A mixture as it was rendered, all of it.
 
         Raises:
-            InputError: its files are damaged or gone.
+            InputError: its files are gone, or not what was written; names the one to remove.
         """
         id = bytes(self.ids[number]).decode()
         where = self._where(number, id)
         try:
-            *audio, labels = self._contents(number, id)
-            return _example(json.loads(labels), [_decoded(wav) for wav in audio])
+            contents = self._contents(number, id)
+            labels = read_labels(contents)
+            *audio, _ = contents.values()
+            return _example(labels, [_decoded(wav) for wav in audio])
         except (OSError, RuntimeError, ValueError, KeyError, TypeError) as error:
             reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
-            raise InputError(
-                f"{where}: mixture {id} cannot be read ({reason}); simulate it again"
-            ) from error
+            mend = f"remove it, and {_MADE_AGAIN}" if where.exists() else _MADE_AGAIN
+            raise InputError(f"{where}: mixture {id} cannot be read ({reason}); {mend}") from error
 
     def _where(self, number: int, id: str) -> Path:
         if self.format == "tar":
             return tar_path(self.folder, int(self.shards[number]))
         return self.folder / FOLDERS["folder"] / id
 
-    def _contents(self, number: int, id: str) -> list[bytes]:
-        """Of the mixture, its speakers and its labels."""
-        where = self._where(number, id)
+    def _contents(self, number: int, id: str) -> dict[str, bytes]:
+        """By name, of the mixture, its speakers and its labels."""
+        where, names = self._where(number, id), file_names(self.num_speakers)
         if self.places is None:
-            return [(where / name).read_bytes() for name in _names(self.num_speakers)]
+            return {name: (where / name).read_bytes() for name in names}
         places = self.places[number]
         begin, end = int(places[0, 0]), int(places[-1].sum())
         with where.open("rb") as file:
             file.seek(begin)
             content = memoryview(file.read(end - begin))
-        return [bytes(content[start - begin :][:size]) for start, size in places]
+        parts = [bytes(content[start - begin :][:size]) for start, size in places]
+        return dict(zip(names, parts, strict=True))
 
 
 def open_mixtures(folder: Path, task: Task) -> StoredMixtures:
@@ -130,6 +136,8 @@ def open_mixtures(folder: Path, task: Task) -> StoredMixtures:
     names, shards, places = [], [], []
     identity = hashlib.sha256(request.model_dump_json().encode())
     for shard in finished:
+        if damaged := first_damaged(folder, shard):
+            raise InputError(f"{where}: {damaged} is damaged or gone; {_MADE_AGAIN}")
         ids = _ids(where, marker_path(folder, shard), task)
         names.append(np.array([id.encode() for id in ids]))
         shards.append(np.full(len(ids), shard, np.int32))
@@ -147,15 +155,13 @@ def open_mixtures(folder: Path, task: Task) -> StoredMixtures:
     )
 
 
-def _names(num_speakers: int) -> list[str]:
-    return [MIXTURE_NAME, *(speaker_file(i) for i in range(num_speakers)), LABELS_NAME]
-
-
 def _ids(where: str, marker: Path, task: Task) -> list[str]:
     """The ids of a shard's scenes, if all serve the task."""
     ids = []
     try:
-        for line in marker.read_text(encoding="utf-8").splitlines():
+        for line in lines_of(marker.read_text(encoding="utf-8")):
+            if not line:
+                continue
             # Without checking every key, which takes a minute for a million scenes.
             scene = json.loads(line)
             if misfit := _misfit(scene, task):
@@ -164,9 +170,13 @@ def _ids(where: str, marker: Path, task: Task) -> list[str]:
     except InputError:
         raise
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{where}: {marker} is damaged ({error})") from error
+        raise InputError(
+            f"{where}: {marker} is damaged ({error}); remove it, and {_MADE_AGAIN}"
+        ) from error
     if not ids:
-        raise InputError(f"{where}: {marker} is damaged (holds no scenes)")
+        raise InputError(
+            f"{where}: {marker} is damaged (holds no scenes); remove it, and {_MADE_AGAIN}"
+        )
     return ids
 
 
@@ -178,6 +188,11 @@ def _misfit(scene: dict[str, Any], task: Task) -> str:
         return (
             f"array {array['name']!r} has {len(positions)} microphones, not at the places of "
             f"training's {task.array.name!r} ({len(wanted)} microphones)"
+        )
+    if scene["split"] != task.split:
+        return (
+            f"split is {scene['split']!r}, that of training {task.split!r}: its speakers are kept "
+            f"for scoring; msdet simulate split={task.split} makes scenes to train on"
         )
     for key in ("sample_rate", "target", "reference_mic"):
         if scene[key] != getattr(task, key):
@@ -195,23 +210,23 @@ def _misfit(scene: dict[str, Any], task: Task) -> str:
 
 def _places(where: str, path: Path, ids: Sequence[str], num_speakers: int) -> NDArray[np.int64]:
     """Where the content of each member is, if the archive holds the members that it should."""
-    wanted = [member_name(id, name) for id in ids for name in _names(num_speakers)]
+    wanted = [member_name(id, name) for id in ids for name in file_names(num_speakers)]
     try:
         with tarfile.open(path, "r:") as archive:
             found = [(member.name, member.offset_data, member.size) for member in archive]
         length = os.path.getsize(path)
     except (tarfile.TarError, OSError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise InputError(f"{where}: {path} is damaged ({reason}); {_MEND}") from error
+        raise InputError(
+            f"{where}: {path} is damaged ({reason}); remove it, and {_MADE_AGAIN}"
+        ) from error
     if [name for name, _, _ in found] != wanted or sum(found[-1][1:]) > length:
         raise InputError(
-            f"{where}: {path} is damaged ({len(found)} members, expected {len(wanted)}); {_MEND}"
+            f"{where}: {path} is damaged (its {len(found)} members are not the {len(wanted)} that "
+            f"it was written with); remove it, and {_MADE_AGAIN}"
         )
     numbers = [(start, size) for _, start, size in found]
     return np.array(numbers, np.int64).reshape(len(ids), -1, 2)
-
-
-_MEND = "remove it, and the command that made it makes it again"
 
 
 def _decoded(wav: bytes) -> NDArray[np.float32]:

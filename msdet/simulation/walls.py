@@ -40,7 +40,11 @@ class Walls:
             for factor in room.t60_per_octave or (1.0,)
         ]
         if max(absorptions) > MOST_ABSORPTION:
-            raise InputError(f"t60={room.t60:g}: not reachable in a room of {room.size} m")
+            size = " x ".join(f"{side:g}" for side in room.size)
+            shortest = math.ceil(1000 * room.t60 * max(absorptions)) / 1000
+            raise InputError(
+                f"t60={room.t60:g}: not reachable in a room of {size} m, at least {shortest:g} s is"
+            )
         return Walls(tuple(math.sqrt(max(0.0, 1.0 - a)) for a in absorptions))
 
     def band_gains(self, size: int, sample_rate: int) -> Sequence[NDArray[np.float32] | None]:

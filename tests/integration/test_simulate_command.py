@@ -84,7 +84,7 @@ def test_jobs_in_processes_and_archives_make_the_same_mixtures(
     command = ["simulate", f"output={tmp_path / 'out'}", *SETTINGS, "format=tar"]
     tars = tmp_path / "out" / "shards"
     killed = start(*command, "shard=0/3", "num_workers=2")
-    killed.wait_until(lambda: any((tmp_path / "out").glob(".parts/*/*.tar")))
+    killed.wait_until(lambda: any((tmp_path / "out").glob(".parts/*/*.tar.*")))
     other = start(*command, "shard=2/3", "num_workers=1")
     killed.kill()
     there = {path.name: path.stat().st_mtime_ns for path in tars.glob("*")}
@@ -94,7 +94,7 @@ def test_jobs_in_processes_and_archives_make_the_same_mixtures(
     assert not (tmp_path / "out" / "scenes.jsonl").exists()
     assert main([*command, "shard=1/3"]) == 0
     names = {path.name for path in (tmp_path / "out").iterdir()}
-    expected = {"simulation.json", "scenes", "shards", "scenes.jsonl", "metadata.csv"}
+    expected = {"simulation.json", "files", "scenes", "shards", "scenes.jsonl", "metadata.csv"}
     assert names == expected, "nothing left over"
     scenes = tmp_path / "out" / "scenes.jsonl"
     assert scenes.read_bytes() == (simulated / "scenes.jsonl").read_bytes()

@@ -83,13 +83,12 @@ def test_a_lost_machine_s_shards_are_made_elsewhere(
 
     losing = threading.Thread(target=lose, daemon=True)
     losing.start()
-    cache = f"cache={tmp_path / 'rirs'}"
-    assert main(["simulate", "output=on_ray", "engine=ray", cache, *SETTINGS]) == 0
+    assert main(["simulate", "output=on_ray", "engine=ray", *SETTINGS]) == 0
     losing.join(30)
     assert 3 <= len(there_when_lost) < SCENES, "it was lost in the middle"
     for name, changed in there_when_lost.items():
         assert (markers / name).stat().st_mtime_ns == changed, "made again"
-    assert main(["simulate", "output=locally", "num_workers=1", cache, *SETTINGS]) == 0
+    assert main(["simulate", "output=locally", "num_workers=1", *SETTINGS]) == 0
     found, expected = contents(tmp_path / "on_ray"), contents(tmp_path / "locally")
     assert found == expected
     assert len([name for name in found if name.endswith(".tar")]) == SCENES

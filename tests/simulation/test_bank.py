@@ -148,8 +148,7 @@ def test_a_killed_fill_is_gone_on_with(circle: MicrophoneArray, tmp_path: Path) 
     leftover.write_bytes(b"half")
     os.utime(leftover, (0, 0))
     rooms = [
-        pool_room(SceneConfig(), circle, seed=0, split="train", room_index=i)
-        for i in range(80)
+        pool_room(SceneConfig(), circle, seed=0, split="train", room_index=i) for i in range(80)
     ]
     bank = RirBank(tmp_path, circle, RATE)
     assert bank.fill(rooms, progress=False) == 80 - there

@@ -31,6 +31,7 @@ from msdet.simulation import (
     render,
     render_parts,
 )
+from msdet.simulation.config import MOST_SPEAKERS
 from msdet.simulation.draw_rooms import random_generator
 from msdet.simulation.foreign import SceneDescription
 from msdet.simulation.importing import import_scenes, pose
@@ -370,7 +371,13 @@ BAD_SCENES: list[tuple[object, str]] = [
     (described(speakers=described()["speakers"][:1]), WHERE + "speakers"),
     (described(seconds=0.5) | {"speakers": speaker(0, onset_seconds=0.6)["speakers"]}, "over then"),
     (described(seconds="long"), WHERE + "seconds='long'"),
-    (described(t60=0.02), WHERE + "t60=0.02: not reachable in a room of 6 x 5 x 3 m"),
+    (described(t60=0.02), WHERE + "t60=0.02: not reachable in a room of 6 x 5 x 3 m, at least 0.116 s is"),
+    (described(snr_db=101), WHERE + "snr_db=101: .* less than or equal to 100"),
+    (speaker(1, level_db=-1e5), WHERE + "speakers.1.level_db=-100000.0: .* equal to -100"),
+    (
+        described(speakers=3 * described()["speakers"][:2]),
+        WHERE + f"speakers: .* at most {MOST_SPEAKERS}",
+    ),
     (described(t60=5.0), WHERE + "t60=5: too long .* rirs=hybrid"),
     (described(t60=-0.2), WHERE + "t60=-0.2"),
     (described(room_size=[6, 5]), WHERE + "room_size"),
@@ -451,6 +458,16 @@ def test_files_that_cannot_be_read(bring: Callable[..., Imported], tmp_path: Pat
     (tmp_path / "binary.json").write_bytes(bytes(range(256)))
     with pytest.raises(InputError, match=r"binary\.json: cannot be read"):
         bring([], scenes=tmp_path / "binary.json")
+
+
+@pytest.mark.parametrize("snr_db", ["101", "-1e9", "nan"])
+def test_the_command_s_snr_is_checked_too(
+    bring: Callable[..., Imported], tmp_path: Path, snr_db: str
+) -> None:
+    with pytest.raises(InputError, match="snr_db=") as caught:
+        bring([described()], snr_db=snr_db)
+    assert "100" in str(caught.value) or "finite" in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_nothing_is_overwritten(bring: Callable[..., Imported], tmp_path: Path) -> None:

@@ -17,7 +17,15 @@ import soundfile
 
 from msdet.errors import InputError
 from msdet.simulation import Example, Scene, SceneConfig, compute_rirs, render
-from msdet.simulation.layouts import check_id, files, labels, wav, write_folders, write_tar
+from msdet.simulation.layouts import (
+    check_id,
+    files,
+    labels,
+    read_labels,
+    wav,
+    write_folders,
+    write_tar,
+)
 from msdet.simulation.scene import Background
 
 
@@ -74,6 +82,38 @@ def test_labels_say_what_is_known(
         assert speaker["utterance"] == scene.speech[i].utterance
         assert speaker["utterance"].startswith(speaker["speaker"])
     assert Scene.model_validate(found["scene"]) == scene
+
+
+def test_labels_hold_checksums_of_all_files(
+    draw: Callable[..., Any], rendered: Callable[..., Any], corpus: Any
+) -> None:
+    found = files(rendered(draw()), corpus)
+    known = read_labels(found)
+    again = json.dumps(json.loads(found["labels.json"])).encode()
+    assert read_labels(found | {"labels.json": again}) == known, "laid out another way"
+    for name in ("mixture.wav", "speaker1.wav", "speaker2.wav"):
+        with pytest.raises(ValueError, match=f"{name} was changed"):
+            read_labels(found | {name: found[name][:-1]})
+    other = found["labels.json"].replace(b'"reference_mic": 0', b'"reference_mic": 1')
+    with pytest.raises(ValueError, match=r"labels\.json was changed"):
+        read_labels(found | {"labels.json": other})
+    for content in (b"{}", b"[]", b'{"checksums": 3}'):
+        with pytest.raises(ValueError, match="holds no checksums"):
+            read_labels(found | {"labels.json": content})
+
+
+def test_a_gain_undoes_the_level_of_the_mixture(
+    draw: Callable[..., Any], rendered: Callable[..., Any], corpus: Any
+) -> None:
+    """Without it, the first speaker's direct path is the recording over the distance."""
+    example = rendered(draw(SceneConfig(target="direct")))
+    crop = example.scene.speech[0]
+    dry = corpus.read(corpus.by_id(crop.utterance))[crop.offset : crop.offset + crop.length]
+    mics = example.scene.room.microphones(example.scene.microphone_array())
+    distance = np.linalg.norm(mics[0] - example.scene.room.speakers[0].position)
+    heard = np.sqrt(np.mean(np.square(example.targets[0]))) / example.gain
+    spoken = np.sqrt(np.sum(np.square(dry)) / example.scene.num_samples)
+    assert heard * distance == pytest.approx(spoken, rel=0.02)
 
 
 def test_labels_tell_of_a_background(

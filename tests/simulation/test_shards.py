@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 import csv
+import json
 import os
+import shutil
 from collections.abc import Callable
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
@@ -21,10 +23,10 @@ from msdet.simulation import Scene, SceneConfig, fixed_scenes, read_scenes, writ
 from msdet.simulation import engines as engines_module
 from msdet.simulation.engines import make_locally
 from msdet.simulation.scene_sources import DrawnScenes, open_scenes, sample_rate_of
+from msdet.simulation.shard_files import marker_path, sizes_path
 from msdet.simulation.shards import (
     Shards,
     default_shard_size,
-    marker_path,
     scenes_in,
     share_of,
 )
@@ -46,8 +48,7 @@ def make(corpus: Any, circle: MicrophoneArray, tmp_path: Path) -> Callable[..., 
         scenes = {"config": SCENE, "array": circle, "corpus": corpus, "seed": 0, "split": "test"}
         source = DrawnScenes(sample_rate=8000, seconds=0.5, count=count, **scenes)
         keys: dict[str, Any] = {"size": 2, "audio": True, "format": "tar", "source": source}
-        output, bank = tmp_path / folder, tmp_path / "rirs"
-        return Shards(output=output, corpus=corpus, bank=bank, **keys | changes)
+        return Shards(output=tmp_path / folder, corpus=corpus, **keys | changes)
 
     return made
 
@@ -73,7 +74,7 @@ def test_the_size_of_shards_depends_on_the_number_of_scenes_alone(count: int) ->
 @given(st.integers(1, 500), st.integers(1, 40), st.integers(1, 9))
 def test_shares_divide_the_scenes(count: int, size: int, parts: int) -> None:
     source: Any = range(count)
-    shards = Shards(Path("none"), source, None, Path("none"), size, True, "tar")  # type: ignore[arg-type]
+    shards = Shards(Path("none"), source, None, size, True, "tar")  # type: ignore[arg-type]
     shares = [shards.missing(part, parts) for part in range(parts)]
     numbers = sorted(shard for share in shares for shard in share)
     assert numbers == list(range(len(shards)))
@@ -117,7 +118,7 @@ def test_drawn_scenes_are_those_of_evaluation(make: Callable[..., Shards]) -> No
     shards = make(audio=False)
     make_locally(shards, shards.missing(), 1)
     shards.put_together()
-    assert {path.name for path in shards.output.iterdir()} == {"scenes", "scenes.jsonl"}
+    assert {path.name for path in shards.output.iterdir()} == {"files", "scenes", "scenes.jsonl"}
     source: Any = shards.source
     wanted = fixed_scenes(
         SCENE, source.array, source.corpus, seed=0, split="test", count=7, sample_rate=8000,
@@ -135,15 +136,84 @@ def test_what_is_there_is_not_made_again(make: Callable[..., Shards]) -> None:
     assert shards.missing() == [0, 2, 3]
 
 
-def test_an_archive_that_was_removed_is_made_again(make: Callable[..., Shards]) -> None:
-    shards = make()
+FILES = {
+    "tar": ("shards/shard-000000.tar",),
+    "folder": tuple(f"audio/test-e000-000001/{n}" for n in ("mixture.wav", "labels.json")),
+}
+COMMON = ("scenes/shard-000000.jsonl", "files/shard-000000.json")
+
+
+@pytest.mark.parametrize("damage", ["gone", "cut"])
+@pytest.mark.parametrize(
+    ("format", "name"), [(f, name) for f, names in FILES.items() for name in (*names, *COMMON)]
+)
+def test_a_file_that_is_gone_or_cut_is_made_again(
+    make: Callable[..., Shards], format: str, name: str, damage: str
+) -> None:
+    shards = make(format=format)
     shards(0)
-    path = shards.output / "shards" / "shard-000000.tar"
-    content = path.read_bytes()
-    path.unlink()
-    assert 0 in shards.missing()
+    shards(1)
+    before = contents(shards.output)
+    path = shards.output / name
+    if damage == "gone":
+        path.unlink()
+    else:
+        path.write_bytes(before[name][:-100])
+    assert shards.missing() == [0, 2, 3]
     assert shards(0)
-    assert path.read_bytes() == content
+    assert contents(shards.output) == before
+    assert shards.missing() == [2, 3]
+
+
+def test_a_mixture_s_folder_that_was_removed_is_made_again(make: Callable[..., Shards]) -> None:
+    shards = make(format="folder")
+    shards(0)
+    before = contents(shards.output)
+    shutil.rmtree(shards.output / "audio" / "test-e000-000000")
+    assert shards(0)
+    assert contents(shards.output) == before
+
+
+def test_what_changed_in_a_shard_that_is_gone_on_with_is_made_again(
+    make: Callable[..., Shards],
+) -> None:
+    """Of a mixture from before a kill, its files are read."""
+    shards = make(format="folder")
+    shards(0)
+    before = contents(shards.output)
+    marker_path(shards.output, 0).unlink()  # as if it had been killed
+    path = shards.output / "audio" / "test-e000-000001" / "speaker2.wav"
+    content = bytearray(path.read_bytes())
+    content[500] ^= 1
+    path.write_bytes(content)
+    assert shards(0)
+    assert contents(shards.output) == before
+
+
+def test_the_sizes_of_a_shard_s_files_are_written_down(make: Callable[..., Shards]) -> None:
+    shards = make(format="folder")
+    shards(3)
+    found = contents(shards.output)
+    sizes = json.loads(found.pop("files/shard-000003.json"))
+    assert sizes == {name: len(content) for name, content in found.items()}
+    for content in ("[]", "{}", "", "{"):
+        sizes_path(shards.output, 3).write_text(content)
+        assert not shards.is_there(3)
+
+
+def test_ids_may_hold_what_other_systems_take_for_the_end_of_a_line(
+    make: Callable[..., Shards], draw: Callable[..., Any], corpus: Any, tmp_path: Path
+) -> None:
+    scenes = [draw().model_copy(update={"id": f"a{c}b"}) for c in "\u2028\u2029\x85\x1c\x0b"]
+    path = tmp_path / "some.jsonl"
+    write_scenes(path, scenes)
+    assert [scene.id for scene in read_scenes(path)] == [scene.id for scene in scenes]
+    shards = make(source=open_scenes(path, corpus, "tar"), format="tar")
+    make_locally(shards, shards.missing(), 1)
+    shards.put_together()
+    assert read_scenes(shards.output / "scenes.jsonl") == tuple(scenes)
+    with (shards.output / "metadata.csv").open(newline="", encoding="utf-8") as file:
+        assert [row["mixture_ID"] for row in csv.DictReader(file)] == [s.id for s in scenes]
 
 
 def test_the_marker_comes_last(
@@ -160,7 +230,10 @@ def test_the_marker_comes_last(
 
     monkeypatch.setattr(Path, "replace", noted)
     shards(0)
-    assert seen == ["shards/shard-000000.tar", "scenes/shard-000000.jsonl"]
+    assert seen == [
+        f"{folder}/shard-000000.{suffix}"
+        for folder, suffix in (("shards", "tar"), ("files", "json"), ("scenes", "jsonl"))
+    ]
 
 
 def test_what_killed_processes_left_goes_with_their_shard(make: Callable[..., Shards]) -> None:
@@ -229,7 +302,9 @@ def test_one_that_is_overtaken_by_another_changes_nothing(
     monkeypatch.setattr(Shards, "example", overtaken)
     assert not slow(0)
     found = contents(slow.output)
-    assert set(found) == {"shards/shard-000000.tar", "scenes/shard-000000.jsonl"}
+    assert set(found) == {
+        *("shards/shard-000000.tar", "files/shard-000000.json", "scenes/shard-000000.jsonl")
+    }
 
 
 def test_two_that_put_together_do_it_once_or_twice(make: Callable[..., Shards]) -> None:

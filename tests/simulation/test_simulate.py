@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import builtins
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,11 @@ from msdet.errors import InputError
 from msdet.geometry import Circle, Line
 from msdet.simulation import SceneConfig, compute_rirs, read_scenes, render
 from msdet.simulation import estimate as estimate_module
+from msdet.simulation.config import BackgroundRanges
+from msdet.simulation.recordings import open_recordings
 from msdet.simulation.simulate import simulate
 
-WRITTEN = {"simulation.json", "scenes", "scenes.jsonl"}
+WRITTEN = {"simulation.json", "files", "scenes", "scenes.jsonl"}
 
 
 @pytest.fixture
@@ -40,7 +43,6 @@ def config(tmp_path: Path) -> SimulateConfig:
         shard=None,
         engine="local",
         num_workers=1,
-        cache=str(tmp_path / "rirs"),
         corpus=BundledConfig(),
         scene=SceneConfig(),
         array=Circle(shape="circle", num_mics=4, radius=0.05),
@@ -58,12 +60,47 @@ def times(folder: Path) -> dict[Path, int]:
 # --- what comes of it ---------------------------------------------------------------------
 
 
-def test_scenes_alone_take_no_room_responses(config: SimulateConfig, tmp_path: Path) -> None:
+def test_scenes_alone_take_no_room_responses(
+    config: SimulateConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def asked(*_: Any) -> Any:
+        raise AssertionError("nothing was to be rendered")
+
+    monkeypatch.setattr("msdet.simulation.shards.compute_rirs", asked)
     simulate(config)
     out = tmp_path / "out"
     assert [scene.index for scene in read_scenes(out / "scenes.jsonl")] == [0, 1, 2]
     assert {p.name for p in out.iterdir()} == WRITTEN
-    assert not (tmp_path / "rirs").exists()
+
+
+def test_room_responses_are_not_kept(
+    config: SimulateConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each room is used once; those of a million scenes would fill a disk."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    simulate(changed(config, audio=True, num_scenes=1))
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+    assert not list(tmp_path.rglob("*.rirs"))
+
+
+@pytest.mark.parametrize("format", ["tar", "folder"])
+def test_a_mixture_that_was_removed_is_made_again(
+    config: SimulateConfig, tmp_path: Path, format: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = changed(config, audio=True, format=format)
+    simulate(config)
+    capsys.readouterr()
+    out = tmp_path / "out"
+    before = {path: path.read_bytes() for path in out.rglob("*.*") if path.is_file()}
+    if format == "tar":
+        path = out / "shards" / "shard-000001.tar"
+        path.write_bytes(path.read_bytes()[:-20_480])
+    else:
+        shutil.rmtree(out / "audio" / "test-e000-000001")
+    simulate(config)
+    assert "1 shard made, 2 were there" in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in out.rglob("*.*") if path.is_file()} == before
 
 
 def test_a_second_run_makes_nothing(
@@ -162,7 +199,7 @@ def test_other_scenes_do_not_enter_a_folder(
 
 @pytest.mark.parametrize(
     "changes",
-    [{"num_workers": 2}, {"shard": "0/4"}, {"cache": "elsewhere"}],
+    [{"num_workers": 2}, {"shard": "0/4"}],
     ids=lambda changes: next(iter(changes)),
 )
 def test_what_does_not_shape_the_files_may_change(
@@ -232,11 +269,67 @@ def test_the_config_is_checked_before_anything_is_made(
         simulate(changed(config, scene=SceneConfig(t60=(0.01, 0.01))), dry_run)
     with pytest.raises(InputError, match="seconds=1e-05"):
         simulate(changed(config, seconds=1e-5), dry_run)
+    with pytest.raises(InputError, match=r"seconds=null and scene\.overlap=\[0\.5, 1\.0\]"):
+        simulate(changed(config, seconds=None, scene=SceneConfig(overlap=(0.5, 1.0))), dry_run)
     with pytest.raises(InputError, match="shard='3/3'"):
         simulate(changed(config, shard="3/3"), dry_run)
     with pytest.raises(InputError, match=r"gone\.jsonl: cannot be read"):
         simulate(changed(config, scenes=str(tmp_path / "gone.jsonl")), dry_run)
     assert not (tmp_path / "out").exists()
+
+
+# --- recordings of noise ------------------------------------------------------------------
+
+
+@pytest.fixture
+def recordings(tmp_path: Path) -> Path:
+    """A folder with a recording of three seconds."""
+    open_recordings.cache_clear()  # which a process needs once
+    folder = tmp_path / "noise"
+    folder.mkdir()
+    audio = 0.1 * np.random.default_rng(0).standard_normal(3 * 8000)
+    soundfile.write(folder / "street.wav", audio, 8000)
+    return folder
+
+
+def noisy(config: SimulateConfig, folder: Path, **changes: Any) -> SimulateConfig:
+    background = BackgroundRanges(kinds=("diffuse",), recordings=str(folder))
+    return changed(config, scene=SceneConfig(background=background), **changes)
+
+
+@pytest.mark.parametrize("dry_run", [False, True])
+def test_recordings_that_cannot_serve_leave_nothing_behind(
+    config: SimulateConfig, tmp_path: Path, recordings: Path, dry_run: bool
+) -> None:
+    with pytest.raises(InputError, match=r"scene\.background\.recordings=.*/gone: does not exist"):
+        simulate(noisy(config, tmp_path / "gone"), dry_run)
+    with pytest.raises(InputError, match="no recording is as long as a scene of 4 s"):
+        simulate(noisy(config, recordings, seconds=4.0), dry_run)
+    with pytest.raises(InputError, match="no recording is as long as a scene of"):
+        simulate(noisy(config, recordings, seconds=None), dry_run)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_set_is_not_gone_on_with_by_other_recordings(
+    config: SimulateConfig, tmp_path: Path, recordings: Path
+) -> None:
+    simulate(noisy(config, recordings))
+    scenes = tmp_path / "out" / "scenes.jsonl"
+    again = changed(config, scenes=str(scenes), output=str(tmp_path / "again"))
+    before = times(tmp_path / "out")
+    audio = 0.1 * np.random.default_rng(1).standard_normal(2 * 8000)
+    soundfile.write(recordings / "train.wav", audio, 8000)
+    open_recordings.cache_clear()
+    with pytest.raises(InputError, match=r"\(recordings\.fingerprint was '\w+', is '\w+'\)"):
+        simulate(noisy(config, recordings))
+    assert times(tmp_path / "out") == before
+    with pytest.raises(InputError, match=r"scenes\.jsonl:1: .* holds other recordings") as error:
+        simulate(again)
+    assert str(recordings) in str(error.value)
+    assert not (tmp_path / "again").exists()
+    (recordings / "train.wav").unlink()
+    open_recordings.cache_clear()
+    simulate(again)
 
 
 def test_ray_is_asked_for_by_its_engine_alone(
@@ -264,7 +357,6 @@ def test_a_disk_too_small_is_seen_before_rendering(
     monkeypatch.setattr(estimate_module.shutil, "disk_usage", lambda _: usage)
     with pytest.raises(InputError, match=r"3 scenes take .* the disk has"):
         simulate(changed(config, audio=True))
-    assert not (tmp_path / "rirs").exists()
     assert not (tmp_path / "out").exists()
 
 
@@ -284,9 +376,7 @@ def test_a_dry_run_foretells_the_size_and_leaves_nothing(
     capsys.readouterr()
     out = tmp_path / "out"
     made = sum(p.stat().st_size for p in out.rglob("*") if p.is_file())
-    responses = sum(p.stat().st_size for p in (tmp_path / "rirs").iterdir())
     assert told(shown, "size of output") == pytest.approx(made, rel=0.1)
-    assert told(shown, "size of room responses") == pytest.approx(responses, rel=0.05)
     simulate(config, dry_run=True)
     assert "nothing to make" in capsys.readouterr().out
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import json
 import pickle
+import shutil
+import zlib
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -33,18 +35,21 @@ SCENE = SceneConfig.model_validate(
 
 @pytest.fixture
 def task(circle: MicrophoneArray) -> Task:
-    return Task(circle, 8000, "direct", 0, num_speakers=2, num_samples=3000)
+    return Task("train", circle, 8000, "direct", 0, num_speakers=2, num_samples=3000)
 
 
 @pytest.fixture
 def make(corpus: Any, circle: MicrophoneArray, tmp_path: Path) -> Callable[..., Shards]:
     """Five mixtures of half a second in shards of two; those of `finished` are made."""
 
-    def made(format: Any = "tar", audio: bool = True, finished: Any = (0, 1, 2)) -> Shards:
-        scenes = {"config": SCENE, "array": circle, "corpus": corpus, "seed": 0, "split": "train"}
-        source = DrawnScenes(sample_rate=8000, seconds=0.5, count=5, **scenes)
+    def made(
+        format: Any = "tar", audio: bool = True, finished: Any = (0, 1, 2), **changes: Any
+    ) -> Shards:
+        scenes: dict[str, Any] = {"config": SCENE, "array": circle, "corpus": corpus}
+        scenes |= {"seed": 0, "split": "train"}
+        source = DrawnScenes(sample_rate=8000, seconds=0.5, count=5, **scenes | changes)
         output = tmp_path / format
-        shards = Shards(output, source, corpus, tmp_path / "rirs", 2, audio, format)
+        shards = Shards(output, source, corpus, 2, audio, format)
         keep_request(output, request_of(shards))
         make_locally(shards, list(finished), 1)
         return shards
@@ -100,6 +105,17 @@ def test_mixtures_of_another_task_are_refused(
     assert f"data.simulated={folder}: scene train-e000-000002" in str(error.value)
 
 
+@pytest.mark.parametrize("split", ["test", "valid"])
+def test_scenes_that_models_are_scored_on_are_not_trained_on(
+    make: Callable[..., Shards], task: Task, split: str
+) -> None:
+    folder = make(finished=(0,), split=split).output
+    with pytest.raises(InputError, match=f"split is '{split}', that of training 'train'") as error:
+        open_mixtures(folder, task)
+    assert f"data.simulated={folder}: " in str(error.value)
+    assert "msdet simulate split=train" in str(error.value)
+
+
 def test_mixtures_of_another_array_are_refused(
     make: Callable[..., Shards], task: Task, line: MicrophoneArray, l_shape: MicrophoneArray
 ) -> None:
@@ -127,20 +143,61 @@ def test_an_archive_that_was_cut_is_refused(
     shards = make()
     path = shards.output / "shards" / "shard-000001.tar"
     path.write_bytes(path.read_bytes()[:kept])
-    with pytest.raises(InputError, match=r"shard-000001\.tar is damaged"):
-        open_mixtures(shards.output, task)
-    path.unlink()
-    with pytest.raises(InputError, match=r"shard-000001\.tar is damaged \(No such file"):
-        open_mixtures(shards.output, task)
-    make_locally(shards, shards.missing(), 1)
-    assert len(open_mixtures(shards.output, task)) == 5
+    for _ in ("cut", "gone"):
+        with pytest.raises(
+            InputError, match=r"shard-000001\.tar is damaged or gone; the command .* makes it again"
+        ):
+            open_mixtures(shards.output, task)
+        make_locally(shards, shards.missing(), 1)
+        assert len(open_mixtures(shards.output, task)) == 5
+        path.unlink()
+
+
+@pytest.mark.parametrize("format", ["tar", "folder"])
+@pytest.mark.parametrize("where", ["mixture", "speaker2", "header", "labels"])
+def test_a_mixture_in_which_a_bit_flipped_is_not_trained_on(
+    make: Callable[..., Shards], task: Task, format: str, where: str
+) -> None:
+    """Neither its size nor anything else tells. To remove what is named makes it mend."""
+    shards = make(format)
+    mixtures = open_mixtures(shards.output, task)
+    expected = mixtures[3]
+    path = shards.output / "shards" / "shard-000001.tar"
+    name = "labels.json" if where == "labels" else "speaker2.wav"
+    name = "mixture.wav" if where in ("mixture", "header") else name
+    place = 20 if where == "header" else 1000
+    if format == "folder":
+        path = shards.output / "audio" / "train-e000-000003" / name
+    else:
+        assert mixtures.places is not None
+        number = ("mixture.wav", "speaker1.wav", "speaker2.wav", "labels.json").index(name)
+        place += int(mixtures.places[3, number, 0])
+    content = bytearray(path.read_bytes())
+    if where == "labels":  # a digit
+        place += next(i for i, c in enumerate(content[place:]) if chr(c) in "2345")
+    content[place] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=f"{name} was changed, its checksum differs") as error:
+        open_mixtures(shards.output, task)[3]
+    named = path if format == "tar" else path.parent
+    assert str(error.value).startswith(f"{named}: mixture train-e000-000003")
+    assert "remove it, and the command that made it makes it again" in str(error.value)
+    assert mixtures[0].scene.index == 0, "others can be read"
+    path.unlink() if format == "tar" else shutil.rmtree(named)
+    assert make_locally(shards, shards.missing(), 1) == 1
+    again = open_mixtures(shards.output, task)
+    assert np.array_equal(again[3].mixture, expected.mixture)
+    assert again.identity == mixtures.identity, "training goes on with them"
 
 
 def test_an_archive_of_something_else_is_refused(make: Callable[..., Shards], task: Task) -> None:
     shards = make()
     one, other = (shards.output / "shards" / f"shard-00000{k}.tar" for k in (0, 1))
+    size = one.stat().st_size
     one.write_bytes(other.read_bytes())
-    with pytest.raises(InputError, match=r"shard-000000\.tar is damaged"):
+    sizes = [shards.output / "files" / f"shard-00000{k}.json" for k in (0, 1)]
+    sizes[0].write_text(sizes[0].read_text().replace(str(size), str(one.stat().st_size)))
+    with pytest.raises(InputError, match=r"shard-000000\.tar is damaged \(its 8 members"):
         open_mixtures(shards.output, task)
 
 
@@ -182,10 +239,15 @@ def test_samples_that_are_no_numbers_are_not_trained_on(
     make: Callable[..., Shards], task: Task
 ) -> None:
     mixtures = open_mixtures(make("folder").output, task)
-    path = mixtures.folder / "audio" / "train-e000-000000" / "mixture.wav"
-    content = bytearray(path.read_bytes())
-    content[-4:] = np.float32("nan").tobytes()
-    path.write_bytes(content)
+    folder = mixtures.folder / "audio" / "train-e000-000000"
+    content = {path.name: path.read_bytes() for path in folder.iterdir()}
+    content["mixture.wav"] = content["mixture.wav"][:-4] + np.float32("nan").tobytes()
+    labels = json.loads(content["labels.json"])
+    del labels["checksums"]["labels.json"]
+    labels["checksums"]["mixture.wav"] = f"{zlib.crc32(content['mixture.wav']):08x}"
+    labels["checksums"]["labels.json"] = f"{zlib.crc32(json.dumps(labels).encode()):08x}"
+    (folder / "mixture.wav").write_bytes(content["mixture.wav"])
+    (folder / "labels.json").write_text(json.dumps(labels))
     with pytest.raises(InputError, match="no numbers"):
         mixtures[0]
 

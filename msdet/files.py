@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Files that appear whole or not at all, also to those who look while they are written."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO
+from uuid import uuid4
+
+
+def write_atomically(
+    path: Path, content: str | bytes | Iterable[str], scratch: Path | None = None
+) -> None:
+    """Write a file, text as UTF-8.
+
+    Args:
+        content: all of it, or pieces of text one after the other.
+        scratch: as of `replacing`.
+    Raises:
+        OSError: with the name of the file, and not the one that it has meanwhile.
+    """
+    pieces = (content,) if isinstance(content, str | bytes) else content
+    with replacing(path, scratch) as file:
+        for piece in pieces:
+            file.write(piece if isinstance(piece, bytes) else piece.encode())
+
+
+@contextmanager
+def replacing(path: Path, scratch: Path | None = None) -> Iterator[BinaryIO]:
+    """A file to write to, which gets its name, in place of what has it, when all is on the disk.
+
+    Args:
+        scratch: folder that holds it until then, on the same disk, which must be there; None
+            takes the file's own, where a kill leaves a hidden ``.part``.
+    Raises:
+        OSError: with the name of the file, and not the one that it has meanwhile.
+    """
+    temporary = (scratch or path.parent) / f".{path.name}.{uuid4().hex[:12]}.part"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())  # before a name says that it is there
+        temporary.replace(path)
+    except OSError as error:
+        error.filename = str(path)
+        raise
+    finally:
+        with suppress(OSError):
+            temporary.unlink()

@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Files that appear whole or not at all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from msdet.files import replacing, write_atomically
+
+
+@pytest.mark.parametrize("content", ["ü\n", "ü\n".encode(), iter(["ü", "\n"])], ids=type)
+def test_text_bytes_and_pieces_are_written(tmp_path: Path, content: str | bytes) -> None:
+    path = tmp_path / "new" / "file"
+    write_atomically(path, content)
+    assert path.read_bytes() == "ü\n".encode()
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_who_looks_meanwhile_sees_what_was_there(tmp_path: Path) -> None:
+    path, scratch = tmp_path / "file", tmp_path / "scratch"
+    scratch.mkdir()
+    path.write_text("old")
+    with replacing(path, scratch) as file:
+        file.write(b"new")
+        assert path.read_text() == "old"
+        assert [p.parent for p in tmp_path.rglob("*.part")] == [scratch]
+    assert path.read_text() == "new"
+    assert list(scratch.iterdir()) == []
+
+
+def test_what_fails_leaves_what_was_there(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_text("old")
+
+    def pieces() -> Iterator[str]:
+        yield "new"
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(OSError, match="No space left") as error:
+        write_atomically(path, pieces())
+    assert error.value.filename == str(path)
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_folder_that_cannot_be_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("precious")
+    path = tmp_path / "file" / "folder" / "deeper"
+    with pytest.raises(NotADirectoryError) as error:
+        write_atomically(path, "new")
+    assert error.value.filename == str(path)
