@@ -44,7 +44,7 @@ def simulate(values: dict[str, Any], dry_run: bool = False) -> None:
 
 def bank(values: dict[str, Any]) -> None:
     """``msdet bank``."""
-    from msdet.simulation.room_sets import make_bank
+    from msdet.simulation.make_bank import make_bank
 
     make_bank(parse(BankConfig, values))
 

@@ -371,7 +371,10 @@ BAD_SCENES: list[tuple[object, str]] = [
     (described(speakers=described()["speakers"][:1]), WHERE + "speakers"),
     (described(seconds=0.5) | {"speakers": speaker(0, onset_seconds=0.6)["speakers"]}, "over then"),
     (described(seconds="long"), WHERE + "seconds='long'"),
-    (described(t60=0.02), WHERE + "t60=0.02: not reachable in a room of 6 x 5 x 3 m, at least 0.116 s is"),
+    (
+        described(t60=0.02),
+        WHERE + "t60=0.02: not reachable in a room of 6 x 5 x 3 m, at least 0.116 s is",
+    ),
     (described(snr_db=101), WHERE + "snr_db=101: .* less than or equal to 100"),
     (speaker(1, level_db=-1e5), WHERE + "speakers.1.level_db=-100000.0: .* equal to -100"),
     (

@@ -15,7 +15,8 @@ from msdet.config import BankConfig, parse
 from msdet.errors import InputError
 from msdet.geometry import Circle, MicrophoneArray
 from msdet.simulation import SceneConfig, compute_rirs
-from msdet.simulation.room_sets import BANK_NAME, make_bank, open_bank, shaping
+from msdet.simulation.make_bank import make_bank
+from msdet.simulation.room_sets import BANK_NAME, open_bank, shaping
 
 RATE = 8000
 SCENE: dict[str, Any] = {"rirs": "anechoic", "t60": [0.2, 0.3]}

@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``msdet bank``: the responses of many rooms, made ahead of training."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+
+from msdet.errors import InputError
+from msdet.files import write_atomically
+from msdet.simulation.bank import RirBank, pyroomacoustics_version
+from msdet.simulation.draw_rooms import check_scene_config
+from msdet.simulation.rirs import METHOD
+from msdet.simulation.room_sets import (
+    BANK_NAME,
+    BankDescription,
+    RoomSet,
+    read_description,
+    shaping,
+    shaping_difference,
+)
+from msdet.simulation.scene import ArrayRecord
+from msdet.workers import available_cores
+
+if TYPE_CHECKING:
+    from msdet.config import BankConfig
+
+
+def make_bank(config: BankConfig) -> None:
+    """``msdet bank``: draw rooms and keep their responses in a folder.
+
+    The same config and folder go on where a stopped run was; more rooms may be asked for.
+
+    Raises:
+        InputError: the rooms cannot be drawn, or the folder is not for them; before any work.
+    """
+    array = config.array.build()
+    check_scene_config(config.scene, array)
+    folder = Path(config.output)
+    wanted = BankDescription(
+        array=ArrayRecord(name=array.name, positions=array.positions),
+        sample_rate=config.sample_rate,
+        seed=config.seed,
+        split=config.split,
+        num_rooms=config.num_rooms,
+        scene=config.scene,
+        method=METHOD,
+        pyroomacoustics=pyroomacoustics_version(),
+    )
+    _keep_description(folder, wanted)
+    bank = RirBank(folder, array, config.sample_rate)
+    rooms = RoomSet(config.scene, array, config.seed, config.split, config.num_rooms)
+    made = bank.fill(rooms, config.num_workers or available_cores())
+    there = f", {len(rooms) - made} were there" if made < len(rooms) else ""
+    Console(stderr=True).print(f"{folder}: responses of {made} rooms made{there}", soft_wrap=True)
+
+
+def _keep_description(folder: Path, wanted: BankDescription) -> None:
+    """Write ``bank.json``, or see that the one there is for these rooms, or for fewer of them."""
+    path = folder / BANK_NAME
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"output={folder}: is a file; name a folder")
+    if path.exists():
+        found = read_description(path)
+        for key in ("array", "sample_rate", "seed", "split"):
+            old, new = getattr(found, key), getattr(wanted, key)
+            if old != new:
+                old, new = (old.name, new.name) if key == "array" else (old, new)
+                raise InputError(
+                    f"output={folder}: holds a bank of {key}={old}, not {new}; choose another "
+                    "output="
+                )
+        different = shaping_difference(shaping(found.scene), shaping(wanted.scene))
+        if different:
+            raise InputError(
+                f"output={folder}: holds a bank of {different}; choose another output="
+            )
+        if wanted.num_rooms < found.num_rooms:
+            wanted = wanted.model_copy(update={"num_rooms": found.num_rooms})
+    elif folder.exists() and any(not p.name.startswith(f".{BANK_NAME}") for p in folder.iterdir()):
+        raise InputError(f"output={folder}: is not empty and holds no bank; choose another output=")
+    try:
+        write_atomically(path, wanted.model_dump_json(indent=2) + "\n")
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written ({error.strerror or error})") from error
