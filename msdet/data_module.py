@@ -179,12 +179,8 @@ class MixtureData(pl.LightningDataModule):
             num_workers=workers,
             prefetch_factor=self.config.prefetch if workers else None,
             persistent_workers=workers > 0,
-            worker_init_fn=_be_a_worker,
+            worker_init_fn=be_a_worker,  # from a module that needs no trainer, as all workers use
             multiprocessing_context="forkserver" if workers else None,
             pin_memory=torch.cuda.is_available(),
             drop_last=drop_last,
         )
-
-
-def _be_a_worker(worker: int) -> None:
-    be_a_worker()

@@ -74,8 +74,12 @@ def _start(build: Callable[[Any], Callable[[Any], Any]], argument: object) -> No
     _work = build(argument)
 
 
-def be_a_worker() -> None:
-    """One thread, and end with the parent process: killed, it cannot tell its workers to stop."""
+def be_a_worker(number: int = 0) -> None:
+    """One thread, and end with the parent process: killed, it cannot tell its workers to stop.
+
+    Args:
+        number: of a loader's worker, which makes no difference.
+    """
     torch.set_num_threads(1)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 

@@ -6,6 +6,8 @@ from __future__ import annotations
 import functools
 import pickle
 import random
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -317,3 +319,12 @@ def test_responses_are_kept_where_asked_or_in_the_user_s_cache(
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setenv("HOME", str(tmp_path))
     assert rirs_folder(None) == tmp_path / ".cache" / "msdet" / "rirs"
+
+
+def test_what_workers_import_needs_no_trainer(corpus: Corpus, bank: RirBank) -> None:
+    """Lightning takes 180 MB and two seconds in every process."""
+    loader = mixture_data(corpus, bank, 1).train_dataloader()
+    sent = (loader.dataset, loader.collate_fn, loader.worker_init_fn, loader.sampler)
+    modules = {getattr(part, "__module__", type(part).__module__) for part in sent}
+    code = f"import sys, {', '.join(sorted(modules))}; assert 'lightning' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
