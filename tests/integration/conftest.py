@@ -44,7 +44,9 @@ class Command:
         logs.mkdir(parents=True)
         self.out, self.err = logs / "out", logs / "err"
 
-        def limit() -> None:
+        def begin() -> None:
+            # Tests that run in the background of a script inherit that Ctrl-C is ignored.
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
             if largest_file is not None:
                 resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, largest_file))
 
@@ -55,7 +57,7 @@ class Command:
                 stderr=err,
                 env=environment,
                 start_new_session=True,
-                preexec_fn=limit,
+                preexec_fn=begin,
             )
 
     def wait_until(self, reached: Callable[[], bool]) -> None:

@@ -125,9 +125,7 @@ def averaged(
     start: Callable[..., Any], debug: tuple[str, ...], tmp_path_factory: pytest.TempPathFactory
 ) -> Averaged:
     parent = tmp_path_factory.mktemp("averaged")
-    # Epochs of some seconds: a busy machine may take one to hand over a signal.
-    longer = "data.examples_per_epoch=64"
-    settings = ("train", *debug, "evaluate=false", "trainer.ema_decay=0.9", longer)
+    settings = ("train", *debug, "evaluate=false", "trainer.ema_decay=0.9")
     whole, folder = parent / "whole", parent / "stopped"
     result = start(*settings, f"output={whole}").finish()
     assert result.code == 0, result.err
