@@ -44,7 +44,7 @@ class Bookkeeping(Callback):
         self.history: list[dict[str, float]] = []
         self.seconds = self.waited = self.stepping = self.peak_gb = 0.0
         self.examples = 0
-        self._losses: list[Tensor] = []
+        self._measured: dict[str, list[Tensor]] = {}
         self._mark = self._clock = time.perf_counter()
 
     def state_dict(self) -> dict[str, Any]:
@@ -83,17 +83,16 @@ class Bookkeeping(Callback):
         self._mark = now
         self.examples += len(batch.mixture) * trainer.world_size
         assert isinstance(outputs, Mapping)
-        self._losses.append(outputs["parts"])
+        for name, value in outputs["parts"].items():
+            self._measured.setdefault(name, []).append(value)
 
     def close_epoch(self, epoch: int, metrics: Mapping[str, Any], write: bool) -> None:
         """Add an epoch with its validation metrics to the history, and write it out if asked."""
         now = time.perf_counter()
         self.seconds += now - self._clock
         self._clock = now
-        parts = torch.stack(self._losses).mean(0).tolist() if self._losses else [math.nan] * 3
-        self._losses.clear()
-        names = ("train_loss", "train_separation_loss", "train_direction_loss")
-        row = dict(zip(names, parts, strict=True))
+        row = {f"train_{k}": torch.stack(v).mean().item() for k, v in self._measured.items()}
+        self._measured.clear()
         row |= {f"valid_{name}": metrics[name] for name in VALID_METRICS}
         self.history.append({"epoch": epoch, **self.summary(), **row})
         if write:

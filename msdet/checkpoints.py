@@ -25,7 +25,7 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 from msdet.criteria.assignment import Assignment
 from msdet.errors import InputError, first_mistake
 from msdet.geometry import MicrophoneArray
-from msdet.models.msdet import MSDET, ModelConfig
+from msdet.models.msdet import MSDET, ModelConfig, trained_tasks
 
 FORMAT = 1
 DESCRIPTION_KEY = "msdet"
@@ -65,7 +65,14 @@ class Description(BaseModel):
 
     def build(self) -> MSDET:
         """The network, with random weights."""
-        return MSDET(self.model, self.array, self.sample_rate, self.num_slots, self.reference_mic)
+        return MSDET(
+            self.model,
+            self.array,
+            self.sample_rate,
+            self.num_slots,
+            self.reference_mic,
+            trained_tasks(self.weight),
+        )
 
 
 @dataclass(frozen=True)

@@ -36,6 +36,8 @@ class TrainerConfig(_Config):
         precision, accelerator, devices, num_nodes, strategy: as in Lightning's Trainer.
         compile: torch.compile the network.
         freeze: parts of the network that keep their weights, such as [encoder].
+        gradient_interval: steps between measurements of the tasks' gradients on the shared
+            encoder (their norms and the cosine between them); null, or compile, measures none.
     """
 
     epochs: int = Field(ge=1)
@@ -52,6 +54,7 @@ class TrainerConfig(_Config):
     strategy: Literal["auto", "ddp"]
     compile: bool
     freeze: tuple[str, ...]
+    gradient_interval: int | None = Field(default=20, ge=1)
 
 
 class LoggerConfig(_Config):

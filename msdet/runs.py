@@ -28,7 +28,7 @@ from msdet.evaluation import pictures
 from msdet.evaluation.evaluate import evaluate, print_tables, write_json
 from msdet.geometry import MicrophoneArray
 from msdet.memory import PeakMemory, keep_freed_pages
-from msdet.models.msdet import MSDET
+from msdet.models.msdet import MSDET, trained_tasks
 from msdet.run_folder import (
     SUMMARY_NAME,
     TRAINED_NAME,
@@ -103,7 +103,8 @@ def build_model(config: TrainConfig, array: MicrophoneArray) -> MSDET:
     """The network with its seeded random weights."""
     seed_everything(config.seed, verbose=False)
     slots = config.scene.num_speakers[1]
-    return MSDET(config.model, array, config.sample_rate, slots, config.scene.reference_mic)
+    tasks = trained_tasks(config.criterion.weight)
+    return MSDET(config.model, array, config.sample_rate, slots, config.scene.reference_mic, tasks)
 
 
 def check(config: TrainConfig, array: MicrophoneArray) -> None:

@@ -22,7 +22,6 @@ from lightning.pytorch.callbacks import (
     ModelCheckpoint,
 )
 from lightning.pytorch.loggers import Logger, TensorBoardLogger, WandbLogger
-from torch import Tensor
 
 from msdet.callbacks import (
     Bookkeeping,
@@ -36,6 +35,7 @@ from msdet.checkpoints import Description, save_atomically
 from msdet.config import TrainConfig, TrainerConfig
 from msdet.criteria import Criterion
 from msdet.criteria.assignment import take
+from msdet.criteria.gradients import measure_gradients
 from msdet.data_module import MixtureData
 from msdet.datasets import Batch
 from msdet.errors import InputError
@@ -65,19 +65,26 @@ class Training(pl.LightningModule):
             getattr(self.model, part).eval()
         return self
 
-    def training_step(self, batch: Batch, index: int) -> dict[str, Tensor]:
+    def training_step(self, batch: Batch, index: int) -> dict[str, Any]:
         """The weighted loss of one batch."""
         losses = self.criterion(self.model, self._forward(batch), batch)
         size = len(batch.mixture)
         self.log("loss", losses.total, prog_bar=True, batch_size=size)
-        self.log("sep", losses.separation, prog_bar=True, batch_size=size)
-        self.log("doa", losses.direction, prog_bar=True, batch_size=size)
+        for task, loss in losses.tasks.items():
+            self.log(f"{task}_loss", loss, prog_bar=True, batch_size=size)
         if not torch.isfinite(losses.total):
             raise InputError(
                 f"training diverged: the loss is {losses.total.item()} at step {self.global_step}; "
                 "lower trainer.learning_rate or trainer.gradient_clip and start in a new output="
             )
-        parts = torch.stack([losses.total, losses.separation, losses.direction]).detach()
+        measured = {"loss": losses.total}
+        measured |= {f"{task}_loss": loss for task, loss in losses.tasks.items()}
+        interval = self.config.gradient_interval
+        if interval is not None and self.global_step % interval == 0 and not self.config.compile:
+            gradients = measure_gradients(losses.tasks, self.model.encoder.parameters())
+            self.log_dict(gradients, batch_size=size)
+            measured |= gradients
+        parts = {name: value.detach() for name, value in measured.items()}
         return {"loss": losses.total, "parts": parts}
 
     def validation_step(self, batch: Batch, index: int) -> None:
@@ -86,7 +93,7 @@ class Training(pl.LightningModule):
         losses = self.criterion(self.model, output, batch)
         self.log("valid/loss", losses.total, batch_size=len(batch.mixture), sync_dist=True)
         angles = None
-        if self.criterion.weight < 1:
+        if output.azimuth_logits is not None:
             angles = self.model.grid.decode(output.azimuth_logits.float().softmax(-1)).cpu().numpy()
         prescribed = self.criterion.location_order(batch)
         audio, targets, mixture = (

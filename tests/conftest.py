@@ -57,7 +57,7 @@ def make_model(arrays: dict[str, MicrophoneArray]) -> Callable[..., MSDET]:
     """A network of some thousand weights, none of its layers at zero; 65 frequencies at 8 kHz."""
     import torch
 
-    from msdet.models.msdet import MSDET, ModelConfig
+    from msdet.models.msdet import MSDET, ModelConfig, trained_tasks
 
     def made(
         array: str | MicrophoneArray = "circle4",
@@ -68,6 +68,7 @@ def make_model(arrays: dict[str, MicrophoneArray]) -> Callable[..., MSDET]:
         frontend: str = "directional",
         reference_mic: int = 0,
         channels: int = 6,
+        weight: float = 0.97,
         seed: int = 0,
     ) -> MSDET:
         config = ModelConfig.model_validate(
@@ -94,7 +95,7 @@ def make_model(arrays: dict[str, MicrophoneArray]) -> Callable[..., MSDET]:
         chosen = arrays[array] if isinstance(array, str) else array
         with torch.random.fork_rng():
             torch.manual_seed(seed)
-            model = MSDET(config, chosen, RATE, slots, reference_mic)
+            model = MSDET(config, chosen, RATE, slots, reference_mic, trained_tasks(weight))
             if model.refinement_head is not None:
                 torch.nn.init.normal_(model.refinement_head.out.weight, std=0.1)
         return model

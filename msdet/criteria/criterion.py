@@ -23,7 +23,8 @@ from msdet.criteria.losses import (
     spectral_l1,
 )
 from msdet.datasets import Batch
-from msdet.models.msdet import MSDET, Output
+from msdet.geometry import AzimuthGrid
+from msdet.models.msdet import MSDET, Output, Task
 
 
 class CriterionConfig(BaseModel):
@@ -62,13 +63,12 @@ class Losses:
     """Scalars to minimise and to log, and the order that they were computed in.
 
     Attributes:
-        total: the weighted sum. separation, direction: the tasks' own losses.
+        total: the weighted sum. tasks: the losses of the tasks that are trained, unweighted.
         order: int64 ``[batch, slot]``: which speaker each slot was held to.
     """
 
     total: Tensor
-    separation: Tensor
-    direction: Tensor
+    tasks: dict[Task, Tensor]
     order: Tensor
 
 
@@ -93,20 +93,28 @@ class Criterion:
         )
 
     def __call__(self, model: MSDET, output: Output, batch: Batch) -> Losses:
-        """Both tasks' losses of a batch, the mean over slots, then scenes."""
+        """The tasks' losses of a batch, the mean over slots, then scenes."""
         targets = model.stft(batch.targets)
         order = self.location_order(batch)
         if order is None:
             order = self._search(model, output, targets, batch)
         targets, azimuth = take(targets, order), take(batch.azimuth, order)
-        stages = [spectral_l1(stage, targets).mean() for stage in output.stages]
-        separation = torch.stack(stages).mean()
-        direction = 0.5 * (
-            azimuth_cross_entropy(output.azimuth_logits, azimuth, model.grid).mean()
-            + azimuth_cross_entropy(output.coarse_logits, azimuth, model.look_grid).mean()
-        )
-        total = self.weight * separation + (1.0 - self.weight) * direction
-        return Losses(total, separation, direction, order)
+        tasks: dict[Task, Tensor] = {}
+        if self.weight > 0:
+            stages = [spectral_l1(stage, targets).mean() for stage in output.stages]
+            tasks["separation"] = torch.stack(stages).mean()
+        if self.weight < 1:
+            both = [
+                azimuth_cross_entropy(logits, azimuth, grid).mean()
+                for logits, grid in _directions(model, output)
+            ]
+            tasks["direction"] = torch.stack(both).mean()
+        weights: dict[Task, float] = {
+            "separation": self.weight,
+            "direction": 1.0 - self.weight,
+        }
+        total = torch.stack([weights[task] * loss for task, loss in tasks.items()]).sum()
+        return Losses(total, tasks, order)
 
     @torch.no_grad()
     def _search(self, model: MSDET, output: Output, targets: Tensor, batch: Batch) -> Tensor:
@@ -128,8 +136,16 @@ class Criterion:
             stages = [pairwise_spectral_l1(stage, targets) for stage in output.stages]
             total = total + weight * torch.stack(stages).mean(dim=0)
         if weight < 1:
-            both = pairwise_cross_entropy(
-                output.azimuth_logits, azimuth, model.grid
-            ) + pairwise_cross_entropy(output.coarse_logits, azimuth, model.look_grid)
-            total = total + (1.0 - weight) * 0.5 * both
+            both = [
+                pairwise_cross_entropy(logits, azimuth, grid)
+                for logits, grid in _directions(model, output)
+            ]
+            total = total + (1.0 - weight) * torch.stack(both).mean(dim=0)
         return total
+
+
+def _directions(model: MSDET, output: Output) -> list[tuple[Tensor, AzimuthGrid]]:
+    """Both stages' logits, with their classes."""
+    assert output.azimuth_logits is not None
+    assert output.coarse_logits is not None
+    return [(output.azimuth_logits, model.grid), (output.coarse_logits, model.look_grid)]

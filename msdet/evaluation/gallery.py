@@ -46,7 +46,7 @@ def _draw_scene(output: Path, scorer: SceneScorer, scene: Scene, row: Row) -> No
         output / "pictures" / f"{scene.id}-spectrograms.png",
         titles=[_spectrogram_title(s) for s, _ in scored],
     )
-    if scorer.checkpoint.description.weight < 1:
+    if result.azimuth_logits is not None:
         posteriors = result.azimuth_logits[0].softmax(-1)[slots]
         pictures.polar_plot(
             example.azimuth[speakers],

@@ -66,7 +66,10 @@ class SceneScorer:
         example, output = self.separate(scene)
         description = self.checkpoint.description
         order = prescribed_order(description, Batch.stack([example]))
-        azimuth = self.checkpoint.model.grid.decode(output.azimuth_logits[0].softmax(-1))
+        azimuth = None
+        if output.azimuth_logits is not None:
+            posterior = output.azimuth_logits[0].softmax(-1)
+            azimuth = self.checkpoint.model.grid.decode(posterior).numpy()
         return Row(
             index=scene.index,
             id=scene.id,
@@ -79,7 +82,7 @@ class SceneScorer:
                 output.audio[0].numpy(),
                 example.targets,
                 example.mixture[scene.reference_mic],
-                None if description.weight == 1 else azimuth.numpy(),
+                azimuth,
                 example.azimuth,
                 sample_rate=scene.sample_rate,
                 order=order,

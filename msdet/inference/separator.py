@@ -28,12 +28,13 @@ class Separation:
             at the recording's own level.
         azimuth: float64 ``[speaker]`` degrees in the array's frame; NaN from a model that was
             trained for separation alone.
-        posterior: float32 ``[speaker, class]``, the azimuth classes' probabilities.
+        posterior: float32 ``[speaker, class]``, the azimuth classes' probabilities; None of a
+            model for separation alone.
     """
 
     audio: NDArray[np.float32]
     azimuth: NDArray[np.float64]
-    posterior: NDArray[np.float32]
+    posterior: NDArray[np.float32] | None
     sample_rate: int
 
 
@@ -94,13 +95,14 @@ class Separator:
             )
         output = model((native / level)[None], microphones)
         separated = resample(output.audio[0] * level, description.sample_rate, sample_rate)
-        posterior = output.azimuth_logits[0].softmax(-1)
-        azimuth = model.grid.decode(posterior).double().numpy()
-        if description.weight == 1:
-            azimuth = np.full_like(azimuth, np.nan)
+        posterior, azimuth = None, np.full(model.num_slots, np.nan)
+        if output.azimuth_logits is not None:
+            probabilities = output.azimuth_logits[0].softmax(-1)
+            azimuth = model.grid.decode(probabilities).double().numpy()
+            posterior = probabilities.numpy()
         length = channels.shape[-1]
         padded = torch.nn.functional.pad(separated, (0, max(0, length - separated.shape[-1])))
-        return Separation(padded[:, :length].numpy(), azimuth, posterior.numpy(), sample_rate)
+        return Separation(padded[:, :length].numpy(), azimuth, posterior, sample_rate)
 
     def _array(self, array: MicrophoneArray | Sequence[Sequence[float]] | None) -> MicrophoneArray:
         trained = self.description.array

@@ -14,7 +14,7 @@ from msdet.audio import Stft, StftConfig
 from msdet.errors import InputError
 from msdet.geometry import AzimuthGrid, MicrophoneArray, angular_error
 from msdet.models.beamforming import RefinementHead, beamform
-from msdet.models.encoders import EncoderConfig, UNet
+from msdet.models.encoders import EncoderConfig, Encoding, UNet
 from msdet.models.frontends import (
     DirectionalFeatures,
     DirectionalFrontend,
@@ -55,6 +55,19 @@ class ModelConfig(BaseModel):
     heads: HeadsConfig
 
 
+Task = Literal["separation", "direction"]
+
+
+def trained_tasks(weight: float) -> frozenset[Task]:
+    """What a criterion of this weight of the separation loss trains."""
+    tasks: set[Task] = set()
+    if weight > 0:
+        tasks.add("separation")
+    if weight < 1:
+        tasks.add("direction")
+    return frozenset(tasks)
+
+
 @dataclass(frozen=True)
 class Output:
     """What the network says about a batch of mixtures.
@@ -63,15 +76,19 @@ class Output:
         audio: ``[batch, slot, sample]`` separated speakers at the reference microphone.
         spectra: complex ``[batch, slot, freq, frame]``, what ``audio`` was made from.
         stages: the estimates of every stage, the last being ``spectra``.
-        azimuth_logits: ``[batch, slot, class]``, the fine stage: what is reported.
-        coarse_logits: ``[batch, slot, direction]``, the stage that guides the masks.
+        azimuth_logits: ``[batch, slot, class]``, the fine stage: what is reported; None where the
+            network is for separation alone.
+        coarse_logits: ``[batch, slot, direction]``, the stage that guides the masks; None where
+            nothing trains it.
+        encoding: the shared encoder's features, where the tasks part.
     """
 
     audio: Tensor
     spectra: Tensor
     stages: tuple[Tensor, ...]
-    azimuth_logits: Tensor
-    coarse_logits: Tensor
+    azimuth_logits: Tensor | None
+    coarse_logits: Tensor | None
+    encoding: Encoding
 
 
 @dataclass(frozen=True)
@@ -87,6 +104,11 @@ class MSDET(nn.Module):
 
     Our implementation of the idea of Hartanto, Sakti, Shinoda (Interspeech 2024): one shared
     encoder, a separation head and a direction head, trained together.
+
+    Args:
+        num_slots: how many speakers it puts out. reference_mic: where it puts them out.
+        tasks: what it is for. A head that serves none of them is not built; without separation,
+            slots are masks of one stage, through which directions are pooled.
     """
 
     def __init__(
@@ -96,6 +118,7 @@ class MSDET(nn.Module):
         sample_rate: int,
         num_slots: int,
         reference_mic: int = 0,
+        tasks: frozenset[Task] = frozenset({"separation", "direction"}),
     ) -> None:
         super().__init__()
         self.config, self.array, self.sample_rate = config, array, sample_rate
@@ -117,19 +140,27 @@ class MSDET(nn.Module):
             self.frontend = RealImaginaryFrontend(array.num_mics, frequencies)
         self.encoder = UNet(config.encoder, self.frontend.out_channels)
         full, bottom = self.encoder.full_channels, self.encoder.bottom_channels
-        self.coarse_head = CoarseDirectionHead(
-            num_freqs, num_directions, bottom, num_slots, heads.direction_channels, linear
+        guided, localises = heads.guidance != "none", "direction" in tasks
+        self.coarse_head = (
+            CoarseDirectionHead(
+                num_freqs, num_directions, bottom, num_slots, heads.direction_channels, linear
+            )
+            if localises or heads.guidance == "estimated"
+            else None
         )
-        self.fine_head = FineDirectionHead(
-            num_freqs, self.grid.num_classes, full, heads.direction_channels, linear
+        self.fine_head = (
+            FineDirectionHead(
+                num_freqs, self.grid.num_classes, full, heads.direction_channels, linear
+            )
+            if localises
+            else None
         )
-        guided = heads.guidance != "none"
         self.mask_head = MaskHead(
             full + guided * num_slots, heads.mask_channels, num_slots, heads.mask_bound
         )
         self.refinement_head = (
             RefinementHead(full, heads.mask_channels, heads.mask_bound)
-            if heads.beamformer
+            if heads.beamformer and "separation" in tasks
             else None
         )
         self._steering: dict[tuple[object, torch.device], Steering] = {}
@@ -162,23 +193,16 @@ class MSDET(nn.Module):
             azimuth: true azimuth per slot in degrees, ``[batch, slot]``; with
                 ``guidance: oracle`` it is needed and replaces the estimate.
         """
-        spectra = self.stft(mixture)
-        outputs = self.analyse(spectra, self.steering(array or self.array), azimuth)
-        stages, fine, coarse = outputs
-        audio = self.stft.inverse(stages[-1], mixture.shape[-1])
-        return Output(audio, stages[-1], stages, fine, coarse)
-
-    def analyse(
-        self, spectra: Tensor, steering: Steering, azimuth: Tensor | None
-    ) -> tuple[tuple[Tensor, ...], Tensor, Tensor]:
-        """From the mixture's spectra ``[batch, mic, freq, frame]`` to estimates and logits."""
+        spectra, steering = self.stft(mixture), self.steering(array or self.array)
         reference = spectra[:, self.reference_mic]
         differences = phase_differences(spectra)
         directional = self.coarse_features(differences, steering.coarse)
         features = self.frontend(spectra, directional, self.reference_mic)
         encoding = self.encoder(features)
         energy = reference.abs().sqrt()
-        coarse = self.coarse_head(directional, energy, encoding.bottom)
+        coarse = None
+        if self.coarse_head is not None:
+            coarse = self.coarse_head(directional, energy, encoding.bottom)
         mask_input = encoding.full
         if self.config.heads.guidance != "none":
             posterior = self._guidance(coarse, azimuth)
@@ -188,14 +212,17 @@ class MSDET(nn.Module):
         if self.refinement_head is not None:
             beams = beamform(spectra, stages[0].detach(), self.reference_mic)
             stages.append(self.refinement_head(reference, beams, stages[0], encoding.full))
-        weight = stages[-1].abs()
-        fine = self.fine_head(differences, steering.fine[0], weight, encoding.full)
-        return tuple(stages), fine, coarse
+        fine = None
+        if self.fine_head is not None:
+            weight = stages[-1].abs()
+            fine = self.fine_head(differences, steering.fine[0], weight, encoding.full)
+        audio = self.stft.inverse(stages[-1], mixture.shape[-1])
+        return Output(audio, stages[-1], tuple(stages), fine, coarse, encoding)
 
-    def _guidance(self, coarse: Tensor, azimuth: Tensor | None) -> Tensor:
+    def _guidance(self, coarse: Tensor | None, azimuth: Tensor | None) -> Tensor:
         """Weights over look directions ``[batch, slot, direction]``."""
         if azimuth is None:
-            if self.config.heads.guidance == "oracle":
+            if coarse is None or self.config.heads.guidance == "oracle":
                 raise InputError("guidance 'oracle' needs the azimuth of every slot")
             return coarse.softmax(dim=-1)
         looks = torch.as_tensor(self.look_grid.centres, device=azimuth.device).to(azimuth.dtype)

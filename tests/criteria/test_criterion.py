@@ -87,7 +87,7 @@ def test_permuting_the_speakers_never_changes_the_loss(
     plain = criterion(assignment)(model, output, batch)
     other = criterion(assignment)(model, output, with_speakers(batch, mixed))
     torch.testing.assert_close(other.total, plain.total)
-    torch.testing.assert_close(other.direction, plain.direction)
+    torch.testing.assert_close(other.tasks["direction"], plain.tasks["direction"])
     assert torch.equal(torch.tensor(mixed)[other.order], plain.order)
 
 
@@ -106,9 +106,12 @@ def test_pit_takes_the_permutation_of_least_separation_loss(
             for p in permutations(range(count))
         ]
     )
-    assert float(losses.separation) == pytest.approx(float(tried.amin(0).mean()), rel=1e-5)
+    assert float(losses.tasks["separation"]) == pytest.approx(float(tried.amin(0).mean()), rel=1e-5)
     for assignment in ("azimuth", "distance", "cyclic"):
-        assert criterion(assignment)(model, output, batch).separation >= losses.separation - 1e-6
+        assert (
+            criterion(assignment)(model, output, batch).tasks["separation"]
+            >= losses.tasks["separation"] - 1e-6
+        )
 
 
 def test_a_network_that_is_right_in_another_order_costs_pit_nothing(
@@ -118,9 +121,12 @@ def test_a_network_that_is_right_in_another_order_costs_pit_nothing(
     spectra = model.stft(batch.targets)[:, [2, 0, 1]]
     perfect = replace(output, spectra=spectra, stages=(spectra,))
     losses = criterion("pit")(model, perfect, batch)
-    assert losses.separation < 1e-6
+    assert losses.tasks["separation"] < 1e-6
     assert losses.order.tolist() == [[2, 0, 1]] * SCENES
-    assert criterion("azimuth")(model, perfect, with_speakers(batch, [0, 1, 2])).separation > 0.1
+    assert (
+        criterion("azimuth")(model, perfect, with_speakers(batch, [0, 1, 2])).tasks["separation"]
+        > 0.1
+    )
 
 
 @pytest.mark.parametrize("count", [2, 3, 4, 5])
@@ -140,7 +146,7 @@ def test_permutations_of_direction_and_of_both_take_the_least_of_theirs(
         direction.append(0.5 * (fine + coarse).mean(1))
     apart, where = torch.stack(separation), torch.stack(direction)
     found = criterion("doa_pit", 0.5)(model, output, batch)
-    assert float(found.direction) == pytest.approx(float(where.amin(0).mean()), rel=1e-5)
+    assert float(found.tasks["direction"]) == pytest.approx(float(where.amin(0).mean()), rel=1e-5)
     for weight in (0.0, 0.3, 0.97, 1.0):
         found = criterion("joint_pit", weight)(model, output, batch)
         least = (weight * apart + (1 - weight) * where).amin(0).mean()
@@ -152,17 +158,27 @@ def test_the_weight_moves_the_loss_from_one_task_to_the_other(
     cases: dict[int, Case], assignment: str
 ) -> None:
     model, output, batch = cases[2]
-    at = {w: criterion(assignment, w)(model, output, batch) for w in (1.0, 0.25, 1e-9)}
-    assert at[1.0].total == at[1.0].separation
-    assert float(at[1e-9].total) == pytest.approx(float(at[1e-9].direction), rel=1e-5)
-    expected = 0.25 * at[1.0].separation + 0.75 * at[1.0].direction
+    at = {w: criterion(assignment, w)(model, output, batch) for w in (1 - 1e-9, 0.25, 1e-9)}
+    tasks = at[0.25].tasks
+    assert float(at[1 - 1e-9].total) == pytest.approx(float(tasks["separation"]), rel=1e-5)
+    assert float(at[1e-9].total) == pytest.approx(float(tasks["direction"]), rel=1e-5)
+    expected = 0.25 * tasks["separation"] + 0.75 * tasks["direction"]
     assert float(at[0.25].total) == pytest.approx(float(expected), rel=1e-5)
+
+
+@pytest.mark.parametrize("assignment", FIXED_ORDER)
+def test_weight_one_is_separation_alone(cases: dict[int, Case], assignment: str) -> None:
+    model, output, batch = cases[2]
+    losses = criterion(assignment, 1.0)(model, output, batch)
+    assert set(losses.tasks) == {"separation"}
+    assert losses.total == losses.tasks["separation"]
 
 
 def test_weight_zero_is_direction_alone(cases: dict[int, Case]) -> None:
     model, output, batch = cases[2]
     losses = criterion("azimuth", 0.0)(model, output, batch)
-    assert losses.total == losses.direction
+    assert set(losses.tasks) == {"direction"}
+    assert losses.total == losses.tasks["direction"]
 
 
 def test_every_stage_of_separation_is_held_to_the_targets(cases: dict[int, Case]) -> None:
@@ -172,8 +188,8 @@ def test_every_stage_of_separation_is_held_to_the_targets(cases: dict[int, Case]
     assert order is not None
     right = torch.take_along_dim(targets, order[..., None, None], 1)
     half = replace(output, stages=(output.spectra, right), spectra=right)
-    alone = criterion("azimuth")(model, output, batch).separation
-    assert float(criterion("azimuth")(model, half, batch).separation) == pytest.approx(
+    alone = criterion("azimuth")(model, output, batch).tasks["separation"]
+    assert float(criterion("azimuth")(model, half, batch).tasks["separation"]) == pytest.approx(
         float(alone) / 2, rel=1e-5
     )
 

@@ -138,7 +138,7 @@ def test_the_rate_of_a_recording_does_not_move_its_speakers(
 def test_a_model_for_separation_alone_says_no_direction(
     separator_of: Callable[..., Separator], recording: NDArray[np.float32]
 ) -> None:
-    result = separator_of({"weight": 1.0}, guidance="none").separate(recording, RATE)
+    result = separator_of({"weight": 1.0}, guidance="none", weight=1.0).separate(recording, RATE)
     assert np.isnan(result.azimuth).all()
     assert np.isfinite(result.audio).all()
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Encoders: the shared trunk. Each is a config and the module that it builds."""
 
-from msdet.models.encoders.unet import UNet, UNetConfig
+from msdet.models.encoders.unet import Encoding, UNet, UNetConfig
 
 EncoderConfig = UNetConfig
 
-__all__ = ["EncoderConfig", "UNet", "UNetConfig"]
+__all__ = ["EncoderConfig", "Encoding", "UNet", "UNetConfig"]
