@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -138,7 +139,9 @@ def build_data(
         bank.fill((scene.room for scene in scenes), available_cores())
         if sources.mixtures is None:
             sources.bank.fill(sources.rooms or (), available_cores())
-    return MixtureData(config.data, training, FixedScenes(scenes, valid_corpus, bank))
+    return MixtureData(
+        config.data, config.scene.num_speakers[1], training, FixedScenes(scenes, valid_corpus, bank)
+    )
 
 
 def _crop_samples(config: TrainConfig) -> int:
@@ -149,10 +152,15 @@ class MixtureData(pl.LightningDataModule):
     """Training examples, drawn on the fly or stored, and fixed valid scenes."""
 
     def __init__(
-        self, config: DataConfig, training: TrainingExamples | StoredExamples, valid: FixedScenes
+        self,
+        config: DataConfig,
+        num_slots: int,
+        training: TrainingExamples | StoredExamples,
+        valid: FixedScenes,
     ) -> None:
         super().__init__()
-        self.config, self.training, self.valid = config, training, valid
+        self.config, self.num_slots = config, num_slots
+        self.training, self.valid = training, valid
 
     def train_dataloader(self) -> DataLoader[Example]:
         """Batches of this process's share of the epoch."""
@@ -175,7 +183,7 @@ class MixtureData(pl.LightningDataModule):
             dataset,
             batch_size=self.config.batch_size,
             sampler=sampler,
-            collate_fn=Batch.stack,
+            collate_fn=partial(Batch.stack, num_speakers=self.num_slots),
             num_workers=workers,
             prefetch_factor=self.config.prefetch if workers else None,
             persistent_workers=workers > 0,

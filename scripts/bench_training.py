@@ -80,6 +80,10 @@ def step_seconds(overrides: list[str], steps: int, keep_pages: bool) -> float:
         azimuth=angles,
         elevation=torch.zeros(size, speakers),
         distance=torch.ones(size, speakers),
+        present=torch.ones(size, speakers, dtype=torch.bool),
+        has_targets=torch.ones(size, dtype=torch.bool),
+        has_azimuth=torch.ones(size, dtype=torch.bool),
+        has_distance=torch.ones(size, dtype=torch.bool),
         index=torch.arange(size),
     )
     times = []

@@ -272,7 +272,7 @@ def mixture_data(corpus: Corpus, bank: RirBank, workers: int) -> MixtureData:
         prefetch=2,
         cache=None,
     )
-    return MixtureData(config, training(corpus, bank), valid(corpus, bank))
+    return MixtureData(config, 2, training(corpus, bank), valid(corpus, bank))
 
 
 def batches(data: MixtureData) -> list[Batch]:

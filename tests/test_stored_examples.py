@@ -162,7 +162,7 @@ def test_the_same_batches_with_and_without_workers(monkeypatch: pytest.MonkeyPat
             cache=None,
         )
         nothing: Any = []
-        loader: Any = MixtureData(config, examples, nothing).train_dataloader()
+        loader: Any = MixtureData(config, 2, examples, nothing).train_dataloader()
         found = []
         for epoch in range(2):
             loader.sampler.set_epoch(epoch)

@@ -42,6 +42,15 @@ class Example:
     gain: float
     scene: Scene
 
+    @property
+    def num_speakers(self) -> int:
+        return len(self.targets)
+
+    @property
+    def index(self) -> int:
+        """Of the scene in its split."""
+        return self.scene.index
+
 
 @dataclass(frozen=True)
 class Parts:

@@ -48,6 +48,10 @@ def cases(
             azimuth=labels,
             elevation=torch.zeros_like(labels),
             distance=torch.from_numpy(rng.uniform(0.7, 2.5, (SCENES, count))).float(),
+            present=torch.ones(SCENES, count, dtype=torch.bool),
+            has_targets=torch.ones(SCENES, dtype=torch.bool),
+            has_azimuth=torch.ones(SCENES, dtype=torch.bool),
+            has_distance=torch.ones(SCENES, dtype=torch.bool),
             index=torch.arange(SCENES),
         )
         made[count] = (model, output, batch)
