@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 VALID_METRICS = (
     "si_sdr_improvement_db",
     "azimuth_error_median_deg",
+    "azimuth_error_median_deg_best_matched",
     "azimuth_within_10deg",
     "wrong_slot_rate",
 )
@@ -161,12 +162,12 @@ class Scoring(Callback):
 def monitored(criterion: Criterion) -> str:
     """The validation metric that decides which network is best."""
     by_angle = "azimuth_error_mean_deg_best_matched"
-    return "si_sdr_improvement_db" if criterion.weight > 0 else by_angle
+    return "si_sdr_improvement_db" if "separation" in criterion.tasks else by_angle
 
 
 def monitor_sign(criterion: Criterion) -> float:
     """1 where more of the monitored metric is better, -1 where less is."""
-    return 1.0 if criterion.weight > 0 else -1.0
+    return 1.0 if "separation" in criterion.tasks else -1.0
 
 
 class Progress(TQDMProgressBar):

@@ -40,6 +40,8 @@ class Description(BaseModel):
         array: microphone positions it was trained with. reference_mic: index into them.
         target, assignment: what a slot outputs, and which speaker goes to which slot.
         nearest_gap: degrees, of the assignment of this name.
+        weight, distance_weight: of the tasks' losses, which tell what it is for.
+        empty_slots: scenes may have fewer speakers than it has slots.
         config: the whole resolved training config. metrics: validation metrics at save.
         training: seconds, steps and examples so far, and what else the run measured.
         versions, git_commit: what it was made with.
@@ -57,6 +59,8 @@ class Description(BaseModel):
     assignment: Assignment
     nearest_gap: float | None = None
     weight: float
+    distance_weight: float = 0.0
+    empty_slots: bool = False
     config: dict[str, Any]
     metrics: dict[str, Any] = {}
     training: dict[str, Any] = {}
@@ -71,7 +75,8 @@ class Description(BaseModel):
             self.sample_rate,
             self.num_slots,
             self.reference_mic,
-            trained_tasks(self.weight),
+            trained_tasks(self.weight, self.distance_weight),
+            self.empty_slots,
         )
 
 
@@ -187,6 +192,8 @@ def _weights(content: dict[str, Any]) -> dict[str, torch.Tensor]:
         return dict(content["weights"])
     weights = {}
     for name, value in content["state_dict"].items():
+        if not name.startswith("model."):  # the criterion's own
+            continue
         name = name.removeprefix("model.")
         for wrapper in _WRAPPERS:
             name = name.replace(wrapper, "")

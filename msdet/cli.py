@@ -34,6 +34,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = _parser()
     options, rest = parser.parse_known_args(arguments)
     for flag in rest:  # argparse takes no positional after an option that follows one
+        if flag in ("-m", "--multirun"):
+            parser.error(f"{flag} is for train: {options.command} makes one run")
         if flag.startswith("-"):
             parser.error(f"unrecognized argument {flag}")
     options.overrides += rest
@@ -44,6 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             options.overrides,
             print_config=options.config,
             dry_run=getattr(options, "dry_run", False),
+            multirun=getattr(options, "multirun", False),
         )
     except InputError as error:
         if debug:
@@ -61,15 +64,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def run(
-    command: str, overrides: Sequence[str], print_config: bool = False, dry_run: bool = False
+    command: str,
+    overrides: Sequence[str],
+    print_config: bool = False,
+    dry_run: bool = False,
+    multirun: bool = False,
 ) -> None:
     """Compose the command's config and run it.
 
     Args:
         dry_run: of `simulate`, tell what it would cost instead.
+        multirun: of `train`, a run for each combination of the values.
     Raises:
         InputError: a key or value is wrong, or what the command says.
     """
+    if multirun:
+        from msdet.sweeps.sweep import sweep
+
+        sweep(overrides, print_config)
+        return
     values = compose(command, overrides)
     if print_config:
         from omegaconf import OmegaConf
@@ -89,6 +102,8 @@ def compose(command: str, overrides: Sequence[str]) -> dict[str, Any]:
     Raises:
         InputError: one line that names the key and what there is.
     """
+    if command == "train":
+        _refuse_sweeps(overrides)
     from hydra import compose as hydra_compose
     from hydra import initialize_config_dir
     from hydra.errors import HydraException
@@ -128,9 +143,34 @@ def quoted(override: str) -> str:
             return override
     except HydraException:
         pass
+    return f"{key}={in_quotes(value)}"
+
+
+def in_quotes(value: str) -> str:
+    """A text as Hydra's grammar has it in single quotes."""
     # In quotes a backslash is itself, but for those before a quote, which are doubled.
     escaped = re.sub(r"(\\*)('|$)", lambda m: 2 * m[1] + ("\\'" if m[2] else ""), value)
-    return f"{key}='{escaped}'"
+    return f"'{escaped}'"
+
+
+def _refuse_sweeps(overrides: Sequence[str]) -> None:
+    """Several values train several runs: asked for by a word, not by a comma in a name."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
+
+    for override in overrides:
+        key, _, value = override.partition("=")
+        if key == "sweep" or key.startswith("sweep."):
+            raise InputError(f"{override}: is of sweeps; add --multirun")
+        try:
+            several = OverridesParser.create().parse_override(override).is_sweep_override()
+        except HydraException:
+            continue
+        if several:
+            raise InputError(
+                f"{override}: has several values; add --multirun to train a run with each, or "
+                f'quote it if it is one: "{key}={in_quotes(value)}"'
+            )
 
 
 def _unknown_key(command: str, overrides: Sequence[str]) -> str | None:
@@ -180,6 +220,9 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("overrides", nargs="*", metavar="KEY=VALUE")
         command.add_argument("--config", action="store_true", help="print the config and stop")
         command.add_argument("--debug", action="store_true", help="show the traceback of an error")
+        if name == "train":
+            purpose = "a run for each combination of values, such as seed=0,1,2, or a search"
+            command.add_argument("-m", "--multirun", action="store_true", help=purpose)
         if name == "simulate":
             purpose = "measure a few scenes and tell what all would cost; write nothing"
             command.add_argument("--dry-run", action="store_true", help=purpose)

@@ -82,7 +82,11 @@ def separate(values: dict[str, Any]) -> None:
         write_audio(folder / name, speech, sample_rate)
         known = None if azimuth != azimuth else round(float(azimuth), 1)
         speakers.append({"file": name, "azimuth_deg": known})
+        if result.distance is not None:
+            speakers[-1]["distance_m"] = round(float(result.distance[number - 1]), 2)
         where = "" if known is None else f" at {known:.1f} degrees"
         print(f"{folder / name}: speaker {number}{where}")
+    if not speakers:
+        print(f"{config.recording}: the model finds no speaker in it")
     content = {"recording": config.recording, "sample_rate": sample_rate, "speakers": speakers}
     (folder / "directions.json").write_text(json.dumps(content, indent=2) + "\n")

@@ -15,6 +15,7 @@ from msdet.geometry import ArrayConfig
 from msdet.models.msdet import ModelConfig
 from msdet.simulation import SceneConfig
 from msdet.simulation.layouts import Format
+from msdet.simulation.symmetry import TargetsAt
 
 ConfigType = TypeVar("ConfigType", bound=BaseModel)
 
@@ -98,6 +99,7 @@ class SimulateConfig(_Config):
         scenes: file of scenes to render instead of drawing any; it then decides on their number
             and on what they are.
         audio: render them too. format: a folder a scene, or a tar archive a shard.
+        targets_at: the reference microphone, or all that a symmetry of the array makes it.
         shard_size: scenes in a shard; null takes a sixteenth of all, at most 100.
         shard: ``i/n`` makes the shards k with k % n == i only; null makes all.
         engine: what makes them: processes of this machine, or Ray's workers.
@@ -113,6 +115,7 @@ class SimulateConfig(_Config):
     scenes: str | None
     audio: bool
     format: Format
+    targets_at: TargetsAt = "reference"
     shard_size: int | None = Field(ge=1)
     shard: str | None
     engine: Literal["local", "ray"]

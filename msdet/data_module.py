@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,16 +16,22 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from msdet.config import TrainConfig
 from msdet.corpora import Corpus
 from msdet.datasets import (
+    ALL_LABELS,
     Batch,
     DataConfig,
     ExampleSampler,
+    ExampleSet,
     FixedScenes,
-    StoredExamples,
+    Label,
+    LabelledMixture,
+    MixedExamples,
     TrainingExamples,
     UnpaddedSampler,
 )
 from msdet.errors import InputError
 from msdet.geometry import MicrophoneArray
+from msdet.labelled import LabelledRecordings, open_labelled
+from msdet.labelled_examples import LabelledExamples
 from msdet.run_folder import is_first_process
 from msdet.simulation import (
     Example,
@@ -38,6 +44,7 @@ from msdet.simulation import (
     rirs_folder,
 )
 from msdet.simulation.stored import Task
+from msdet.stored_examples import StoredExamples
 from msdet.workers import available_cores, be_a_worker
 
 
@@ -48,11 +55,34 @@ class Sources:
     Attributes:
         mixtures: what they are cut from, if they are not simulated on the fly.
         rooms: those that they share, if not each has one of its own. bank: their responses.
+        labelled: recordings that a share of them is cut from. share: which; the rest is simulated.
     """
 
     mixtures: StoredMixtures | None
     rooms: RoomSet | None
     bank: RirBank
+    labelled: LabelledRecordings | None = None
+    share: float = 0.0
+
+    @property
+    def labels(self) -> frozenset[Label]:
+        """Those that every example has."""
+        return ALL_LABELS if self.labelled is None else self.labelled.labels
+
+    def identities(self, data: DataConfig) -> dict[str, tuple[int, str]]:
+        """Number of mixtures that are read from disk, and what tells them from others, by key."""
+        sets = {"simulated": self.mixtures, "labelled": self.labelled}
+        return {
+            f"data.{key}={getattr(data, key)}": (len(found), found.identity)
+            for key, found in sets.items()
+            if found is not None
+        }
+
+    @property
+    def any_labels(self) -> frozenset[Label]:
+        """Those that some examples have."""
+        only = self.labelled if self.share == 1 else None
+        return ALL_LABELS if only is None else only.any_labels
 
 
 def open_sources(config: TrainConfig, array: MicrophoneArray) -> Sources:
@@ -61,6 +91,45 @@ def open_sources(config: TrainConfig, array: MicrophoneArray) -> Sources:
     Raises:
         InputError: it is not there, or not for this training; before any work.
     """
+    data = config.data
+    if data.labelled is None:
+        return _open_simulated(config, array)
+    labelled = _open_labelled(config, array)
+    if data.labelled_share < 1:
+        simulated = _open_simulated(config, array)
+        return replace(simulated, labelled=labelled, share=data.labelled_share)
+    bank = RirBank(rirs_folder(data.cache), array, config.sample_rate)
+    return Sources(None, None, bank, labelled, 1.0)
+
+
+def _open_labelled(config: TrainConfig, array: MicrophoneArray) -> LabelledRecordings:
+    data = config.data
+    assert data.labelled is not None
+    for key in ("simulated", "bank", "fresh_rooms"):
+        if data.labelled_share == 1 and (value := getattr(data, key)):
+            raise InputError(
+                f"data.{key}={value}: is never used with data.labelled_share=1; give a smaller "
+                "share, or one of them alone"
+            )
+    labelled = open_labelled(
+        Path(data.labelled),
+        array=array,
+        sample_rate=config.sample_rate,
+        reference_mic=config.scene.reference_mic,
+        num_speakers=config.scene.num_speakers,
+        num_samples=_crop_samples(config),
+    )
+    counts = ", ".join(
+        f"{sum(label in r.labels for r in labelled.recordings)} with {label}"
+        for label in sorted(labelled.any_labels)
+    )
+    Console(stderr=True).print(
+        f"{data.labelled}: {len(labelled)} recordings to train on ({counts})", soft_wrap=True
+    )
+    return labelled
+
+
+def _open_simulated(config: TrainConfig, array: MicrophoneArray) -> Sources:
     data = config.data
     if data.bank is not None:
         if data.simulated is not None:
@@ -87,7 +156,7 @@ def _open_mixtures(config: TrainConfig, array: MicrophoneArray) -> StoredMixture
             sample_rate=config.sample_rate,
             target=config.scene.target,
             reference_mic=config.scene.reference_mic,
-            num_speakers=config.scene.num_speakers[1],
+            num_speakers=config.scene.num_speakers,
             num_samples=_crop_samples(config),
         ),
     )
@@ -103,27 +172,6 @@ def build_data(
 ) -> MixtureData:
     """Training examples and valid scenes; the responses of their rooms are made and kept."""
     bank = RirBank(rirs_folder(config.data.cache), array, config.sample_rate)
-    training: TrainingExamples | StoredExamples
-    if sources.mixtures is not None:
-        training = StoredExamples(
-            sources.mixtures,
-            seed=config.seed,
-            num_samples=_crop_samples(config),
-            length=config.data.examples_per_epoch,
-        )
-    else:
-        training = TrainingExamples(
-            config.scene,
-            array,
-            corpus.split("train"),
-            sources.bank,
-            seed=config.seed,
-            sample_rate=config.sample_rate,
-            num_samples=_crop_samples(config),
-            length=config.data.examples_per_epoch,
-            rooms=sources.rooms,
-            fresh_rooms=config.data.fresh_rooms,
-        )
     valid_corpus = corpus.split("valid")
     scenes = fixed_scenes(
         config.scene,
@@ -137,11 +185,56 @@ def build_data(
     )
     if is_first_process():
         bank.fill((scene.room for scene in scenes), available_cores())
-        if sources.mixtures is None:
-            sources.bank.fill(sources.rooms or (), available_cores())
+        sources.bank.fill(sources.rooms or (), available_cores())
     return MixtureData(
-        config.data, config.scene.num_speakers[1], training, FixedScenes(scenes, valid_corpus, bank)
+        config.data,
+        config.scene.num_speakers[1],
+        training_examples(config, array, corpus, sources),
+        FixedScenes(scenes, valid_corpus, bank),
     )
+
+
+def training_examples(
+    config: TrainConfig, array: MicrophoneArray, corpus: Corpus, sources: Sources
+) -> ExampleSet:
+    """The examples that a config asks for, simulated or cut from labelled recordings or both."""
+    seed, length, num_samples = config.seed, config.data.examples_per_epoch, _crop_samples(config)
+    labelled: ExampleSet | None = None
+    if sources.labelled is not None:
+        labelled = LabelledExamples(
+            sources.labelled,
+            seed=seed,
+            num_samples=num_samples,
+            length=length,
+            reference_mic=config.scene.reference_mic,
+        )
+        if sources.share == 1:
+            return labelled
+    simulated: ExampleSet
+    if sources.mixtures is not None:
+        simulated = StoredExamples(
+            sources.mixtures,
+            seed=seed,
+            num_samples=num_samples,
+            length=length,
+            scene=config.scene,
+        )
+    else:
+        simulated = TrainingExamples(
+            config.scene,
+            array,
+            corpus.split("train"),
+            sources.bank,
+            seed=seed,
+            sample_rate=config.sample_rate,
+            num_samples=num_samples,
+            length=length,
+            rooms=sources.rooms,
+            fresh_rooms=config.data.fresh_rooms,
+        )
+    if labelled is None:
+        return simulated
+    return MixedExamples(labelled, simulated, seed=seed, share=sources.share)
 
 
 def _crop_samples(config: TrainConfig) -> int:
@@ -149,20 +242,20 @@ def _crop_samples(config: TrainConfig) -> int:
 
 
 class MixtureData(pl.LightningDataModule):
-    """Training examples, drawn on the fly or stored, and fixed valid scenes."""
+    """Training examples, simulated or recorded or both, and fixed valid scenes."""
 
     def __init__(
         self,
         config: DataConfig,
         num_slots: int,
-        training: TrainingExamples | StoredExamples,
+        training: ExampleSet,
         valid: FixedScenes,
     ) -> None:
         super().__init__()
         self.config, self.num_slots = config, num_slots
         self.training, self.valid = training, valid
 
-    def train_dataloader(self) -> DataLoader[Example]:
+    def train_dataloader(self) -> DataLoader[LabelledMixture]:
         """Batches of this process's share of the epoch."""
         sampler = ExampleSampler(len(self.training), *self._place())
         return self._loader(self.training, sampler, self.config.num_workers, drop_last=True)
@@ -177,8 +270,8 @@ class MixtureData(pl.LightningDataModule):
         return (trainer.global_rank, trainer.world_size) if trainer else (0, 1)
 
     def _loader(
-        self, dataset: Dataset[Example], sampler: Sampler[Any], workers: int, drop_last: bool
-    ) -> DataLoader[Example]:
+        self, dataset: Dataset[Any], sampler: Sampler[Any], workers: int, drop_last: bool
+    ) -> DataLoader[Any]:
         return DataLoader(
             dataset,
             batch_size=self.config.batch_size,

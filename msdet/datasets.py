@@ -3,11 +3,11 @@
 
 from __future__ import annotations
 
-import math
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from functools import lru_cache
-from typing import Protocol
+from typing import Literal, Protocol, get_args
 
 import numpy as np
 import torch
@@ -25,7 +25,6 @@ from msdet.simulation import (
     RoomSet,
     Scene,
     SceneConfig,
-    StoredMixtures,
     compute_rirs,
     draw_scene,
     render,
@@ -45,6 +44,8 @@ class DataConfig(BaseModel):
             kept on disk; null draws a fresh room for every example.
         bank: folder of ``msdet bank`` whose rooms training uses instead.
         fresh_rooms: share of the examples that get a room of their own all the same.
+        labelled: a list of recordings with the labels that they have (`msdet.labelled`).
+        labelled_share: share of the training examples that are cut from these; 1 uses no others.
         valid_scenes, test_scenes: number of fixed scenes.
         eval_seed: of those scenes; apart from the run's seed, so that runs with different seeds
             are scored on the same scenes.
@@ -62,6 +63,8 @@ class DataConfig(BaseModel):
     train_rooms: int | None = Field(ge=1)
     bank: str | None = None
     fresh_rooms: float = Field(default=0.0, ge=0, le=1)
+    labelled: str | None = None
+    labelled_share: float = Field(default=0.5, gt=0, le=1)
     valid_scenes: int = Field(ge=1)
     test_scenes: int = Field(ge=1)
     eval_seed: int = Field(ge=0)
@@ -70,6 +73,9 @@ class DataConfig(BaseModel):
     cache: str | None
 
 
+Label = Literal["targets", "azimuth", "distance"]
+"""What an example may lack, and a task or an assignment need."""
+ALL_LABELS: frozenset[Label] = frozenset(get_args(Label))
 _PLACES = ("azimuth", "elevation", "distance")
 
 
@@ -166,18 +172,40 @@ class Batch:
         )
 
 
-_ROOM_ORDER, _CROP, _FRESH = 7, 8, 9
+ORDER, CROP, FRESH, SYMMETRY, LABELLED, LABELLED_ORDER, LABELLED_CROP = range(7, 14)
 """First of two or three spawn keys; the simulation's own begin with the split, 0 to 2."""
 
+CROP_TRIES = 8
+"""Stretches of a recording that are looked at for one in which nobody is silent."""
+SILENT_RMS = 1e-2
+"""What is below it, 40 dB under the mixture, is silent."""
 
-class TrainingExamples(Dataset[Example]):
-    """Examples drawn on the fly: each a pure function of (seed, index, epoch).
 
-    They take place in a set of rooms whose responses a bank keeps, or in rooms of their own whose
-    responses are computed on the fly, or some in these and some in those.
+class ExampleSet(Dataset[LabelledMixture], ABC):
+    """Training examples: each a pure function of (seed, index, epoch).
 
     Indexed by ``(epoch, index)``, which the sampler makes, since workers that persist over
     epochs would not see an epoch set on the dataset.
+
+    Attributes:
+        length: examples in an epoch. labels: those that every example has.
+    """
+
+    def __init__(self, length: int, labels: frozenset[Label]) -> None:
+        self.length, self.labels = length, labels
+
+    def __len__(self) -> int:
+        return self.length
+
+    @abstractmethod
+    def __getitem__(self, key: tuple[int, int]) -> LabelledMixture: ...
+
+
+class TrainingExamples(ExampleSet):
+    """Examples drawn on the fly.
+
+    They take place in a set of rooms whose responses a bank keeps, or in rooms of their own whose
+    responses are computed on the fly, or some in these and some in those.
     """
 
     def __init__(
@@ -194,12 +222,10 @@ class TrainingExamples(Dataset[Example]):
         rooms: RoomSet | None,
         fresh_rooms: float = 0.0,
     ) -> None:
+        super().__init__(length, ALL_LABELS)
         self.scene, self.array, self.corpus, self.bank = scene, array, corpus, bank
         self.seed, self.sample_rate, self.num_samples = seed, sample_rate, num_samples
-        self.length, self.rooms, self.fresh_rooms = length, rooms, fresh_rooms
-
-    def __len__(self) -> int:
-        return self.length
+        self.rooms, self.fresh_rooms = rooms, fresh_rooms
 
     def shared_room(self, epoch: int, index: int) -> Room | None:
         """The room that an example shares with others; None where it has one of its own.
@@ -209,11 +235,11 @@ class TrainingExamples(Dataset[Example]):
         if self.rooms is None:
             return None
         if self.fresh_rooms:
-            sequence = np.random.SeedSequence(self.seed, spawn_key=(_FRESH, epoch, index))
+            sequence = np.random.SeedSequence(self.seed, spawn_key=(FRESH, epoch, index))
             if np.random.default_rng(sequence).random() < self.fresh_rooms:
                 return None
         lap, place = divmod(epoch * self.length + index, len(self.rooms))
-        return self.rooms[int(_order(self.seed, lap, len(self.rooms))[place])]
+        return self.rooms[int(shuffled(self.seed, lap, len(self.rooms))[place])]
 
     def draw(self, epoch: int, index: int) -> Scene:
         """The scene of an example."""
@@ -243,64 +269,20 @@ class TrainingExamples(Dataset[Example]):
         return render(scene, self.corpus, rirs)
 
 
-_CROP_TRIES = 8
-_SILENT_RMS = 1e-2
-"""A target below it, 40 dB under the mixture, is silent in a crop."""
+class MixedExamples(ExampleSet):
+    """Examples of two sets of one length: by chance of the first, or else of the second."""
 
+    def __init__(self, first: ExampleSet, second: ExampleSet, *, seed: int, share: float) -> None:
+        super().__init__(len(first), first.labels & second.labels)
+        self.first, self.second, self.seed, self.share = first, second, seed, share
 
-class StoredExamples(Dataset[Example]):
-    """Crops of mixtures on disk: each a pure function of (seed, index, epoch).
+    def is_first(self, epoch: int, index: int) -> bool:
+        """Whether an example is of the first set."""
+        sequence = np.random.SeedSequence(self.seed, spawn_key=(LABELLED, epoch, index))
+        return bool(np.random.default_rng(sequence).random() < self.share)
 
-    Indexed by ``(epoch, index)`` as `TrainingExamples` is. The scene of an example is the one
-    that the whole mixture was rendered from.
-    """
-
-    def __init__(
-        self, mixtures: StoredMixtures, *, seed: int, num_samples: int, length: int
-    ) -> None:
-        self.mixtures, self.seed = mixtures, seed
-        self.num_samples, self.length = num_samples, length
-
-    def __len__(self) -> int:
-        return self.length
-
-    def number(self, epoch: int, index: int) -> int:
-        """Which mixture an example is from: every one once before any comes again."""
-        position = epoch * self.length + index
-        lap, place = divmod(position, len(self.mixtures))
-        return int(_order(self.seed, lap, len(self.mixtures))[place])
-
-    def __getitem__(self, key: tuple[int, int]) -> Example:
-        epoch, index = key
-        example = self.mixtures[self.number(epoch, index)]
-        sequence = np.random.SeedSequence(self.seed, spawn_key=(_CROP, epoch, index))
-        return random_crop(example, self.num_samples, np.random.default_rng(sequence))
-
-
-def random_crop(example: Example, num_samples: int, rng: np.random.Generator) -> Example:
-    """A stretch of an example in which all targets speak, if one is found soon; else the one of a
-    few in which the quietest target is loudest. Its reference microphone has an RMS of 1 again.
-    """
-    spare = example.mixture.shape[-1] - num_samples
-    best, best_level = 0, -1.0
-    for _ in range(_CROP_TRIES if spare else 1):
-        start = int(rng.integers(spare + 1))
-        part = example.targets[:, start : start + num_samples]
-        level = float(np.sqrt(np.mean(np.square(part, dtype=np.float64), axis=-1)).min())
-        if level > best_level:
-            best, best_level = start, level
-        if level > _SILENT_RMS:
-            break
-    window = slice(best, best + num_samples)
-    reference = example.mixture[example.scene.reference_mic, window]
-    power = float(np.mean(np.square(reference, dtype=np.float64)))
-    gain = 1 / math.sqrt(power) if power > 0 else 1.0
-    return replace(
-        example,
-        mixture=example.mixture[:, window] * np.float32(gain),
-        targets=example.targets[:, window] * np.float32(gain),
-        gain=example.gain * gain,
-    )
+    def __getitem__(self, key: tuple[int, int]) -> LabelledMixture:
+        return self.first[key] if self.is_first(*key) else self.second[key]
 
 
 class FixedScenes(Dataset[Example]):
@@ -349,7 +331,12 @@ class UnpaddedSampler(Sampler[int]):
         return iter(self.indices)
 
 
-@lru_cache(maxsize=2)
-def _order(seed: int, lap: int, length: int) -> NDArray[np.int64]:
-    sequence = np.random.SeedSequence(seed, spawn_key=(_ROOM_ORDER, lap))
+@lru_cache(maxsize=4)
+def shuffled(seed: int, lap: int, length: int, stream: int = ORDER) -> NDArray[np.int64]:
+    """The order in which things are taken one after the other, another one for each lap.
+
+    Args:
+        stream: spawn key; two sets that are mixed have orders that know nothing of each other.
+    """
+    sequence = np.random.SeedSequence(seed, spawn_key=(stream, lap))
     return np.random.default_rng(sequence).permutation(length)

@@ -105,6 +105,17 @@ class MicrophoneArray:
     def num_mics(self) -> int:
         return len(self.positions)
 
+    def microphones_of(self, num_channels: int) -> tuple[int, ...] | None:
+        """Which channels of a file with so many are the microphones, in order: all of them, or
+        those that the product's recordings have them in; None where it is not of this array."""
+        if num_channels == self.num_mics:
+            return tuple(range(num_channels))
+        picks = self.channels != tuple(range(self.num_mics)) or self.file_channels is not None
+        whole_file = self.file_channels in (None, num_channels) and num_channels > max(
+            self.channels
+        )
+        return self.channels if picks and whole_file else None
+
     def as_array(self) -> NDArray[np.float64]:
         """Positions ``[mic, 3]`` in metres."""
         return np.asarray(self.positions, dtype=np.float64)

@@ -5,25 +5,26 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import OmegaConf
 from rich.console import Console
 
 from msdet.checkpoints import load_checkpoint
-from msdet.config import TrainConfig
+from msdet.config import TrainConfig, parse
+from msdet.differences import first_difference
 from msdet.errors import InputError
 from msdet.evaluation.evaluate import write_json
-from msdet.simulation import StoredMixtures
 
 CONFIG_NAME = "config.yaml"
 SUMMARY_NAME = "summary.json"
 TRAINED_NAME = "trained.json"
 LAST_NAME = "last.ckpt"
-SIMULATED_NAME = "simulated.json"
-_MAY_DIFFER = {
+SOURCES_NAME = "sources.json"
+MAY_DIFFER = {
     "output",
     "logger",
     "evaluate",
@@ -57,8 +58,7 @@ def prepare_folder(folder: Path, config: TrainConfig) -> None:
             folder.rename(kept)
             Console(stderr=True).print(f"the finished run is kept as {kept}")
         elif is_unfinished(folder):
-            difference = _first_difference(_stored_config(stored), wanted)
-            if difference:
+            if difference := config_difference(read_config(stored), config):
                 raise InputError(
                     f"output={folder}: holds an unfinished run of another config ({difference}); "
                     f"give that config to go on with it, or {mend}"
@@ -76,24 +76,33 @@ def prepare_folder(folder: Path, config: TrainConfig) -> None:
         raise InputError(f"output={folder}: cannot be written ({error.strerror})") from error
 
 
-def keep_identity(folder: Path, mixtures: StoredMixtures) -> None:
-    """Write down which mixtures a run is trained on."""
-    content = {"mixtures": len(mixtures), "identity": mixtures.identity}
-    write_json(folder / SIMULATED_NAME, content)
+def keep_identities(folder: Path, identities: Mapping[str, Sequence[int | str]]) -> None:
+    """Write down which mixtures on disk a run is trained on.
+
+    Args:
+        identities: their number and what tells them from others, by config key.
+    """
+    if identities:
+        write_json(folder / SOURCES_NAME, dict(identities))
 
 
-def check_same_mixtures(config: TrainConfig, folder: Path, mixtures: StoredMixtures) -> None:
-    """Refuse to go on with others: more shards may have been finished since, for one."""
-    path = folder / SIMULATED_NAME
+def check_same_mixtures(folder: Path, identities: Mapping[str, Sequence[int | str]]) -> None:
+    """Refuse to go on with others: more shards may have been finished since, for one.
+
+    Raises:
+        InputError: names the key and what there is.
+    """
+    path = folder / SOURCES_NAME
     if not path.exists():
         return
     began = json.loads(path.read_text())
-    if began["identity"] != mixtures.identity:
-        raise InputError(
-            f"data.simulated={config.data.simulated}: holds {len(mixtures)} mixtures, other ones "
-            f"than the {began['mixtures']} that the unfinished run in {folder} began with; "
-            "choose another output="
-        )
+    for key, (number, identity) in identities.items():
+        then, was = began.get(key, (number, identity))
+        if identity != was:
+            raise InputError(
+                f"{key}: holds {number} mixtures, other ones than the {then} that the unfinished "
+                f"run in {folder} began with; choose another output="
+            )
 
 
 def is_first_process() -> bool:
@@ -102,11 +111,29 @@ def is_first_process() -> bool:
     return rank == 0 and int(os.environ.get("NODE_RANK", 0)) == 0
 
 
-def _stored_config(path: Path) -> Any:
+def read_config(path: Path) -> TrainConfig:
+    """A run's config as this version reads it: keys that it did not have yet take their defaults.
+
+    Raises:
+        InputError: it cannot be read.
+    """
     try:
-        return OmegaConf.to_container(OmegaConf.load(path))
+        values = OmegaConf.to_container(OmegaConf.load(path))
     except Exception as error:  # of PyYAML's and OmegaConf's many, and an empty file
         raise InputError(f"{path}: cannot be read; choose another output=") from error
+    try:
+        return parse(TrainConfig, cast("dict[str, Any]", values))
+    except InputError as error:
+        raise InputError(
+            f"{path}: is of another version ({error}); choose another output="
+        ) from error
+
+
+def config_difference(found: TrainConfig, wanted: TrainConfig) -> str:
+    """The first key that makes two runs train something else; empty where none does."""
+    return first_difference(
+        found.model_dump(mode="json"), wanted.model_dump(mode="json"), MAY_DIFFER
+    )
 
 
 def _numbered(folder: Path) -> Path:
@@ -114,15 +141,3 @@ def _numbered(folder: Path) -> Path:
     while (candidate := folder.with_name(f"{folder.name}.{number}")).exists():
         number += 1
     return candidate
-
-
-def _first_difference(found: Any, wanted: Any, where: str = "") -> str:
-    if where in _MAY_DIFFER:
-        return ""
-    if isinstance(found, dict) and isinstance(wanted, dict):
-        for key in {**found, **wanted}:
-            inner = f"{where}.{key}" if where else str(key)
-            if difference := _first_difference(found.get(key), wanted.get(key), inner):
-                return difference
-        return ""
-    return "" if found == wanted else f"{where} was {found!r}, is {wanted!r}"

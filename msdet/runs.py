@@ -21,21 +21,23 @@ from msdet.checkpoints import (
 )
 from msdet.config import EvaluationConfig, TrainConfig
 from msdet.corpora import Corpus, open_corpus
-from msdet.criteria.assignment import BY_LOCATION, check_assignment
+from msdet.criteria.assignment import BY_LOCATION, NEEDS, check_assignment
+from msdet.criteria.balancing import check_balancing
 from msdet.data_module import Sources, build_data, open_sources
+from msdet.datasets import Label
 from msdet.errors import InputError
 from msdet.evaluation import pictures
 from msdet.evaluation.evaluate import evaluate, print_tables, write_json
 from msdet.geometry import MicrophoneArray
 from msdet.memory import PeakMemory, keep_freed_pages
-from msdet.models.msdet import MSDET, trained_tasks
+from msdet.models.msdet import MSDET, Task, trained_tasks
 from msdet.run_folder import (
     SUMMARY_NAME,
     TRAINED_NAME,
     check_same_mixtures,
     is_first_process,
     is_unfinished,
-    keep_identity,
+    keep_identities,
     prepare_folder,
 )
 from msdet.simulation import check_scene_config
@@ -63,12 +65,12 @@ def train(config: TrainConfig) -> dict[str, Any]:
     if config.init_from is not None and not is_unfinished(folder):
         load_matching_weights(model, config.init_from)
     sources = open_sources(config, array)
-    if sources.mixtures is not None and is_unfinished(folder):
-        check_same_mixtures(config, folder, sources.mixtures)
+    _check_labels(config, sources)
+    if is_unfinished(folder):
+        check_same_mixtures(folder, sources.identities(config.data))
     if is_first_process():
         prepare_folder(folder, config)
-        if sources.mixtures is not None:
-            keep_identity(folder, sources.mixtures)
+        keep_identities(folder, sources.identities(config.data))
     trained = folder / TRAINED_NAME
     if not trained.exists():
         measured = _fit(config, array, corpus, model, folder, sources)
@@ -102,9 +104,16 @@ def _fit(
 def build_model(config: TrainConfig, array: MicrophoneArray) -> MSDET:
     """The network with its seeded random weights."""
     seed_everything(config.seed, verbose=False)
-    slots = config.scene.num_speakers[1]
-    tasks = trained_tasks(config.criterion.weight)
-    return MSDET(config.model, array, config.sample_rate, slots, config.scene.reference_mic, tasks)
+    fewest, most = config.scene.num_speakers
+    return MSDET(
+        config.model,
+        array,
+        config.sample_rate,
+        num_slots=most,
+        reference_mic=config.scene.reference_mic,
+        tasks=trained_tasks(config.criterion.weight, config.criterion.distance_weight),
+        empty_slots=fewest < most,
+    )
 
 
 def check(config: TrainConfig, array: MicrophoneArray) -> None:
@@ -115,14 +124,9 @@ def check(config: TrainConfig, array: MicrophoneArray) -> None:
     """
     check_scene_config(config.scene, array)
     check_assignment(config.criterion.assignment, array.is_linear)
+    _check_tasks(config)
     if config.trainer.accelerator == "gpu" and not torch.cuda.is_available():
         raise InputError("trainer.accelerator='gpu': torch finds none here; give 'auto' or 'cpu'")
-    fewest, most = config.scene.num_speakers
-    if fewest != most:
-        raise InputError(
-            f"scene.num_speakers=[{fewest}, {most}]: training needs the same number in every "
-            f"scene, since every slot must have a speaker; give [{most}, {most}]"
-        )
     data = config.data
     shared = data.simulated is None and (data.bank is not None or data.train_rooms is not None)
     if data.fresh_rooms and not shared:
@@ -153,6 +157,72 @@ def check(config: TrainConfig, array: MicrophoneArray) -> None:
         )
 
 
+def _check_tasks(config: TrainConfig) -> None:
+    criterion, model, trainer = config.criterion, config.model, config.trainer
+    if config.scene.num_speakers[1] < 2:
+        raise InputError(
+            f"scene.num_speakers={list(config.scene.num_speakers)}: training needs scenes of up to "
+            "2 speakers or more, there is nothing to separate in the others"
+        )
+    tasks = trained_tasks(criterion.weight, criterion.distance_weight)
+    if ("distance" in tasks) != (model.heads.distance != "none"):
+        raise InputError(
+            f"criterion.distance_weight={criterion.distance_weight:g} with "
+            f"model.heads.distance={model.heads.distance!r}: a distance head (regression or "
+            "classes) goes with a weight above 0, and none with 0"
+        )
+    if model.sharing != "hard" and len(tasks) < 2:
+        raise InputError(
+            f"model.sharing={model.sharing!r} with {tasks[0]} alone: there is nothing to share "
+            "or to part; give 'hard', or train two tasks"
+        )
+    if criterion.sharing_strength > 0 and model.sharing != "soft":
+        raise InputError(
+            f"criterion.sharing_strength={criterion.sharing_strength:g} with "
+            f"model.sharing={model.sharing!r}: is the strength of 'soft' sharing only"
+        )
+    check_balancing(
+        criterion.balancing,
+        tasks,
+        strategy=trainer.strategy,
+        devices=trainer.devices,
+        num_nodes=trainer.num_nodes,
+        precision=trainer.precision,
+        sharing=model.sharing,
+        compile=trainer.compile,
+        accelerator=trainer.accelerator,
+        freeze=trainer.freeze,
+    )
+
+
+def _check_labels(config: TrainConfig, sources: Sources) -> None:
+    """Refuse a task that no example has labels for, and an assignment that some lack them for."""
+    criterion, where = config.criterion, f"data.labelled={config.data.labelled}"
+    task_labels: dict[Task, Label] = {
+        "separation": "targets",
+        "direction": "azimuth",
+        "distance": "distance",
+    }
+    for task in trained_tasks(criterion.weight, criterion.distance_weight):
+        if (label := task_labels[task]) not in sources.any_labels:
+            key = "distance_weight" if task == "distance" else "weight"
+            raise InputError(
+                f"criterion.{key}={getattr(criterion, key):g}: trains {task}, but no example has "
+                f"{label}: {where} lists none; change this weight, or train with simulated "
+                "examples too (data.labelled_share below 1)"
+            )
+    needed = NEEDS[criterion.assignment]
+    if config.model.heads.guidance == "oracle":
+        needed |= {"azimuth"}
+    if lacking := sorted(needed - sources.labels):
+        possible = [name for name, labels in NEEDS.items() if labels <= sources.labels]
+        raise InputError(
+            f"criterion.assignment={criterion.assignment!r}: needs every example's "
+            f"{' and '.join(lacking)}, which some of {where} lack; choose from "
+            f"{', '.join(possible)}"
+        )
+
+
 def check_parts(freeze: Sequence[str], model: MSDET) -> None:
     """Refuse to freeze what the network does not have, or all of it.
 
@@ -180,6 +250,8 @@ def _describe(
         assignment=config.criterion.assignment,
         nearest_gap=config.criterion.nearest_gap,
         weight=config.criterion.weight,
+        distance_weight=config.criterion.distance_weight,
+        empty_slots=config.scene.num_speakers[0] < config.scene.num_speakers[1],
         config=config.model_dump(mode="json"),
         metrics={key: value for key, value in metrics.items() if isinstance(value, int | float)},
         training=training,
@@ -217,7 +289,10 @@ def _draw_curves(folder: Path) -> None:
     pictures_folder = folder / "pictures"
     pictures_folder.mkdir(exist_ok=True)
     kept = ("train_seconds", "loss", "valid_si_sdr", "valid_azimuth")
-    rows = [{k: v for k, v in row.items() if any(part in k for part in kept)} for row in history]
+    rows = [
+        {k: v for k, v in row.items() if any(p in k for p in kept) and "best_matched" not in k}
+        for row in history
+    ]
     for row in rows:
         row["seconds"] = row.pop("train_seconds")
     pictures.training_curves(rows, pictures_folder / "training.png")

@@ -22,6 +22,7 @@ from lightning.pytorch.callbacks import (
     ModelCheckpoint,
 )
 from lightning.pytorch.loggers import Logger, TensorBoardLogger, WandbLogger
+from torch import Tensor
 
 from msdet.callbacks import (
     Bookkeeping,
@@ -35,12 +36,13 @@ from msdet.checkpoints import Description, save_atomically
 from msdet.config import TrainConfig, TrainerConfig
 from msdet.criteria import Criterion
 from msdet.criteria.assignment import take
+from msdet.criteria.balancing import GRADIENT_BASED
 from msdet.criteria.gradients import measure_gradients
 from msdet.data_module import MixtureData
 from msdet.datasets import Batch
 from msdet.errors import InputError
-from msdet.evaluation.metrics import score_scene
 from msdet.evaluation.rows import Row, SceneLabels
+from msdet.evaluation.scoring import score_output
 from msdet.memory import PeakMemory
 from msdet.models.msdet import MSDET, Output
 
@@ -54,6 +56,7 @@ class Training(pl.LightningModule):
         if config.compile:
             model.compile()  # in place: a wrapper would put its name into the weights' names
         self.rows: list[Row] = []
+        self._unsettled: Any = None
         for part in config.freeze:
             getattr(model, part).requires_grad_(False)
         self.train()
@@ -67,11 +70,8 @@ class Training(pl.LightningModule):
 
     def training_step(self, batch: Batch, index: int) -> dict[str, Any]:
         """The weighted loss of one batch."""
-        losses = self.criterion(self.model, self._forward(batch), batch)
-        size = len(batch.mixture)
-        self.log("loss", losses.total, prog_bar=True, batch_size=size)
-        for task, loss in losses.tasks.items():
-            self.log(f"{task}_loss", loss, prog_bar=True, batch_size=size)
+        output = self._forward(batch)
+        losses = self.criterion(self.model, output, batch)
         if not torch.isfinite(losses.total):
             raise InputError(
                 f"training diverged: the loss is {losses.total.item()} at step {self.global_step}; "
@@ -79,46 +79,63 @@ class Training(pl.LightningModule):
             )
         measured = {"loss": losses.total}
         measured |= {f"{task}_loss": loss for task, loss in losses.tasks.items()}
-        interval = self.config.gradient_interval
-        if interval is not None and self.global_step % interval == 0 and not self.config.compile:
-            gradients = measure_gradients(losses.tasks, self.model.encoder.parameters())
-            self.log_dict(gradients, batch_size=size)
-            measured |= gradients
+        if self.criterion.config.balancing in ("uncertainty", "dwa"):
+            weights = self.criterion.balance.current().items()
+            measured |= {f"{task}_weight": torch.tensor(weight) for task, weight in weights}
+        if self._measures_gradients():
+            measured |= measure_gradients(losses.tasks, self.model.encoder.parameters())
+        for name, value in measured.items():
+            self.log(name, value, prog_bar="loss" in name, batch_size=len(batch.mixture))
+        self._unsettled = losses, output
         parts = {name: value.detach() for name, value in measured.items()}
         return {"loss": losses.total, "parts": parts}
+
+    def _measures_gradients(self) -> bool:
+        interval = self.config.gradient_interval
+        shares = self.model.direction_encoder is None and not self.config.compile
+        return interval is not None and shares and self.global_step % interval == 0
+
+    def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
+        """The gradient of the loss, or what the balance makes of the tasks' gradients."""
+        (losses, output), self._unsettled = self._unsettled, None
+        if self.criterion.config.balancing not in GRADIENT_BASED:
+            super().backward(loss, *args, **kwargs)
+            return
+        self.criterion.balance.backward(losses.tasks, tuple(output.encoding))
+        if losses.penalty is not None:
+            losses.penalty.backward()
+
+    def on_train_epoch_end(self) -> None:
+        """Some balances change their weights between epochs."""
+        self.criterion.balance.close_epoch()
 
     def validation_step(self, batch: Batch, index: int) -> None:
         """Scores a batch of valid scenes by the functions that evaluation uses."""
         output = self._forward(batch)
         losses = self.criterion(self.model, output, batch)
         self.log("valid/loss", losses.total, batch_size=len(batch.mixture), sync_dist=True)
-        angles = None
-        if output.azimuth_logits is not None:
-            angles = self.model.grid.decode(output.azimuth_logits.float().softmax(-1)).cpu().numpy()
         prescribed = self.criterion.location_order(batch)
-        audio, targets, mixture = (
-            x.float().cpu().numpy() for x in (output.audio, batch.targets, batch.mixture)
-        )
         for i, scene in enumerate(batch.index.tolist()):
-            score = score_scene(
-                audio[i],
-                targets[i],
-                mixture[i, self.model.reference_mic],
-                None if angles is None else angles[i],
-                batch.azimuth[i].cpu().numpy(),
-                sample_rate=self.model.sample_rate,
+            score = score_output(
+                self.model,
+                output,
+                batch,
+                i,
                 order=None if prescribed is None else prescribed[i].tolist(),
                 metrics=("si_sdr",),
             )
-            labels = SceneLabels(t60=None, snr_db=None, distance=tuple(batch.distance[i].tolist()))
+            spoken = batch.distance[i][batch.present[i]]
+            labels = SceneLabels(t60=None, snr_db=None, distance=tuple(spoken.tolist()))
             self.rows.append(Row(index=scene, id=f"valid-{scene}", labels=labels, score=score))
 
     def configure_optimizers(self) -> Any:
         """AdamW; a linear rise, then a cosine to zero, by the step."""
+        trained = [p for p in self.model.parameters() if p.requires_grad]
+        groups: list[dict[str, Any]] = [{"params": trained}]
+        if balance := list(self.criterion.parameters()):
+            groups.append({"params": balance, "weight_decay": 0.0})
         optimiser = torch.optim.AdamW(
-            [p for p in self.parameters() if p.requires_grad],
-            lr=self.config.learning_rate,
-            weight_decay=self.config.weight_decay,
+            groups, lr=self.config.learning_rate, weight_decay=self.config.weight_decay
         )
         total = int(self.trainer.estimated_stepping_batches)
         schedule = torch.optim.lr_scheduler.LambdaLR(
@@ -132,7 +149,10 @@ class Training(pl.LightningModule):
     def _forward(self, batch: Batch) -> Output:
         order = self.criterion.location_order(batch)
         oracle = self.model.config.heads.guidance == "oracle" and order is not None
-        azimuth = take(batch.azimuth, order) if oracle and order is not None else None
+        azimuth = None
+        if oracle and order is not None:
+            known = batch.azimuth.masked_fill(~batch.present, torch.nan)
+            azimuth = take(known, order)
         output: Output = self.model(batch.mixture, azimuth=azimuth)
         return output
 

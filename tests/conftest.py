@@ -69,6 +69,9 @@ def make_model(arrays: dict[str, MicrophoneArray]) -> Callable[..., MSDET]:
         reference_mic: int = 0,
         channels: int = 6,
         weight: float = 0.97,
+        sharing: str = "hard",
+        distance: str = "none",
+        empty_slots: bool = False,
         seed: int = 0,
     ) -> MSDET:
         config = ModelConfig.model_validate(
@@ -89,13 +92,16 @@ def make_model(arrays: dict[str, MicrophoneArray]) -> Callable[..., MSDET]:
                     "direction_channels": 4,
                     "mask_channels": 4,
                     "mask_bound": 2.0,
+                    "distance": distance,
                 },
+                "sharing": sharing,
             }
         )
         chosen = arrays[array] if isinstance(array, str) else array
         with torch.random.fork_rng():
             torch.manual_seed(seed)
-            model = MSDET(config, chosen, RATE, slots, reference_mic, trained_tasks(weight))
+            tasks = trained_tasks(weight, float(distance != "none"))
+            model = MSDET(config, chosen, RATE, slots, reference_mic, tasks, empty_slots)
             if model.refinement_head is not None:
                 torch.nn.init.normal_(model.refinement_head.out.weight, std=0.1)
         return model

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -66,7 +67,9 @@ def test_the_module_is_the_command() -> None:
     assert (done.returncode, done.stdout.strip()) == (0, f"msdet {msdet.__version__}")
 
 
-@pytest.mark.parametrize("arguments", [[], ["sing"], ["train", "--loudly"]])
+@pytest.mark.parametrize(
+    "arguments", [[], ["sing"], ["train", "--loudly"], ["simulate", "-m", "seed=0,1"]]
+)
 def test_what_is_no_command_exits_with_2(
     arguments: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -90,6 +93,25 @@ MISTAKES = [
     (["train", "array=octagon"], "octagon"),
     (["train", "quickstart"], "KEY=VALUE"),
     (["train", "init_from=gone.ckpt"], "gone.ckpt"),
+    (["train", "seed=0,1,2"], "--multirun"),
+    (["train", "criterion.assignment=azimuth,cyclic"], "--multirun"),
+    (["train", "array=circle4,line4"], "--multirun"),
+    (["train", "name=choice(a,b)"], "--multirun"),
+    (["train", "trainer.learning_rate=interval(1e-4,1e-2)"], "--multirun"),
+    (["train", "scene.t60=[0.1,0.2],[0.2,0.3]"], "--multirun"),
+    (["train", "sweep=optuna"], "--multirun"),
+    (["train", "--multirun", "seed=0"], "seed=0,1,2"),
+    (["train", "--multirun", "seed=0,1", "trainer.epochz=3"], "did you mean 'epochs'"),
+    (["train", "-m", "sede=0,1"], "did you mean 'seed'"),
+    (["train", "-m", "criterion.assignment=azimuth,cyclc"], "cyclc"),
+    (["train", "-m", "array=circle4,octagon"], "octagon"),
+    (["train", "-m", "array=circle4,line4", "criterion.assignment=cyclic"], "array=line4"),
+    (["train", "-m", "criterion.weight=interval(0.1,0.9)"], "sweep=optuna"),
+    (["train", "-m", "output=a,b"], "output"),
+    (["train", "-m", "experiment=debug,quickstart"], "output=FOLDER"),
+    (["train", "-m", "sweep=random", "seed=0,1"], "random"),
+    (["train", "-m", "corpus=folder", "corpus.path=gone", "seed=0,1"], "gone"),
+    (["train", "-m", "seed=0,1", "trainer.freeze=[tail]"], "tail"),
     (["evaluate"], "checkpoint"),
     (["evaluate", "checkpoint=gone.ckpt"], "gone.ckpt"),
     (["simulate", "output=out", "num_scenes=0"], "num_scenes"),
@@ -221,6 +243,35 @@ def test_any_name_is_parsed_back_to_itself(name: str) -> None:
     override = OverridesParser.create().parse_override(quoted(f"recording={name}"))
     assert not override.is_sweep_override()
     assert override.value() == name
+
+
+def test_a_value_with_a_comma_is_quoted_as_the_refusal_says() -> None:
+    with pytest.raises(InputError) as refused:
+        compose("train", ["init_from=my a,b.ckpt"])
+    advice = shlex.split(str(refused.value))[-1]
+    assert compose("train", [advice])["init_from"] == "my a,b.ckpt"
+
+
+@pytest.mark.parametrize("command", ["evaluate", "simulate", "separate", "bank", "import"])
+def test_many_runs_are_for_training(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as done:
+        main([command, "--multirun", "seed=0,1"])
+    assert done.value.code == 2
+    assert errors(capsys)[-1].endswith(f"--multirun is for train: {command} makes one run")
+
+
+def test_the_runs_of_a_sweep_are_printed_and_not_trained(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    sweep = ["criterion.assignment=azimuth,cyclic", "seed=range(2)", "experiment=debug"]
+    assert main(["train", "--multirun", *sweep, "--config"]) == 0
+    printed = yaml.safe_load(capsys.readouterr().out)
+    assert printed["output"] == "outputs/sweeps/debug"
+    configs = [compose("train", overrides) for overrides in printed["runs"].values()]
+    found = [(config["criterion"]["assignment"], config["seed"]) for config in configs]
+    assert found == [("azimuth", 0), ("azimuth", 1), ("cyclic", 0), ("cyclic", 1)]
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_bare_word_is_not_a_setting() -> None:

@@ -14,10 +14,11 @@ import torch
 
 from msdet import data_module
 from msdet.data_module import MixtureData
-from msdet.datasets import Batch, DataConfig, ExampleSampler, StoredExamples, random_crop
+from msdet.datasets import Batch, DataConfig, ExampleSampler
 from msdet.simulation import Example
 from msdet.simulation.layouts import Format
 from msdet.simulation.stored import StoredMixtures
+from msdet.stored_examples import StoredExamples, random_crop
 
 SAMPLES = 400
 
@@ -28,10 +29,10 @@ class MemoryMixtures(StoredMixtures):
     def __init__(self, count: int, num_samples: int = 1000) -> None:
         numbers = np.arange(count, dtype=np.int32)
         format: Format = "tar"
-        super().__init__(Path("none"), format, 2, numbers.astype("S"), numbers, None, "")
+        super().__init__(Path("none"), format, numbers.astype("S"), numbers, None, None, "")
         object.__setattr__(self, "num_samples", num_samples)
 
-    def __getitem__(self, number: int) -> Example:
+    def read(self, number: int, pose: Any) -> Example:
         return example(number, self.num_samples)  # type: ignore[attr-defined]
 
 

@@ -17,11 +17,23 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from msdet.datasets import Label
 from msdet.errors import InputError
 from msdet.geometry import angular_error
 
 Assignment = Literal["azimuth", "distance", "cyclic", "nearest_gap", "pit", "doa_pit", "joint_pit"]
 BY_LOCATION: tuple[Assignment, ...] = ("azimuth", "distance", "cyclic", "nearest_gap")
+
+NEEDS: dict[Assignment, frozenset[Label]] = {
+    "azimuth": frozenset({"azimuth"}),
+    "distance": frozenset({"distance"}),
+    "cyclic": frozenset({"azimuth"}),
+    "nearest_gap": frozenset({"azimuth", "distance"}),
+    "pit": frozenset({"targets"}),
+    "doa_pit": frozenset({"azimuth"}),
+    "joint_pit": frozenset(),
+}
+"""Labels that every example must have; a joint search makes do with either kind."""
 
 _EXHAUSTIVE_SPEAKERS = 3
 _OPPOSITE_DEGREES = 1e-3
@@ -48,8 +60,9 @@ def assign_by_location(
     *,
     gap: float,
     linear: bool,
+    present: Tensor | None = None,
 ) -> Tensor:
-    """Order of the speakers by location.
+    """Order of the speakers by location; absent ones come last, in the order they have.
 
     Args:
         assignment: one of :data:`BY_LOCATION`.
@@ -57,19 +70,25 @@ def assign_by_location(
         gap: degrees; of ``nearest_gap``, which sorts by azimuth, but scenes in which any two
             speakers are closer than this by distance.
         linear: azimuths lie on [0, 180], not on a circle.
+        present: bool ``[batch, speaker]``; None where all are there.
     Returns:
         int64 ``[batch, slot]``.
     """
+    if present is None:
+        present = torch.ones_like(azimuth, dtype=torch.bool)
+    azimuth, distance, elevation = (
+        values.masked_fill(~present, torch.inf) for values in (azimuth, distance, elevation)
+    )
     if assignment == "azimuth":
         return _sort_by(azimuth, distance, elevation)
     if assignment == "distance":
         return _sort_by(distance, azimuth, elevation)
     if assignment == "nearest_gap":
-        close = _smallest_angle(azimuth, linear) < gap
+        close = _smallest_angle(azimuth, present, linear) < gap
         by_azimuth = _sort_by(azimuth, distance, elevation)
         return torch.where(close[:, None], _sort_by(distance, azimuth, elevation), by_azimuth)
     if assignment == "cyclic":
-        return _sort_cyclic(azimuth, distance, elevation)
+        return _sort_cyclic(azimuth, distance, elevation, present)
     raise InputError(f"assignment {assignment!r} is not by location: choose from {BY_LOCATION}")
 
 
@@ -95,8 +114,8 @@ def assign_by_permutation(losses: Tensor) -> Tensor:
 
 def take(values: Tensor, order: Tensor) -> Tensor:
     """Bring per-speaker values ``[batch, speaker, ...]`` into the slots' order."""
-    index = order.reshape(*order.shape, *(1,) * (values.ndim - 2))
-    return torch.take_along_dim(values, index, dim=1)
+    # whole rows; take_along_dim goes element by element, which takes some six times as long
+    return values[torch.arange(len(order), device=order.device)[:, None], order]
 
 
 def _sort_by(first: Tensor, second: Tensor, third: Tensor) -> Tensor:
@@ -108,32 +127,35 @@ def _sort_by(first: Tensor, second: Tensor, third: Tensor) -> Tensor:
     return order
 
 
-def _smallest_angle(azimuth: Tensor, linear: bool) -> Tensor:
+def _smallest_angle(azimuth: Tensor, present: Tensor, linear: bool) -> Tensor:
     """Between any two speakers of each scene, degrees ``[batch]``; infinite for one speaker."""
+    azimuth = azimuth.masked_fill(~present, 0.0)
     first, second = azimuth[:, :, None], azimuth[:, None]
     between = (first - second).abs() if linear else angular_error(first, second)
     same = torch.eye(azimuth.shape[-1], dtype=torch.bool, device=azimuth.device)
-    return between.masked_fill(same, torch.inf).amin(dim=(-2, -1))
+    pairs = present[:, :, None] & present[:, None] & ~same
+    return between.masked_fill(~pairs, torch.inf).amin(dim=(-2, -1))
 
 
-def _sort_cyclic(azimuth: Tensor, distance: Tensor, elevation: Tensor) -> Tensor:
+def _sort_cyclic(azimuth: Tensor, distance: Tensor, elevation: Tensor, present: Tensor) -> Tensor:
     """Ascending azimuth from a cut in the largest empty arc, so that it turns with the scene.
 
     The first speaker is the one after the largest gap. Where gaps tie (two speakers standing
     opposite), the nearer of the candidates is first.
     """
     order = _sort_by(azimuth, distance, elevation)
-    sorted_azimuth = torch.take_along_dim(azimuth, order, -1).double()
-    before = torch.roll(sorted_azimuth, 1, dims=-1)
+    count = present.sum(-1, keepdim=True).clamp_min(1)
+    place = torch.arange(azimuth.shape[-1], device=azimuth.device).expand_as(order)
+    there = place < count
+    sorted_azimuth = torch.take_along_dim(azimuth, order, -1).double().masked_fill(~there, 0.0)
+    before = torch.take_along_dim(sorted_azimuth, torch.remainder(place - 1, count), -1)
     gap = torch.remainder(sorted_azimuth - before, 360.0)  # the empty arc before each speaker
-    if azimuth.shape[-1] == 1:
-        return order
     # all at one azimuth: every gap is zero but the circle itself, which lies before the first
-    gap[..., 0] = torch.where(gap.sum(-1) < 180.0, gap[..., 0] + 360.0, gap[..., 0])
+    whole = torch.where(there, gap, 0.0).sum(-1) < 180.0
+    gap[..., 0] = torch.where(whole, gap[..., 0] + 360.0, gap[..., 0])
+    gap = gap.masked_fill(~there, -torch.inf)
     tied = gap >= gap.amax(-1, keepdim=True) - 2 * _OPPOSITE_DEGREES
     near = torch.take_along_dim(distance, order, -1).double()
     start = torch.where(tied, near, torch.inf).argmin(-1, keepdim=True)
-    turned = torch.remainder(
-        torch.arange(azimuth.shape[-1], device=azimuth.device) + start, azimuth.shape[-1]
-    )
+    turned = torch.where(there, torch.remainder(place + start, count), place)
     return torch.take_along_dim(order, turned, -1)

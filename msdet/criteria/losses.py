@@ -33,25 +33,50 @@ def pairwise_spectral_l1(estimates: Tensor, targets: Tensor) -> Tensor:
     )
 
 
-def pairwise_cross_entropy(logits: Tensor, azimuth: Tensor, grid: AzimuthGrid) -> Tensor:
-    """:func:`azimuth_cross_entropy` of every pair.
+def azimuth_targets(
+    azimuth: Tensor, present: Tensor, grid: AzimuthGrid, num_outputs: int, width: float
+) -> Tensor:
+    """What a direction head is trained to say of each speaker.
 
     Args:
-        logits: ``[batch, slot, class]``. azimuth: degrees ``[batch, speaker]``.
+        azimuth: degrees ``[batch, speaker]``. present: bool, same shape.
+        num_outputs: the grid's classes, or one more, "no speaker", which absent speakers get.
+        width: degrees, the standard deviation of a Gaussian around the azimuth, circular unless
+            the grid is linear; 0 puts everything into the nearest class.
+    Returns:
+        Probabilities ``[batch, speaker, output]``.
+    """
+    if width > 0:
+        centres = torch.as_tensor(grid.centres, dtype=torch.float64, device=azimuth.device)
+        apart = azimuth.double()[..., None] - centres
+        if not grid.linear:
+            apart = torch.remainder(apart + 180.0, 360.0) - 180.0
+        classes = (-0.5 * (apart / width).square()).softmax(-1).float()
+    else:
+        classes = F.one_hot(grid.index(azimuth), grid.num_classes).float()
+    if num_outputs == grid.num_classes:
+        return classes
+    nobody = (~present)[..., None].float()
+    return torch.cat([classes * (1.0 - nobody), nobody], dim=-1)
+
+
+def cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
+    """Cross-entropy against probabilities: of hard labels the usual one.
+
+    Args:
+        logits, targets: ``[..., class]``, broadcast against each other.
+    Returns:
+        ``[...]``.
+    """
+    return -(targets * logits.float().log_softmax(-1)).sum(-1)
+
+
+def pairwise_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
+    """:func:`cross_entropy` of every pair.
+
+    Args:
+        logits: ``[batch, slot, class]``. targets: probabilities ``[batch, speaker, class]``.
     Returns:
         ``[batch, slot, speaker]``.
     """
-    classes = grid.index(azimuth)[:, None].expand(-1, logits.shape[1], -1)
-    return -logits.float().log_softmax(-1).gather(-1, classes)
-
-
-def azimuth_cross_entropy(logits: Tensor, azimuth: Tensor, grid: AzimuthGrid) -> Tensor:
-    """Cross-entropy of azimuth classes.
-
-    Args:
-        logits: ``[batch, slot, class]``. azimuth: degrees ``[batch, slot]``.
-    Returns:
-        ``[batch, slot]``.
-    """
-    classes = grid.index(azimuth)
-    return F.cross_entropy(logits.float().movedim(-1, 1), classes, reduction="none")
+    return -torch.einsum("bnk,bsk->bns", logits.float().log_softmax(-1), targets)

@@ -46,12 +46,13 @@ def _draw_scene(output: Path, scorer: SceneScorer, scene: Scene, row: Row) -> No
         output / "pictures" / f"{scene.id}-spectrograms.png",
         titles=[_spectrogram_title(s) for s, _ in scored],
     )
-    if result.azimuth_logits is not None:
-        posteriors = result.azimuth_logits[0].softmax(-1)[slots]
+    locations = scorer.checkpoint.model.locate(result)
+    if locations is not None:
+        posteriors = locations.posterior[0][slots]
         pictures.polar_plot(
             example.azimuth[speakers],
             example.distance[speakers],
-            scorer.checkpoint.model.grid.decode(posteriors).numpy(),
+            locations.azimuth[0][slots].numpy(),
             output / "pictures" / f"{scene.id}-directions.png",
             posteriors=posteriors.numpy(),
             linear_array=scene.microphone_array().is_linear,

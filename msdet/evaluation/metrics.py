@@ -76,6 +76,8 @@ class SpeakerScore:
         azimuth_estimate: degrees, of the speaker's slot, as claimed.
         azimuth_error: degrees, of ``azimuth_estimate``; None for a model without DoA.
         azimuth_error_best_matched: degrees, under pi_doa.
+        distance_estimate, distance_error: metres, of the speaker's slot; None for a model that
+            does not say.
     """
 
     speaker: int
@@ -86,6 +88,8 @@ class SpeakerScore:
     azimuth_estimate: float | None
     azimuth_error: float | None
     azimuth_error_best_matched: float | None
+    distance_estimate: float | None = None
+    distance_error: float | None = None
 
 
 @dataclass(frozen=True)
@@ -107,6 +111,8 @@ class SceneScore:
             slots, how far its energy lies below the reference microphone's.
         pesq_mode: ``wb`` or ``nb``; None where PESQ was not asked for.
         failures: everything that is null above although it should be a number.
+        speakers_claimed: how many slots the model says hold a speaker; None for a model that
+            cannot leave a slot empty.
     """
 
     speakers: tuple[SpeakerScore, ...]
@@ -120,6 +126,22 @@ class SceneScore:
     attenuation_db: tuple[float | None, ...]
     pesq_mode: Literal["nb", "wb"] | None
     failures: tuple[Failure, ...]
+    speakers_claimed: int | None = None
+
+
+@dataclass(frozen=True)
+class Claims:
+    """What a model says of its slots, beside their audio.
+
+    Attributes:
+        azimuth: ``[slot]`` degrees; NaN for a slot that claims none; None for a model without DoA.
+        distance: ``[slot]`` metres; None for a model that does not say.
+        empty: ``[slot]`` whether nobody is there; None for a model that cannot say so.
+    """
+
+    azimuth: ArrayLike | None = None
+    distance: ArrayLike | None = None
+    empty: ArrayLike | None = None
 
 
 # --- matching -----------------------------------------------------------------------------
@@ -163,10 +185,11 @@ def score_scene(
     estimates: ArrayLike,
     targets: ArrayLike,
     reference: ArrayLike,
-    azimuth_estimate: ArrayLike | None,
+    claims: Claims,
     azimuth_truth: ArrayLike,
     *,
     sample_rate: int,
+    distance_truth: ArrayLike | None = None,
     order: Sequence[int] | None = None,
     metrics: Sequence[str] = METRICS,
 ) -> SceneScore:
@@ -176,16 +199,17 @@ def score_scene(
         estimates: ``[slot, sample]``, at least as many slots as speakers.
         targets: ``[speaker, sample]`` at the reference microphone.
         reference: ``[sample]``, the mixture at the reference microphone.
-        azimuth_estimate: ``[slot]`` degrees; NaN for a slot that claims none; None for a model
-            without DoA.
+        claims: what the model says of its slots.
         azimuth_truth: ``[speaker]`` degrees, in the array's frame.
+        distance_truth: ``[speaker]`` metres; needed where the model claims distances.
         order: ``[slot]`` -> speaker that the assignment prescribes; the slots behind its end are
             to be empty. None where it prescribes none (permutation-invariant training).
         metrics: from ``choose_metrics``.
     """
     est, tgt = np.asarray(estimates, np.float64), np.asarray(targets, np.float64)
     mix, truth = np.asarray(reference, np.float64), np.asarray(azimuth_truth, np.float64)
-    claimed = None if azimuth_estimate is None else np.asarray(azimuth_estimate, np.float64)
+    claimed = None if claims.azimuth is None else np.asarray(claims.azimuth, np.float64)
+    far = None if claims.distance is None else np.asarray(claims.distance, np.float64)
     _check_shapes(est, tgt, mix, claimed, truth, order)
 
     active = [s for s in range(len(tgt)) if _is_active(tgt[s], mix)]
@@ -222,8 +246,23 @@ def score_scene(
             for name, value in (("azimuth", error), ("azimuth_best_matched", best_matched)):
                 if value is None:
                     failures.append(Failure(name, "estimate", speaker, "no azimuth claimed"))
+        distance = distance_error = None
+        if far is not None and distance_truth is not None:
+            distance = _finite(far[slot])
+            distance_error = _finite(abs(far[slot] - np.asarray(distance_truth)[speaker]))
         speakers.append(
-            SpeakerScore(speaker, slot, False, scores, azimuth, estimate, error, best_matched)
+            SpeakerScore(
+                speaker,
+                slot,
+                False,
+                scores,
+                azimuth,
+                estimate,
+                error,
+                best_matched,
+                distance,
+                distance_error,
+            )
         )
 
     left_over = [slot for slot, speaker in enumerate(by_separation) if speaker is None]
@@ -242,6 +281,7 @@ def score_scene(
         attenuation_db=tuple(attenuations),
         pesq_mode=pesq_mode(sample_rate) if "pesq" in metrics else None,
         failures=tuple(failures),
+        speakers_claimed=None if claims.empty is None else int((~np.asarray(claims.empty)).sum()),
     )
 
 

@@ -52,7 +52,8 @@ _STYLE: dict[Any, Any] = {
 _QUANTITIES = {
     "loss": "loss",
     "separation_loss": "separation loss",
-    "doa_loss": "DoA loss (cross-entropy, nats)",
+    "direction_loss": "direction loss (cross-entropy, nats)",
+    "distance_loss": "distance loss",
     "si_sdr_improvement_db": "SI-SDR improvement (dB)",
     "azimuth_error_median_deg": "median azimuth error (deg)",
     "azimuth_error_mean_deg": "mean azimuth error (deg)",
@@ -62,7 +63,7 @@ _QUANTITIES = {
 }
 
 
-def _styled(draw: Callable[P, None]) -> Callable[P, None]:
+def styled(draw: Callable[P, None]) -> Callable[P, None]:
     """Draw under ``_STYLE``, whatever the user's matplotlibrc says."""
 
     @wraps(draw)
@@ -80,7 +81,7 @@ def _styled(draw: Callable[P, None]) -> Callable[P, None]:
 # --- training -----------------------------------------------------------------------------
 
 
-@_styled
+@styled
 def training_curves(history: Sequence[Mapping[str, float | None]], path: Path) -> None:
     """One panel per quantity, training and validation together, over time.
 
@@ -112,7 +113,7 @@ def training_curves(history: Sequence[Mapping[str, float | None]], path: Path) -
     lines = math.ceil(len(names) / columns)
     last = max(at for curves in panels.values() for points in curves.values() for at, _ in points)
     scale, label = _time_axis(axis, last)
-    figure, axes = _figure(lines, columns, (4.0 * columns, 2.9 * lines))
+    figure, axes = grid_of_axes(lines, columns, (4.0 * columns, 2.9 * lines))
     for place, name in zip(axes.flat, names, strict=False):
         for split, points in sorted(panels[name].items()):
             x, y = np.array(sorted(points)).T
@@ -127,7 +128,7 @@ def training_curves(history: Sequence[Mapping[str, float | None]], path: Path) -
             place.legend()
     for place in list(axes.flat)[len(names) :]:
         place.set_visible(False)
-    _save(figure, path)
+    save(figure, path)
 
 
 def _split_name(name: str) -> tuple[str, str]:
@@ -169,7 +170,7 @@ def _plain_log_ticks(axes: Axes) -> None:
 # --- audio --------------------------------------------------------------------------------
 
 
-@_styled
+@styled
 def spectrograms(
     mixture: ArrayLike,
     estimates: ArrayLike,
@@ -194,7 +195,7 @@ def spectrograms(
     # Not the loudest bin of all: a single one would leave the rest of the picture dark.
     loud = max(float(np.percentile(level, 99.9)) for column in levels for level in column)
 
-    figure, axes = _figure(len(tgt), 3, (11.0, 0.6 + 2.3 * len(tgt)), share=True)
+    figure, axes = grid_of_axes(len(tgt), 3, (11.0, 0.6 + 2.3 * len(tgt)), share=True)
     extent = (0.0, len(mix) / sample_rate, 0.0, sample_rate / 2000)
     for column, (name, _) in enumerate(columns):
         axes[0, column].set_title(name)
@@ -216,7 +217,7 @@ def spectrograms(
         title = titles[row] if titles else f"speaker {row + 1}"
         axes[row, 0].set_ylabel(f"{title}\nfrequency (kHz)")
     figure.colorbar(image, ax=axes, label="level (dB)", pad=0.015, aspect=30)
-    _save(figure, path)
+    save(figure, path)
 
 
 def _level_db(signal: NDArray[np.float64], window: int) -> NDArray[np.float64]:
@@ -231,7 +232,7 @@ def _level_db(signal: NDArray[np.float64], window: int) -> NDArray[np.float64]:
 # --- directions ---------------------------------------------------------------------------
 
 
-@_styled
+@styled
 def polar_plot(
     azimuth_truth: ArrayLike,
     distance: ArrayLike,
@@ -258,7 +259,7 @@ def polar_plot(
     estimate = np.asarray(azimuth_estimate, np.float64)
     rim = math.ceil(2 * 1.15 * far.max()) / 2
     band = 0.0 if posteriors is None else 0.35 * rim
-    figure = _new_figure((7.2, 4.6))
+    figure = new_figure((7.2, 4.6))
     axes: PolarAxes = figure.add_subplot(projection="polar")  # type: ignore[assignment]
     for speaker in range(len(truth)):
         colour, name = COLOURS[speaker % len(COLOURS)], f"speaker {speaker + 1}"
@@ -290,7 +291,7 @@ def polar_plot(
     axes.spines["polar"].set_color("#BBBBBB")
     axes.set_title(title, pad=12)
     figure.legend(loc="outside right center")
-    _save(figure, path)
+    save(figure, path)
 
 
 def _draw_posterior(
@@ -323,7 +324,7 @@ def _emptiest(
     return float(free[gaps.argmax()])
 
 
-@_styled
+@styled
 def azimuth_scatter(
     azimuth_truth: ArrayLike,
     azimuth_estimate: ArrayLike,
@@ -337,7 +338,7 @@ def azimuth_scatter(
     """
     truth, estimate = _pairs(azimuth_truth, azimuth_estimate)
     turn = 180 if linear_array else 360
-    figure, grid = _figure(1, 1, (5.0, 5.2))
+    figure, grid = grid_of_axes(1, 1, (5.0, 5.2))
     axes = grid[0, 0]
     for shift in (0,) if linear_array else (-turn, 0, turn):
         line = np.array([0, turn])
@@ -351,10 +352,10 @@ def azimuth_scatter(
     axes.set_xticks(range(0, turn + 1, turn // 6))
     axes.set_yticks(range(0, turn + 1, turn // 6))
     figure.legend(loc="outside upper center", ncols=2, markerscale=1.8)
-    _save(figure, path)
+    save(figure, path)
 
 
-@_styled
+@styled
 def error_histogram(
     errors: ArrayLike, path: Path, *, best_matched: ArrayLike | None = None
 ) -> None:
@@ -367,7 +368,7 @@ def error_histogram(
     """
     claimed = _sorted_finite(errors)
     last, step = 40.0, 2.5  # what is larger shares one bar on the right
-    figure, grid = _figure(1, 2, (9.0, 3.4))
+    figure, grid = grid_of_axes(1, 2, (9.0, 3.4))
     counts, shares = grid[0]
 
     bars = {"edgecolor": "white", "linewidth": 0.5}
@@ -392,7 +393,7 @@ def error_histogram(
     shares.set(xlim=(0, last), ylim=(0, 101))
     shares.set_xticks(range(0, int(last) + 1, 5))
     shares.legend(loc="lower right")
-    _save(figure, path)
+    save(figure, path)
 
 
 def _sorted_finite(values: ArrayLike) -> NDArray[np.float64]:
@@ -414,15 +415,15 @@ def _pairs(
     return t[both], e[both]
 
 
-def _figure(
+def grid_of_axes(
     rows: int, columns: int, size: tuple[float, float], *, share: bool = False
 ) -> tuple[Figure, NDArray[Any]]:
     """A figure and its axes ``[row, column]``."""
-    figure = _new_figure(size)
+    figure = new_figure(size)
     return figure, figure.subplots(rows, columns, squeeze=False, sharex=share, sharey=share)
 
 
-def _new_figure(size: tuple[float, float]) -> Figure:
+def new_figure(size: tuple[float, float]) -> Figure:
     """Not through pyplot: no window, no global list of figures that would keep them in memory."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -433,7 +434,7 @@ def _new_figure(size: tuple[float, float]) -> Figure:
     return figure
 
 
-def _save(figure: Figure, path: Path) -> None:
+def save(figure: Figure, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     # "tight": the constrained layout alone clips the angle labels of half a circle.
     figure.savefig(path, format="png", bbox_inches="tight", pad_inches=0.1)

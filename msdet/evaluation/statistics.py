@@ -41,6 +41,7 @@ _BREAKDOWN_KEYS = (
     "azimuth_within_10deg",
     "wrong_slot_rate",
     "order_accuracy",
+    "speaker_count_accuracy",
 )
 
 
@@ -106,7 +107,7 @@ class _Table:
     def of(cls, rows: Sequence[Row]) -> _Table:
         width = max(len(row.score.speakers) for row in rows)
         names = [f"{m}{part}" for m in METRICS for part in ("", "_unprocessed", "_improvement")]
-        names += ["azimuth_error", "azimuth_error_best_matched", "wrong_slot"]
+        names += ["azimuth_error", "azimuth_error_best_matched", "wrong_slot", "distance_error"]
         speaker = {name: np.full((len(rows), width), np.nan) for name in names}
         active = np.zeros((len(rows), width), dtype=bool)
         for i, row in enumerate(rows):
@@ -118,10 +119,12 @@ class _Table:
                     speaker[name][i, j] = _nan(value)
                 speaker["azimuth_error"][i, j] = _nan(of.azimuth_error)
                 speaker["azimuth_error_best_matched"][i, j] = _nan(of.azimuth_error_best_matched)
+                speaker["distance_error"][i, j] = _nan(of.distance_error)
                 speaker["wrong_slot"][i, j] = _nan(row.score.wrong_slot[of.slot])
         scene = {
             "order_correct": np.array([_nan(row.score.order_correct) for row in rows]),
             "ambiguous": np.array([float(row.score.ambiguous) for row in rows]),
+            "count_correct": np.array([_nan(_count_correct(row)) for row in rows]),
         }
         return cls(active, speaker, scene)
 
@@ -157,6 +160,9 @@ def _measures() -> dict[str, _Measure]:
     found["wrong_slot_rate_unambiguous"] = _speaker_mean("wrong_slot", unambiguous=True)
     found["order_accuracy"] = _scene_mean("order_correct")
     found["ambiguous_share"] = _scene_mean("ambiguous")
+    found["distance_error_mean_m"] = _speaker_mean("distance_error")
+    found["distance_error_median_m"] = _speaker_median("distance_error")
+    found["speaker_count_accuracy"] = _scene_mean("count_correct")
     return found
 
 
@@ -317,6 +323,13 @@ def _bins(
             name = f"{low:g} to {high:g} {unit}"
         found.append((name, inside))
     return found
+
+
+def _count_correct(row: Row) -> bool | None:
+    """Whether as many slots claim a speaker as there are; None where the model cannot say."""
+    if row.score.speakers_claimed is None:
+        return None
+    return row.score.speakers_claimed == sum(not s.silent for s in row.score.speakers)
 
 
 def _gaps(row: Row) -> list[float]:

@@ -61,6 +61,14 @@ def _direction_table(summary: Mapping[str, Any]) -> Table:
         table.add_row(f"within {limit} deg", _percent(summary[key]), interval, best)
     for name, key in (("wrong slot", "wrong_slot_rate"), ("slots in order", "order_accuracy")):
         table.add_row(name, _percent(summary[key]), _shown_interval(summary, key, None), "")
+    if summary["speaker_count_accuracy"] is not None:
+        interval = _shown_interval(summary, "speaker_count_accuracy", None)
+        share = _percent(summary["speaker_count_accuracy"])
+        table.add_row("number of speakers", share, interval, "")
+    if summary["distance_error_median_m"] is not None:
+        key = "distance_error_median_m"
+        interval = _shown_interval(summary, key, 2)
+        table.add_row("median distance error, m", _shown(summary[key], 2), interval, "")
     return table
 
 

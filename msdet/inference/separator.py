@@ -26,14 +26,17 @@ class Separation:
     Attributes:
         audio: float32 ``[speaker, sample]`` at the reference microphone, at ``sample_rate`` and
             at the recording's own level.
+            A model trained on varying numbers of speakers gives as many as it finds, be it none.
         azimuth: float64 ``[speaker]`` degrees in the array's frame; NaN from a model that was
             trained for separation alone.
+        distance: float64 ``[speaker]`` metres; None from a model without a distance head.
         posterior: float32 ``[speaker, class]``, the azimuth classes' probabilities; None of a
             model for separation alone.
     """
 
     audio: NDArray[np.float32]
     azimuth: NDArray[np.float64]
+    distance: NDArray[np.float64] | None
     posterior: NDArray[np.float32] | None
     sample_rate: int
 
@@ -95,14 +98,19 @@ class Separator:
             )
         output = model((native / level)[None], microphones)
         separated = resample(output.audio[0] * level, description.sample_rate, sample_rate)
-        posterior, azimuth = None, np.full(model.num_slots, np.nan)
-        if output.azimuth_logits is not None:
-            probabilities = output.azimuth_logits[0].softmax(-1)
-            azimuth = model.grid.decode(probabilities).double().numpy()
-            posterior = probabilities.numpy()
+        found = np.arange(model.num_slots)
+        posterior, azimuth, distance = None, np.full(model.num_slots, np.nan), None
+        locations = model.locate(output)
+        if locations is not None:
+            found = np.flatnonzero(~locations.empty[0].numpy())
+            azimuth = locations.azimuth[0].double().numpy()[found]
+            posterior = locations.posterior[0].numpy()[found]
+        if model.distance_head is not None and output.distance is not None:
+            distance = model.distance_head.decode(output.distance)[0].double().numpy()[found]
         length = channels.shape[-1]
         padded = torch.nn.functional.pad(separated, (0, max(0, length - separated.shape[-1])))
-        return Separation(padded[:, :length].numpy(), azimuth, posterior, sample_rate)
+        speech = padded[found, :length].numpy()
+        return Separation(speech, azimuth, distance, posterior, sample_rate)
 
     def _array(self, array: MicrophoneArray | Sequence[Sequence[float]] | None) -> MicrophoneArray:
         trained = self.description.array
@@ -141,16 +149,14 @@ def _check_audio(audio: ArrayLike, sample_rate: int, array: MicrophoneArray) -> 
     if sample_rate <= 0:
         raise InputError(f"sample_rate={sample_rate}: must be positive")
     count = len(samples)
-    picks = array.channels != tuple(range(array.num_mics)) or array.file_channels is not None
-    whole_file = array.file_channels in (None, count) and count > max(array.channels)
-    if count != array.num_mics and picks and whole_file:
-        samples = samples[list(array.channels)]
-    elif count != array.num_mics:
+    microphones = array.microphones_of(count)
+    if microphones is None:
         swapped = "; is it [sample, mic]?" if samples.shape[1] == array.num_mics else ""
         raise InputError(
             f"audio: {count} channels, but the array {array.name!r} has {array.num_mics} "
             f"microphones{swapped}"
         )
+    samples = samples[list(microphones)]
     if not samples.shape[1]:
         raise InputError("audio: holds no samples")
     if not np.isfinite(samples).all():

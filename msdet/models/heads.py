@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 import torch
@@ -65,16 +66,18 @@ class CoarseDirectionHead(nn.Module):
         num_slots: int,
         channels: int,
         linear: bool,
+        empty_slots: bool = False,
     ) -> None:
         super().__init__()
         self.num_slots = num_slots
         self.histogram = nn.Conv2d(trunk_channels, num_directions, 1)
         self.pooled = nn.Linear(2 * trunk_channels, channels)
         self.convolutions = DirectionConvolutions(num_freqs + 1, channels, linear)
-        self.out = nn.Linear(channels * num_directions + channels, num_slots * num_directions)
+        outputs = num_directions + empty_slots
+        self.out = nn.Linear(channels * num_directions + channels, num_slots * outputs)
 
     def forward(self, directional: Tensor, weight: Tensor, bottom: Tensor) -> Tensor:
-        """Logits ``[batch, slot, direction]``.
+        """Logits ``[batch, slot, direction]``; with empty slots, one more for "no speaker".
 
         Args:
             directional: ``[batch, freq, direction, frame]``.
@@ -95,33 +98,132 @@ class FineDirectionHead(nn.Module):
     """The azimuth of what a slot extracted: directional features pooled with its magnitude."""
 
     def __init__(
-        self, num_freqs: int, num_classes: int, trunk_channels: int, channels: int, linear: bool
+        self,
+        num_freqs: int,
+        num_classes: int,
+        trunk_channels: int,
+        channels: int,
+        linear: bool,
+        empty_slots: bool = False,
     ) -> None:
         super().__init__()
         self.convolutions = DirectionConvolutions(num_freqs, channels, linear)
         self.trunk = nn.Linear(trunk_channels, channels)
         self.out = nn.Conv1d(channels, 1, 1)
         self.bias = nn.Linear(channels, num_classes)
+        self.nobody = nn.Linear(2 * channels + 1, 1) if empty_slots else None
 
     def forward(
-        self, differences: Tensor, steering: Tensor, weight: Tensor, full: Tensor
+        self, differences: Tensor, steering: Tensor, weight: Tensor, mixture: Tensor, full: Tensor
     ) -> Tensor:
-        """Logits ``[batch, slot, class]``.
+        """Logits ``[batch, slot, class]``; with empty slots, one more for "no speaker".
 
         Args:
             differences: phase differences ``[batch, freq, 2 * pair, frame]``.
             steering: towards each class ``[freq, class, 2 * pair]``.
             weight: the slots' magnitudes ``[batch, slot, freq, frame]``.
+            mixture: the reference microphone, complex ``[batch, freq, frame]``.
             full: the trunk's features ``[batch, channel, freq, frame]``.
         """
         batch, slots = weight.shape[:2]
         pooled = pool_over_time(differences, weight)  # [batch, slot, freq, 2 * pair]
         towards = torch.einsum("fkp,bnfp->bnfk", steering, pooled)
         x = self.convolutions(towards.flatten(0, 1))
-        share = weight / (weight.sum((2, 3), keepdim=True) + 1e-8)
-        summary = F.relu(self.trunk(torch.einsum("bnft,bcft->bnc", share, full)))
+        summary = F.relu(self.trunk(_shared_out(weight, full)))
         logits: Tensor = self.out(x)[:, 0] + self.bias(summary.flatten(0, 1))
+        if self.nobody is not None:
+            # what is pooled does not show that there was next to nothing to pool
+            level = slot_levels(weight, mixture).flatten()[:, None]
+            seen = [x.amax(dim=-1), summary.flatten(0, 1), level]
+            logits = torch.cat([logits, self.nobody(torch.cat(seen, dim=1))], dim=1)
         return logits.reshape(batch, slots, -1)
+
+
+DISTANCES = (0.25, 8.0)
+"""Metres: what the distance head can say."""
+_DISTANCE_CLASSES = 21  # a quarter of an octave each
+
+
+class DistanceHead(nn.Module):
+    """How far the speaker is that a slot extracted: on a scale of octaves, since what tells
+    distance, the direct-to-reverberant ratio, falls by 6 dB with each.
+
+    From the trunk's features, weighted by the slot's share of the mixture, and its level.
+    """
+
+    scale: Tensor
+
+    def __init__(
+        self, full_channels: int, bottom_channels: int, kind: Literal["regression", "classes"]
+    ) -> None:
+        super().__init__()
+        self.kind = kind
+        hidden = 2 * bottom_channels
+        outputs = 1 if kind == "regression" else _DISTANCE_CLASSES
+        self.layers = nn.Sequential(
+            nn.Linear(2 * (full_channels + bottom_channels) + 1, hidden),
+            nn.ReLU(),
+            nn.Linear(hidden, outputs),
+        )
+        low, high = (math.log2(d) for d in DISTANCES)
+        scale = torch.linspace(low, high, _DISTANCE_CLASSES)
+        self.register_buffer("scale", scale, persistent=False)
+
+    def forward(self, weight: Tensor, mixture: Tensor, full: Tensor, bottom: Tensor) -> Tensor:
+        """``[batch, slot, 1]`` octaves above a metre, or logits ``[batch, slot, class]``.
+
+        Args:
+            weight: the slots' magnitudes ``[batch, slot, freq, frame]``.
+            mixture: the reference microphone, complex ``[batch, freq, frame]``.
+            full, bottom: the trunk's features ``[batch, channel, freq, frame]``, the latter at
+                its reduced resolution.
+        """
+        reduced = F.adaptive_avg_pool2d(weight, (bottom.shape[2], bottom.shape[3]))
+        pooled = [_shared_out(weight, full), _shared_out(reduced, bottom)]
+        everywhere = torch.cat([full.mean((2, 3)), bottom.mean((2, 3))], dim=1)
+        slots = weight.shape[1]
+        level = slot_levels(weight, mixture)[..., None]
+        features = [*pooled, everywhere[:, None].expand(-1, slots, -1), level]
+        out: Tensor = self.layers(torch.cat(features, dim=-1))
+        return out
+
+    def loss(self, output: Tensor, distance: Tensor) -> Tensor:
+        """``[batch, slot]``: octaves off (Huber, quadratic below a quarter), or cross-entropy.
+
+        Args:
+            output: of :meth:`forward`. distance: metres ``[batch, slot]``; what an absent
+                speaker has is of no matter.
+        """
+        octaves = distance.clamp(*DISTANCES).log2()
+        if self.kind == "regression":
+            return F.huber_loss(output[..., 0].float(), octaves, reduction="none", delta=0.25)
+        nearest = (octaves[..., None] - self.scale).abs().argmin(-1)
+        return F.cross_entropy(output.float().movedim(-1, 1), nearest, reduction="none")
+
+    def decode(self, output: Tensor) -> Tensor:
+        """Metres ``[batch, slot]``; of classes, the mean over them on the scale of octaves."""
+        if self.kind == "regression":
+            return torch.exp2(output[..., 0].float()).clamp(*DISTANCES)
+        return torch.exp2((output.float().softmax(-1) * self.scale).sum(-1))
+
+
+def slot_levels(weight: Tensor, mixture: Tensor) -> Tensor:
+    """Log energy of slots relative to the mixture, ``[batch, slot]``, -8 or more, over 2.
+
+    Args:
+        weight: the slots' magnitudes ``[batch, slot, freq, frame]``.
+        mixture: the reference microphone ``[batch, freq, frame]``, complex or magnitude.
+    """
+    whole = mixture.abs().square().sum((1, 2))[:, None]
+    share = weight.square().sum((2, 3)) / (whole + 1e-8)
+    return (share + math.exp(-8)).log() / 2
+
+
+def _shared_out(weight: Tensor, features: Tensor) -> Tensor:
+    """Mean of features ``[batch, channel, freq, frame]`` weighted by each slot's magnitude,
+    ``[batch, slot, channel]``."""
+    share = weight / (weight.sum((2, 3), keepdim=True) + 1e-8)
+    return torch.einsum("bnft,bcft->bnc", share, features)
 
 
 class MaskHead(nn.Module):

@@ -23,7 +23,12 @@ from msdet.models.frontends import (
     look_grid,
     phase_differences,
 )
-from msdet.models.heads import CoarseDirectionHead, FineDirectionHead, MaskHead
+from msdet.models.heads import (
+    CoarseDirectionHead,
+    DistanceHead,
+    FineDirectionHead,
+    MaskHead,
+)
 
 
 class HeadsConfig(BaseModel):
@@ -34,6 +39,8 @@ class HeadsConfig(BaseModel):
             heads), the coarse direction head (`estimated`), or the true azimuth (`oracle`).
         beamformer: refine the masks behind a mask-based MVDR beamformer.
         resolution: width of an azimuth class, degrees.
+        distance: what a third head says of each speaker's distance: nothing (`none`), a number
+            (`regression`), or a class (`classes`).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -44,28 +51,38 @@ class HeadsConfig(BaseModel):
     direction_channels: int = Field(ge=4)
     mask_channels: int = Field(ge=4)
     mask_bound: float = Field(gt=0)
+    distance: Literal["none", "regression", "classes"] = "none"
 
 
 class ModelConfig(BaseModel):
+    """The network.
+
+    Attributes:
+        sharing: whether the tasks share an encoder (`hard`: Caruana 1997) or have one each, with
+            a penalty on the distance between them (`soft`) or without (`none`). With an encoder
+            each, what one task feeds the other carries no gradient.
+    """
+
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     stft: StftConfig
     frontend: FrontendConfig
     encoder: EncoderConfig
     heads: HeadsConfig
+    sharing: Literal["hard", "soft", "none"] = "hard"
 
 
-Task = Literal["separation", "direction"]
+Task = Literal["separation", "direction", "distance"]
 
 
-def trained_tasks(weight: float) -> frozenset[Task]:
-    """What a criterion of this weight of the separation loss trains."""
-    tasks: set[Task] = set()
-    if weight > 0:
-        tasks.add("separation")
-    if weight < 1:
-        tasks.add("direction")
-    return frozenset(tasks)
+def trained_tasks(weight: float, distance_weight: float = 0.0) -> tuple[Task, ...]:
+    """What a criterion trains, of its weight of separation against direction, and of distance."""
+    weights: dict[Task, float] = {
+        "separation": weight,
+        "direction": 1.0 - weight,
+        "distance": distance_weight,
+    }
+    return tuple(task for task, weight in weights.items() if weight > 0)
 
 
 @dataclass(frozen=True)
@@ -77,10 +94,12 @@ class Output:
         spectra: complex ``[batch, slot, freq, frame]``, what ``audio`` was made from.
         stages: the estimates of every stage, the last being ``spectra``.
         azimuth_logits: ``[batch, slot, class]``, the fine stage: what is reported; None where the
-            network is for separation alone.
-        coarse_logits: ``[batch, slot, direction]``, the stage that guides the masks; None where
-            nothing trains it.
-        encoding: the shared encoder's features, where the tasks part.
+            network is for separation alone. Of a network whose slots may be empty, a last class
+            stands for "no speaker".
+        coarse_logits: ``[batch, slot, direction]``, likewise, the stage that guides the masks;
+            None where nothing trains it.
+        distance: the distance head's output, ``[batch, slot, ...]``; None without one.
+        encoding: the encoder's features, where the tasks part.
     """
 
     audio: Tensor
@@ -88,7 +107,24 @@ class Output:
     stages: tuple[Tensor, ...]
     azimuth_logits: Tensor | None
     coarse_logits: Tensor | None
+    distance: Tensor | None
     encoding: Encoding
+
+
+@dataclass(frozen=True)
+class Locations:
+    """Where the slots' speakers are, as read from an :class:`Output`.
+
+    Attributes:
+        azimuth: degrees ``[batch, slot]``; NaN for a slot that holds no speaker.
+        posterior: probabilities of the azimuth classes ``[batch, slot, class]``, given that there
+            is a speaker.
+        empty: bool ``[batch, slot]``: more likely than not, no speaker.
+    """
+
+    azimuth: Tensor
+    posterior: Tensor
+    empty: Tensor
 
 
 @dataclass(frozen=True)
@@ -109,6 +145,7 @@ class MSDET(nn.Module):
         num_slots: how many speakers it puts out. reference_mic: where it puts them out.
         tasks: what it is for. A head that serves none of them is not built; without separation,
             slots are masks of one stage, through which directions are pooled.
+        empty_slots: scenes may have fewer speakers than slots.
     """
 
     def __init__(
@@ -118,11 +155,13 @@ class MSDET(nn.Module):
         sample_rate: int,
         num_slots: int,
         reference_mic: int = 0,
-        tasks: frozenset[Task] = frozenset({"separation", "direction"}),
+        tasks: tuple[Task, ...] = ("separation", "direction"),
+        empty_slots: bool = False,
     ) -> None:
         super().__init__()
         self.config, self.array, self.sample_rate = config, array, sample_rate
         self.num_slots, self.reference_mic = num_slots, reference_mic
+        self.empty_slots = empty_slots
         linear, heads = array.is_linear, config.heads
         self.stft = Stft(config.stft)
         frequencies, num_freqs = self.stft.frequencies(sample_rate), self.stft.num_freqs
@@ -143,14 +182,25 @@ class MSDET(nn.Module):
         guided, localises = heads.guidance != "none", "direction" in tasks
         self.coarse_head = (
             CoarseDirectionHead(
-                num_freqs, num_directions, bottom, num_slots, heads.direction_channels, linear
+                num_freqs,
+                num_directions,
+                bottom,
+                num_slots,
+                heads.direction_channels,
+                linear,
+                empty_slots,
             )
             if localises or heads.guidance == "estimated"
             else None
         )
         self.fine_head = (
             FineDirectionHead(
-                num_freqs, self.grid.num_classes, full, heads.direction_channels, linear
+                num_freqs,
+                self.grid.num_classes,
+                full,
+                heads.direction_channels,
+                linear,
+                empty_slots,
             )
             if localises
             else None
@@ -162,6 +212,12 @@ class MSDET(nn.Module):
             RefinementHead(full, heads.mask_channels, heads.mask_bound)
             if heads.beamformer and "separation" in tasks
             else None
+        )
+        self.distance_head = (
+            None if heads.distance == "none" else DistanceHead(full, bottom, heads.distance)
+        )
+        self.direction_encoder = (
+            None if config.sharing == "hard" else UNet(config.encoder, self.frontend.out_channels)
         )
         self._steering: dict[tuple[object, torch.device], Steering] = {}
         self.to(memory_format=torch.channels_last)
@@ -190,8 +246,8 @@ class MSDET(nn.Module):
         Args:
             mixture: ``[batch, mic, sample]``, reference microphone at an RMS near one.
             array: the microphones; None for those of training.
-            azimuth: true azimuth per slot in degrees, ``[batch, slot]``; with
-                ``guidance: oracle`` it is needed and replaces the estimate.
+            azimuth: true azimuth per slot in degrees, ``[batch, slot]``, NaN for an empty one;
+                with ``guidance: oracle`` it is needed and replaces the estimate.
         """
         spectra, steering = self.stft(mixture), self.steering(array or self.array)
         reference = spectra[:, self.reference_mic]
@@ -199,33 +255,51 @@ class MSDET(nn.Module):
         directional = self.coarse_features(differences, steering.coarse)
         features = self.frontend(spectra, directional, self.reference_mic)
         encoding = self.encoder(features)
+        located = encoding if self.direction_encoder is None else self.direction_encoder(features)
         energy = reference.abs().sqrt()
         coarse = None
         if self.coarse_head is not None:
-            coarse = self.coarse_head(directional, energy, encoding.bottom)
+            coarse = self.coarse_head(directional, energy, located.bottom)
         mask_input = encoding.full
         if self.config.heads.guidance != "none":
-            posterior = self._guidance(coarse, azimuth)
+            posterior = self._across(self._guidance(coarse, azimuth))
             guidance = torch.einsum("bnk,bfkt->bnft", posterior, directional)
             mask_input = torch.cat([mask_input, guidance], dim=1)
         stages = [self.mask_head(mask_input) * reference[:, None]]
         if self.refinement_head is not None:
             beams = beamform(spectra, stages[0].detach(), self.reference_mic)
             stages.append(self.refinement_head(reference, beams, stages[0], encoding.full))
-        fine = None
+        weight, fine, distance = self._across(stages[-1].abs()), None, None
         if self.fine_head is not None:
-            weight = stages[-1].abs()
-            fine = self.fine_head(differences, steering.fine[0], weight, encoding.full)
+            fine = self.fine_head(differences, steering.fine[0], weight, reference, located.full)
+        if self.distance_head is not None:
+            distance = self.distance_head(weight, reference, located.full, located.bottom)
         audio = self.stft.inverse(stages[-1], mixture.shape[-1])
-        return Output(audio, stages[-1], tuple(stages), fine, coarse, encoding)
+        return Output(audio, stages[-1], tuple(stages), fine, coarse, distance, encoding)
+
+    def locate(self, output: Output) -> Locations | None:
+        """Read the directions of an output; None of a network for separation alone."""
+        if output.azimuth_logits is None:
+            return None
+        everything = output.azimuth_logits.float().softmax(dim=-1)
+        classes = everything[..., : self.grid.num_classes]
+        here = classes.sum(-1)
+        empty = here < 0.5 if self.empty_slots else torch.zeros_like(here, dtype=torch.bool)
+        posterior = classes / here[..., None].clamp_min(1e-12)
+        azimuth = self.grid.decode(posterior).masked_fill(empty, torch.nan)
+        return Locations(azimuth, posterior, empty)
+
+    def _across(self, features: Tensor) -> Tensor:
+        """From one task to the other: without a gradient where they share no encoder."""
+        return features if self.direction_encoder is None else features.detach()
 
     def _guidance(self, coarse: Tensor | None, azimuth: Tensor | None) -> Tensor:
         """Weights over look directions ``[batch, slot, direction]``."""
         if azimuth is None:
             if coarse is None or self.config.heads.guidance == "oracle":
                 raise InputError("guidance 'oracle' needs the azimuth of every slot")
-            return coarse.softmax(dim=-1)
+            return coarse.softmax(dim=-1)[..., : self.look_grid.num_classes]
         looks = torch.as_tensor(self.look_grid.centres, device=azimuth.device).to(azimuth.dtype)
         gap = angular_error(looks, azimuth[..., None])
         weight = (1.0 - gap / self.look_grid.resolution).clamp_min(0.0)
-        return weight / weight.sum(-1, keepdim=True)
+        return (weight / weight.sum(-1, keepdim=True)).nan_to_num()

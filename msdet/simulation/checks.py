@@ -93,8 +93,8 @@ def _flat(record: BaseModel, prefix: str = "") -> list[tuple[str, Any]]:
 
 
 def _check_levels(config: SceneConfig, array: MicrophoneArray) -> None:
-    if config.num_speakers[0] < 2 or config.num_speakers[1] > MOST_SPEAKERS:
-        raise _refuse("num_speakers", config.num_speakers, f"expected 2 to {MOST_SPEAKERS}")
+    if config.num_speakers[0] < 1 or config.num_speakers[1] > MOST_SPEAKERS:
+        raise _refuse("num_speakers", config.num_speakers, f"expected 1 to {MOST_SPEAKERS}")
     if config.overlap[0] < 0 or config.overlap[1] > 1:
         raise _refuse("overlap", config.overlap, "expected shares from 0 to 1")
     if not 0 <= config.reference_mic < array.num_mics:

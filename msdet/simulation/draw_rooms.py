@@ -247,6 +247,7 @@ def _draw_pose(
         between = np.abs(labels[:, None] - labels[None])
     else:
         between = angular_error(labels[:, None], labels[None])
-    if between[~np.eye(len(labels), dtype=bool)].min() < config.speaker.min_angle:
+    others = ~np.eye(len(labels), dtype=bool)
+    if between.min(initial=np.inf, where=others) < config.speaker.min_angle:
         return "speaker.min_angle"
     return Room(size=size, t60=t60, array_centre=centre, array_rotation=rotation, speakers=speakers)

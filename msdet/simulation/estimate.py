@@ -17,11 +17,11 @@ from rich.table import Table
 
 from msdet.corpora.corpus import AUDIO_CACHE_BYTES
 from msdet.errors import InputError
-from msdet.simulation.layouts import tar_path, write_folders, write_tar
-from msdet.simulation.render import render
+from msdet.simulation.layouts import tar_path, target_mics, write_folders, write_tar
 from msdet.simulation.rirs import compute_rirs
 from msdet.simulation.scene import Scene
 from msdet.simulation.shards import Shards, scenes_in
+from msdet.simulation.symmetry import TargetsAt
 
 _SAMPLE = 8
 """Scenes that are measured: enough for the range of T60s and lengths, in seconds."""
@@ -125,7 +125,7 @@ def check_space(shards: Shards, numbers: Sequence[int]) -> None:
         return
     sample = shards.source.read(_spread(shards, numbers))
     count = scenes_in(shards, numbers)
-    needed = count * statistics.mean(_audio_bytes(scene) for scene in sample)
+    needed = count * statistics.mean(_audio_bytes(scene, shards.targets_at) for scene in sample)
     free = shutil.disk_usage(_existing(shards.output)).free
     if needed > free:
         raise InputError(
@@ -159,9 +159,11 @@ def _time(shards: Shards, index: int, folder: Path) -> tuple[tuple[float, float,
     corpus = shards.corpus
     if shards.format == "tar":
         path = tar_path(folder, 0)
-        write_tar(path, attempt, [scene], lambda s: render(s, corpus, rirs), corpus)
+        write_tar(path, attempt, [scene], lambda s: shards.rendered(s, rirs), corpus)
     else:
-        write_folders(folder, attempt, [scene], lambda s: render(s, corpus, rirs), corpus)
+        write_folders(
+            folder, attempt, [scene], lambda s: shards.rendered(s, rirs), corpus, shards.targets_at
+        )
     rendered = time.perf_counter()
     size = 2 * len(scene.model_dump_json()) + _bytes_in(folder)
     return (drawn - began, found - drawn, rendered - found), size
@@ -173,8 +175,9 @@ def _stays_in_memory(shards: Shards) -> bool:
     return 4 * sum(corpus.num_samples(u) for u in corpus.utterances) <= AUDIO_CACHE_BYTES
 
 
-def _audio_bytes(scene: Scene) -> int:
-    channels = len(scene.array.positions) + len(scene.speech)
+def _audio_bytes(scene: Scene, targets_at: TargetsAt) -> int:
+    targets = len(scene.speech) * (1 + len(target_mics(scene, targets_at)))
+    channels = len(scene.array.positions) + targets
     return 4 * channels * scene.num_samples + _LABELS_BYTES
 
 

@@ -5,6 +5,7 @@
 
     audio/ID/mixture.wav                   all microphones, 32-bit float
     audio/ID/speaker1.wav ...              targets at the reference microphone, 32-bit float
+    audio/ID/speaker1.mic2.wav ...         on request, those at microphone 2, counted from 0
     audio/ID/labels.json                   what is known about the mixture and its speakers
 
     shards/shard-000000.tar                members ID.mixture.wav, ID.speaker1.wav, ..., ID.json
@@ -21,7 +22,7 @@ from __future__ import annotations
 import json
 import tarfile
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from io import BytesIO
 from pathlib import Path
@@ -36,6 +37,7 @@ from msdet.errors import InputError
 from msdet.files import replacing
 from msdet.simulation.render import Example
 from msdet.simulation.scene import Scene
+from msdet.simulation.symmetry import TargetsAt, is_symmetric, other_references
 
 Format = Literal["folder", "tar"]
 Render = Callable[[Scene], Example]
@@ -56,14 +58,38 @@ def tar_path(output: Path, shard: int) -> Path:
     return output / FOLDERS["tar"] / f"{shard_name(shard)}.tar"
 
 
-def speaker_file(speaker: int) -> str:
-    """Name of the file of a speaker's target, counted from 0; names count from 1."""
-    return f"speaker{speaker + 1}.wav"
+def speaker_file(speaker: int, mic: int | None = None) -> str:
+    """Name of the file of a speaker's target, counted from 0; names count from 1.
+
+    Args:
+        mic: where it is heard, as the name has it, from 0; None for the reference.
+    """
+    return f"speaker{speaker + 1}.wav" if mic is None else f"speaker{speaker + 1}.mic{mic}.wav"
 
 
-def file_names(num_speakers: int) -> list[str]:
-    """The files of a mixture, in the order in which they are written."""
-    return [MIXTURE_NAME, *(speaker_file(i) for i in range(num_speakers)), LABELS_NAME]
+def file_names(num_speakers: int, others: Sequence[int] = ()) -> list[str]:
+    """The files of a mixture, in the order in which they are written.
+
+    Args:
+        others: microphones, besides the reference, at which there are targets.
+    """
+    targets = [speaker_file(i, mic) for mic in (None, *others) for i in range(num_speakers)]
+    return [MIXTURE_NAME, *targets, LABELS_NAME]
+
+
+def scene_files(scene: Scene, targets_at: TargetsAt) -> list[str]:
+    """The files that a scene gets."""
+    return file_names(len(scene.speech), target_mics(scene, targets_at))
+
+
+def target_mics(scene: Scene, targets_at: TargetsAt) -> tuple[int, ...]:
+    """The microphones besides the reference at which targets of a scene are kept.
+
+    None of an array that is not quite as planned: it has no symmetry.
+    """
+    if targets_at == "reference" or not is_symmetric(scene):
+        return ()
+    return other_references(scene.microphone_array(), scene.reference_mic)
 
 
 def member_name(id: str, name: str) -> str:
@@ -87,6 +113,11 @@ def files(example: Example, corpus: Corpus) -> dict[str, bytes]:
     audio = {
         MIXTURE_NAME: wav(example.mixture, rate),
         **{speaker_file(i): wav(target, rate) for i, target in enumerate(example.targets)},
+        **{
+            speaker_file(i, mic): wav(target, rate)
+            for mic, heard in example.others.items()
+            for i, target in enumerate(heard.targets)
+        },
     }
     checksums = {name: _checksum(content) for name, content in audio.items()}
     content = {**labels(example, corpus), "checksums": checksums}
@@ -101,16 +132,35 @@ def read_labels(contents: Mapping[str, bytes]) -> dict[str, Any]:
     Raises:
         ValueError: names the file that was changed.
     """
-    found: dict[str, Any] = json.loads(contents[LABELS_NAME])
+    found = parse_labels(contents[LABELS_NAME])
+    check_files(found, {name: c for name, c in contents.items() if name != LABELS_NAME})
+    return found
+
+
+def parse_labels(content: bytes) -> dict[str, Any]:
+    """Labels, which must be what was written; ``checksums`` are those of the other files.
+
+    Raises:
+        ValueError: they were changed.
+    """
+    found: dict[str, Any] = json.loads(content)
     checksums = found.get("checksums") if isinstance(found, dict) else None
     if not isinstance(checksums, dict):
         raise ValueError(f"{LABELS_NAME} holds no checksums")
     if checksums.pop(LABELS_NAME, None) != _checksum_of_labels(found):
         raise ValueError(f"{LABELS_NAME} was changed, its checksum differs")
-    for name, content in contents.items():
-        if name != LABELS_NAME and checksums.get(name) != _checksum(content):
-            raise ValueError(f"{name} was changed, its checksum differs")
     return found
+
+
+def check_files(labels: Mapping[str, Any], contents: Mapping[str, bytes]) -> None:
+    """See that files are those that labels are about.
+
+    Raises:
+        ValueError: names the file that was changed.
+    """
+    for name, content in contents.items():
+        if labels["checksums"].get(name) != _checksum(content):
+            raise ValueError(f"{name} was changed, its checksum differs")
 
 
 def _checksum(content: bytes) -> str:
@@ -136,11 +186,13 @@ def labels(example: Example, corpus: Corpus) -> dict[str, Any]:
     """What ``labels.json`` holds: metres, seconds, degrees in the array's frame, decibels.
 
     ``t60_measured`` is null where the responses show no decay (an anechoic room), ``background``
-    where there is none; ``scene`` is the row of ``scenes.jsonl``. `files` adds ``checksums``:
-    CRC-32 of each file, of the labels that of what they say.
+    where there is none; ``scene`` is the row of ``scenes.jsonl``. ``other_references`` is there
+    where targets of other microphones are: what belongs to each of these. `files` adds
+    ``checksums``: CRC-32 of each file, of the labels that of what they say.
     """
     scene = example.scene
     room, background = scene.room, scene.background
+    others = {"other_references": _others(example)} if example.others else {}
     return {
         "id": scene.id,
         "split": scene.split,
@@ -178,8 +230,25 @@ def labels(example: Example, corpus: Corpus) -> dict[str, Any]:
             }
             for i, (placement, crop) in enumerate(zip(room.speakers, scene.speech, strict=True))
         ],
+        **others,
         "scene": scene.model_dump(mode="json"),
     }
+
+
+def _others(example: Example) -> list[dict[str, Any]]:
+    """What the labels say of further microphones."""
+    return [
+        {
+            "mic": mic,
+            "snr_db": heard.snr_db,
+            "background_snr_db": heard.background_snr_db,
+            "speakers": [
+                {"file": speaker_file(i, mic), "drr_db": _finite(float(drr)), "level_db": level}
+                for i, (drr, level) in enumerate(zip(heard.drr_db, heard.level_db, strict=True))
+            ],
+        }
+        for mic, heard in example.others.items()
+    ]
 
 
 def _finite(value: float) -> float | None:
@@ -191,7 +260,12 @@ def _finite(value: float) -> float | None:
 
 
 def write_folders(
-    output: Path, attempt: Path, scenes: Iterable[Scene], render: Render, corpus: Corpus
+    output: Path,
+    attempt: Path,
+    scenes: Iterable[Scene],
+    render: Render,
+    corpus: Corpus,
+    targets_at: TargetsAt = "reference",
 ) -> None:
     """A folder for each scene; it gets its name when all of its files are there.
 
@@ -199,12 +273,13 @@ def write_folders(
 
     Args:
         attempt: folder for what is not whole yet, on the same disk.
+        targets_at: what `render` gives.
     """
     audio = output / FOLDERS["folder"]
     audio.mkdir(parents=True, exist_ok=True)
     for scene in scenes:
         folder = audio / scene.id
-        if _is_whole(folder, scene):
+        if _is_whole(folder, scene_files(scene, targets_at)):
             continue
         temporary = attempt / scene.id
         contents = files(render(scene), corpus)
@@ -221,9 +296,9 @@ def write_folders(
                 raise
 
 
-def _is_whole(folder: Path, scene: Scene) -> bool:
+def _is_whole(folder: Path, names: Iterable[str]) -> bool:
     try:
-        read_labels({n: (folder / n).read_bytes() for n in file_names(len(scene.speech))})
+        read_labels({name: (folder / name).read_bytes() for name in names})
     except (OSError, ValueError):
         return False
     return True

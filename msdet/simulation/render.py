@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +16,24 @@ from msdet.simulation.convolution import Convolution
 from msdet.simulation.noise import background_noise, sensor_noise
 from msdet.simulation.rirs import Rirs
 from msdet.simulation.scene import Mismatch, Scene
+
+
+@dataclass(frozen=True)
+class AtMicrophone:
+    """What belongs to one microphone, of an example whose reference is another one.
+
+    Attributes:
+        targets: float32 ``[speaker, sample]``, with the example's gain.
+        drr_db: float32 ``[speaker]``.
+        level_db: of each speaker; snr_db, background_snr_db: as a scene gives them for its
+            reference. No background has no level.
+    """
+
+    targets: NDArray[np.float32]
+    drr_db: NDArray[np.float32]
+    level_db: tuple[float, ...]
+    snr_db: float
+    background_snr_db: float | None
 
 
 @dataclass(frozen=True)
@@ -30,6 +49,7 @@ class Example:
         t60: measured, seconds.
         gain: what the mixture and targets were multiplied by; before it, the first speaker's
             image is the recording through the room's response, whose direct path is 1/distance.
+        others: what belongs to further microphones, by their number, where it was asked for.
     """
 
     mixture: NDArray[np.float32]
@@ -41,6 +61,7 @@ class Example:
     t60: float
     gain: float
     scene: Scene
+    others: Mapping[int, AtMicrophone] = field(default_factory=dict)
 
     @property
     def num_speakers(self) -> int:
@@ -65,12 +86,13 @@ class Parts:
     noise: NDArray[np.float32]
 
 
-def render(scene: Scene, corpus: Corpus, rirs: Rirs) -> Example:
+def render(scene: Scene, corpus: Corpus, rirs: Rirs, others: Sequence[int] = ()) -> Example:
     """Render a scene.
 
     Args:
         corpus: the one that the scene was drawn from.
         rirs: of the scene's room, with its array as it is turned there.
+        others: further microphones whose targets are wanted.
     Raises:
         InputError: an utterance or a recording is missing, too short or silent where the scene
             uses it.
@@ -86,10 +108,9 @@ def render(scene: Scene, corpus: Corpus, rirs: Rirs) -> Example:
     if scene.mismatch is not None:
         mixture = _mismatched(scene.mismatch, mixture)
     mixture += work.noise
-    targets = _targets(scene, rirs, work)
     gain = _gain_to_unit_rms(mixture[reference])
     mixture *= np.float32(gain)
-    targets *= work.gains[:, None] * np.float32(gain)
+    targets = _targets(scene, rirs, work, reference, work.reference_images, gain)
     speakers = scene.room.speakers
     return Example(
         mixture=mixture,
@@ -101,6 +122,7 @@ def render(scene: Scene, corpus: Corpus, rirs: Rirs) -> Example:
         t60=rirs.t60_measured,
         gain=gain,
         scene=scene,
+        others={mic: _at(mic, scene, rirs, work, gain) for mic in others},
     )
 
 
@@ -125,14 +147,22 @@ class _Work:
     Attributes:
         responses: ``[speaker, mic, freq]``, of the convolution.
         reference_images: ``[speaker, sample]``, without the gains. gains: ``[speaker]``.
-        noise: ``[mic, sample]``.
+        sensor_noise: ``[mic, sample]``. background: the same, if there is one.
     """
 
     convolution: Convolution
     responses: NDArray[np.complex64]
     reference_images: NDArray[np.float32]
     gains: NDArray[np.float32]
-    noise: NDArray[np.float32]
+    sensor_noise: NDArray[np.float32]
+    background: NDArray[np.float32] | None
+
+    @property
+    def noise(self) -> NDArray[np.float32]:
+        """All that is heard besides the speakers ``[mic, sample]``."""
+        if self.background is None:
+            return self.sensor_noise
+        return self.sensor_noise + self.background
 
 
 def _prepare(scene: Scene, corpus: Corpus, rirs: Rirs) -> _Work:
@@ -153,24 +183,24 @@ def _prepare(scene: Scene, corpus: Corpus, rirs: Rirs) -> _Work:
     responses = convolution.transform(rirs.image)
     images = convolution.each(responses[:, reference])
     gains = _speaker_gains(scene, images)
-    power = np.mean(np.square(gains @ images, dtype=np.float64))
+    power = _power(gains @ images)
     noise = sensor_noise(scene.noise.seed, num_mics, scene.num_samples)
     noise *= _noise_gain(noise[reference], power, scene.noise.snr_db)
+    background = None
     if scene.background is not None:
         background = background_noise(scene, corpus, rirs)
         if scene.mismatch is not None:
             background = _mismatched(scene.mismatch, background)
-        noise += background * _noise_gain(background[reference], power, scene.background.snr_db)
-    return _Work(convolution, responses, images, gains, noise)
+        background = background * _noise_gain(background[reference], power, scene.background.snr_db)
+    return _Work(convolution, responses, images, gains, noise, background)
 
 
 def _noise_gain(noise: NDArray[np.float32], speech_power: float, snr_db: float) -> np.float32:
-    power = np.mean(np.square(noise, dtype=np.float64))
-    return np.float32(np.sqrt(speech_power / power * 10 ** (-snr_db / 10)))
+    return np.float32(np.sqrt(speech_power / _power(noise) * 10 ** (-snr_db / 10)))
 
 
 def _gain_to_unit_rms(reference: NDArray[np.float32]) -> float:
-    return float(1.0 / np.sqrt(np.mean(np.square(reference, dtype=np.float64))))
+    return float(1.0 / np.sqrt(_power(reference)))
 
 
 def _mismatched(mismatch: Mismatch, signals: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -210,11 +240,9 @@ def _dry(scene: Scene, corpus: Corpus, lead: int, tail: int) -> NDArray[np.float
 
 def _speaker_gains(scene: Scene, images: NDArray[np.float32]) -> NDArray[np.float32]:
     """Gains ``[speaker]`` that set the levels; measured where each one speaks."""
-    rms = np.empty(len(images))
-    for s, (crop, image) in enumerate(zip(scene.speech, images, strict=True)):
-        spoken = image[crop.onset : crop.onset + crop.length]
-        rms[s] = np.sqrt(np.mean(np.square(spoken, dtype=np.float64)))
-        if not rms[s] > 1e-7:
+    rms = _spoken_rms(scene, images)
+    for crop, level in zip(scene.speech, rms, strict=True):
+        if not level > 1e-7:
             raise InputError(
                 f"scene {scene.id}: utterance {crop.utterance!r} is silent from sample "
                 f"{crop.offset} to {crop.offset + crop.length} at {scene.sample_rate} Hz"
@@ -223,12 +251,54 @@ def _speaker_gains(scene: Scene, images: NDArray[np.float32]) -> NDArray[np.floa
     return np.asarray(levels / rms * rms[0], np.float32)
 
 
-def _targets(scene: Scene, rirs: Rirs, work: _Work) -> NDArray[np.float32]:
-    """Targets ``[speaker, sample]``, without the gains."""
+def _spoken_rms(scene: Scene, images: NDArray[np.float32]) -> NDArray[np.float64]:
+    """RMS ``[speaker]`` of images ``[speaker, sample]`` where each one speaks."""
+    spoken = (
+        image[crop.onset : crop.onset + crop.length]
+        for crop, image in zip(scene.speech, images, strict=True)
+    )
+    return np.sqrt([np.mean(np.square(signal, dtype=np.float64)) for signal in spoken])
+
+
+def _at(mic: int, scene: Scene, rirs: Rirs, work: _Work, gain: float) -> AtMicrophone:
+    """What belongs to a microphone that is not the reference."""
+    images = work.convolution.each(work.responses[:, mic])
+    rms = _spoken_rms(scene, images) * work.gains
+    levels = scene.speech[0].level_db + 20 * np.log10(rms / rms[0])
+    speech = _power(work.gains @ images)
+    background = work.background
+    return AtMicrophone(
+        targets=_targets(scene, rirs, work, mic, images, gain),
+        drr_db=rirs.drr_db[:, mic],
+        level_db=tuple(levels.tolist()),
+        snr_db=_decibels(speech / _power(work.sensor_noise[mic])),
+        background_snr_db=None
+        if background is None
+        else _decibels(speech / _power(background[mic])),
+    )
+
+
+def _power(signal: NDArray[np.float32]) -> float:
+    return float(np.mean(np.square(signal, dtype=np.float64)))
+
+
+def _decibels(ratio: float) -> float:
+    return float(10 * np.log10(ratio))
+
+
+def _targets(
+    scene: Scene,
+    rirs: Rirs,
+    work: _Work,
+    mic: int,
+    images: NDArray[np.float32],
+    gain: float,
+) -> NDArray[np.float32]:
+    """Targets ``[speaker, sample]`` at a microphone, which hears these images."""
     if scene.target == "image":
-        return work.reference_images
-    if scene.target == "early":
-        responses = rirs.early(scene.reference_mic)
+        targets = images
+    elif scene.target == "early":
+        targets = work.convolution.each(work.convolution.transform(rirs.early(mic)))
     else:
-        responses = rirs.direct[:, scene.reference_mic]
-    return work.convolution.each(work.convolution.transform(responses))
+        targets = work.convolution.each(work.convolution.transform(rirs.direct[:, mic]))
+    return targets * (work.gains[:, None] * np.float32(gain))

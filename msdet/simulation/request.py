@@ -14,12 +14,14 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from msdet import __version__
+from msdet.differences import first_difference
 from msdet.errors import InputError, first_mistake
 from msdet.files import write_atomically
 from msdet.simulation.layouts import Format
 from msdet.simulation.rirs import METHOD
 from msdet.simulation.scene_files import SCENES_NAME
 from msdet.simulation.shards import PARTS_NAME, Shards
+from msdet.simulation.symmetry import TargetsAt
 
 REQUEST_NAME = "simulation.json"
 _ANOTHER = "choose another output="
@@ -31,6 +33,8 @@ class Request(BaseModel):
     Attributes:
         config: of the scenes. versions: of what computes them.
         shard_size: scenes in each of the `num_shards` shards but the last.
+        targets_at: which targets are kept; those of sets from before this was asked are at the
+            reference.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -41,6 +45,7 @@ class Request(BaseModel):
     shard_size: int
     num_shards: int
     versions: dict[str, str]
+    targets_at: TargetsAt = "reference"
 
 
 def request_of(shards: Shards) -> Request:
@@ -53,6 +58,7 @@ def request_of(shards: Shards) -> Request:
         format=shards.format,
         shard_size=shards.size,
         num_shards=len(shards),
+        targets_at=shards.targets_at,
         versions={
             "msdet": __version__,
             "room responses": METHOD,
@@ -98,7 +104,8 @@ def keep_request(folder: Path, request: Request) -> None:
         except OSError as error:
             raise InputError(f"output={folder}: cannot be written ({error.strerror})") from error
     found = read_request(folder)  # also after writing: another process may have done so since
-    if difference := _first_difference(found.model_dump(), request.model_dump()):
+    difference = first_difference(found.model_dump(), request.model_dump())
+    if difference := difference.removeprefix("config."):
         mend = "give the settings that it was made with"
         if found.audio != request.audio:
             mend = f"for its audio give scenes={folder / SCENES_NAME} and another output"
@@ -121,16 +128,3 @@ def read_request(folder: Path) -> Request:
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or error
         raise InputError(f"{path}: cannot be read ({reason})") from error
-
-
-def _first_difference(found: Any, wanted: Any, where: str = "") -> str:
-    """The first key that differs and both values; empty where none does."""
-    if isinstance(found, dict) and isinstance(wanted, dict):
-        for key in {**found, **wanted}:
-            inner = f"{where}.{key}" if where else str(key)
-            if difference := _first_difference(found.get(key), wanted.get(key), inner):
-                return difference
-        return ""
-    if found == wanted:
-        return ""
-    return f"{where.removeprefix('config.')} was {found!r}, is {wanted!r}"

@@ -29,20 +29,22 @@ from msdet.simulation.layouts import (
     FOLDERS,
     MIXTURE_NAME,
     Format,
-    file_names,
     path_within,
+    scene_files,
     shard_name,
     speaker_file,
     tar_path,
+    target_mics,
     write_folders,
     write_tar,
 )
 from msdet.simulation.render import Example, render
-from msdet.simulation.rirs import compute_rirs
+from msdet.simulation.rirs import Rirs, compute_rirs
 from msdet.simulation.scene import Scene
 from msdet.simulation.scene_files import SCENES_NAME, lines_of, rows_of
 from msdet.simulation.scene_sources import ScenesSource
 from msdet.simulation.shard_files import finish_shard, first_damaged, marker_path
+from msdet.simulation.symmetry import TargetsAt
 
 METADATA_NAME = "metadata.csv"
 PARTS_NAME = ".parts"
@@ -80,7 +82,7 @@ class Shards:
     Attributes:
         output: folder of the set. size: scenes in each shard but the last.
         corpus: the speech of the scenes.
-        audio: render the scenes; else their numbers alone.
+        audio: render the scenes; else their numbers alone. targets_at: which targets with them.
     """
 
     output: Path
@@ -89,6 +91,7 @@ class Shards:
     size: int
     audio: bool
     format: Format
+    targets_at: TargetsAt = "reference"
 
     def __len__(self) -> int:
         return math.ceil(len(self.source) / self.size)
@@ -130,7 +133,11 @@ class Shards:
     def example(self, scene: Scene) -> Example:
         """A rendered scene. Its room's responses are not kept: drawn scenes share no room."""
         rirs = compute_rirs(scene.room, scene.microphone_array(), scene.sample_rate)
-        return render(scene, self.corpus, rirs)
+        return self.rendered(scene, rirs)
+
+    def rendered(self, scene: Scene, rirs: Rirs) -> Example:
+        """A scene with all the targets that are kept."""
+        return render(scene, self.corpus, rirs, target_mics(scene, self.targets_at))
 
     def _write(self, shard: int, attempt: Path) -> None:
         scenes = self.source.read(self.indices(shard))
@@ -139,9 +146,10 @@ class Shards:
             audio = [tar_path(self.output, shard)]
             write_tar(audio[0], attempt, scenes, self.example, self.corpus)
         elif self.audio:
-            write_folders(self.output, attempt, scenes, self.example, self.corpus)
+            targets_at = self.targets_at
+            write_folders(self.output, attempt, scenes, self.example, self.corpus, targets_at)
             folder = self.output / FOLDERS["folder"]
-            audio = [folder / s.id / name for s in scenes for name in file_names(len(s.speech))]
+            audio = [folder / s.id / name for s in scenes for name in scene_files(s, targets_at)]
         finish_shard(self.output, shard, rows_of(scenes), audio, attempt)
 
     @contextmanager

@@ -20,6 +20,7 @@ from rich.console import Console
 
 from msdet.corpora import Corpus, open_corpus
 from msdet.errors import InputError
+from msdet.simulation.config import ImperfectionRanges
 from msdet.simulation.draw_rooms import check_scene_config
 from msdet.simulation.engines import import_ray, make_locally, make_on_ray
 from msdet.simulation.estimate import check_space, measure
@@ -71,6 +72,7 @@ def simulate(config: SimulateConfig, dry_run: bool = False) -> None:
         size=config.shard_size or default_shard_size(len(source)),
         audio=config.audio,
         format=config.format,
+        targets_at=config.targets_at,
     )
     cores = config.num_workers or available_cores()
     numbers = shards.missing(part, parts)
@@ -92,6 +94,11 @@ def simulate(config: SimulateConfig, dry_run: bool = False) -> None:
 
 def _check_ranges(config: SimulateConfig) -> None:
     check_scene_config(config.scene, config.array.build())
+    if config.targets_at == "symmetric" and config.scene.imperfections != ImperfectionRanges():
+        raise InputError(
+            "targets_at='symmetric' with scene.imperfections: an array whose microphones differ or "
+            "stand elsewhere than planned has no symmetry; give targets_at=reference"
+        )
     if config.seconds is not None and round(config.seconds * config.sample_rate) < 1:
         raise InputError(f"seconds={config.seconds}: less than a sample; give the scenes' length")
     if config.seconds is None and config.scene.overlap != (1.0, 1.0):

@@ -23,6 +23,11 @@ from msdet.errors import InputError
 
 fast = settings(deadline=None, max_examples=80)
 azimuths = st.lists(st.floats(0, 360, exclude_max=True), min_size=2, max_size=5)
+few = st.tuples(
+    st.sampled_from([0, 90, 180, 270]), st.sampled_from([1, 2]), st.sampled_from([0, 9])
+)
+Places = list[tuple[float, float, float]]
+places = st.lists(few, min_size=2, max_size=5)
 
 
 def order_of(
@@ -33,12 +38,19 @@ def order_of(
     *,
     gap: float = 20.0,
     linear: bool = False,
+    present: list[bool] | None = None,
 ) -> list[int]:
     """Speakers by slot, of one scene."""
     where = [azimuth, distance or [1.0] * len(azimuth), elevation or [0.0] * len(azimuth)]
     tensors = (torch.tensor([x], dtype=torch.float64) for x in where)
-    order = assign_by_location(assignment, *tensors, gap=gap, linear=linear)
+    there = None if present is None else torch.tensor([present])
+    order = assign_by_location(assignment, *tensors, gap=gap, linear=linear, present=there)
     return order[0].tolist()
+
+
+def order_of_places(assignment: Assignment, where: Places) -> list[int]:
+    azimuth, distance, elevation = (list(x) for x in zip(*where, strict=True))
+    return order_of(assignment, azimuth, distance, elevation)
 
 
 def largest_gaps(azimuth: list[float]) -> tuple[float, float]:
@@ -64,6 +76,52 @@ def test_ties_are_broken_by_azimuth_then_distance_then_elevation() -> None:
     assert order_of("cyclic", [50.0, 50.0], [2.0, 1.0]) == [1, 0]
     for assignment in BY_LOCATION:
         assert order_of(assignment, [50.0] * 4) == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("assignment", BY_LOCATION)
+@fast
+@given(where=places, data=st.data())
+def test_speakers_that_tie_take_the_same_slots_however_they_are_listed(
+    assignment: Assignment, where: Places, data: st.DataObject
+) -> None:
+    """Equal in one key or two; those equal in all three cannot be told apart."""
+    mixed = data.draw(st.permutations(where))
+    slots = [where[i] for i in order_of_places(assignment, where)]
+    assert [mixed[i] for i in order_of_places(assignment, mixed)] == slots
+
+
+@pytest.mark.parametrize("assignment", BY_LOCATION)
+@fast
+@given(where=places, data=st.data())
+def test_speakers_at_one_place_stay_in_the_order_they_have(
+    assignment: Assignment, where: Places, data: st.DataObject
+) -> None:
+    where = [*where, data.draw(st.sampled_from(where))]
+    order = order_of_places(assignment, where)
+    for place in set(where):
+        twins = [speaker for speaker in order if where[speaker] == place]
+        assert twins == sorted(twins)
+
+
+@pytest.mark.parametrize("assignment", BY_LOCATION)
+@fast
+@given(azimuth=azimuths, turn=st.floats(0, 360), data=st.data())
+def test_absent_speakers_come_last_and_change_nothing(
+    assignment: Assignment, azimuth: list[float], turn: float, data: st.DataObject
+) -> None:
+    """Wherever their labels say they stand."""
+    count = len(azimuth)
+    present = data.draw(st.lists(st.booleans(), min_size=count, max_size=count))
+    distance = [1.0 + 0.25 * ((3 * i) % 5) for i in range(count)]
+    there = [i for i in range(count) if present[i]]
+    absent = [i for i in range(count) if not present[i]]
+    order = order_of(assignment, azimuth, distance, present=present)
+    assert order[len(there) :] == absent
+    if there:
+        alone = order_of(assignment, [azimuth[i] for i in there], [distance[i] for i in there])
+        assert order[: len(there)] == [there[i] for i in alone]
+    elsewhere = [a if present[i] else (a + turn) % 360 for i, a in enumerate(azimuth)]
+    assert order_of(assignment, elsewhere, distance, present=present) == order
 
 
 def test_neighbours_across_zero_stay_together_in_cyclic_order_only() -> None:
@@ -193,6 +251,36 @@ def test_permutation_search_undoes_a_known_permutation(slots: int) -> None:
         losses = torch.ones(1, slots, slots)
         losses[0, torch.arange(slots), torch.tensor(known)] = 0.0
         assert tuple(assign_by_permutation(losses)[0].tolist()) == known
+
+
+@pytest.mark.parametrize("slots", [2, 3, 4, 5])
+def test_where_all_permutations_cost_the_same_speakers_stay(slots: int) -> None:
+    order = assign_by_permutation(torch.ones(3, slots, slots))
+    assert order.tolist() == [list(range(slots))] * 3
+
+
+@fast
+@given(slots=st.integers(2, 3), data=st.data())
+def test_of_permutations_that_cost_the_same_the_first_is_taken(
+    slots: int, data: st.DataObject
+) -> None:
+    entries = st.lists(st.integers(0, 2), min_size=slots**2, max_size=slots**2)
+    losses = torch.tensor(data.draw(entries)).float().reshape(slots, slots)
+    first = min(permutations(range(slots)), key=lambda tried: losses[range(slots), tried].sum())
+    assert tuple(assign_by_permutation(losses[None])[0].tolist()) == first
+
+
+@pytest.mark.parametrize("shape", [(), (7,), (4, 6)])
+@pytest.mark.parametrize("kind", [torch.float32, torch.complex64, torch.bool])
+def test_taking_keeps_whatever_a_speaker_has(shape: tuple[int, ...], kind: torch.dtype) -> None:
+    generator = torch.Generator().manual_seed(0)
+    values = torch.randn(3, 5, *shape, generator=generator).to(kind)
+    order = torch.stack([torch.randperm(5, generator=generator) for _ in range(3)])
+    taken = take(values, order)
+    assert taken.dtype == kind
+    for scene in range(3):
+        for slot, speaker in enumerate(order[scene].tolist()):
+            assert torch.equal(taken[scene, slot], values[scene, speaker])
 
 
 def test_taking_brings_speakers_into_the_slots_order() -> None:

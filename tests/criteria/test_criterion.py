@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from msdet.criteria import Criterion, CriterionConfig
-from msdet.criteria.losses import azimuth_cross_entropy, spectral_l1
+from msdet.criteria.losses import azimuth_targets, cross_entropy, spectral_l1
 from msdet.datasets import Batch
+from msdet.geometry import AzimuthGrid
 from msdet.models.msdet import MSDET, Output
 
 FIXED_ORDER = ("azimuth", "distance", "cyclic", "nearest_gap", "pit")
@@ -61,6 +62,15 @@ def cases(
 def criterion(assignment: str, weight: float = 0.9) -> Criterion:
     config = CriterionConfig.model_validate({"assignment": assignment, "weight": weight})
     return Criterion(config, linear_array=False)
+
+
+def direction_losses(
+    logits: torch.Tensor | None, azimuth: torch.Tensor, grid: AzimuthGrid
+) -> torch.Tensor:
+    """Of hard labels, ``[batch, slot]``."""
+    assert logits is not None
+    present = torch.ones_like(azimuth, dtype=torch.bool)
+    return cross_entropy(logits, azimuth_targets(azimuth, present, grid, grid.num_classes, 0.0))
 
 
 def with_speakers(batch: Batch, order: list[int]) -> Batch:
@@ -145,8 +155,8 @@ def test_permutations_of_direction_and_of_both_take_the_least_of_theirs(
         stages = [spectral_l1(stage, targets[:, order]).mean(1) for stage in output.stages]
         separation.append(torch.stack(stages).mean(0))
         azimuth = batch.azimuth[:, order]
-        fine = azimuth_cross_entropy(output.azimuth_logits, azimuth, model.grid)
-        coarse = azimuth_cross_entropy(output.coarse_logits, azimuth, model.look_grid)
+        fine = direction_losses(output.azimuth_logits, azimuth, model.grid)
+        coarse = direction_losses(output.coarse_logits, azimuth, model.look_grid)
         direction.append(0.5 * (fine + coarse).mean(1))
     apart, where = torch.stack(separation), torch.stack(direction)
     found = criterion("doa_pit", 0.5)(model, output, batch)

@@ -8,7 +8,13 @@ import math
 import pytest
 import torch
 
-from msdet.criteria.losses import azimuth_cross_entropy, pairwise_spectral_l1, spectral_l1
+from msdet.criteria.losses import (
+    azimuth_targets,
+    cross_entropy,
+    pairwise_cross_entropy,
+    pairwise_spectral_l1,
+    spectral_l1,
+)
 from msdet.geometry import AzimuthGrid
 
 
@@ -71,19 +77,93 @@ def test_pairs_are_every_slot_against_every_speaker() -> None:
             torch.testing.assert_close(pairs[:, slot, speaker], expected)
 
 
+# --- directions ---------------------------------------------------------------------------
+
+GRID = AzimuthGrid(5.0)
+
+
+def labels(
+    azimuth: list[float],
+    *,
+    present: list[bool] | None = None,
+    grid: AzimuthGrid = GRID,
+    width: float = 0.0,
+) -> torch.Tensor:
+    """Labels ``[speaker, class]`` of one scene; with ``present``, of slots that may be empty."""
+    there = torch.tensor([present or [True] * len(azimuth)])
+    outputs = grid.num_classes + (present is not None)
+    return azimuth_targets(torch.tensor([azimuth]), there, grid, outputs, width)[0]
+
+
 def test_guessing_directions_costs_the_log_of_their_number() -> None:
-    grid = AzimuthGrid(5.0)
-    loss = azimuth_cross_entropy(torch.zeros(2, 3, 72), torch.rand(2, 3) * 360, grid)
-    torch.testing.assert_close(loss, torch.full((2, 3), math.log(72)))
+    loss = cross_entropy(torch.zeros(3, 72), labels([10.0, 200.0, 359.0]))
+    torch.testing.assert_close(loss, torch.full((3,), math.log(72)))
+
+
+def test_hard_labels_give_the_usual_cross_entropy() -> None:
+    logits = torch.randn(1, 4, 72, generator=torch.Generator().manual_seed(0))
+    azimuth = torch.tensor([[3.0, 358.0, 90.0, 181.0]])
+    usual = torch.nn.functional.cross_entropy(logits[0], GRID.index(azimuth[0]), reduction="none")
+    torch.testing.assert_close(cross_entropy(logits[0], labels(azimuth[0].tolist())), usual)
 
 
 def test_azimuths_around_zero_are_one_class() -> None:
-    logits = torch.zeros(1, 2, 72)
+    logits = torch.zeros(2, 72)
     logits[..., 0] = 20.0
-    loss = azimuth_cross_entropy(logits, torch.tensor([[359.0, 1.0]]), AzimuthGrid(5.0))
-    assert loss.max() < 1e-3
+    assert cross_entropy(logits, labels([359.0, 1.0])).max() < 1e-3
+
+
+@pytest.mark.parametrize("width", [0.0, 3.0, 10.0])
+@pytest.mark.parametrize("grid", [GRID, AzimuthGrid(5.0, linear=True)])
+def test_labels_are_probabilities(width: float, grid: AzimuthGrid) -> None:
+    found = labels([0.0, 2.4, 179.0], grid=grid, width=width)
+    torch.testing.assert_close(found.sum(-1), torch.ones(3))
+    assert (found >= 0).all()
+
+
+@pytest.mark.parametrize("azimuth", [0.0, 5.0, 90.0, 355.0])
+def test_soft_labels_fall_as_a_gaussian_around_the_circle(azimuth: float) -> None:
+    found = labels([azimuth], width=10.0)[0]
+    peak = int(azimuth / 5)
+    assert int(found.argmax()) == peak
+    for steps in (1, 4):
+        for side in (-1, 1):
+            ratio = float(found[(peak + side * steps) % 72] / found[peak])
+            assert ratio == pytest.approx(math.exp(-0.5 * (5 * steps / 10) ** 2), rel=1e-4)
+
+
+def test_soft_labels_turn_with_the_scene_and_have_the_asked_width() -> None:
+    one, other = labels([42.0], width=8.0)[0], labels([42.0 + 35.0], width=8.0)[0]
+    torch.testing.assert_close(torch.roll(one, 7), other)
+    apart = torch.from_numpy(GRID.centres) - 42.0
+    assert float((one * apart.square()).sum().sqrt()) == pytest.approx(8.0, rel=0.01)
+    assert float((one * apart).sum()) == pytest.approx(0.0, abs=1e-3)  # between the classes
+
+
+def test_soft_labels_of_a_line_do_not_reach_around() -> None:
+    found = labels([2.0], grid=AzimuthGrid(5.0, linear=True), width=8.0)[0]
+    assert float(found[-1]) < 1e-9
+    assert int(found.argmax()) == 0
+
+
+@pytest.mark.parametrize("width", [0.0, 8.0])
+def test_an_absent_speaker_is_the_class_behind_the_last(width: float) -> None:
+    found = labels([42.0, 42.0], present=[True, False], width=width)
+    assert found.shape == (2, 73)
+    assert found[0, -1] == 0
+    assert found[1].tolist() == [0.0] * 72 + [1.0]
+
+
+def test_pairs_of_directions_are_every_slot_against_every_speaker() -> None:
+    logits = torch.randn(2, 3, 72, generator=torch.Generator().manual_seed(1))
+    targets = torch.stack([labels([1.0, 80.0, 300.0], width=6.0)] * 2)
+    pairs = pairwise_cross_entropy(logits, targets)
+    for slot in range(3):
+        for speaker in range(3):
+            one = cross_entropy(logits[:, slot], targets[:, speaker])
+            torch.testing.assert_close(pairs[:, slot, speaker], one)
 
 
 def test_losses_are_float32_also_of_half_precision() -> None:
-    logits = torch.zeros(1, 1, 72, dtype=torch.bfloat16)
-    assert azimuth_cross_entropy(logits, torch.zeros(1, 1), AzimuthGrid(5.0)).dtype == torch.float32
+    logits = torch.zeros(1, 72, dtype=torch.bfloat16)
+    assert cross_entropy(logits, labels([0.0])).dtype == torch.float32

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from msdet.errors import InputError
 from msdet.evaluation import metrics, signal_metrics
-from msdet.evaluation.metrics import SceneScore, match, score_scene
+from msdet.evaluation.metrics import Claims, SceneScore, match, score_scene
 from msdet.evaluation.signal_metrics import choose_metrics, pesq_mode
 
 SAMPLE_RATE = 8000
@@ -32,13 +32,14 @@ def score(
     azimuth_truth: list[float],
     **options: object,
 ) -> SceneScore:
+    claims = {name: options.pop(name) for name in ("distance", "empty") if name in options}
     settings_ = {"sample_rate": SAMPLE_RATE, "metrics": FAST, **options}
     mixture = targets.sum(axis=0)
     return score_scene(
         estimates,
         targets,
         mixture,
-        azimuth_estimate,
+        Claims(azimuth=azimuth_estimate, **claims),  # type: ignore[arg-type]
         azimuth_truth,
         **settings_,  # type: ignore[arg-type]
     )
@@ -311,3 +312,43 @@ def test_a_missing_package_matters_only_if_asked_for(monkeypatch: pytest.MonkeyP
     assert list(unavailable) == ["pesq"]
     with pytest.raises(InputError, match="pip install pesq"):
         choose_metrics(["pesq"])
+
+
+# --- numbers of speakers, distances -------------------------------------------------------
+
+
+def test_slots_that_claim_a_speaker_are_counted(speech: NDArray[np.float64]) -> None:
+    estimates = np.concatenate([speech[:2], 1e-3 * speech[2:3]])
+    claims = [10.0, 90.0, float("nan")]
+    found = score(estimates, speech[:2], claims, [10.0, 90.0], empty=[False, False, True])
+    assert found.speakers_claimed == 2
+    assert found.speaker_of_slot == (0, 1, None)
+    assert found.failures == ()
+    assert found.attenuation_db[0] is not None
+    assert found.attenuation_db[0] > 50
+    assert score(estimates, speech[:2], claims, [10.0, 90.0]).speakers_claimed is None
+
+
+def test_a_speaker_whose_slot_claims_nobody_has_no_azimuth_and_is_counted_as_a_failure(
+    speech: NDArray[np.float64],
+) -> None:
+    found = score(speech[:2], speech[:2], [10.0, float("nan")], [10.0, 90.0], empty=[False, True])
+    assert found.speakers_claimed == 1
+    assert found.speakers[1].azimuth_error is None
+    assert "azimuth" in {failure.metric for failure in found.failures}
+    assert found.speakers[1].scores["si_sdr"] is not None
+
+
+def test_distances_are_scored_under_the_separation_s_matching(speech: NDArray[np.float64]) -> None:
+    found = score(
+        speech[[1, 0]],
+        speech[:2],
+        [90.0, 10.0],
+        [10.0, 90.0],
+        distance=[2.0, 0.9],
+        distance_truth=[1.0, 2.5],
+    )
+    assert [s.distance_estimate for s in found.speakers] == [0.9, 2.0]
+    assert [s.distance_error for s in found.speakers] == pytest.approx([0.1, 0.5])
+    plain = score(speech[:2], speech[:2], [10.0, 90.0], [10.0, 90.0])
+    assert plain.speakers[0].distance_error is None

@@ -8,7 +8,7 @@ import json
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import psutil
@@ -16,8 +16,10 @@ import pytest
 import soundfile
 import torch
 
-from msdet.cli import main
+from msdet.cli import compose, main
+from msdet.config import TrainConfig, parse
 from msdet.corpora import BundledConfig, open_corpus
+from msdet.data_module import open_sources, training_examples
 from msdet.simulation import compute_rirs, read_scenes, render
 
 if TYPE_CHECKING:
@@ -193,3 +195,25 @@ def test_a_run_goes_on_with_the_mixtures_that_it_began_with(
     capsys.readouterr()
     assert main(command) == 2
     assert "holds 8 mixtures, other ones than the 4 that" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("same_home")
+def test_training_hears_stored_mixtures_in_all_poses(
+    debug: tuple[str, ...], tmp_path: Path
+) -> None:
+    output = tmp_path / "mixtures"
+    command = ["simulate", f"output={output}", "num_scenes=2", "seconds=2", "split=train"]
+    command += ["sample_rate=8000", "audio=true", "format=tar", *debug[1:]]
+    assert main([*command, "targets_at=symmetric"]) == 0
+    turns = {}
+    for use_symmetry in ("true", "false"):
+        overrides = [f"data.simulated={output}", f"scene.use_symmetry={use_symmetry}"]
+        config = parse(TrainConfig, compose("train", [*debug, *overrides]))
+        array = config.array.build()
+        corpus = open_corpus(config.corpus, config.sample_rate)
+        examples: Any = training_examples(config, array, corpus, open_sources(config, array))
+        rooms = [examples[epoch, 0].scene.room for epoch in range(16)]
+        turns[use_symmetry] = {(room.size, room.array_rotation) for room in rooms}
+    assert len(turns["false"]) == 2, "as many as there are mixtures"
+    assert turns["false"] < turns["true"]
+    assert len(turns["true"]) > 4

@@ -10,9 +10,9 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from msdet.criteria.losses import azimuth_cross_entropy, spectral_l1
+from msdet.criteria.losses import azimuth_targets, cross_entropy, spectral_l1
 from msdet.errors import InputError
-from msdet.geometry import MicrophoneArray
+from msdet.geometry import AzimuthGrid, MicrophoneArray
 from msdet.models.beamforming import beamform
 from msdet.models.msdet import MSDET, Output
 
@@ -49,10 +49,19 @@ def separation_loss(model: MSDET, output: Output, mixture: torch.Tensor) -> torc
     return torch.stack([spectral_l1(stage, targets).mean() for stage in output.stages]).mean()
 
 
+def direction_losses(
+    logits: torch.Tensor | None, azimuth: torch.Tensor, grid: AzimuthGrid
+) -> torch.Tensor:
+    """Of hard labels, ``[batch, slot]``."""
+    assert logits is not None
+    present = torch.ones_like(azimuth, dtype=torch.bool)
+    return cross_entropy(logits, azimuth_targets(azimuth, present, grid, grid.num_classes, 0.0))
+
+
 def direction_loss(model: MSDET, output: Output) -> torch.Tensor:
     azimuth = torch.tensor([40.0, 160.0]).expand(len(output.audio), -1)
-    fine = azimuth_cross_entropy(output.azimuth_logits, azimuth, model.grid)
-    return (fine + azimuth_cross_entropy(output.coarse_logits, azimuth, model.look_grid)).mean()
+    fine = direction_losses(output.azimuth_logits, azimuth, model.grid)
+    return (fine + direction_losses(output.coarse_logits, azimuth, model.look_grid)).mean()
 
 
 def gradient(module: torch.nn.Module) -> float:

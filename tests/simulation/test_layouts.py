@@ -22,6 +22,8 @@ from msdet.simulation.layouts import (
     files,
     labels,
     read_labels,
+    scene_files,
+    target_mics,
     wav,
     write_folders,
     write_tar,
@@ -58,6 +60,49 @@ def test_files_hold_the_rendered_example(
     for i in range(3):
         speech, _ = soundfile.read(io.BytesIO(found[f"speaker{i + 1}.wav"]), dtype="float32")
         assert np.array_equal(speech, example.targets[i])
+
+
+def test_targets_at_other_microphones_have_files_of_their_own(
+    draw: Callable[..., Any], corpus: Any, attempt: Path, tmp_path: Path
+) -> None:
+    """Beside those of the reference, which are the same as without them."""
+    scene = draw(SceneConfig(reference_mic=2))
+    rirs = compute_rirs(scene.room, scene.microphone_array(), scene.sample_rate)
+    mics = target_mics(scene, "symmetric")
+    assert (mics, target_mics(scene, "reference")) == ((0, 1, 3), ())
+    example = render(scene, corpus, rirs, mics)
+    plain, found = files(render(scene, corpus, rirs), corpus), files(example, corpus)
+    assert list(found) == scene_files(scene, "symmetric")
+    assert list(plain) == scene_files(scene, "reference")
+    audio = [name for name in plain if name.endswith(".wav")]
+    assert {name: found[name] for name in audio} == {name: plain[name] for name in audio}
+    known = read_labels(found)
+    assert [entry["mic"] for entry in known["other_references"]] == [0, 1, 3]
+    for entry in known["other_references"]:
+        heard = example.others[entry["mic"]]
+        assert entry["snr_db"] == heard.snr_db
+        for i, speaker in enumerate(entry["speakers"]):
+            assert speaker["file"] == f"speaker{i + 1}.mic{entry['mic']}.wav"
+            speech, _ = soundfile.read(io.BytesIO(found[speaker["file"]]), dtype="float32")
+            assert np.array_equal(speech, heard.targets[i])
+            assert speaker["level_db"] == heard.level_db[i]
+            assert speaker["drr_db"] == pytest.approx(heard.drr_db[i])
+    assert "other_references" not in read_labels(plain)
+    with pytest.raises(ValueError, match=r"speaker1\.mic3\.wav was changed"):
+        read_labels(found | {"speaker1.mic3.wav": b""})
+
+    rendered: list[Scene] = []
+
+    def noted(scene: Scene) -> Example:
+        rendered.append(scene)
+        return example
+
+    for _ in range(2):
+        write_folders(tmp_path, attempt, [scene], noted, corpus, "symmetric")
+        assert len(rendered) == 1
+    (tmp_path / "audio" / scene.id / "speaker2.mic1.wav").unlink()
+    write_folders(tmp_path, attempt, [scene], noted, corpus, "symmetric")
+    assert len(rendered) == 2
 
 
 def test_labels_say_what_is_known(
@@ -175,13 +220,18 @@ def test_archives_are_read_by_webdataset(
     webdataset = pytest.importorskip("webdataset")
     scenes = [draw(index=index) for index in range(3)]
     path = tmp_path / "shard-000000.tar"
-    write_tar(path, attempt, scenes, rendered, corpus)
+
+    def with_others(scene: Scene) -> Example:
+        rirs = compute_rirs(scene.room, scene.microphone_array(), scene.sample_rate)
+        return render(scene, corpus, rirs, target_mics(scene, "symmetric"))
+
+    write_tar(path, attempt, scenes, with_others, corpus)
     samples = list(webdataset.WebDataset(str(path), shardshuffle=False))
     assert [sample["__key__"] for sample in samples] == [scene.id for scene in scenes]
     for sample, scene in zip(samples, scenes, strict=True):
         audio, _ = soundfile.read(io.BytesIO(sample["mixture.wav"]), dtype="float32")
         assert np.array_equal(audio.T, rendered(scene).mixture)
-        assert {"speaker1.wav", "speaker2.wav"} <= sample.keys()
+        assert {"speaker1.wav", "speaker2.wav", "speaker2.mic3.wav"} <= sample.keys()
         assert json.loads(sample["json"])["id"] == scene.id
 
 

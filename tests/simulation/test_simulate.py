@@ -20,7 +20,7 @@ from msdet.errors import InputError
 from msdet.geometry import Circle, Line
 from msdet.simulation import SceneConfig, compute_rirs, read_scenes, render
 from msdet.simulation import estimate as estimate_module
-from msdet.simulation.config import BackgroundRanges
+from msdet.simulation.config import BackgroundRanges, ImperfectionRanges
 from msdet.simulation.recordings import open_recordings
 from msdet.simulation.simulate import simulate
 
@@ -275,6 +275,9 @@ def test_the_config_is_checked_before_anything_is_made(
         simulate(changed(config, shard="3/3"), dry_run)
     with pytest.raises(InputError, match=r"gone\.jsonl: cannot be read"):
         simulate(changed(config, scenes=str(tmp_path / "gone.jsonl")), dry_run)
+    imperfect = SceneConfig(imperfections=ImperfectionRanges(position=0.001))
+    with pytest.raises(InputError, match=r"targets_at='symmetric' with scene\.imperfections"):
+        simulate(changed(config, targets_at="symmetric", scene=imperfect), dry_run)
     assert not (tmp_path / "out").exists()
 
 
@@ -355,19 +358,28 @@ def test_a_disk_too_small_is_seen_before_rendering(
 ) -> None:
     usage = type("Usage", (), {"free": 1000})
     monkeypatch.setattr(estimate_module.shutil, "disk_usage", lambda _: usage)
-    with pytest.raises(InputError, match=r"3 scenes take .* the disk has"):
+    with pytest.raises(InputError, match=r"3 scenes take 600 kB, the disk has"):
         simulate(changed(config, audio=True))
+    with pytest.raises(InputError, match=r"3 scenes take 1\.18 MB, the disk has"):
+        simulate(changed(config, audio=True, targets_at="symmetric"))
     assert not (tmp_path / "out").exists()
 
 
 # --- dry runs -----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("format", ["tar", "folder"])
+@pytest.mark.parametrize(
+    ("format", "targets_at"),
+    [("tar", "reference"), ("folder", "reference"), ("tar", "symmetric"), ("folder", "symmetric")],
+)
 def test_a_dry_run_foretells_the_size_and_leaves_nothing(
-    config: SimulateConfig, tmp_path: Path, format: Any, capsys: pytest.CaptureFixture[str]
+    config: SimulateConfig,
+    tmp_path: Path,
+    format: Any,
+    targets_at: Any,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    config = changed(config, audio=True, format=format, num_scenes=6)
+    config = changed(config, audio=True, format=format, targets_at=targets_at, num_scenes=6)
     simulate(config, dry_run=True)
     assert list(tmp_path.iterdir()) == []
     shown = capsys.readouterr().out

@@ -17,12 +17,14 @@ import pytest
 
 from msdet.errors import InputError
 from msdet.geometry import MicrophoneArray
-from msdet.simulation import SceneConfig, compute_rirs, render
+from msdet.simulation import Scene, SceneConfig, compute_rirs, render, rotated
+from msdet.simulation.config import ImperfectionRanges
 from msdet.simulation.engines import make_locally
 from msdet.simulation.request import keep_request, request_of
 from msdet.simulation.scene_sources import DrawnScenes
 from msdet.simulation.shards import Shards
 from msdet.simulation.stored import Task, open_mixtures
+from msdet.simulation.symmetry import turned
 
 SCENE = SceneConfig.model_validate(
     {
@@ -31,11 +33,12 @@ SCENE = SceneConfig.model_validate(
         "speaker": {"distance": (0.7, 1.2)},
     }
 )
+SCENE_OF_ANY_NUMBER = SCENE.model_copy(update={"num_speakers": (2, 3), "reference_mic": 0})
 
 
 @pytest.fixture
 def task(circle: MicrophoneArray) -> Task:
-    return Task("train", circle, 8000, "direct", 0, num_speakers=2, num_samples=3000)
+    return Task("train", circle, 8000, "direct", 0, num_speakers=(2, 2), num_samples=3000)
 
 
 @pytest.fixture
@@ -43,13 +46,18 @@ def make(corpus: Any, circle: MicrophoneArray, tmp_path: Path) -> Callable[..., 
     """Five mixtures of half a second in shards of two; those of `finished` are made."""
 
     def made(
-        format: Any = "tar", audio: bool = True, finished: Any = (0, 1, 2), **changes: Any
+        format: Any = "tar",
+        audio: bool = True,
+        finished: Any = (0, 1, 2),
+        targets_at: Any = "reference",
+        **changes: Any,
     ) -> Shards:
         scenes: dict[str, Any] = {"config": SCENE, "array": circle, "corpus": corpus}
         scenes |= {"seed": 0, "split": "train"}
-        source = DrawnScenes(sample_rate=8000, seconds=0.5, count=5, **scenes | changes)
-        output = tmp_path / format
-        shards = Shards(output, source, corpus, 2, audio, format)
+        scenes |= {"sample_rate": 8000, "seconds": 0.5, "count": 5}
+        source = DrawnScenes(**scenes | changes)
+        output = tmp_path / f"{format}-{targets_at}"
+        shards = Shards(output, source, corpus, 2, audio, format, targets_at)
         keep_request(output, request_of(shards))
         make_locally(shards, list(finished), 1)
         return shards
@@ -76,6 +84,72 @@ def test_what_is_read_is_what_was_rendered(
             assert getattr(found, name).dtype == expected.dtype
 
 
+@pytest.mark.parametrize("format", ["tar", "folder"])
+def test_what_is_read_in_another_pose_is_what_was_rendered_turned(
+    make: Callable[..., Shards], task: Task, corpus: Any, circle: MicrophoneArray, format: str
+) -> None:
+    shards = make(format, targets_at="symmetric", count=3, config=SCENE_OF_ANY_NUMBER)
+    task = replace(task, num_speakers=(1, 3))
+    mixtures = pickle.loads(pickle.dumps(open_mixtures(shards.output, task)))
+    (*scenes,) = shards.source.read(range(3))
+    assert len({len(scene.speech) for scene in scenes}) > 1
+    for number in (2, 0, 1):
+        scene = scenes[number]
+        rirs = compute_rirs(scene.room, scene.microphone_array(), 8000)
+        example = render(scene, corpus, rirs, (1, 2, 3))
+        for degrees, order in circle.rotations():
+            room = rotated(scene.room, circle, degrees) if degrees else scene.room
+            found = mixtures.read(number, lambda scene, room=room: room)
+            expected = turned(example, room, example.others[order[0]]) if degrees else example
+            assert found.scene == expected.scene
+            assert found.gain == expected.gain
+            for name in ("mixture", "targets", "azimuth", "elevation", "distance", "drr_db"):
+                np.testing.assert_array_equal(getattr(found, name), getattr(expected, name), name)
+
+
+def test_a_pose_is_not_asked_for_where_targets_are_missing(
+    make: Callable[..., Shards], task: Task
+) -> None:
+    def asked(scene: Scene) -> Any:
+        raise AssertionError("there are targets of one microphone alone")
+
+    mixtures = open_mixtures(make().output, task)
+    np.testing.assert_array_equal(mixtures.read(1, asked).mixture, mixtures[1].mixture)
+
+
+def test_mixtures_of_imperfect_arrays_are_read_as_they_are(
+    make: Callable[..., Shards], task: Task
+) -> None:
+    """Such scenes come from files; none of their other microphones has targets."""
+
+    def asked(scene: Scene) -> Any:
+        raise AssertionError("an imperfect array has no symmetry")
+
+    imperfect = SCENE.model_copy(update={"imperfections": ImperfectionRanges(gain_db=1.0)})
+    shards = make(targets_at="symmetric", config=imperfect)
+    mixtures = open_mixtures(shards.output, task)
+    found = mixtures.read(1, asked)
+    assert found.scene.mismatch is not None
+    np.testing.assert_array_equal(found.mixture, mixtures[1].mixture)
+
+
+def test_sets_from_before_there_was_a_choice_of_targets_stay_what_they_were(
+    make: Callable[..., Shards], task: Task
+) -> None:
+    shards = make()
+    identity = open_mixtures(shards.output, task).identity
+    path = shards.output / "simulation.json"
+    old = json.loads(path.read_text())
+    assert old.pop("targets_at") == "reference"
+    path.write_text(json.dumps(old))
+    keep_request(shards.output, request_of(shards))  # the same command goes on
+    again = open_mixtures(shards.output, task)
+    assert again.identity == identity
+    assert np.isfinite(again[0].mixture).all()
+    with pytest.raises(InputError, match="targets_at was 'reference', is 'symmetric'"):
+        keep_request(shards.output, request_of(replace(shards, targets_at="symmetric")))
+
+
 def test_finished_shards_alone_are_read(make: Callable[..., Shards], task: Task) -> None:
     some = open_mixtures(make(finished=(0, 2)).output, task)
     assert [some[n].scene.index for n in range(len(some))] == [0, 1, 4]
@@ -91,7 +165,8 @@ def test_finished_shards_alone_are_read(make: Callable[..., Shards], task: Task)
         ({"sample_rate": 16000}, "sample_rate is 8000, that of training 16000"),
         ({"target": "image"}, "target is 'direct', that of training 'image'"),
         ({"reference_mic": 1}, "reference_mic is 0, that of training 1"),
-        ({"num_speakers": 3}, "has 2 speakers, training's scenes have 3"),
+        ({"num_speakers": (3, 3)}, "has 2 speakers, training's scenes have 3"),
+        ({"num_speakers": (3, 4)}, "has 2 speakers, training's scenes have 3 to 4"),
         ({"num_samples": 8000}, "is 0.5 s long, shorter than data.crop_seconds=1"),
     ],
 )
@@ -171,7 +246,7 @@ def test_a_mixture_in_which_a_bit_flipped_is_not_trained_on(
     else:
         assert mixtures.places is not None
         number = ("mixture.wav", "speaker1.wav", "speaker2.wav", "labels.json").index(name)
-        place += int(mixtures.places[3, number, 0])
+        place += int(mixtures.places[3 * 4 + number, 0])
     content = bytearray(path.read_bytes())
     if where == "labels":  # a digit
         place += next(i for i, c in enumerate(content[place:]) if chr(c) in "2345")

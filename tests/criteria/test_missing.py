@@ -1,0 +1,215 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Speakers that are not there and labels that are not known: what they cost, and who goes where."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from msdet.criteria import Criterion, CriterionConfig, Losses
+from msdet.criteria.assignment import BY_LOCATION, Assignment, assign_by_location
+from msdet.datasets import Batch
+from msdet.models.msdet import MSDET, Output
+
+ASSIGNMENTS = (*BY_LOCATION, "pit", "doa_pit", "joint_pit")
+SAMPLES = 1600
+Case = tuple[MSDET, Output, Batch]
+
+
+@pytest.fixture(scope="module")
+def case(make_model: Callable[..., MSDET]) -> Case:
+    """A network of three slots, and four scenes of 1, 2, 3 and 2 speakers."""
+    model = make_model(slots=3, beamformer=False, empty_slots=True).eval()
+    generator = torch.Generator().manual_seed(0)
+    mixture = torch.randn(4, 4, SAMPLES, generator=generator)
+    with torch.no_grad():
+        output = model(mixture)
+    present = torch.tensor([[1, 0, 0], [1, 1, 0], [1, 1, 1], [1, 1, 0]], dtype=torch.bool)
+    known = torch.ones(4, dtype=torch.bool)
+    batch = Batch(
+        mixture=mixture,
+        targets=torch.randn(4, 3, SAMPLES, generator=generator) * present[..., None],
+        azimuth=torch.rand(4, 3, generator=generator) * 360 * present,
+        elevation=torch.zeros(4, 3),
+        distance=(0.7 + torch.rand(4, 3, generator=generator)) * present,
+        present=present,
+        has_targets=known,
+        has_azimuth=known,
+        has_distance=known,
+        index=torch.arange(4),
+    )
+    return model, output, batch
+
+
+def losses(case: Case, assignment: str, batch: Batch | None = None, **keys: Any) -> Losses:
+    model, output, own = case
+    config = CriterionConfig.model_validate({"assignment": assignment, "weight": 0.9, **keys})
+    return Criterion(config, linear_array=False)(model, output, batch or own)
+
+
+# --- absent speakers ----------------------------------------------------------------------
+
+
+@settings(deadline=None, max_examples=80)
+@given(
+    azimuth=st.lists(st.floats(0, 359.9), min_size=1, max_size=5),
+    absent=st.integers(0, 4),
+    assignment=st.sampled_from(BY_LOCATION),
+)
+def test_absent_speakers_come_last_and_change_nothing_before_them(
+    azimuth: list[float], absent: int, assignment: Assignment
+) -> None:
+    count = len(azimuth)
+    distance = [1.0 + 0.3 * i for i in range(count)]
+
+    def order(pad: int) -> list[int]:
+        where = (azimuth, distance, [0.0] * count)
+        tensors = (torch.tensor([x + [0.0] * pad], dtype=torch.float64) for x in where)
+        present = torch.tensor([[True] * count + [False] * pad])
+        found = assign_by_location(assignment, *tensors, gap=20.0, linear=False, present=present)
+        return found[0].tolist()
+
+    assert order(absent) == order(0) + list(range(count, count + absent))
+
+
+@pytest.mark.parametrize("assignment", ASSIGNMENTS)
+def test_where_absent_speakers_stand_in_the_input_does_not_matter(
+    case: Case, assignment: str
+) -> None:
+    batch = case[2]
+    names = ("targets", "azimuth", "elevation", "distance", "present")
+    mixed = replace(batch, **{name: getattr(batch, name)[:, [2, 0, 1]] for name in names})
+    plain, other = losses(case, assignment), losses(case, assignment, mixed)
+    torch.testing.assert_close(other.total, plain.total)
+
+
+@pytest.mark.parametrize("assignment", BY_LOCATION)
+def test_an_empty_slot_is_held_to_silence_and_to_no_speaker(case: Case, assignment: str) -> None:
+    model, output, batch = case
+    order = losses(case, assignment).order
+    held = torch.take_along_dim(batch.present, order, 1)
+    assert held.tolist() == batch.present.tolist()  # speakers first
+    spectra = model.stft(torch.take_along_dim(batch.targets, order[..., None], 1))
+    assert spectra[~held].abs().max() == 0
+    logits = []
+    for found, grid in (
+        (output.azimuth_logits, model.grid),
+        (output.coarse_logits, model.look_grid),
+    ):
+        assert found is not None
+        right = torch.full_like(found, -30.0)
+        azimuth = torch.take_along_dim(batch.azimuth, order, 1)
+        classes = torch.where(held, grid.index(azimuth), grid.num_classes)
+        right.scatter_(-1, classes[..., None], 30.0)
+        logits.append(right)
+    perfect = replace(
+        output,
+        spectra=spectra,
+        stages=(spectra,),
+        azimuth_logits=logits[0],
+        coarse_logits=logits[1],
+    )
+    assert float(losses((model, perfect, batch), assignment).total) < 1e-6
+
+
+@pytest.mark.parametrize("assignment", ["pit", "doa_pit", "joint_pit"])
+def test_permutation_searches_permute_the_silent_ones_too(case: Case, assignment: str) -> None:
+    model, output, batch = case
+    spectra = model.stft(batch.targets)[:, [1, 2, 0]]
+    logits = []
+    for found, grid in (
+        (output.azimuth_logits, model.grid),
+        (output.coarse_logits, model.look_grid),
+    ):
+        assert found is not None
+        right = torch.full_like(found, -30.0)
+        classes = torch.where(batch.present, grid.index(batch.azimuth), grid.num_classes)
+        right.scatter_(-1, classes[:, [1, 2, 0], None], 30.0)
+        logits.append(right)
+    turned = replace(
+        output,
+        spectra=spectra,
+        stages=(spectra,),
+        azimuth_logits=logits[0],
+        coarse_logits=logits[1],
+    )
+    assert float(losses((model, turned, batch), assignment).total) < 1e-6
+    assert float(losses((model, turned, batch), "azimuth").total) > 0.1
+
+
+# --- missing labels -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("assignment", ["azimuth", "cyclic", "joint_pit"])
+def test_an_example_without_a_label_trains_only_the_other_task(case: Case, assignment: str) -> None:
+    batch = case[2]
+    parts = {"separation": "has_targets", "direction": "has_azimuth"}
+    for task, label in parts.items():
+        known = torch.tensor([True, False, True, False])
+        partly = losses(case, assignment, replace(batch, **{label: known}), balancing="fixed")
+        names = (f.name for f in batch.__dataclass_fields__.values())
+        kept = Batch(**{name: getattr(batch, name)[known] for name in names})
+        model, output, _ = case
+        seen = replace(
+            output,
+            stages=tuple(stage[known] for stage in output.stages),
+            azimuth_logits=output.azimuth_logits[known],  # type: ignore[index]
+            coarse_logits=output.coarse_logits[known],  # type: ignore[index]
+        )
+        alone = losses((model, seen, kept), assignment)
+        torch.testing.assert_close(partly.tasks[task], alone.tasks[task])  # type: ignore[index]
+
+
+def test_a_batch_without_any_label_of_a_task_costs_nothing_there(case: Case) -> None:
+    nothing = torch.zeros(4, dtype=torch.bool)
+    found = losses(case, "azimuth", replace(case[2], has_azimuth=nothing))
+    assert float(found.tasks["direction"]) == 0
+    assert float(found.total) == pytest.approx(0.9 * float(found.tasks["separation"]))
+    both = replace(case[2], has_azimuth=nothing, has_targets=nothing)
+    assert float(losses(case, "azimuth", both).total) == 0
+
+
+def test_a_joint_search_uses_the_labels_that_an_example_has(case: Case) -> None:
+    nothing = torch.zeros(4, dtype=torch.bool)
+    without = losses(case, "joint_pit", replace(case[2], has_azimuth=nothing))
+    assert torch.equal(without.order, losses(case, "pit").order)
+    without = losses(case, "joint_pit", replace(case[2], has_targets=nothing))
+    assert torch.equal(without.order, losses(case, "doa_pit").order)
+
+
+# --- labels, penalties --------------------------------------------------------------------
+
+
+def test_soft_labels_reach_the_loss(case: Case) -> None:
+    hard, soft = losses(case, "azimuth"), losses(case, "azimuth", label_width=10.0)
+    assert float(hard.tasks["direction"]) != pytest.approx(float(soft.tasks["direction"]))
+    torch.testing.assert_close(hard.tasks["separation"], soft.tasks["separation"])
+
+
+def test_penalties_are_added_to_the_total(case: Case) -> None:
+    plain, thin = losses(case, "azimuth"), losses(case, "azimuth", sparsity=1e-4)
+    assert plain.penalty is None
+    assert thin.penalty is not None
+    expected = 1e-4 * sum(p.abs().sum() for p in case[0].parameters() if p.ndim > 1)
+    torch.testing.assert_close(thin.penalty, torch.as_tensor(expected))
+    torch.testing.assert_close(thin.total, plain.total + thin.penalty)
+
+
+def test_soft_sharing_of_no_strength_costs_what_none_does(
+    make_model: Callable[..., MSDET], case: Case
+) -> None:
+    totals = {}
+    for sharing, strength in (("none", 0.0), ("soft", 0.0), ("soft", 2.0)):
+        model = make_model(slots=3, sharing=sharing, empty_slots=True).eval()
+        with torch.no_grad():
+            output = model(case[2].mixture)
+        found = losses((model, output, case[2]), "azimuth", sharing_strength=strength)
+        totals[sharing, strength] = float(found.total)
+    assert totals["soft", 0.0] == totals["none", 0.0]
+    assert totals["soft", 2.0] > totals["none", 0.0]

@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Trainings that a study begins end with it, and one that fails leaves the others alone."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import psutil
+import pytest
+
+from msdet.study.config import StudyConfig
+from msdet.study.grid import plan
+from msdet.study.trainings import train_all
+
+
+def test_ctrl_c_stops_what_was_begun(study: Callable[..., StudyConfig], tmp_path: Path) -> None:
+    begun: list[psutil.Process] = []
+
+    def interrupt() -> None:
+        while len(begun) < 2:
+            time.sleep(0.01)
+            begun[:] = psutil.Process().children()
+        os.kill(os.getpid(), signal.SIGINT)
+
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    thread = threading.Thread(target=interrupt, daemon=True)
+    thread.start()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            train_all(plan(study()), jobs=2, threads=1, logs=tmp_path / "logs")
+    finally:
+        signal.signal(signal.SIGINT, before)
+    thread.join()
+    assert len(begun) == 2
+    assert not any(process.is_running() for process in begun)
+    assert len(list((tmp_path / "logs").iterdir())) == 2, "no third one was begun"
+
+
+def test_a_failure_is_told_by_its_last_line(
+    study: Callable[..., StudyConfig], tmp_path: Path
+) -> None:
+    first, second = plan(study())[:2]
+    runs = [
+        replace(first, overrides=("nonsense=1",)),
+        replace(second, overrides=("trainer.epochs=0",)),
+    ]
+    failures = train_all(runs, jobs=1, threads=1, logs=tmp_path / "logs")
+    assert "nonsense: no such key" in failures[first.name]
+    assert "trainer.epochs=0" in failures[second.name]
