@@ -21,7 +21,7 @@ from msdet.errors import InputError
 
 def train(values: dict[str, Any]) -> None:
     """``msdet train``."""
-    from msdet.runs import train as run
+    from msdet.training.run import train as run
 
     config = parse(TrainConfig, values)
     run(config)

@@ -43,7 +43,7 @@ from msdet.criteria import Criterion, CriterionConfig, assignment
 from msdet.criteria.losses import pairwise_spectral_l1, spectral_l1
 from msdet.datasets import Batch
 from msdet.memory import keep_freed_pages
-from msdet.runs import build_model
+from msdet.training.run import build_model
 
 NAMES: tuple[assignment.Assignment, ...] = get_args(assignment.Assignment)
 SPEAKERS = (2, 3, 4, 5)

@@ -65,7 +65,7 @@ def step_seconds(overrides: list[str], steps: int, keep_pages: bool) -> float:
     from msdet.config import TrainConfig, parse
     from msdet.criteria import Criterion
     from msdet.datasets import Batch
-    from msdet.runs import build_model
+    from msdet.training.run import build_model
 
     config = parse(TrainConfig, compose("train", overrides or ["experiment=quickstart"]))
     array = config.array.build()

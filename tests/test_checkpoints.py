@@ -129,7 +129,7 @@ def test_the_state_of_the_lightning_module_loads(
     make_model: Make, describe: Describe, tmp_path: Path, compiled: bool
 ) -> None:
     """What Lightning writes into last.ckpt is the module's own state; nothing compiles here."""
-    from msdet.training import Training
+    from msdet.training.module import Training
 
     model = make_model()
     weights = {name: weight.clone() for name, weight in model.state_dict().items()}

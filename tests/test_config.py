@@ -26,8 +26,9 @@ from msdet.config import (
 )
 from msdet.errors import InputError
 from msdet.resources import configs_dir
-from msdet.runs import build_model, check
 from msdet.simulation import SceneConfig, check_scene_config
+from msdet.training.checks import check
+from msdet.training.run import build_model
 
 COMMANDS: dict[str, type[BaseModel]] = {
     "train": TrainConfig,

@@ -150,7 +150,7 @@ class LossBalance(nn.Module):
             self.register_buffer("fixed", fixed, persistent=False)
             # mean losses [last but one, last epoch][task], and of the running epoch what they
             # are made of: a checkpoint may be written before the epoch is closed
-            self.register_buffer("history", torch.full((2, len(weights)), torch.nan))
+            self.register_buffer("history", torch.zeros(2, len(weights)))
             self.register_buffer("sums", torch.zeros(len(weights)))
             self.register_buffer("counts", torch.zeros(len(weights)))
         elif method == "pcgrad":

@@ -78,13 +78,15 @@ class Losses:
 
     Attributes:
         total: the balanced sum, with the penalties. tasks: the losses of the tasks that are
-            trained, neither weighted nor balanced.
+            trained, neither weighted nor balanced; 0 where no example of the batch has its labels.
+        labelled: how many examples have them.
         penalty: on weights; None where the config asks for none.
         order: int64 ``[batch, slot]``: which speaker each slot was held to.
     """
 
     total: Tensor
     tasks: dict[Task, Tensor]
+    labelled: dict[Task, Tensor]
     penalty: Tensor | None
     order: Tensor
 
@@ -149,12 +151,15 @@ class Criterion(nn.Module):
             "distance": lambda: (_distance(model, output, labels), batch.has_distance),
         }
         tasks: dict[Task, Tensor] = {}
+        labelled: dict[Task, Tensor] = {}
         for task in self.tasks:
-            per_slot, labelled = losses[task]()
-            tasks[task] = (per_slot.mean(dim=1) * labelled).sum() / labelled.sum().clamp_min(1)
+            per_slot, known = losses[task]()
+            labelled[task] = known.sum()
+            tasks[task] = (per_slot.mean(dim=1) * known).sum() / labelled[task].clamp_min(1)
         penalty = self._penalty(model)
         total = self.balance.total(tasks)
-        return Losses(total if penalty is None else total + penalty, tasks, penalty, order)
+        total = total if penalty is None else total + penalty
+        return Losses(total, tasks, labelled, penalty, order)
 
     def _direction(self, model: MSDET, output: Output, labels: Labels) -> Tensor:
         """``[batch, slot]``, the mean of both stages."""
@@ -220,6 +225,9 @@ class Criterion(nn.Module):
             ]
             losses = torch.stack(stages).mean(dim=0) * batch.has_azimuth[:, None, None]
             parts.append(weights["direction"] * losses)
+        if "distance" in weights:
+            losses = _pairwise_distance(model, output, labels)
+            parts.append(weights["distance"] * losses * batch.has_distance[:, None, None])
         return torch.stack(parts).sum(dim=0)
 
 
@@ -230,10 +238,28 @@ def _separation(output: Output, labels: Labels) -> Tensor:
 
 
 def _distance(model: MSDET, output: Output, labels: Labels) -> Tensor:
-    """``[batch, slot]``; nothing where nobody is."""
+    """``[batch, slot]``; their mean is the one over those who are there."""
     assert model.distance_head is not None
     assert output.distance is not None
-    return model.distance_head.loss(output.distance, labels.distance) * labels.present
+    return model.distance_head.loss(output.distance, labels.distance) * _shares(labels)
+
+
+def _pairwise_distance(model: MSDET, output: Output, labels: Labels) -> Tensor:
+    """:func:`_distance` of every pair, ``[batch, slot, speaker]``."""
+    assert model.distance_head is not None
+    assert output.distance is not None
+    count = labels.present.shape[1]
+    slots = [
+        model.distance_head.loss(slot[:, None].expand(-1, count, -1), labels.distance)
+        for slot in output.distance.unbind(dim=1)
+    ]
+    return torch.stack(slots, dim=1) * _shares(labels)[:, None]
+
+
+def _shares(labels: Labels) -> Tensor:
+    """``[batch, speaker]``: 0 for absent ones; of mean 1 over all."""
+    there = labels.present.float()
+    return there / there.mean(dim=1, keepdim=True).clamp_min(1e-12)
 
 
 def _directions(model: MSDET, output: Output) -> list[tuple[Tensor, AzimuthGrid]]:

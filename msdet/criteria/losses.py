@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Losses of the two tasks. Always in float32, also under mixed precision."""
+"""Losses of separation and direction. Always in float32, also under mixed precision."""
 
 from __future__ import annotations
 

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from msdet.evaluation.metrics import SpeakerScore
 from msdet.evaluation.rows import Row
 from msdet.evaluation.signal_metrics import METRICS
 
@@ -117,8 +118,10 @@ class _Table:
                 active[i, j] = True
                 for name, value in of.scores.items():
                     speaker[name][i, j] = _nan(value)
-                speaker["azimuth_error"][i, j] = _nan(of.azimuth_error)
-                speaker["azimuth_error_best_matched"][i, j] = _nan(of.azimuth_error_best_matched)
+                speaker["azimuth_error"][i, j] = azimuth_error(row, of)
+                speaker["azimuth_error_best_matched"][i, j] = azimuth_error(
+                    row, of, best_matched=True
+                )
                 speaker["distance_error"][i, j] = _nan(of.distance_error)
                 speaker["wrong_slot"][i, j] = _nan(row.score.wrong_slot[of.slot])
         scene = {
@@ -323,6 +326,19 @@ def _bins(
             name = f"{low:g} to {high:g} {unit}"
         found.append((name, inside))
     return found
+
+
+MISSED_DEGREES = 180.0
+"""The error of a speaker whom no slot claims: as wrong as can be, or a network that says "nobody"
+wherever it is unsure would be scored on its sure ones alone."""
+
+
+def azimuth_error(row: Row, speaker: SpeakerScore, *, best_matched: bool = False) -> float:
+    """Degrees; NaN for a network without DoA and for what could not be scored."""
+    error = speaker.azimuth_error_best_matched if best_matched else speaker.azimuth_error
+    if error is None and row.score.speakers_claimed is not None:
+        return MISSED_DEGREES
+    return _nan(error)
 
 
 def _count_correct(row: Row) -> bool | None:

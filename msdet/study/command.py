@@ -18,7 +18,7 @@ from msdet.checkpoints import git_commit, versions
 from msdet.errors import InputError
 from msdet.study.config import StudyConfig, load_study
 from msdet.study.grid import Run, plan
-from msdet.study.page import MadeWith, write_report
+from msdet.study.page import MadeWith, check_results, write_report
 from msdet.study.results import collect
 from msdet.study.scenes import study_scenes
 from msdet.study.scoring import score_all
@@ -70,6 +70,7 @@ def _run(
     jobs = study.jobs or available_cores()
     threads = max(1, available_cores() // jobs)
     left = [run for run in runs if run.state() != "finished"]  # refuses other runs' folders
+    check_results(study)
     scenes = study_scenes(output / "scenes", study.scenes, runs[0].config)
     failures: dict[str, str] = {}
     if training and scoring and left:

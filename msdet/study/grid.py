@@ -11,7 +11,9 @@ from typing import Any, Literal
 from msdet.cli import compose
 from msdet.config import TrainConfig, parse
 from msdet.errors import InputError
-from msdet.run_folder import (
+from msdet.study.config import StudyConfig
+from msdet.training.run import prepare
+from msdet.training.run_folder import (
     CONFIG_NAME,
     MAY_DIFFER,
     SUMMARY_NAME,
@@ -19,8 +21,6 @@ from msdet.run_folder import (
     is_unfinished,
     read_config,
 )
-from msdet.runs import check
-from msdet.study.config import StudyConfig
 
 State = Literal["finished", "unfinished", "not begun"]
 
@@ -95,7 +95,7 @@ def plan(study: StudyConfig) -> tuple[Run, ...]:
     of_first_seed = runs[: len(study.methods)]
     for run in of_first_seed:
         try:
-            check(run.config, run.config.array.build())
+            prepare(run.config)
         except InputError as error:
             raise InputError(f"methods.{run.method}: {error}") from error
     _check_same_data(of_first_seed)
@@ -136,7 +136,7 @@ def _check_same_data(runs: tuple[Run, ...]) -> None:
 
 def _shared(config: TrainConfig) -> dict[str, Any]:
     """Settings that all runs must share."""
-    apart = tuple(MAY_DIFFER - {"init_from"})
+    apart = tuple(MAY_DIFFER)
     settings = flat_settings(config).items()
     return {k: v for k, v in settings if k.startswith(_SAME) and not k.startswith(apart)}
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from msdet.errors import InputError
 from msdet.evaluation.resampling import RESAMPLES
 from msdet.files import write_atomically
 from msdet.study import sections
@@ -40,6 +41,20 @@ class MadeWith:
             "git_commit": self.git_commit,
             "machine": {"name": self.machine, "jobs": self.jobs, "threads": self.threads},
         }
+
+
+def check_results(study: StudyConfig) -> None:
+    """Make the folder of the results, before hours of training.
+
+    Raises:
+        InputError: it cannot be written.
+    """
+    for folder in (Path(study.results).parent, Path(study.results)):
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            reason = "is a file" if isinstance(error, FileExistsError) else error.strerror
+            raise InputError(f"results={study.results}: {folder}: {reason}") from error
 
 
 def write_report(study: StudyConfig, results: Results, made_with: MadeWith) -> Path:

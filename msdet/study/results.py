@@ -19,12 +19,13 @@ from msdet.errors import InputError
 from msdet.evaluation.comparison import Quantity
 from msdet.evaluation.resampling import Values
 from msdet.evaluation.rows import Row, read_rows
+from msdet.evaluation.statistics import azimuth_error
 from msdet.geometry import angular_error
 from msdet.models.msdet import Task, trained_tasks
-from msdet.run_folder import TRAINED_NAME
 from msdet.study.grid import Run
 from msdet.study.scenes import SceneSets, SetName
 from msdet.study.scoring import rows_folder
+from msdet.training.run_folder import TRAINED_NAME
 
 QUANTITIES: tuple[Quantity, ...] = (
     "si_sdr_improvement",
@@ -211,8 +212,8 @@ def _values(rows: Sequence[Row]) -> dict[Quantity, NDArray[np.float64]]:
             if speaker.slot is None:
                 continue
             found["si_sdr_improvement"][i, j] = _number(speaker.scores["si_sdr_improvement"])
-            found["azimuth_error"][i, j] = _number(speaker.azimuth_error)
-            best_matched = _number(speaker.azimuth_error_best_matched)
+            found["azimuth_error"][i, j] = azimuth_error(row, speaker)
+            best_matched = azimuth_error(row, speaker, best_matched=True)
             found["azimuth_error_best_matched"][i, j] = best_matched
             found["wrong_slot"][i, j] = _number(row.score.wrong_slot[speaker.slot])
     return found

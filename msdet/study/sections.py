@@ -6,6 +6,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from msdet.evaluation.comparison import MEASURE, MEASURES, Measure, Verdict
 from msdet.evaluation.statistics import OPPOSITION_DEGREES, SEAM_DEGREES
 from msdet.study import curves, pictures
@@ -170,10 +173,10 @@ def gradients(found: Findings, folder: Path) -> str:
         rows.append(
             [
                 found.label(method),
-                *(f"{norm[:, at].mean():.3g}" for norm in norms for at in (0, -1)),
-                *(f"{100 * share[:, at].mean():.0f} %" for at in (0, -1)),
-                *(f"{cosine[:, at].mean():+.2f}" for at in (0, -1)),
-                f"{100 * (cosine < 0).mean():.0f} %",
+                *(_shown(end, "{:.3g}") for norm in norms for end in _ends(norm)),
+                *(_shown(100 * end, "{:.0f} %") for end in _ends(share)),
+                *(_shown(end, "{:+.2f}") for end in _ends(cosine)),
+                _shown(100 * (cosine[np.isfinite(cosine)] < 0).mean(), "{:.0f} %"),
             ]
         )
     head = ["method", "separation, first", "last", "direction, first", "last", "share, first"]
@@ -289,3 +292,15 @@ def _extremes(of_groups: Sequence[Group]) -> str:
             title = measure.title[0].upper() + measure.title[1:]
             text += f"{title}: gains most with {most}, least with {least}.\n\n"
     return text
+
+
+def _ends(curves: NDArray[np.float64]) -> tuple[float, float]:
+    """The first and the last epoch that was measured, means over seeds ``[seed, epoch]``."""
+    measured = [curve[np.isfinite(curve)] for curve in curves]
+    pairs = [(curve[0], curve[-1]) for curve in measured if len(curve)]
+    first, last = np.mean(pairs, axis=0) if pairs else (np.nan, np.nan)
+    return float(first), float(last)
+
+
+def _shown(value: float, form: str) -> str:
+    return form.format(value) if np.isfinite(value) else NOTHING

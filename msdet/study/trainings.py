@@ -10,7 +10,7 @@ from pathlib import Path
 from rich.console import Console
 
 from msdet.study.grid import Run
-from msdet.trainings import POLL_SECONDS, ChildTraining, stop_all
+from msdet.training.child_process import POLL_SECONDS, ChildTraining, stop_all
 
 
 def train_all(runs: Sequence[Run], jobs: int, threads: int, logs: Path) -> dict[str, str]:

@@ -11,11 +11,11 @@ from typing import Any, Literal
 
 from rich.table import Table
 
-from msdet.callbacks import VALID_METRICS
 from msdet.errors import InputError
 from msdet.files import write_atomically
 from msdet.sweeps.run import Run
 from msdet.sweeps.settings import short_keys
+from msdet.training.callbacks import VALID_METRICS
 
 SWEEP_NAME = "sweep.json"
 Kind = Literal["grid", "search"]

@@ -10,22 +10,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from msdet.callbacks import monitor_sign, monitored
 from msdet.checkpoints import load_checkpoint
 from msdet.cli import compose, quoted
 from msdet.config import TrainConfig, parse
-from msdet.corpora import open_corpus
 from msdet.criteria import Criterion
 from msdet.errors import InputError
-from msdet.run_folder import (
+from msdet.training.callbacks import monitor_sign, monitored
+from msdet.training.child_process import POLL_SECONDS, ChildTraining
+from msdet.training.run import prepare
+from msdet.training.run_folder import (
     CONFIG_NAME,
     SUMMARY_NAME,
     config_difference,
     is_unfinished,
     read_config,
 )
-from msdet.runs import build_model, check, check_parts
-from msdet.trainings import POLL_SECONDS, ChildTraining
 
 
 @dataclass(frozen=True)
@@ -81,10 +80,7 @@ def compose_run(name: str, overrides: Sequence[str], values: Mapping[str, str]) 
     """
     try:
         config = parse(TrainConfig, compose("train", overrides))
-        array = config.array.build()
-        check(config, array)
-        if config.trainer.freeze:
-            check_parts(config.trainer.freeze, build_model(config, array))
+        prepare(config)
         if config.trainer.num_nodes > 1:
             raise InputError("trainer.num_nodes: a sweep runs on one machine; give 1")
     except InputError as error:
@@ -132,21 +128,6 @@ def sweep_folder(runs: Sequence[Run], overrides: Sequence[str]) -> Path:
     output = Path(next(iter(outputs)))
     given = any(override.lstrip("+").startswith("output=") for override in overrides)
     return output if given else output.parent / "sweeps" / output.name
-
-
-def check_corpora(runs: Sequence[Run]) -> None:
-    """Open every corpus that some run needs.
-
-    Raises:
-        InputError: one cannot be used; names the key.
-    """
-    seen = []
-    for run in runs:
-        if (corpus := (run.config.corpus, run.config.sample_rate)) not in seen:
-            seen.append(corpus)
-            opened = open_corpus(*corpus)
-            for split in ("train", "valid", "test"):
-                opened.split(split)
 
 
 def train(run: Run, log: Path, tell: Callable[[int], None]) -> None:

@@ -23,7 +23,7 @@ from msdet.differences import first_difference
 from msdet.errors import InputError
 from msdet.sweeps.ledger import Ledger
 from msdet.sweeps.report import Record, check_kind, earlier_records, record
-from msdet.sweeps.run import Run, check_corpora, compose_run, placed, sweep_folder
+from msdet.sweeps.run import Run, compose_run, placed, sweep_folder
 from msdet.sweeps.settings import SearchConfig, readable, run_name
 from msdet.sweeps.space import described, distribution, ends, text_of
 
@@ -74,7 +74,6 @@ class Search:
         ]
         for run in runs[1:]:
             _check_comparable(runs[0], run)
-        check_corpora(runs)
         return cls(config, tuple(settings), space, runs[0], sweep_folder(runs, overrides))
 
     def description(self) -> dict[str, Any]:

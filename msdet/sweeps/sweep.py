@@ -14,7 +14,7 @@ from msdet.config import parse
 from msdet.errors import InputError
 from msdet.sweeps.ledger import Ledger
 from msdet.sweeps.report import check_kind
-from msdet.sweeps.run import Run, check_corpora, compose_run, placed, sweep_folder
+from msdet.sweeps.run import Run, compose_run, placed, sweep_folder
 from msdet.sweeps.search import Search
 from msdet.sweeps.settings import (
     GridConfig,
@@ -66,7 +66,6 @@ def train_grid(runs: Sequence[Run], folder: Path) -> None:
     Raises:
         InputError: some failed.
     """
-    check_corpora(runs)
     check_kind(folder, "grid")
     with Ledger(folder, "grid", runs, sum(run.config.trainer.epochs for run in runs)) as ledger:
         for run in runs:

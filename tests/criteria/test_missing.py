@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import permutations
 from typing import Any
 
 import pytest
@@ -141,6 +142,71 @@ def test_permutation_searches_permute_the_silent_ones_too(case: Case, assignment
     )
     assert float(losses((model, turned, batch), assignment).total) < 1e-6
     assert float(losses((model, turned, batch), "azimuth").total) > 0.1
+
+
+@pytest.mark.parametrize("kind", ["regression", "classes"])
+def test_a_distance_loss_is_the_mean_over_those_who_are_there(
+    make_model: Callable[..., MSDET], case: Case, kind: str
+) -> None:
+    model = make_model(slots=3, distance=kind, empty_slots=True).eval()
+    batch = case[2]
+    with torch.no_grad():
+        output = model(batch.mixture)
+    found = losses((model, output, batch), "azimuth", distance_weight=1.0)
+    assert model.distance_head is not None
+    assert output.distance is not None
+    distance = torch.take_along_dim(batch.distance, found.order, 1)
+    each = model.distance_head.loss(output.distance, distance)
+    expected = [float(e[:n].mean()) for e, n in zip(each, (1, 2, 3, 2), strict=True)]
+    assert float(found.tasks["distance"]) == pytest.approx(sum(expected) / 4, rel=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["regression", "classes"])
+def test_a_joint_search_finds_the_least_of_all_three_losses(
+    make_model: Callable[..., MSDET], case: Case, kind: str
+) -> None:
+    model = make_model(slots=3, distance=kind, empty_slots=True).eval()
+    batch = case[2]
+    with torch.no_grad():
+        output = model(batch.mixture)
+        generator = torch.Generator().manual_seed(1)
+        assert output.distance is not None
+        noise = 3 * torch.randn(output.distance.shape, generator=generator)
+        output = replace(output, distance=noise)
+    keys = {"distance_weight": 2.0, "weight": 0.5}
+    found = losses((model, output, batch), "joint_pit", **keys)
+    names = ("targets", "azimuth", "elevation", "distance", "present")
+    for scene in range(4):
+        pick = slice(scene, scene + 1)
+        part = Batch(**{f: getattr(batch, f)[pick] for f in batch.__dataclass_fields__})
+        said = Output(
+            output.audio[pick],
+            output.spectra[pick],
+            tuple(stage[pick] for stage in output.stages),
+            output.azimuth_logits[pick],  # type: ignore[index]
+            output.coarse_logits[pick],  # type: ignore[index]
+            output.distance[pick],  # type: ignore[index]
+            output.encoding,
+        )
+        totals = []
+        for order in permutations(range(3)):  # held to this order: sorted by made-up distances
+            mixed = replace(part, **{n: getattr(part, n)[:, list(order)] for n in names})
+            held = losses_in_order((model, said, mixed), **keys)
+            totals.append(held)
+        best = losses((model, said, part), "joint_pit", **keys)
+        assert float(best.total) == pytest.approx(min(totals), rel=1e-5)
+    assert torch.isfinite(found.total)
+
+
+def losses_in_order(case: Case, **keys: Any) -> float:
+    """The total where every slot is held to the speaker of its number."""
+    model, output, batch = case
+    config = CriterionConfig.model_validate({"assignment": "azimuth", **keys})
+    criterion = Criterion(config, linear_array=False)
+    straight = torch.arange(3)[None]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(criterion, "location_order", lambda batch: straight)
+        return float(criterion(model, output, batch).total)
 
 
 # --- missing labels -----------------------------------------------------------------------

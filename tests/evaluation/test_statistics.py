@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from io import StringIO
 
 import numpy as np
@@ -180,3 +181,21 @@ def test_tables_fit_a_terminal_and_show_what_failed(make_row: MakeRow) -> None:
     for expected in ("SI-SDR", "pesq 1", "estoi is not installed", "1 silent", "within 10 deg"):
         assert expected in text
     assert "…" not in text
+
+
+def test_a_speaker_whom_no_slot_claims_counts_as_180_degrees_off(
+    make_row: Callable[..., Row],
+) -> None:
+    """A network that says "nobody" wherever it is unsure must not look the better for it."""
+    sure = [make_row(i, error=(2.0, 2.0)) for i in range(4)]
+    shy = [make_row(4 + i, error=(2.0, None)) for i in range(4)]
+    rows = [
+        row.model_copy(update={"score": replace(row.score, speakers_claimed=claimed)})
+        for found, claimed in ((sure, 2), (shy, 1))
+        for row in found
+    ]
+    found = summarise(rows)
+    for part in ("", "_best_matched"):
+        assert found[f"azimuth_error_mean_deg{part}"] == pytest.approx((2 + (2 + 180) / 2) / 2)
+        assert found[f"azimuth_within_10deg{part}"] == pytest.approx(0.75)
+    assert found["speaker_count_accuracy"] == 0.5

@@ -14,7 +14,7 @@ from typing import Any
 
 from msdet.cli import main
 from msdet.datasets import Batch
-from msdet.training import Training
+from msdet.training.module import Training
 
 
 def recorded(name: str) -> Callable[[Training, Batch, int], Any]:

@@ -17,8 +17,8 @@ from msdet import load
 from msdet.cli import compose
 from msdet.config import TrainConfig, parse
 from msdet.corpora import open_corpus
-from msdet.data_module import build_data, open_sources
 from msdet.datasets import Batch
+from msdet.datasets.data_module import build_data, open_sources
 
 pytestmark = pytest.mark.integration
 

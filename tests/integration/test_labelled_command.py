@@ -15,10 +15,10 @@ import pytest
 from msdet.cli import compose, main
 from msdet.config import TrainConfig, parse
 from msdet.corpora import open_corpus
-from msdet.data_module import open_sources, training_examples
 from msdet.datasets import ALL_LABELS, MixedExamples
+from msdet.datasets.data_module import open_sources, training_examples
+from msdet.datasets.labelled_examples import LabelledExamples
 from msdet.errors import InputError
-from msdet.labelled_examples import LabelledExamples
 
 pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("same_home")]
 

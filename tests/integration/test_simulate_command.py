@@ -19,7 +19,7 @@ import torch
 from msdet.cli import compose, main
 from msdet.config import TrainConfig, parse
 from msdet.corpora import BundledConfig, open_corpus
-from msdet.data_module import open_sources, training_examples
+from msdet.datasets.data_module import open_sources, training_examples
 from msdet.simulation import compute_rirs, read_scenes, render
 
 if TYPE_CHECKING:

@@ -13,6 +13,7 @@ from msdet.errors import InputError
 from msdet.resources import configs_dir
 from msdet.study.config import StudyConfig, load_study
 from msdet.study.grid import Run, plan
+from msdet.study.page import check_results
 
 Studies = Callable[..., StudyConfig]
 NAMES = sorted(file.stem for file in (configs_dir() / "study").glob("*.yaml"))
@@ -147,3 +148,26 @@ def test_a_folder_with_another_run_is_refused(study: Studies) -> None:
     with pytest.raises(InputError, match=r"config\.yaml: cannot be read") as caught:
         run.state()
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("override", "says"),
+    [
+        ("trainer.freeze=[nope]", r"methods\.lbt: trainer\.freeze: there is no part 'nope'"),
+        ("data.labelled=/nope.jsonl", r"methods\.lbt: data\.labelled=/nope\.jsonl"),
+        ("init_from=/nope.ckpt", r"methods\.lbt: checkpoint=/nope\.ckpt: no such file"),
+    ],
+)
+def test_what_a_run_would_refuse_is_refused_before_the_first(
+    study: Studies, override: str, says: str
+) -> None:
+    with pytest.raises(InputError, match=says):
+        plan(study(f"base=[experiment=debug,'{override}']"))
+
+
+def test_results_that_cannot_be_written_are_refused_before_the_first(
+    study: Studies, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match=r"results=.*file: "):
+        check_results(study(f"results={tmp_path / 'file' / 'page'}"))

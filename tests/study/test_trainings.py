@@ -20,12 +20,13 @@ from msdet.study.trainings import train_all
 
 
 def test_ctrl_c_stops_what_was_begun(study: Callable[..., StudyConfig], tmp_path: Path) -> None:
+    others = set(psutil.Process().children())  # of earlier tests
     begun: list[psutil.Process] = []
 
     def interrupt() -> None:
         while len(begun) < 2:
             time.sleep(0.01)
-            begun[:] = psutil.Process().children()
+            begun[:] = set(psutil.Process().children()) - others
         os.kill(os.getpid(), signal.SIGINT)
 
     before = signal.signal(signal.SIGINT, signal.default_int_handler)

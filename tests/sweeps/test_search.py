@@ -18,11 +18,11 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from msdet.checkpoints import Description, save_portable
 from msdet.errors import InputError
 from msdet.models.msdet import MSDET
-from msdet.run_folder import prepare_folder
 from msdet.sweeps.run import Run
 from msdet.sweeps.settings import read_settings
 from msdet.sweeps.space import distribution, ends
 from msdet.sweeps.sweep import sweep
+from msdet.training.run_folder import prepare_folder
 
 SPACE = (
     "trainer.learning_rate=tag(log,interval(1e-4,1e-1))",

@@ -28,7 +28,6 @@ MAY_DIFFER = {
     "output",
     "logger",
     "evaluate",
-    "init_from",
     "data.num_workers",
     "data.prefetch",
     "data.cache",

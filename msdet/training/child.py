@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``python -m msdet.child train ...``: a command that ends with the process that began it.
+"""``python -m msdet.training.child train ...``: a command that ends with the process that began it.
 
 Its standard input is a pipe that the study holds open and never writes to. Killed in any way, the
 study lets go of it, and what it began stops, so that the same study can go on at once.

@@ -15,24 +15,15 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from msdet.config import TrainConfig
 from msdet.corpora import Corpus
-from msdet.datasets import (
-    ALL_LABELS,
-    Batch,
-    DataConfig,
-    ExampleSampler,
-    ExampleSet,
-    FixedScenes,
-    Label,
-    LabelledMixture,
-    MixedExamples,
-    TrainingExamples,
-    UnpaddedSampler,
-)
+from msdet.datasets.batch import ALL_LABELS, Batch, Label, LabelledMixture
+from msdet.datasets.config import DataConfig
+from msdet.datasets.examples import ExampleSet, FixedScenes, MixedExamples, TrainingExamples
+from msdet.datasets.labelled import LabelledRecordings, open_labelled
+from msdet.datasets.labelled_examples import LabelledExamples
+from msdet.datasets.samplers import ExampleSampler, UnpaddedSampler
+from msdet.datasets.stored import StoredExamples
 from msdet.errors import InputError
 from msdet.geometry import MicrophoneArray
-from msdet.labelled import LabelledRecordings, open_labelled
-from msdet.labelled_examples import LabelledExamples
-from msdet.run_folder import is_first_process
 from msdet.simulation import (
     Example,
     RirBank,
@@ -44,7 +35,7 @@ from msdet.simulation import (
     rirs_folder,
 )
 from msdet.simulation.stored import Task
-from msdet.stored_examples import StoredExamples
+from msdet.training.run_folder import is_first_process
 from msdet.workers import available_cores, be_a_worker
 
 

@@ -19,7 +19,7 @@ POLL_SECONDS = 0.2
 
 
 class ChildTraining:
-    """A training that ends with this process, however this one ends (see `msdet.child`).
+    """A training that ends with this process, however this one ends (see `msdet.training.child`).
 
     Args:
         overrides: of ``msdet train``. log: file that gets what it prints, after what is there.
@@ -32,7 +32,7 @@ class ChildTraining:
         limits = {} if threads is None else {"OMP_NUM_THREADS": str(threads)}
         with log.open("ab") as output:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "msdet.child", "train", *overrides],
+                [sys.executable, "-m", "msdet.training.child", "train", *overrides],
                 stdin=subprocess.PIPE,  # it ends when this end of the pipe is gone
                 stdout=output,
                 stderr=subprocess.STDOUT,

@@ -23,7 +23,7 @@ from msdet.evaluation.statistics import summarise
 from msdet.memory import PeakMemory
 
 if TYPE_CHECKING:
-    from msdet.training import Training
+    from msdet.training.module import Training
 
 VALID_METRICS = (
     "si_sdr_improvement_db",

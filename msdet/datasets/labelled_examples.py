@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from msdet.datasets import (
+from msdet.datasets.examples import (
     CROP_TRIES,
     LABELLED_CROP,
     LABELLED_ORDER,
@@ -18,7 +18,7 @@ from msdet.datasets import (
     ExampleSet,
     shuffled,
 )
-from msdet.labelled import LabelledRecordings
+from msdet.datasets.labelled import LabelledRecordings
 
 
 @dataclass(frozen=True)

@@ -17,10 +17,8 @@ import pytest
 import soundfile
 import torch
 
-from msdet import data_module
 from msdet.corpora import Corpus, Utterance
 from msdet.corpora.corpus import make_corpus
-from msdet.data_module import MixtureData
 from msdet.datasets import (
     Batch,
     DataConfig,
@@ -28,7 +26,9 @@ from msdet.datasets import (
     FixedScenes,
     TrainingExamples,
     UnpaddedSampler,
+    data_module,
 )
+from msdet.datasets.data_module import MixtureData
 from msdet.geometry import MicrophoneArray
 from msdet.simulation import (
     Example,

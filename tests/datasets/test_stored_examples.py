@@ -12,13 +12,12 @@ import numpy as np
 import pytest
 import torch
 
-from msdet import data_module
-from msdet.data_module import MixtureData
-from msdet.datasets import Batch, DataConfig, ExampleSampler
+from msdet.datasets import Batch, DataConfig, ExampleSampler, data_module
+from msdet.datasets.data_module import MixtureData
+from msdet.datasets.stored import StoredExamples, random_crop
 from msdet.simulation import Example
 from msdet.simulation.layouts import Format
 from msdet.simulation.stored import StoredMixtures
-from msdet.stored_examples import StoredExamples, random_crop
 
 SAMPLES = 400
 

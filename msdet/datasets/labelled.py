@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from msdet.audio import resample
-from msdet.datasets import Label
+from msdet.datasets.batch import Label
 from msdet.errors import InputError, first_mistake
 from msdet.geometry import MicrophoneArray
 

@@ -16,14 +16,13 @@ import soundfile
 import torch
 from numpy.typing import NDArray
 
-from msdet import data_module
 from msdet.audio import resample
-from msdet.data_module import MixtureData
-from msdet.datasets import ALL_LABELS, Batch, DataConfig, ExampleSet, MixedExamples
+from msdet.datasets import ALL_LABELS, Batch, DataConfig, ExampleSet, MixedExamples, data_module
+from msdet.datasets.data_module import MixtureData
+from msdet.datasets.labelled import LabelledRecordings, open_labelled
+from msdet.datasets.labelled_examples import LabelledExample, LabelledExamples
 from msdet.errors import InputError
 from msdet.geometry import MicrophoneArray
-from msdet.labelled import LabelledRecordings, open_labelled
-from msdet.labelled_examples import LabelledExample, LabelledExamples
 
 RATE, CROP = 8000, 2000
 Row = dict[str, Any]

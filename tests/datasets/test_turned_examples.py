@@ -13,11 +13,11 @@ import pytest
 import soundfile
 import torch
 
-from msdet import data_module
 from msdet.corpora import Corpus, Utterance
 from msdet.corpora.corpus import make_corpus
-from msdet.data_module import MixtureData
-from msdet.datasets import DataConfig
+from msdet.datasets import DataConfig, data_module
+from msdet.datasets.data_module import MixtureData
+from msdet.datasets.stored import StoredExamples
 from msdet.geometry import MicrophoneArray, angular_error
 from msdet.simulation import Example, SceneConfig, compute_rirs, render
 from msdet.simulation.engines import make_locally
@@ -26,7 +26,6 @@ from msdet.simulation.rooms import symmetries
 from msdet.simulation.scene_sources import DrawnScenes
 from msdet.simulation.shards import Shards
 from msdet.simulation.stored import Task, open_mixtures
-from msdet.stored_examples import StoredExamples
 
 RATE, WHOLE, CROP = 8000, 4000, 3000
 SCENE = SceneConfig.model_validate(

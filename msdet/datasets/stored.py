@@ -9,7 +9,8 @@ from functools import partial
 
 import numpy as np
 
-from msdet.datasets import ALL_LABELS, CROP, CROP_TRIES, SILENT_RMS, SYMMETRY, ExampleSet, shuffled
+from msdet.datasets.batch import ALL_LABELS
+from msdet.datasets.examples import CROP, CROP_TRIES, SILENT_RMS, SYMMETRY, ExampleSet, shuffled
 from msdet.simulation import Example, Room, Scene, SceneConfig, StoredMixtures
 from msdet.simulation.draw_rooms import draw_symmetry
 

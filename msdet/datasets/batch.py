@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Batches: examples of one length, stacked, with the labels that they have."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Literal, Protocol, get_args
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+Label = Literal["targets", "azimuth", "distance"]
+"""What an example may lack, and a task or an assignment need."""
+ALL_LABELS: frozenset[Label] = frozenset(get_args(Label))
+_PLACES = ("azimuth", "elevation", "distance")
+
+
+class LabelledMixture(Protocol):
+    """What a batch is made of: a simulated example, or a recording with the labels it has.
+
+    ``mixture`` is ``[mic, sample]``; ``targets`` ``[speaker, sample]``; azimuth, elevation
+    (degrees) and distance (metres) are ``[speaker]``; each is None where it is not known.
+    ``index`` tells it from the others of its set.
+    """
+
+    @property
+    def mixture(self) -> NDArray[np.float32]: ...
+    @property
+    def targets(self) -> NDArray[np.float32] | None: ...
+    @property
+    def azimuth(self) -> NDArray[np.float32] | None: ...
+    @property
+    def elevation(self) -> NDArray[np.float32] | None: ...
+    @property
+    def distance(self) -> NDArray[np.float32] | None: ...
+    @property
+    def num_speakers(self) -> int: ...
+    @property
+    def index(self) -> int: ...
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Examples of one length, stacked; scenes with fewer speakers are filled up with absent ones.
+
+    What is absent or not labelled is zero.
+
+    Attributes:
+        mixture: ``[batch, mic, sample]``. targets: ``[batch, speaker, sample]``.
+        azimuth, elevation: degrees ``[batch, speaker]``. distance: metres, same shape.
+        present: bool ``[batch, speaker]``, a scene's speakers first.
+        has_targets, has_azimuth, has_distance: bool ``[batch]``, which labels an example has.
+        index: the scene's index in its split, int64 ``[batch]``.
+    """
+
+    mixture: Tensor
+    targets: Tensor
+    azimuth: Tensor
+    elevation: Tensor
+    distance: Tensor
+    present: Tensor
+    has_targets: Tensor
+    has_azimuth: Tensor
+    has_distance: Tensor
+    index: Tensor
+
+    def to(self, device: torch.device, non_blocking: bool = False) -> Batch:
+        moved = {
+            f.name: getattr(self, f.name).to(device, non_blocking=non_blocking)
+            for f in fields(self)
+        }
+        return Batch(**moved)
+
+    def pin_memory(self) -> Batch:
+        return Batch(**{f.name: getattr(self, f.name).pin_memory() for f in fields(self)})
+
+    @staticmethod
+    def stack(examples: Sequence[LabelledMixture], num_speakers: int | None = None) -> Batch:
+        """Stack examples.
+
+        Args:
+            num_speakers: of the batch; None takes the most that an example has.
+        """
+        width = num_speakers or max(e.num_speakers for e in examples)
+        samples = examples[0].mixture.shape[-1]
+        size = len(examples)
+        targets = np.zeros((size, width, samples), np.float32)
+        places = {name: np.zeros((size, width), np.float32) for name in _PLACES}
+        present = np.zeros((size, width), np.bool_)
+        for i, example in enumerate(examples):
+            present[i, : example.num_speakers] = True
+            if example.targets is not None:
+                targets[i, : example.num_speakers] = example.targets
+            for name, values in places.items():
+                if (found := getattr(example, name)) is not None:
+                    values[i, : example.num_speakers] = found
+        labelled = {
+            f"has_{name}": torch.tensor([getattr(e, name) is not None for e in examples])
+            for name in ("targets", "azimuth", "distance")
+        }
+        return Batch(
+            mixture=torch.from_numpy(np.stack([e.mixture for e in examples])),
+            targets=torch.from_numpy(targets),
+            **{name: torch.from_numpy(values) for name, values in places.items()},
+            present=torch.from_numpy(present),
+            **labelled,
+            index=torch.tensor([e.index for e in examples]),
+        )

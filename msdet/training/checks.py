@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What cannot be trained is refused before any work."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from msdet.config import TrainConfig
+from msdet.criteria.assignment import BY_LOCATION, NEEDS, check_assignment
+from msdet.criteria.balancing import check_balancing
+from msdet.datasets import Label
+from msdet.datasets.data_module import Sources
+from msdet.errors import InputError
+from msdet.geometry import MicrophoneArray
+from msdet.models.msdet import MSDET, Task, trained_tasks
+from msdet.simulation import check_scene_config
+from msdet.simulation.recordings import open_recordings
+
+
+def check(config: TrainConfig, array: MicrophoneArray) -> None:
+    """Refuse what cannot be trained, before any work.
+
+    Raises:
+        InputError: names the key, its value and what would be possible.
+    """
+    check_scene_config(config.scene, array)
+    check_assignment(config.criterion.assignment, array.is_linear)
+    _check_tasks(config)
+    if config.trainer.accelerator == "gpu" and not torch.cuda.is_available():
+        raise InputError("trainer.accelerator='gpu': torch finds none here; give 'auto' or 'cpu'")
+    data = config.data
+    shared = data.simulated is None and (data.bank is not None or data.train_rooms is not None)
+    if data.fresh_rooms and not shared:
+        which = "data.simulated" if data.simulated is not None else "data.train_rooms=null"
+        raise InputError(f"data.fresh_rooms={data.fresh_rooms}: has no meaning with {which}")
+    if config.scene.background.recordings is not None:
+        longest = max(data.crop_seconds, data.eval_seconds)
+        recordings = open_recordings(config.scene.background.recordings, config.sample_rate)
+        recordings.at_least(round(longest * config.sample_rate))
+    if data.batch_size > data.examples_per_epoch:
+        raise InputError(
+            f"data.examples_per_epoch={data.examples_per_epoch}: less than one batch "
+            f"(data.batch_size={data.batch_size})"
+        )
+    for key in ("crop_seconds", "eval_seconds"):
+        seconds = getattr(data, key)
+        if seconds * config.sample_rate < config.model.stft.window:
+            raise InputError(
+                f"data.{key}={seconds}: shorter than the STFT window of "
+                f"{config.model.stft.window} samples at {config.sample_rate} Hz"
+            )
+    oracle = config.model.heads.guidance == "oracle"
+    assignment = config.criterion.assignment
+    if oracle and assignment not in BY_LOCATION:
+        raise InputError(
+            f"criterion.assignment={assignment!r} with model.heads.guidance='oracle': outputs "
+            "decide the order, but guidance needs it beforehand; choose an assignment by location"
+        )
+
+
+def _check_tasks(config: TrainConfig) -> None:
+    criterion, model, trainer = config.criterion, config.model, config.trainer
+    if config.scene.num_speakers[1] < 2:
+        raise InputError(
+            f"scene.num_speakers={list(config.scene.num_speakers)}: training needs scenes of up to "
+            "2 speakers or more, there is nothing to separate in the others"
+        )
+    tasks = trained_tasks(criterion.weight, criterion.distance_weight)
+    if ("distance" in tasks) != (model.heads.distance != "none"):
+        raise InputError(
+            f"criterion.distance_weight={criterion.distance_weight:g} with "
+            f"model.heads.distance={model.heads.distance!r}: a distance head (regression or "
+            "classes) goes with a weight above 0, and none with 0"
+        )
+    if model.sharing != "hard" and not {"separation", "direction"} <= set(tasks):
+        raise InputError(
+            f"model.sharing={model.sharing!r} with {' and '.join(tasks)} alone: parts of the "
+            "network would not be trained; give 'hard', or train separation and direction "
+            "(0 < criterion.weight < 1)"
+        )
+    if criterion.sharing_strength > 0 and model.sharing != "soft":
+        raise InputError(
+            f"criterion.sharing_strength={criterion.sharing_strength:g} with "
+            f"model.sharing={model.sharing!r}: is the strength of 'soft' sharing only"
+        )
+    check_balancing(
+        criterion.balancing,
+        tasks,
+        strategy=trainer.strategy,
+        devices=trainer.devices,
+        num_nodes=trainer.num_nodes,
+        precision=trainer.precision,
+        sharing=model.sharing,
+        compile=trainer.compile,
+        accelerator=trainer.accelerator,
+        freeze=trainer.freeze,
+    )
+
+
+def check_labels(config: TrainConfig, sources: Sources) -> None:
+    """Refuse a task that no example has labels for, and an assignment that some lack them for."""
+    criterion, where = config.criterion, f"data.labelled={config.data.labelled}"
+    task_labels: dict[Task, Label] = {
+        "separation": "targets",
+        "direction": "azimuth",
+        "distance": "distance",
+    }
+    for task in trained_tasks(criterion.weight, criterion.distance_weight):
+        if (label := task_labels[task]) not in sources.any_labels:
+            key = "distance_weight" if task == "distance" else "weight"
+            raise InputError(
+                f"criterion.{key}={getattr(criterion, key):g}: trains {task}, but no example has "
+                f"{label}: {where} lists none; change this weight, or train with simulated "
+                "examples too (data.labelled_share below 1)"
+            )
+    needed = NEEDS[criterion.assignment]
+    if config.model.heads.guidance == "oracle":
+        needed |= {"azimuth"}
+    if lacking := sorted(needed - sources.labels):
+        possible = [name for name, labels in NEEDS.items() if labels <= sources.labels]
+        raise InputError(
+            f"criterion.assignment={criterion.assignment!r}: needs every example's "
+            f"{' and '.join(lacking)}, which some of {where} lack; choose from "
+            f"{', '.join(possible)}"
+        )
+
+
+def check_parts(freeze: Sequence[str], model: MSDET) -> None:
+    """Refuse to freeze what the network does not have, or all of it.
+
+    Raises:
+        InputError: names the part and those that there are.
+    """
+    parts = [name for name, part in model.named_children() if any(True for _ in part.parameters())]
+    for part in freeze:
+        if part not in parts:
+            raise InputError(f"trainer.freeze: there is no part {part!r}; there are {parts}")
+    if set(parts) <= set(freeze):
+        raise InputError("trainer.freeze: names every part of the network; nothing would train")

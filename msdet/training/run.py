@@ -1,0 +1,213 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A training run, from its config to a scored model."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from lightning.pytorch import seed_everything
+from rich.console import Console
+
+from msdet.checkpoints import (
+    Description,
+    git_commit,
+    load_checkpoint,
+    load_matching_weights,
+    versions,
+)
+from msdet.config import EvaluationConfig, TrainConfig
+from msdet.corpora import Corpus, open_corpus
+from msdet.datasets.data_module import Sources, build_data, open_sources
+from msdet.evaluation import pictures
+from msdet.evaluation.evaluate import evaluate, print_tables, write_json
+from msdet.geometry import MicrophoneArray
+from msdet.memory import PeakMemory, keep_freed_pages
+from msdet.models.msdet import MSDET, trained_tasks
+from msdet.training.checks import check, check_labels, check_parts
+from msdet.training.fit import fit
+from msdet.training.run_folder import (
+    SUMMARY_NAME,
+    TRAINED_NAME,
+    check_same_mixtures,
+    is_first_process,
+    is_unfinished,
+    keep_identities,
+    prepare_folder,
+)
+
+
+def train(config: TrainConfig) -> dict[str, Any]:
+    """Train, and evaluate if asked; returns what ``summary.json`` holds.
+
+    The same config and output folder go on where a stopped run was; after a finished run the old
+    folder is kept under a numbered name.
+
+    Raises:
+        InputError: something in the config cannot be done; before any work.
+    """
+    folder = Path(config.output)
+    array, corpus, model, sources = prepare(config)
+    if is_unfinished(folder):
+        check_same_mixtures(folder, sources.identities(config.data))
+    if is_first_process():
+        prepare_folder(folder, config)
+        keep_identities(folder, sources.identities(config.data))
+    trained = folder / TRAINED_NAME
+    if not trained.exists():
+        measured = _fit(config, array, corpus, model, folder, sources)
+        if not is_first_process():
+            return {}
+        write_json(trained, measured)
+    return _summarise(config, folder, json.loads(trained.read_text()))
+
+
+class Prepared(NamedTuple):
+    """What a run starts from."""
+
+    array: MicrophoneArray
+    corpus: Corpus
+    model: MSDET
+    sources: Sources
+
+
+def prepare(config: TrainConfig) -> Prepared:
+    """Check all that can be known before a run, and open what it needs; writes nothing.
+
+    Raises:
+        InputError: names the key, what it holds and what it may hold.
+    """
+    array = config.array.build()
+    check(config, array)
+    corpus = open_corpus(config.corpus, config.sample_rate)
+    for split in ("train", "valid", "test"):
+        corpus.split(split)
+    model = build_model(config, array)
+    check_parts(config.trainer.freeze, model)
+    if config.init_from is not None and not is_unfinished(Path(config.output)):
+        load_matching_weights(model, config.init_from)
+    sources = open_sources(config, array)
+    check_labels(config, sources)
+    return Prepared(array, corpus, model, sources)
+
+
+def _fit(
+    config: TrainConfig,
+    array: MicrophoneArray,
+    corpus: Corpus,
+    model: MSDET,
+    folder: Path,
+    sources: Sources,
+) -> dict[str, float]:
+    def describe(metrics: dict[str, Any], training: dict[str, Any]) -> Description:
+        return _describe(config, array, metrics, training)
+
+    keep_freed_pages()
+    with PeakMemory() as memory:
+        data = build_data(config, array, corpus, sources)
+        _announce(config, model)
+        measured = fit(config, folder, model, data, describe, memory)
+    if is_first_process():
+        _draw_curves(folder)
+    return measured
+
+
+def build_model(config: TrainConfig, array: MicrophoneArray) -> MSDET:
+    """The network with its seeded random weights."""
+    seed_everything(config.seed, verbose=False)
+    fewest, most = config.scene.num_speakers
+    return MSDET(
+        config.model,
+        array,
+        config.sample_rate,
+        num_slots=most,
+        reference_mic=config.scene.reference_mic,
+        tasks=trained_tasks(config.criterion.weight, config.criterion.distance_weight),
+        empty_slots=fewest < most,
+    )
+
+
+def _describe(
+    config: TrainConfig, array: MicrophoneArray, metrics: dict[str, Any], training: dict[str, Any]
+) -> Description:
+    return Description(
+        model=config.model,
+        num_slots=config.scene.num_speakers[1],
+        array=array,
+        reference_mic=config.scene.reference_mic,
+        sample_rate=config.sample_rate,
+        target=config.scene.target,
+        assignment=config.criterion.assignment,
+        nearest_gap=config.criterion.nearest_gap,
+        weight=config.criterion.weight,
+        distance_weight=config.criterion.distance_weight,
+        empty_slots=config.scene.num_speakers[0] < config.scene.num_speakers[1],
+        config=config.model_dump(mode="json"),
+        metrics={key: value for key, value in metrics.items() if isinstance(value, int | float)},
+        training=training,
+        versions=versions(),
+        git_commit=git_commit(),
+    )
+
+
+def _announce(config: TrainConfig, model: MSDET) -> None:
+    """Parameters and multiply-accumulates, before the first step."""
+    weights = sum(p.numel() for p in model.parameters())
+    macs = count_macs(model)
+    Console(stderr=True).print(
+        f"{config.name}: {weights / 1e6:.3f} M weights, {macs / 1e9:.2f} G multiply-accumulates "
+        f"per second of audio ({model.array.num_mics} microphones, {config.sample_rate} Hz)"
+    )
+
+
+def count_macs(model: MSDET) -> int:
+    """Multiply-accumulates for one second of audio, as torch counts floating-point operations."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    was_training = model.training
+    model.eval()
+    mixture = torch.zeros(1, model.array.num_mics, model.sample_rate)
+    azimuth = torch.zeros(1, model.num_slots)
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        model(mixture, azimuth=azimuth if model.config.heads.guidance == "oracle" else None)
+    model.train(was_training)
+    return int(counter.get_total_flops()) // 2
+
+
+def _draw_curves(folder: Path) -> None:
+    history = [json.loads(line) for line in (folder / "history.jsonl").read_text().splitlines()]
+    pictures_folder = folder / "pictures"
+    pictures_folder.mkdir(exist_ok=True)
+    kept = ("train_seconds", "loss", "valid_si_sdr", "valid_azimuth")
+    rows = [
+        {k: v for k, v in row.items() if any(p in k for p in kept) and "best_matched" not in k}
+        for row in history
+    ]
+    for row in rows:
+        row["seconds"] = row.pop("train_seconds")
+    pictures.training_curves(rows, pictures_folder / "training.png")
+
+
+def _summarise(config: TrainConfig, folder: Path, measured: dict[str, Any]) -> dict[str, Any]:
+    checkpoint = folder / "model.ckpt"
+    if not config.evaluate:
+        summary = {**measured, "valid": load_checkpoint(checkpoint).description.metrics}
+        write_json(folder / SUMMARY_NAME, summary)
+        return summary
+    evaluation = EvaluationConfig(
+        checkpoint=str(checkpoint),
+        output=str(folder),
+        scenes=None,
+        split="test",
+        num_scenes=None,
+        corpus=None,
+        metrics=None,
+        num_workers=None,
+        pictures=4,
+        cache=config.data.cache,
+    )
+    summary = evaluate(evaluation, measured)
+    print_tables(summary)
+    return summary
