@@ -19,18 +19,23 @@ def spectral_l1(estimate: Tensor, target: Tensor) -> Tensor:
     Returns:
         ``[...]``.
     """
-    estimate, target = estimate.to(torch.complex64), target.to(torch.complex64)
-    difference = estimate - target
-    bins = difference.real.abs() + difference.imag.abs() + (estimate.abs() - target.abs()).abs()
-    return bins.mean(dim=(-2, -1))
+    return (_parts(estimate) - _parts(target)).abs().mean(dim=(-2, -1)).sum(dim=0)
 
 
 def pairwise_spectral_l1(estimates: Tensor, targets: Tensor) -> Tensor:
     """:func:`spectral_l1` of every pair ``[batch, slot, speaker]``, a slot in memory at a time."""
-    return torch.stack(
-        [spectral_l1(estimates[:, slot, None], targets) for slot in range(estimates.shape[1])],
-        dim=1,
-    )
+    held = _parts(targets)
+    losses = [
+        (_parts(slot[:, None]) - held).abs().mean(dim=(-2, -1)).sum(dim=0)
+        for slot in estimates.unbind(dim=1)
+    ]
+    return torch.stack(losses, dim=1)
+
+
+def _parts(spectra: Tensor) -> Tensor:
+    """Real and imaginary parts and magnitudes, float32 ``[3, ...]``."""
+    spectra = spectra.to(torch.complex64)
+    return torch.stack([spectra.real, spectra.imag, spectra.abs()])
 
 
 def azimuth_targets(

@@ -80,7 +80,7 @@ def statistic(values: Values, how: Statistic, scenes: NDArray[np.float64]) -> ND
     """
     if how == "mean":
         return _mean(values, scenes)
-    return np.stack([_median(of_seed, scenes) for of_seed in values], axis=1)
+    return np.stack([weighted_median(of_seed, scenes) for of_seed in values], axis=1)
 
 
 def over_seeds(per_seed: NDArray[np.float64], draws: Draws) -> NDArray[np.float64]:
@@ -105,8 +105,11 @@ def _mean(values: Values, scenes: NDArray[np.float64]) -> NDArray[np.float64]:
         return np.asarray(scenes @ np.where(some, per_scene, 0.0).T / (scenes @ some.T))
 
 
-def _median(values: NDArray[np.float64], scenes: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Medians ``[draw]`` of values ``[scene, speaker]``; a value counts as often as its scene."""
+def weighted_median(
+    values: NDArray[np.float64], scenes: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Medians ``[draw]`` of values ``[scene, speaker]``, the mean of the two in the middle of an
+    even number; a value counts as often as its scene, ``[draw, scene]``."""
     scene, speaker = np.nonzero(np.isfinite(values))
     if not len(scene):
         return np.full(len(scenes), np.nan)

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from msdet.evaluation.metrics import SpeakerScore
+from msdet.evaluation.resampling import weighted_median
 from msdet.evaluation.rows import Row
 from msdet.evaluation.signal_metrics import METRICS
 
@@ -203,18 +204,7 @@ def _speaker_median(name: str) -> _Measure:
 
     def measure(table: _Table, weights: _Weights) -> NDArray[np.float64]:
         values = table.speaker[name]
-        scene, speaker = np.nonzero(np.isfinite(values))
-        counts = np.ones((1, len(values))) if weights is None else weights
-        if not len(scene):
-            return np.full(len(counts), np.nan)
-        found = values[scene, speaker]
-        order = np.argsort(found)
-        # A value counts as often as its scene was drawn.
-        upto = np.cumsum(counts[:, scene[order]], axis=1)
-        total = upto[:, -1:]
-        lower = found[order][(upto >= np.floor((total + 1) / 2)).argmax(axis=1)]
-        upper = found[order][(upto >= np.floor(total / 2) + 1).argmax(axis=1)]
-        return np.where(total[:, 0] > 0, (lower + upper) / 2, np.nan)
+        return weighted_median(values, np.ones((1, len(values))) if weights is None else weights)
 
     return measure
 

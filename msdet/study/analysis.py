@@ -314,12 +314,14 @@ def has_gradients(runs: Sequence[RunResult]) -> bool:
 def weighted_share(runs: Sequence[RunResult]) -> NDArray[np.float64]:
     """The separation loss's share of the two weighted gradients' norms, ``[seed, epoch]``.
 
-    By the criterion's fixed weight; balancing methods change it in training.
+    By the weights in force, of which balancing methods keep a record.
     """
-    weight = runs[0].run.config.criterion.weight
-    separation = weight * curve(runs, NORMS["separation"])
-    direction = (1.0 - weight) * curve(runs, NORMS["direction"])
-    return np.asarray(separation / (separation + direction))
+    fixed = runs[0].run.config.criterion.weight
+    weighted = []
+    for task, weight in (("separation", fixed), ("direction", 1.0 - fixed)):
+        found = curve(runs, f"train_{task}_weight")
+        weighted.append(np.where(np.isfinite(found), found, weight) * curve(runs, NORMS[task]))
+    return np.asarray(weighted[0] / (weighted[0] + weighted[1]))
 
 
 def _number(row: Mapping[str, Any], name: str) -> float:

@@ -184,7 +184,7 @@ def gradients(found: Findings, folder: Path) -> str:
     return (
         "## The tasks' gradients\n\nNorms on the shared encoder, means over the steps of the first "
         "and of the last epoch, then over seeds. Share: of separation, in the sum of both norms "
-        "under the fixed weight. A negative cosine is a fight between the tasks.\n\n"
+        "at the weights in force. A negative cosine is a fight between the tasks.\n\n"
         + table(head, rows)
         + picture(folder, "gradients.png", "The tasks' gradients over training")
     )

@@ -8,7 +8,7 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import lightning.pytorch as pl
 import torch
@@ -24,6 +24,8 @@ from msdet.memory import PeakMemory
 
 if TYPE_CHECKING:
     from msdet.training.module import Training
+
+T = TypeVar("T")
 
 VALID_METRICS = (
     "si_sdr_improvement_db",
@@ -87,16 +89,16 @@ class Bookkeeping(Callback):
         for name, value in outputs["parts"].items():
             self._measured.setdefault(name, []).append(value)
 
-    def close_epoch(self, epoch: int, metrics: Mapping[str, Any], write: bool) -> None:
-        """Add an epoch with its validation metrics to the history, and write it out if asked."""
+    def close_epoch(self, trainer: pl.Trainer, metrics: Mapping[str, Any]) -> None:
+        """Add an epoch with its validation metrics to the history, and write it out."""
         now = time.perf_counter()
         self.seconds += now - self._clock
         self._clock = now
-        row = {f"train_{k}": torch.stack(v).mean().item() for k, v in self._measured.items()}
+        row = {f"train_{name}": mean for name, mean in _means(self._measured, trainer).items()}
         self._measured.clear()
         row |= {f"valid_{name}": metrics[name] for name in VALID_METRICS}
-        self.history.append({"epoch": epoch, **self.summary(), **row})
-        if write:
+        self.history.append({"epoch": trainer.current_epoch, **self.summary(), **row})
+        if trainer.is_global_zero:
             temporary = self.path.with_name(f".{self.path.name}.part")
             temporary.write_text("".join(json.dumps(row) + "\n" for row in self.history))
             temporary.replace(self.path)
@@ -145,7 +147,7 @@ class Scoring(Callback):
             if metrics[name] is not None:
                 shown = name in VALID_METRICS[:2]
                 module.log(f"valid/{name}", float(metrics[name]), prog_bar=shown)
-        self.bookkeeping.close_epoch(trainer.current_epoch, metrics, trainer.is_global_zero)
+        self.bookkeeping.close_epoch(trainer, metrics)
         summary = self.bookkeeping.summary()
         module.log("examples_per_second", summary["examples_per_second"])
         module.log("data_wait_share", summary["data_wait_share"])
@@ -202,10 +204,27 @@ class SelfDescribing(Callback):
         checkpoint[DESCRIPTION_KEY] = self.describe({}, {}).model_dump(mode="json")
 
 
+def _means(measured: Mapping[str, list[Tensor]], trainer: pl.Trainer) -> dict[str, float]:
+    """Of all steps of all processes, by name; one that a step did not measure leaves it out."""
+    own = {name: (torch.stack(v).sum().item(), len(v)) for name, v in measured.items()}
+    sums: dict[str, tuple[float, int]] = {}
+    for share in _of_all(own, trainer):
+        for name, (total, count) in share.items():
+            before = sums.get(name, (0.0, 0))
+            sums[name] = before[0] + total, before[1] + count
+    return {name: total / count for name, (total, count) in sums.items()}
+
+
 def _gather(rows: list[Row], trainer: pl.Trainer) -> list[Row]:
     """All processes' rows, in scene order."""
-    if trainer.world_size > 1:
-        shares: list[list[Row]] = [[] for _ in range(trainer.world_size)]
-        torch.distributed.all_gather_object(shares, rows)
-        rows = [row for share in shares for row in share]
-    return sorted(rows, key=lambda row: row.index)
+    every = [row for share in _of_all(rows, trainer) for row in share]
+    return sorted(every, key=lambda row: row.index)
+
+
+def _of_all(own: T, trainer: pl.Trainer) -> list[T]:
+    """What each process has."""
+    if trainer.world_size == 1:
+        return [own]
+    shares: list[Any] = [None] * trainer.world_size
+    torch.distributed.all_gather_object(shares, own)
+    return shares
