@@ -27,21 +27,25 @@ def heading(measure: Measure) -> str:
 
 def number(found: Estimate | None, measure: Measure) -> str:
     """A method's own number with its interval."""
-    if found is None or math.isnan(found.value):
-        return NOTHING
-    scale, digits = (100, 0) if measure.unit == "%" else (1, 2)
-    value, low, high = (scale * x for x in (found.value, found.low, found.high))
-    return f"{value:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
+    return _shown(found, measure, sign="")
 
 
 def difference(found: Estimate | None, measure: Measure) -> str:
     """With its sign and interval; bold where that excludes zero."""
+    text = _shown(found, measure, sign="+")
+    return f"**{text}**" if found is not None and found.excludes_zero else text
+
+
+def _shown(found: Estimate | None, measure: Measure, sign: str) -> str:
+    """Shares are more finely told where they are differences. No interval where some resamples
+    had nothing to average."""
     if found is None or math.isnan(found.value):
         return NOTHING
-    scale, digits = (100, 1) if measure.unit == "%" else (1, 2)
-    value, low, high = (scale * x for x in (found.value, found.low, found.high))
-    text = f"{value:+.{digits}f} [{low:+.{digits}f}, {high:+.{digits}f}]"
-    return f"**{text}**" if found.excludes_zero else text
+    scale, digits = (100, 1 if sign else 0) if measure.unit == "%" else (1, 2)
+    value, low, high = (
+        f"{scale * x:{sign}.{digits}f}" for x in (found.value, found.low, found.high)
+    )
+    return value if math.isnan(found.low) else f"{value} [{low}, {high}]"
 
 
 def picture(folder: Path, name: str, words: str) -> str:
