@@ -27,7 +27,7 @@ from msdet.criteria.losses import (
 from msdet.criteria.sharing import weight_distance, weight_magnitude
 from msdet.datasets import Batch
 from msdet.geometry import AzimuthGrid
-from msdet.models.msdet import MSDET, Output, Task, trained_tasks
+from msdet.models.msdet import MSDET, Output, Task, task_weights
 
 
 class CriterionConfig(BaseModel):
@@ -122,14 +122,9 @@ class Criterion(nn.Module):
     def __init__(self, config: CriterionConfig, linear_array: bool) -> None:
         super().__init__()
         self.config, self.linear_array = config, linear_array
-        weights: dict[Task, float] = {
-            "separation": config.weight,
-            "direction": 1.0 - config.weight,
-            "distance": config.distance_weight,
-        }
-        tasks = trained_tasks(config.weight, config.distance_weight)
-        self.balance = LossBalance(config.balancing, {t: weights[t] for t in tasks})
-        self.tasks = tasks
+        weights = task_weights(config.weight, config.distance_weight)
+        self.balance = LossBalance(config.balancing, weights)
+        self.tasks = tuple(weights)
 
     def location_order(self, batch: Batch) -> Tensor | None:
         """The order ``[batch, slot]`` that locations prescribe; None where outputs decide (PIT)."""

@@ -75,14 +75,20 @@ class ModelConfig(BaseModel):
 Task = Literal["separation", "direction", "distance"]
 
 
-def trained_tasks(weight: float, distance_weight: float = 0.0) -> tuple[Task, ...]:
-    """What a criterion trains, of its weight of separation against direction, and of distance."""
+def task_weights(weight: float, distance_weight: float = 0.0) -> dict[Task, float]:
+    """Of the tasks that a criterion trains, by its weight of separation against direction, and of
+    distance; those of weight 0 are not trained."""
     weights: dict[Task, float] = {
         "separation": weight,
         "direction": 1.0 - weight,
         "distance": distance_weight,
     }
-    return tuple(task for task, weight in weights.items() if weight > 0)
+    return {task: weight for task, weight in weights.items() if weight > 0}
+
+
+def trained_tasks(weight: float, distance_weight: float = 0.0) -> tuple[Task, ...]:
+    """The tasks of :func:`task_weights`."""
+    return tuple(task_weights(weight, distance_weight))
 
 
 @dataclass(frozen=True)

@@ -124,12 +124,11 @@ class Training(pl.LightningModule):
         }
 
     def _forward(self, batch: Batch) -> Output:
-        order = self.criterion.location_order(batch)
-        oracle = self.model.config.heads.guidance == "oracle" and order is not None
         azimuth = None
-        if oracle and order is not None:
-            known = batch.azimuth.masked_fill(~batch.present, torch.nan)
-            azimuth = take(known, order)
+        if self.model.config.heads.guidance == "oracle":
+            order = self.criterion.location_order(batch)
+            assert order is not None  # the checks refuse permutation searches with it
+            azimuth = take(batch.azimuth.masked_fill(~batch.present, torch.nan), order)
         output: Output = self.model(batch.mixture, azimuth=azimuth)
         return output
 
