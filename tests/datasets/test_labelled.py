@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import pickle
 from collections.abc import Callable
@@ -17,8 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from msdet.audio import resample
-from msdet.datasets import ALL_LABELS, Batch, DataConfig, ExampleSet, MixedExamples, data_module
-from msdet.datasets.data_module import MixtureData
+from msdet.datasets import ALL_LABELS, Batch, ExampleSet, MixedExamples
 from msdet.datasets.labelled import LabelledRecordings, open_labelled
 from msdet.datasets.labelled_examples import LabelledExample, LabelledExamples
 from msdet.errors import InputError
@@ -300,37 +298,10 @@ def test_a_share_of_the_examples_is_recorded(
 
 
 def test_batches_say_which_labels_examples_have_with_and_without_workers(
-    opened: Callable[..., LabelledRecordings], monkeypatch: pytest.MonkeyPatch
+    opened: Callable[..., LabelledRecordings], batches: Callable[..., list[Batch]]
 ) -> None:
-    real = data_module.DataLoader
-
-    @functools.wraps(real)
-    def forking(*arguments: Any, **keys: Any) -> Any:
-        return real(*arguments, **keys | {"multiprocessing_context": "fork"})
-
     mixed = MixedExamples(cut(opened(*good_rows()), length=24), Simulated(24), seed=0, share=0.7)
-
-    def batches(workers: int) -> list[Batch]:
-        config = DataConfig(
-            crop_seconds=CROP / RATE,
-            eval_seconds=0.4,
-            batch_size=4,
-            examples_per_epoch=24,
-            labelled="list.jsonl",
-            train_rooms=None,
-            valid_scenes=1,
-            test_scenes=1,
-            eval_seed=0,
-            num_workers=workers,
-            prefetch=2,
-            cache=None,
-        )
-        nothing: Any = []
-        return list(MixtureData(config, 2, mixed, nothing).train_dataloader())
-
-    expected = batches(0)
-    monkeypatch.setattr(data_module, "DataLoader", forking)
-    found = batches(2)
+    expected, found = (batches(mixed, workers, size=4) for workers in (0, 2))
     assert len(found) == len(expected) == 6
     for a, b in zip(found, expected, strict=True):
         for name in ("mixture", "targets", "azimuth", "has_targets", "has_azimuth", "index"):

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-import functools
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,8 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from msdet.datasets import Batch, DataConfig, ExampleSampler, data_module
-from msdet.datasets.data_module import MixtureData
+from msdet.datasets import Batch, ExampleSampler
 from msdet.datasets.stored import StoredExamples, random_crop
 from msdet.simulation import Example
 from msdet.simulation.layouts import Format
@@ -138,40 +137,9 @@ def test_where_a_target_never_speaks_a_crop_is_taken_all_the_same() -> None:
     assert not random_crop(nothing, SAMPLES, np.random.default_rng(0)).mixture.any()
 
 
-def test_the_same_batches_with_and_without_workers(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Forked here, which takes no time to start; that mixtures can be sent is tested with them."""
-    real = data_module.DataLoader
-
-    @functools.wraps(real)
-    def forking(*arguments: Any, **keys: Any) -> Any:
-        return real(*arguments, **keys | {"multiprocessing_context": "fork"})
-
-    def batches(examples: StoredExamples, workers: int) -> list[Batch]:
-        config = DataConfig(
-            crop_seconds=0.05,
-            eval_seconds=0.05,
-            batch_size=2,
-            examples_per_epoch=4,
-            simulated="somewhere",
-            train_rooms=None,
-            valid_scenes=1,
-            test_scenes=1,
-            eval_seed=0,
-            num_workers=workers,
-            prefetch=2,
-            cache=None,
-        )
-        nothing: Any = []
-        loader: Any = MixtureData(config, 2, examples, nothing).train_dataloader()
-        found = []
-        for epoch in range(2):
-            loader.sampler.set_epoch(epoch)
-            found += list(loader)
-        return found
-
-    expected = batches(stored(), 0)
-    monkeypatch.setattr(data_module, "DataLoader", forking)
-    found = batches(stored(), 2)
+def test_the_same_batches_with_and_without_workers(batches: Callable[..., list[Batch]]) -> None:
+    """That mixtures can be sent to other processes is tested with them."""
+    expected, found = (batches(stored(), workers, epochs=2) for workers in (0, 2))
     assert len(found) == len(expected) == 4
     for a, b in zip(found, expected, strict=True):
         assert torch.equal(a.mixture, b.mixture)

@@ -15,8 +15,7 @@ import torch
 
 from msdet.corpora import Corpus, Utterance
 from msdet.corpora.corpus import make_corpus
-from msdet.datasets import DataConfig, data_module
-from msdet.datasets.data_module import MixtureData
+from msdet.datasets import Batch
 from msdet.datasets.stored import StoredExamples
 from msdet.geometry import MicrophoneArray, angular_error
 from msdet.simulation import Example, SceneConfig, compute_rirs, render
@@ -196,36 +195,9 @@ def test_azimuths_keep_to_the_range_of_the_training(
 
 
 def test_the_same_batches_with_and_without_workers(
-    examples: Callable[..., StoredExamples], monkeypatch: pytest.MonkeyPatch
+    examples: Callable[..., StoredExamples], batches: Callable[..., list[Batch]]
 ) -> None:
-    real = data_module.DataLoader
-
-    @functools.wraps(real)
-    def forking(*arguments: Any, **keys: Any) -> Any:
-        return real(*arguments, **keys | {"multiprocessing_context": "fork"})
-
-    def batches(workers: int) -> list[Any]:
-        config = DataConfig(
-            crop_seconds=CROP / RATE,
-            eval_seconds=0.4,
-            batch_size=2,
-            examples_per_epoch=8,
-            simulated="somewhere",
-            train_rooms=None,
-            valid_scenes=1,
-            test_scenes=1,
-            eval_seed=0,
-            num_workers=workers,
-            prefetch=2,
-            cache=None,
-        )
-        nothing: Any = []
-        loader: Any = MixtureData(config, 2, examples(length=8), nothing).train_dataloader()
-        return list(loader)
-
-    expected = batches(0)
-    monkeypatch.setattr(data_module, "DataLoader", forking)
-    found = batches(2)
+    expected, found = (batches(examples(length=8), workers) for workers in (0, 2))
     assert len(found) == len(expected) == 4
     for a, b in zip(found, expected, strict=True):
         assert torch.equal(a.mixture, b.mixture)
