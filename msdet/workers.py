@@ -7,7 +7,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context, parent_process
 from multiprocessing.connection import wait
 from typing import Any, TypeVar
@@ -45,7 +45,7 @@ def in_processes(
     title: str,
     done: int = 0,
 ) -> Iterator[Result]:
-    """Results of ``build(argument)(item)`` as they are finished, in any order.
+    """Results of ``build(argument)(item)``, in the order of the items.
 
     Args:
         build: called once in each process, with ``argument``; both must pickle.
@@ -59,8 +59,8 @@ def in_processes(
     try:
         with progress_bar(title) as bar:
             task = bar.add_task("", total=done + len(items), completed=done)
-            for finished in as_completed([pool.submit(_run, item) for item in items]):
-                yield finished.result()
+            for future in [pool.submit(_run, item) for item in items]:
+                yield future.result()
                 bar.advance(task)
     finally:
         pool.shutdown(cancel_futures=True)

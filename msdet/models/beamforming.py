@@ -12,7 +12,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torchaudio.functional import apply_beamforming, mvdr_weights_souden, psd
+from torchaudio.functional import mvdr_weights_souden
 
 from msdet.models.encoders.unet import normalisation
 from msdet.models.frontends import log_magnitude, unit_phasors
@@ -37,13 +37,26 @@ def beamform(spectra: Tensor, estimates: Tensor, reference: int) -> Tensor:
     power = estimates.abs().square()
     residual = (spectra[:, reference] - estimates.sum(1)).abs().square()
     share = power / (power.sum(1) + residual + 1e-8)[:, None]
-    outputs = []
-    for slot in range(estimates.shape[1]):
-        wanted = psd(spectra, share[:, slot])
-        unwanted = psd(spectra, 1.0 - share[:, slot])
-        weights = mvdr_weights_souden(wanted, unwanted, reference, diag_eps=_LOADING)
-        outputs.append(apply_beamforming(weights, spectra))
-    return torch.stack(outputs, dim=1)
+    wanted, unwanted = covariance(spectra, share), covariance(spectra, 1.0 - share)
+    weights = mvdr_weights_souden(wanted, unwanted, reference, diag_eps=_LOADING)
+    return torch.einsum("bnfm,bmft->bnft", weights.conj(), spectra)
+
+
+def covariance(spectra: Tensor, weight: Tensor) -> Tensor:
+    """Covariance of the microphones for every slot, the mean over frames by weights.
+
+    One product of matrices: torchaudio's ``psd`` keeps the outer product of every bin, which takes
+    several times as long.
+
+    Args:
+        spectra: complex ``[batch, mic, freq, frame]``.
+        weight: ``[batch, slot, freq, frame]``.
+    Returns:
+        complex ``[batch, slot, freq, mic, mic]``.
+    """
+    share = weight / (weight.sum(dim=-1, keepdim=True) + 1e-10)
+    by_frequency = spectra.transpose(1, 2)[:, None]  # [batch, 1, freq, mic, frame]
+    return (by_frequency * share[:, :, :, None]) @ by_frequency.mH
 
 
 class RefinementHead(nn.Module):
