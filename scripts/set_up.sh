@@ -60,7 +60,7 @@ if ! install pesq >.venv/pesq.log 2>&1; then
   say "PESQ could not be built (see .venv/pesq.log) and will not be scored. It needs a C compiler and"
   say "Python's headers (Debian: apt install gcc python3-dev); afterwards remove .venv/.installed"
   other=$(printf %s ",$extras," | sed 's/,metrics,/,/; s/^,//; s/,$//')
-  wanted=".${other:+[$other]} pystoi"
+  wanted=".${other:+[$other]} pystoi fast-bss-eval"
 fi
 # shellcheck disable=SC2086  # two words
 install --editable $wanted || {

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
     from msdet.models.msdet import MSDET
 
 RATE = 8000
+
+if "PYTEST_XDIST_WORKER" in os.environ:  # one process a core: threads would only get in their way
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 SHAPES: dict[str, dict[str, Any]] = {
     "circle4": {"shape": "circle", "num_mics": 4, "radius": 0.05},
