@@ -96,8 +96,8 @@ class SimulateConfig(_Config):
     Attributes:
         output: folder. split: whose speakers. num_scenes: how many.
         seconds: how long; null takes whole utterances, a mixture is as long as its longest.
-        scenes: file of scenes to render instead of drawing any; it then decides on their number
-            and on what they are.
+        scenes: a benchmark or file of scenes to render, in place of drawing; it decides on their
+            number and on what they are.
         audio: render them too. format: a folder a scene, or a tar archive a shard.
         targets_at: the reference microphone, or all that a symmetry of the array makes it.
         shard_size: scenes in a shard; null takes a sixteenth of all, at most 100.
@@ -147,27 +147,40 @@ class EvaluationConfig(_Config):
     """What is evaluated, on what, and what comes of it.
 
     Attributes:
-        checkpoint: ``model.ckpt`` or ``last.ckpt``. output: folder for the results.
-        scenes: a scenes file (JSONL); null draws the split's scenes as training did.
+        checkpoint: ``model.ckpt`` or ``last.ckpt``, or several; null where estimates are scored.
+        estimates: a folder of WAVs and directions that any system made of the scenes, or null.
+        output: folder for the results.
+        scenes: a scenes file (JSONL) or the name of a benchmark; null draws the split's scenes as
+            training did.
         split: whose speakers and rooms.
-        num_scenes: how many scenes; null takes as many as the training config says.
+        num_scenes: how many scenes; null takes as many as the training config says, or all.
         corpus: where the speech is; null takes the corpus of training.
-        metrics: names; null takes all that are installed.
+        systems: what is scored; null takes the models and all baselines.
+        metrics: names; null takes all that are installed and need not be asked for.
+        slow_metrics_of: systems that the metrics that take long are computed of; null takes the
+            mixture, the models, and the beamformers behind them.
+        recogniser: ``module:function``, of the word error rate.
+        conditions: what scenes are grouped by; null takes those of the summary's own.
         num_workers: processes; null takes one per core.
         pictures: for how many scenes to keep pictures and audio.
         cache: folder of room responses; null takes the user's cache folder.
     """
 
-    checkpoint: str
+    checkpoint: str | tuple[str, ...] | None
     output: str
-    scenes: str | None
-    split: Literal["valid", "test"]
-    num_scenes: int | None = Field(ge=1)
-    corpus: CorpusConfig | None
-    metrics: tuple[str, ...] | None
-    num_workers: int | None = Field(ge=1)
-    pictures: int = Field(ge=0)
-    cache: str | None
+    estimates: str | None = None
+    scenes: str | None = None
+    split: Literal["valid", "test"] = "test"
+    num_scenes: int | None = Field(default=None, ge=1)
+    corpus: CorpusConfig | None = None
+    systems: tuple[str, ...] | None = None
+    metrics: tuple[str, ...] | None = None
+    slow_metrics_of: tuple[str, ...] | None = None
+    recogniser: str | None = None
+    conditions: tuple[str, ...] | None = None
+    num_workers: int | None = Field(default=None, ge=1)
+    pictures: int = Field(default=3, ge=0)
+    cache: str | None = None
 
 
 class ImportConfig(_Config):

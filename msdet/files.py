@@ -3,11 +3,12 @@
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 from uuid import uuid4
 
 
@@ -26,6 +27,11 @@ def write_atomically(
     with replacing(path, scratch) as file:
         for piece in pieces:
             file.write(piece if isinstance(piece, bytes) else piece.encode())
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write a file of JSON that people can read; errors as of `write_atomically`."""
+    write_atomically(path, json.dumps(content, indent=2) + "\n")
 
 
 @contextmanager

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where the files are that travel with the package: configs and voices."""
+"""Where the files are that travel with the package: configs, voices and benchmarks."""
 
 from __future__ import annotations
 
@@ -17,3 +17,8 @@ def configs_dir() -> Path:
 def voices_dir() -> Path:
     """Bundled voices: inside the package when installed, beside it in a checkout."""
     return _INSTALLED / "voices" if _INSTALLED.is_dir() else _CHECKOUT / "data" / "voices"
+
+
+def benchmarks_dir() -> Path:
+    """Benchmarks' scenes: inside the package when installed, beside it in a checkout."""
+    return _INSTALLED / "benchmarks" if _INSTALLED.is_dir() else _CHECKOUT / "data" / "benchmarks"

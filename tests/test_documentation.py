@@ -30,9 +30,11 @@ from msdet.resources import voices_dir
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 CONFIGS = (ROOT / "docs" / "configs.md").read_text(encoding="utf-8")
+PAGES = ("evaluation", "benchmarks")
+"""Further pages with commands."""
 COMMANDS: dict[str, tuple[type[BaseModel], list[str]]] = {
     "train": (TrainConfig, []),
-    "evaluate": (EvaluationConfig, ["checkpoint=needed"]),
+    "evaluate": (EvaluationConfig, []),
     "simulate": (SimulateConfig, ["output=needed"]),
     "separate": (SeparateConfig, ["recording=needed", "checkpoint=needed"]),
     "bank": (BankConfig, ["output=needed"]),
@@ -44,7 +46,8 @@ TABLES = ("scene", "data", "model", "criterion", "trainer", "logger")
 
 def shown_commands() -> list[list[str]]:
     """The arguments of every ``msdet`` line in the code blocks of the documentation."""
-    blocks = re.findall(r"```bash\n(.*?)```", README + CONFIGS, re.DOTALL)
+    pages = [(ROOT / "docs" / f"{name}.md").read_text(encoding="utf-8") for name in PAGES]
+    blocks = re.findall(r"```bash\n(.*?)```", README + CONFIGS + "".join(pages), re.DOTALL)
     lines = [line for block in blocks for line in block.splitlines()]
     return [shlex.split(line, comments=True)[1:] for line in lines if line.startswith("msdet ")]
 

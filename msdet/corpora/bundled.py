@@ -30,5 +30,9 @@ def open_bundled(sample_rate: int) -> Corpus:
             "scripts/build_voices.py"
         )
     rows = read_manifest(root / MANIFEST)
-    check_files(root, rows)
+    try:
+        check_files(root, rows)
+    except InputError as error:
+        mend = "install msdet again or run scripts/build_voices.py"
+        raise InputError(f"{error}; {mend}") from None
     return make_corpus("bundled", root, rows, sample_rate)

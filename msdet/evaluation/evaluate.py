@@ -1,44 +1,43 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From a checkpoint to a report: every scene is rendered, separated and scored, row by row."""
+"""From checkpoints or estimates to a report: every scene is rendered once, done and scored."""
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
+import shlex
+import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
-from msdet.checkpoints import Checkpoint, load_checkpoint
-from msdet.config import EvaluationConfig, TrainConfig, parse
-from msdet.corpora import Corpus, open_corpus
-from msdet.errors import InputError
+from msdet.checkpoints import git_commit, versions
+from msdet.config import EvaluationConfig
 from msdet.evaluation.gallery import draw_gallery
-from msdet.evaluation.rows import Row, RowsHeader, RowWriter
-from msdet.evaluation.scoring import SceneScorer, Task
-from msdet.evaluation.signal_metrics import choose_metrics
-from msdet.evaluation.statistics import summarise
-from msdet.evaluation.tables import result_tables
+from msdet.evaluation.preparation import Prepared, prepare
+from msdet.evaluation.report.content import ReportContent
+from msdet.evaluation.report.page import write_report
+from msdet.evaluation.results import TIMES_NAME, Times, summarise_systems, write_tables
+from msdet.evaluation.rows import RowWriter
+from msdet.evaluation.scoring import SceneScorer, Scored, Task
+from msdet.evaluation.systems.names import ESTIMATES, MODEL
+from msdet.evaluation.tables import result_tables, systems_table
+from msdet.files import write_json
 from msdet.memory import PeakMemory
-from msdet.simulation import (
-    RirBank,
-    Scene,
-    check_corpus,
-    fixed_scenes,
-    read_scenes,
-    rirs_folder,
-)
+from msdet.simulation import RirBank, Scene
 from msdet.workers import available_cores, in_processes
+
+BATCH = 4
+"""Scenes that a process takes at a time: networks take them together. Fixed, since a scene's last
+digits depend on its batch."""
 
 
 def evaluate(config: EvaluationConfig, training: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """Score a checkpoint; returns what ``summary.json`` holds.
+    """Score systems on scenes; returns what ``summary.json`` holds.
 
-    Goes on where a killed evaluation of the same checkpoint and scenes stopped.
+    Goes on where a killed evaluation of the same systems on the same scenes stopped.
 
     Args:
         training: what the training run measured of itself; None takes what the checkpoint says.
@@ -46,46 +45,36 @@ def evaluate(config: EvaluationConfig, training: Mapping[str, Any] | None = None
         InputError: a file is missing or damaged, or the scenes do not fit the model.
     """
     started = time.perf_counter()
-    output = Path(config.output)
-    if output.exists() and not output.is_dir():
-        raise InputError(f"output={output}: is a file; name a folder")
-    checkpoint = load_checkpoint(config.checkpoint)
-    metrics, unavailable = choose_metrics(config.metrics)
-    corpus_config = config.corpus or _training_of(checkpoint).corpus
-    corpus = open_corpus(corpus_config, checkpoint.description.sample_rate).split(config.split)
-    scenes = _scenes(config, checkpoint, corpus)
-    check_scenes(scenes, checkpoint)
-    check_corpus(scenes, corpus)
-    header = RowsHeader(
-        checkpoint=_file_hash(Path(config.checkpoint)),
-        scenes=_text_hash(scene.model_dump_json() for scene in scenes),
-        metrics=metrics,
-    )
-    bank = rirs_folder(config.cache)
-    task = Task(Path(config.checkpoint), corpus_config, config.split, bank, metrics)
-    with PeakMemory() as memory, RowWriter(output, header) as writer:
-        _fill_banks(scenes, bank, config.num_workers)
-        left = [scene for scene in scenes if scene.index not in writer.done]
-        for row in in_processes(
-            _scorer,
-            task,
-            left,
-            num_workers=config.num_workers,
-            title="scoring",
-            done=len(scenes) - len(left),
-        ):
-            writer.add(row)
+    prepared, output = prepare(config), Path(config.output)
+    scenes = prepared.scenes
+    with PeakMemory() as memory, RowWriter(output, prepared.header) as writer:
+        times = Times.read(output / TIMES_NAME) if writer.done else Times()
+        _fill_banks(scenes, prepared.task.bank, config.num_workers)
+        for batch in _score(prepared.task, scenes, writer.done, config.num_workers):
+            for scored in batch:
+                writer.add(scored.row)
+                times.add(scored.seconds, scored.audio_seconds)
+            times.write(output / TIMES_NAME)
         rows = writer.rows
-        if config.pictures:
-            draw_gallery(output, SceneScorer(task), scenes, rows, config.pictures)
-    description = checkpoint.description
-    summary = summarise(rows, linear_array=description.array.is_linear, unavailable=unavailable)
-    measured = dict(description.training if training is None else training)
-    measured["peak_rss_gb"] = max(memory.peak_gb, measured.get("peak_rss_gb", 0.0))
-    summary |= measured
+        views = draw_gallery(output, prepared, rows, config.pictures) if config.pictures else ()
+    summary = summarise_systems(prepared, rows, times, config.conditions)
+    summary |= _measured(prepared, training, memory.peak_gb)
     summary["evaluation_seconds"] = round(time.perf_counter() - started, 1)
-    summary["checkpoint"] = str(config.checkpoint)
+    summary["checkpoint"] = config.checkpoint
     write_json(output / "summary.json", summary)
+    write_tables(output, summary, rows)
+    write_report(
+        output / "report.html",
+        ReportContent(
+            title=_title(prepared),
+            command=_command(),
+            made_with=versions() | {"commit": git_commit() or "unknown"},
+            summary=summary,
+            rows=rows,
+            scenes=views,
+            notes=(),
+        ),
+    )
     return summary
 
 
@@ -94,69 +83,29 @@ def print_tables(summary: dict[str, Any]) -> None:
     console = Console()
     for table in result_tables(summary):
         console.print(table)
+    if len(summary["systems"]) > 1:
+        console.print(systems_table(summary["systems"]))
 
 
-def check_scenes(scenes: Sequence[Scene], checkpoint: Checkpoint) -> None:
-    """Refuse scenes that the model cannot be scored on."""
-    description = checkpoint.description
-    for scene in scenes:
-        where = f"scene {scene.id}"
-        if scene.sample_rate != description.sample_rate:
-            raise InputError(
-                f"{where}: is at {scene.sample_rate} Hz, the model at {description.sample_rate} Hz"
-            )
-        array, trained = scene.microphone_array(), description.array
-        if array.is_linear != trained.is_linear:
-            kinds = ("not linear", "linear")
-            raise InputError(
-                f"{where}: its array {array.name!r} is {kinds[array.is_linear]}, that of the model "
-                f"{kinds[trained.is_linear]}"
-            )
-        for key in ("reference_mic", "target"):
-            found, wanted = getattr(scene, key), getattr(description, key)
-            if found != wanted:
-                raise InputError(f"{where}: {key} is {found!r}, that of the model {wanted!r}")
-        speakers, slots = len(scene.speech), description.num_slots
-        if speakers > slots:
-            raise InputError(f"{where}: has {speakers} speakers, the model has {slots} slots")
-        if description.model.frontend.name == "ri" and array.positions != trained.positions:
-            raise InputError(f"{where}: its array is not the one that this model is bound to (ri)")
+def _score(
+    task: Task, scenes: Sequence[Scene], done: frozenset[int], num_workers: int | None
+) -> Iterator[list[Scored]]:
+    """What is left to score, in the scenes' order; a batch that is partly done is done again."""
+    batches = [scenes[i : i + BATCH] for i in range(0, len(scenes), BATCH)]
+    left = [batch for batch in batches if any(scene.index not in done for scene in batch)]
+    for batch in in_processes(
+        _scorer,
+        task,
+        left,
+        num_workers=num_workers,
+        title=f"scoring, {BATCH} scenes each",
+        done=len(batches) - len(left),
+    ):
+        yield [scored for scored in batch if scored.row.index not in done]
 
 
-def write_json(path: Path, content: dict[str, Any]) -> None:
-    """Write under a temporary name, then rename."""
-    temporary = path.with_name(f".{path.name}.part")
-    temporary.write_text(json.dumps(content, indent=2) + "\n")
-    os.replace(temporary, path)
-
-
-def _scenes(config: EvaluationConfig, checkpoint: Checkpoint, corpus: Corpus) -> Sequence[Scene]:
-    if config.scenes is not None:
-        scenes = read_scenes(config.scenes)
-        return scenes[: config.num_scenes] if config.num_scenes else scenes
-    training = _training_of(checkpoint)
-    default = training.data.valid_scenes if config.split == "valid" else training.data.test_scenes
-    return fixed_scenes(
-        training.scene,
-        training.array.build(),
-        corpus,
-        seed=training.data.eval_seed,
-        split=config.split,
-        count=config.num_scenes or default,
-        sample_rate=training.sample_rate,
-        seconds=training.data.eval_seconds,
-    )
-
-
-def _training_of(checkpoint: Checkpoint) -> TrainConfig:
-    try:
-        return parse(TrainConfig, checkpoint.description.config)
-    except InputError as error:
-        made_with = checkpoint.description.versions.get("msdet", "another version")
-        raise InputError(
-            f"checkpoint={checkpoint.path}: made with msdet {made_with}, whose training config "
-            f"this version cannot read ({error}); give scenes= and corpus="
-        ) from error
+def _scorer(task: Task) -> Callable[[Sequence[Scene]], list[Scored]]:
+    return SceneScorer(task).score
 
 
 def _fill_banks(scenes: Sequence[Scene], folder: Path, num_workers: int | None) -> None:
@@ -168,16 +117,26 @@ def _fill_banks(scenes: Sequence[Scene], folder: Path, num_workers: int | None) 
         bank.fill((s.room for s in group), num_workers or available_cores())
 
 
-def _scorer(task: Task) -> Callable[[Scene], Row]:
-    return SceneScorer(task).score
+def _measured(
+    prepared: Prepared, training: Mapping[str, Any] | None, peak_gb: float
+) -> dict[str, Any]:
+    """What the training run of the main system measured of itself, and the memory of all."""
+    checkpoint = prepared.checkpoints.get(prepared.main)
+    found = dict(checkpoint.description.training if checkpoint else {})
+    found = found if training is None else dict(training)
+    found["peak_rss_gb"] = max(peak_gb, found.get("peak_rss_gb", 0.0))
+    return found
 
 
-def _file_hash(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+def _title(prepared: Prepared) -> str:
+    what = [name for name in prepared.task.models if name not in (MODEL, ESTIMATES)]
+    checkpoint = prepared.checkpoints.get(MODEL)
+    if checkpoint is not None:
+        what.insert(0, str(checkpoint.description.config.get("name", MODEL)))
+    if ESTIMATES in prepared.task.models:
+        what.append(ESTIMATES)
+    return f"{', '.join(what)} on {len(prepared.scenes)} scenes"
 
 
-def _text_hash(lines: Any) -> str:
-    digest = hashlib.sha256()
-    for line in lines:
-        digest.update(line.encode() + b"\n")
-    return digest.hexdigest()
+def _command() -> str:
+    return shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])

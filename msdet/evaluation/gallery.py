@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pictures and audio of an evaluation: a few scenes from worst to best, and all directions."""
+"""A few scenes from the worst to the best, to look at and to listen to."""
 
 from __future__ import annotations
 
@@ -7,37 +7,143 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from msdet.audio import write_audio
 from msdet.evaluation import pictures
-from msdet.evaluation.metrics import SpeakerScore
-from msdet.evaluation.rows import Row
-from msdet.evaluation.scoring import SceneScorer
-from msdet.simulation import Scene
+from msdet.evaluation.preparation import Prepared
+from msdet.evaluation.report.content import Directions, SceneView
+from msdet.evaluation.rows import SceneRow
+from msdet.evaluation.scores import SceneScore, SpeakerScore
+from msdet.evaluation.scoring import Done, SceneScorer
+from msdet.evaluation.systems.estimate import Estimate
+from msdet.evaluation.systems.names import AFTER
+
+_HEARD_ALONE = ("srp_mpdr", "oracle_mvdr")
+"""Heard beside the models and what works on them; the others are read, and would make the page
+large."""
 
 
 def draw_gallery(
-    output: Path, scorer: SceneScorer, scenes: Sequence[Scene], rows: Sequence[Row], count: int
-) -> None:
-    """Pictures and audio of scenes spread evenly from the worst to the best, and of all angles."""
+    output: Path, prepared: Prepared, rows: Sequence[SceneRow], count: int
+) -> tuple[SceneView, ...]:
+    """Pictures and audio of scenes spread evenly from the worst to the best, and of all angles.
+
+    Returns:
+        The same scenes, for the report, the best first.
+    """
     (output / "pictures").mkdir(exist_ok=True)
     (output / "audio").mkdir(exist_ok=True)
-    by_index = {scene.index: scene for scene in scenes}
-    gains = [(gain, row.index, row) for row in rows if (gain := _improvement(row)) is not None]
-    ranked = [row for _, _, row in sorted(gains, key=lambda entry: entry[:2])]
-    places = np.linspace(0, len(ranked) - 1, min(count, len(ranked))).round().astype(int)
-    for row in (ranked[place] for place in dict.fromkeys(places.tolist())):
-        _draw_scene(output, scorer, by_index[row.index], row)
-    _draw_angles(output / "pictures", rows, scorer.checkpoint.description.array.is_linear)
+    scorer, main = SceneScorer(prepared.task), prepared.main
+    by_index = {scene.index: scene for scene in prepared.scenes}
+    views = []
+    for place, row in _chosen(rows, main, count):
+        done = scorer.do([by_index[row.index]])[0]
+        _draw_scene(output, done, row, prepared)
+        views.append(_view(place, done, row, prepared))
+    _draw_angles(output / "pictures", [row.systems[main] for row in rows], prepared.linear)
+    return tuple(views)
 
 
-def _draw_scene(output: Path, scorer: SceneScorer, scene: Scene, row: Row) -> None:
+def _chosen(rows: Sequence[SceneRow], main: str, count: int) -> list[tuple[str, SceneRow]]:
+    """The best first, each with its place among all."""
+    gains = [(g, row.index, row) for row in rows if (g := _goodness(row.systems[main])) is not None]
+    ranked = [row for _, _, row in sorted(gains, key=lambda entry: entry[:2], reverse=True)]
+    last = len(ranked) - 1
+    spread = np.linspace(0, last, min(count, len(ranked))).round().astype(int)
+    places = dict.fromkeys(spread.tolist())
+    names = {0: "best", last: "worst", round(last / 2): "median"}
+    return [(names.get(p, f"place {p + 1} of {last + 1}"), ranked[p]) for p in places]
+
+
+def _goodness(score: SceneScore) -> float | None:
+    """Mean SI-SDR improvement, or of what finds directions alone, less error; None without."""
+    gains = [s.scores.get("si_sdr_improvement") for s in score.speakers]
+    if known := [gain for gain in gains if gain is not None]:
+        return sum(known) / len(known)
+    errors = [s.azimuth_error_best_matched for s in score.speakers]
+    known = [-error for error in errors if error is not None]
+    return sum(known) / len(known) if known else None
+
+
+def _view(why: str, done: Done, row: SceneRow, prepared: Prepared) -> SceneView:
+    heard, example = done.heard, done.heard.example
+    scene, room = example.scene, example.scene.room
+    shown = [
+        name
+        for name in prepared.task.systems
+        if name in prepared.task.models or name.partition("+")[2] in AFTER or name in _HEARD_ALONE
+    ]
+    return SceneView(
+        id=scene.id,
+        why=why,
+        sample_rate=scene.sample_rate,
+        room=room.size,
+        array_centre=room.array_centre,
+        array_rotation=room.array_rotation,
+        microphones=room.microphones(heard.array),
+        speakers=np.array([speaker.position for speaker in room.speakers]),
+        azimuth=example.azimuth,
+        mixture=heard.reference,
+        targets=example.targets,
+        estimates={
+            name: _by_speaker(audio, row.systems[name])
+            for name in shown
+            if (audio := done.estimates[name].audio) is not None
+        },
+        directions={
+            name: _directions(done.estimates[name], prepared)
+            for name in prepared.task.systems
+            if done.estimates[name].azimuth is not None
+        },
+        linear_array=heard.array.is_linear,
+    )
+
+
+def _by_speaker(audio: NDArray[np.float32], score: SceneScore) -> NDArray[np.float32]:
+    """Slots in the order of the speakers; NaN for one whom no slot holds."""
+    found = np.full((len(score.speakers), audio.shape[1]), np.nan, np.float32)
+    for speaker in score.speakers:
+        if speaker.slot is not None:
+            found[speaker.speaker] = audio[speaker.slot]
+    return found
+
+
+def _directions(estimate: Estimate, prepared: Prepared) -> Directions:
+    checkpoint = prepared.checkpoints.get(prepared.main)
+    posterior, centres = estimate.posterior, None
+    if posterior is not None and checkpoint is not None:
+        centres = checkpoint.model.grid.centres
+    if centres is None or posterior is None or posterior.shape[1] != len(centres):
+        posterior = centres = None
+    return Directions(estimate.azimuth, posterior, centres)
+
+
+def _draw_scene(output: Path, done: Done, row: SceneRow, prepared: Prepared) -> None:
     """Spectrograms, directions and WAVs of one scene, estimates beside their speakers."""
-    example, result = scorer.separate(scene)
-    scored = [(s, s.slot) for s in row.score.speakers if s.slot is not None]
+    heard, example = done.heard, done.heard.example
+    scene, estimate, score = (
+        example.scene,
+        done.estimates[prepared.main],
+        row.systems[prepared.main],
+    )
+    scored = [(s, s.slot) for s in score.speakers if s.slot is not None]
     slots, speakers = [slot for _, slot in scored], [s.speaker for s, _ in scored]
-    estimates, targets = result.audio[0].numpy()[slots], example.targets[speakers]
-    mixture, rate = example.mixture[scene.reference_mic], scene.sample_rate
+    mixture, rate, targets = heard.reference, scene.sample_rate, example.targets[speakers]
+    if estimate.azimuth is not None:
+        posteriors = None if estimate.posterior is None else estimate.posterior[slots]
+        pictures.polar_plot(
+            example.azimuth[speakers],
+            example.distance[speakers],
+            estimate.azimuth[slots],
+            output / "pictures" / f"{scene.id}-directions.png",
+            posteriors=posteriors,
+            linear_array=heard.array.is_linear,
+            title=scene.id,
+        )
+    if estimate.audio is None:
+        return
+    estimates = estimate.audio[slots]
     pictures.spectrograms(
         mixture,
         estimates,
@@ -46,23 +152,11 @@ def _draw_scene(output: Path, scorer: SceneScorer, scene: Scene, row: Row) -> No
         output / "pictures" / f"{scene.id}-spectrograms.png",
         titles=[_spectrogram_title(s) for s, _ in scored],
     )
-    locations = scorer.checkpoint.model.locate(result)
-    if locations is not None:
-        posteriors = locations.posterior[0][slots]
-        pictures.polar_plot(
-            example.azimuth[speakers],
-            example.distance[speakers],
-            locations.azimuth[0][slots].numpy(),
-            output / "pictures" / f"{scene.id}-directions.png",
-            posteriors=posteriors.numpy(),
-            linear_array=scene.microphone_array().is_linear,
-            title=scene.id,
-        )
     scale = 0.9 / max(float(np.abs(x).max()) for x in (mixture, estimates, targets))
     stem = output / "audio" / scene.id
     write_audio(f"{stem}-mixture.wav", mixture * scale, rate)
-    for number, estimate, target in zip(speakers, estimates, targets, strict=True):
-        write_audio(f"{stem}-speaker{number + 1}-estimate.wav", estimate * scale, rate)
+    for number, separated, target in zip(speakers, estimates, targets, strict=True):
+        write_audio(f"{stem}-speaker{number + 1}-estimate.wav", separated * scale, rate)
         write_audio(f"{stem}-speaker{number + 1}-target.wav", target * scale, rate)
 
 
@@ -74,20 +168,14 @@ def _spectrogram_title(speaker: SpeakerScore) -> str:
     )
 
 
-def _draw_angles(folder: Path, rows: Sequence[Row], linear: bool) -> None:
+def _draw_angles(folder: Path, scores: Sequence[SceneScore], linear: bool) -> None:
     claimed = [
         (s.azimuth, s.azimuth_estimate, s.azimuth_error, s.azimuth_error_best_matched)
-        for row in rows
-        for s in row.score.speakers
+        for score in scores
+        for s in score.speakers
         if s.azimuth_estimate is not None
     ]
     if claimed:
         truth, estimate, error, best = np.array(claimed, dtype=float).T
         pictures.azimuth_scatter(truth, estimate, folder / "azimuths.png", linear_array=linear)
         pictures.error_histogram(error, folder / "azimuth-errors.png", best_matched=best)
-
-
-def _improvement(row: Row) -> float | None:
-    values = [s.scores.get("si_sdr_improvement") for s in row.score.speakers]
-    known = [value for value in values if value is not None]
-    return sum(known) / len(known) if known else None

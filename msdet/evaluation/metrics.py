@@ -10,24 +10,25 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import product
 from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from msdet.errors import InputError
-from msdet.evaluation.signal_metrics import (
-    METRICS,
-    Signal,
-    estoi,
-    one_line,
-    pesq,
-    pesq_mode,
-    rms,
-    sdr,
-    si_sdr,
+from msdet.evaluation.matching import match_active
+from msdet.evaluation.scores import (
+    Claims,
+    Failure,
+    SceneScore,
+    Scores,
+    SpeakerScore,
+    Unprocessed,
 )
+from msdet.evaluation.signal_metrics import METRIC, METRICS, Signal, one_line, rms, si_sdr
+from msdet.evaluation.signal_scores import NOT_FINITE, SignalScorer
 
 AMBIGUOUS_DB = 1.0
 AMBIGUOUS_DEGREES = 5.0
@@ -39,215 +40,112 @@ SILENT_DB = -60.0
 ATTENUATION_CEILING_DB = 120.0
 """What a slot of exact zeros gets as attenuation, since JSON knows no infinity."""
 
-_NOT_FINITE = "the signal holds NaN or infinite samples"
 _UNMATCHABLE_DB = -300.0  # for the matching only: an estimate without an SI-SDR goes last
-_FORBIDDEN = 1e9
 
 
-@dataclass(frozen=True)
-class Failure:
-    """One value that could not be computed.
-
-    Attributes:
-        metric: a name of ``METRICS``, ``azimuth``, ``azimuth_best_matched``, ``attenuation``.
-        signal: ``estimate`` or ``unprocessed``.
-        speaker: index of the speaker in the scene; None for a slot that holds none.
-        reason: one line.
-    """
-
-    metric: str
-    signal: Literal["estimate", "unprocessed"]
-    speaker: int | None
-    reason: str
-
-
-@dataclass(frozen=True)
-class SpeakerScore:
-    """One speaker of a scene.
-
-    Attributes:
-        speaker: index in the scene.
-        slot: the output that pi_sep gives this speaker; None for a silent target.
-        silent: the target is silent: no scores, not part of any mean.
-        scores: for each metric ``m``: ``m`` (estimate against target), ``m_unprocessed``
-            (reference microphone against target) and ``m_improvement`` (their difference).
-            dB for SI-SDR and SDR. None where it failed.
-        azimuth: degrees, the truth.
-        azimuth_estimate: degrees, of the speaker's slot, as claimed.
-        azimuth_error: degrees, of ``azimuth_estimate``; None for a model without DoA.
-        azimuth_error_best_matched: degrees, under pi_doa.
-        distance_estimate, distance_error: metres, of the speaker's slot; None for a model that
-            does not say.
-    """
-
-    speaker: int
-    slot: int | None
-    silent: bool
-    scores: Mapping[str, float | None]
-    azimuth: float
-    azimuth_estimate: float | None
-    azimuth_error: float | None
-    azimuth_error_best_matched: float | None
-    distance_estimate: float | None = None
-    distance_error: float | None = None
-
-
-@dataclass(frozen=True)
-class SceneScore:
-    """One scene.
-
-    Attributes:
-        speakers: one entry per speaker of the scene, silent ones included.
-        speaker_of_slot: pi_sep, which maximises the mean SI-SDR; None for a slot left over.
-        speaker_of_slot_by_azimuth: pi_doa, which minimises the mean angular error; None as a
-            whole for a model without DoA.
-        wrong_slot: per slot, whether the two differ; None for a slot left over or without DoA.
-        si_sdr_margin_db, azimuth_margin_deg: by how much the best permutation beats the second
-            best; None where there is only one.
-        ambiguous: one of the margins is below 1 dB or 5 degrees.
-        order_correct: pi_sep is the order that the assignment prescribes; None where the
-            assignment prescribes none.
-        attenuation_db: for each slot left over by silent targets or by fewer speakers than
-            slots, how far its energy lies below the reference microphone's.
-        pesq_mode: ``wb`` or ``nb``; None where PESQ was not asked for.
-        failures: everything that is null above although it should be a number.
-        speakers_claimed: how many slots the model says hold a speaker; None for a model that
-            cannot leave a slot empty.
-    """
-
-    speakers: tuple[SpeakerScore, ...]
-    speaker_of_slot: tuple[int | None, ...]
-    speaker_of_slot_by_azimuth: tuple[int | None, ...] | None
-    wrong_slot: tuple[bool | None, ...]
-    si_sdr_margin_db: float | None
-    azimuth_margin_deg: float | None
-    ambiguous: bool
-    order_correct: bool | None
-    attenuation_db: tuple[float | None, ...]
-    pesq_mode: Literal["nb", "wb"] | None
-    failures: tuple[Failure, ...]
-    speakers_claimed: int | None = None
-
-
-@dataclass(frozen=True)
-class Claims:
-    """What a model says of its slots, beside their audio.
-
-    Attributes:
-        azimuth: ``[slot]`` degrees; NaN for a slot that claims none; None for a model without DoA.
-        distance: ``[slot]`` metres; None for a model that does not say.
-        empty: ``[slot]`` whether nobody is there; None for a model that cannot say so.
-    """
-
-    azimuth: ArrayLike | None = None
-    distance: ArrayLike | None = None
-    empty: ArrayLike | None = None
-
-
-# --- matching -----------------------------------------------------------------------------
-
-
-def match(cost: ArrayLike) -> tuple[tuple[int | None, ...], float | None]:
-    """Give each speaker a slot of its own such that the mean cost is the least.
+def score_unprocessed(
+    targets: ArrayLike,
+    reference: ArrayLike,
+    *,
+    sample_rate: int,
+    metrics: Sequence[str],
+    recogniser: str | None = None,
+    texts: Sequence[str | None] | None = None,
+) -> Unprocessed:
+    """Score the mixture of a scene once, for all systems that are scored on it.
 
     Args:
-        cost: ``[slot, speaker]``, finite, at least as many slots as speakers.
-    Returns:
-        ``[slot]`` -> speaker, or None for a slot left over, and by how much the second best
-        matching is worse on average over the speakers (None where there is no second).
+        metrics: all that any of the systems will be scored with.
+        targets, reference, recogniser, texts: as of ``score_scene``.
     """
-    from scipy.optimize import linear_sum_assignment
-
-    costs = np.asarray(cost, np.float64)
-    num_slots, num_speakers = costs.shape
-    if num_speakers == 0:
-        return (None,) * num_slots, None
-
-    slots, speakers = linear_sum_assignment(costs)
-    best = costs[slots, speakers].sum()
-    # Any other matching lacks at least one pair of the best: forbid each of them in turn.
-    second = math.inf
-    for slot, speaker in zip(slots, speakers, strict=True):
-        without = costs.copy()
-        without[slot, speaker] = _FORBIDDEN
-        second = min(second, without[linear_sum_assignment(without)].sum())
-    speaker_of_slot: list[int | None] = [None] * num_slots
-    for slot, speaker in zip(slots, speakers, strict=True):
-        speaker_of_slot[slot] = int(speaker)
-    margin = None if second > _FORBIDDEN / 2 else float(second - best) / num_speakers
-    return tuple(speaker_of_slot), margin
-
-
-# --- a scene ------------------------------------------------------------------------------
+    tgt, mix = np.asarray(targets, np.float64), np.asarray(reference, np.float64)
+    _check_scene(tgt, mix)
+    active = _active(tgt, mix)
+    scorer = SignalScorer(tgt, active, sample_rate, recogniser, texts)
+    found, failures = _score_signals(scorer, dict.fromkeys(active, mix), "unprocessed", metrics)
+    scores = tuple(found.get(speaker, {}) for speaker in range(len(tgt)))
+    return Unprocessed(scores, tuple(failures), scorer.texts)
 
 
 def score_scene(
-    estimates: ArrayLike,
+    estimates: ArrayLike | None,
     targets: ArrayLike,
     reference: ArrayLike,
     claims: Claims,
     azimuth_truth: ArrayLike,
     *,
     sample_rate: int,
+    metrics: Sequence[str],
     distance_truth: ArrayLike | None = None,
     order: Sequence[int] | None = None,
-    metrics: Sequence[str] = METRICS,
+    unprocessed: Unprocessed | None = None,
+    recogniser: str | None = None,
+    texts: Sequence[str | None] | None = None,
 ) -> SceneScore:
-    """Score what a model made of one scene.
+    """Score what a system made of one scene.
 
     Args:
-        estimates: ``[slot, sample]``, at least as many slots as speakers.
+        estimates: ``[slot, sample]``, at least as many slots as speakers; None of a system that
+            finds directions alone, which has no scores of separation and no errors as claimed.
         targets: ``[speaker, sample]`` at the reference microphone.
         reference: ``[sample]``, the mixture at the reference microphone.
-        claims: what the model says of its slots.
+        claims: what the system says of its slots.
         azimuth_truth: ``[speaker]`` degrees, in the array's frame.
+        metrics: from ``choose_metrics``.
         distance_truth: ``[speaker]`` metres; needed where the model claims distances.
         order: ``[slot]`` -> speaker that the assignment prescribes; the slots behind its end are
             to be empty. None where it prescribes none (permutation-invariant training).
-        metrics: from ``choose_metrics``.
+        unprocessed: from ``score_unprocessed`` with these metrics or more; None computes it.
+        recogniser: ``package.module:function``, needed for ``wer``.
+        texts: ``[speaker]`` what was said, for ``wer``; see ``SignalScorer``.
     """
-    est, tgt = np.asarray(estimates, np.float64), np.asarray(targets, np.float64)
-    mix, truth = np.asarray(reference, np.float64), np.asarray(azimuth_truth, np.float64)
+    tgt, mix = np.asarray(targets, np.float64), np.asarray(reference, np.float64)
+    est = None if estimates is None else np.asarray(estimates, np.float64)
+    truth = np.asarray(azimuth_truth, np.float64)
     claimed = None if claims.azimuth is None else np.asarray(claims.azimuth, np.float64)
     far = None if claims.distance is None else np.asarray(claims.distance, np.float64)
-    _check_shapes(est, tgt, mix, claimed, truth, order)
+    _check_scene(tgt, mix)
+    num_slots = _check_slots(est, tgt, claimed, truth, order)
 
-    active = [s for s in range(len(tgt)) if _is_active(tgt[s], mix)]
-    matrix = np.array([[_si_sdr_or_last(e, tgt[s]) for s in active] for e in est])
-    by_separation, si_sdr_margin = _match_active(-matrix, active)
-    slot_of = {speaker: slot for slot, speaker in enumerate(by_separation) if speaker is not None}
-
-    errors = np.full((len(est), len(tgt)), np.nan)
-    by_azimuth: tuple[int | None, ...] | None = None
+    active = _active(tgt, mix)
+    separation = _Separation((None,) * num_slots)
+    if est is not None:
+        before = unprocessed or score_unprocessed(
+            tgt, mix, sample_rate=sample_rate, metrics=metrics, recogniser=recogniser, texts=texts
+        )
+        scorer = SignalScorer(tgt, active, sample_rate, recogniser, before.texts)
+        separation = _separation(est, tgt, mix, active, scorer, before, metrics)
+    by_separation, by_azimuth = separation.speaker_of_slot, None
     azimuth_margin: float | None = None
+    errors = np.full((num_slots, len(tgt)), np.nan)
     if claimed is not None:
         from msdet.geometry import angular_error
 
         errors = angular_error(claimed[:, None], truth[None, :])
         # A slot without an azimuth is as wrong as can be, for the matching only.
-        costs = np.where(np.isfinite(errors), errors, 180.0)[:, active]
-        by_azimuth, azimuth_margin = _match_active(costs, active)
+        costs = np.where(np.isfinite(errors), errors, 180.0)
+        by_azimuth, azimuth_margin = match_active(costs, active)
 
-    speakers, failures = [], []
+    speakers: list[SpeakerScore] = []
+    failures = list(separation.failures)
     for speaker in range(len(tgt)):
-        azimuth, slot = _rounded(truth[speaker]), slot_of.get(speaker)
-        if slot is None:
+        azimuth = _rounded(truth[speaker])
+        if speaker not in active:
             speakers.append(SpeakerScore(speaker, None, True, {}, azimuth, None, None, None))
             continue
-        scores, failed = _score_speaker(
-            speaker, est[slot], mix, tgt[speaker], metrics=metrics, sample_rate=sample_rate
-        )
-        failures += failed
-        estimate = error = best_matched = None
+        slot = by_separation.index(speaker) if speaker in by_separation else None
+        estimate = error = nearest = best_matched = distance = distance_error = None
         if claimed is not None and by_azimuth is not None:
-            estimate = _finite(claimed[slot])
-            error = _finite(errors[slot, speaker])
-            best_matched = _finite(errors[by_azimuth.index(speaker), speaker])
-            for name, value in (("azimuth", error), ("azimuth_best_matched", best_matched)):
+            best = by_azimuth.index(speaker)
+            nearest, best_matched = _finite(claimed[best]), _finite(errors[best, speaker])
+            wanted = {"azimuth_best_matched": best_matched}
+            if slot is not None:
+                estimate, error = _finite(claimed[slot]), _finite(errors[slot, speaker])
+                wanted = {"azimuth": error, **wanted}
+            for name, value in wanted.items():
                 if value is None:
                     failures.append(Failure(name, "estimate", speaker, "no azimuth claimed"))
-        distance = distance_error = None
-        if far is not None and distance_truth is not None:
+        if far is not None and distance_truth is not None and slot is not None:
             distance = _finite(far[slot])
             distance_error = _finite(abs(far[slot] - np.asarray(distance_truth)[speaker]))
         speakers.append(
@@ -255,98 +153,119 @@ def score_scene(
                 speaker,
                 slot,
                 False,
-                scores,
+                separation.scores.get(speaker, {}),
                 azimuth,
                 estimate,
                 error,
                 best_matched,
                 distance,
                 distance_error,
+                nearest,
             )
         )
 
-    left_over = [slot for slot, speaker in enumerate(by_separation) if speaker is None]
-    attenuations = [_attenuation(est[slot], mix) for slot in left_over]
-    failures += [Failure("attenuation", "estimate", None, _NOT_FINITE)] * attenuations.count(None)
-
+    prescribes = est is not None and order is not None
     return SceneScore(
         speakers=tuple(speakers),
         speaker_of_slot=by_separation,
         speaker_of_slot_by_azimuth=by_azimuth,
         wrong_slot=_wrong_slots(by_separation, by_azimuth),
-        si_sdr_margin_db=si_sdr_margin,
+        si_sdr_margin_db=separation.margin_db,
         azimuth_margin_deg=azimuth_margin,
-        ambiguous=_below(si_sdr_margin, AMBIGUOUS_DB) or _below(azimuth_margin, AMBIGUOUS_DEGREES),
-        order_correct=None if order is None else _in_order(by_separation, order, active),
-        attenuation_db=tuple(attenuations),
-        pesq_mode=pesq_mode(sample_rate) if "pesq" in metrics else None,
+        ambiguous=_below(separation.margin_db, AMBIGUOUS_DB)
+        or _below(azimuth_margin, AMBIGUOUS_DEGREES),
+        order_correct=_in_order(by_separation, order or (), active) if prescribes else None,
+        attenuation_db=separation.attenuation_db,
         failures=tuple(failures),
         speakers_claimed=None if claims.empty is None else int((~np.asarray(claims.empty)).sum()),
     )
 
 
-def _score_speaker(
-    speaker: int,
-    estimate: Signal,
+@dataclass(frozen=True)
+class _Separation:
+    """What the audio of a system says; see ``SceneScore``. ``scores``: of each active speaker."""
+
+    speaker_of_slot: tuple[int | None, ...]
+    margin_db: float | None = None
+    scores: Mapping[int, Scores] = field(default_factory=dict)
+    attenuation_db: tuple[float | None, ...] = ()
+    failures: tuple[Failure, ...] = ()
+
+
+def _separation(
+    estimates: NDArray[np.float64],
+    targets: NDArray[np.float64],
     reference: Signal,
-    target: Signal,
-    *,
+    active: Sequence[int],
+    scorer: SignalScorer,
+    before: Unprocessed,
     metrics: Sequence[str],
-    sample_rate: int,
-) -> tuple[dict[str, float | None], list[Failure]]:
-    """The ``scores`` of one speaker, signals ``[sample]``, and what failed among them."""
-    scores: dict[str, float | None] = {}
+) -> _Separation:
+    cost = np.zeros((len(estimates), len(targets)))
+    for slot, speaker in product(range(len(estimates)), active):
+        cost[slot, speaker] = -_si_sdr_or_last(estimates[slot], targets[speaker])
+    speaker_of_slot, margin = match_active(cost, active)
+    signals = {s: estimates[slot] for slot, s in enumerate(speaker_of_slot) if s is not None}
+    after, failures = _score_signals(scorer, signals, "estimate", metrics)
+    failures += [f for f in before.failures if f.metric in _computed(metrics)]
+    left_over = [slot for slot, s in enumerate(speaker_of_slot) if s is None]
+    attenuations = tuple(_attenuation(estimates[slot], reference) for slot in left_over)
+    failures += [Failure("attenuation", "estimate", None, NOT_FINITE)] * attenuations.count(None)
+    return _Separation(
+        speaker_of_slot,
+        margin,
+        {s: _with_improvements(found, before.scores[s]) for s, found in after.items()},
+        attenuations,
+        tuple(failures),
+    )
+
+
+def _computed(metrics: Sequence[str]) -> tuple[str, ...]:
+    """In the order of the tables, with the SI-SDR that is always there."""
+    return tuple(name for name in METRICS if name in {"si_sdr", *metrics})
+
+
+def _score_signals(
+    scorer: SignalScorer,
+    signals: Mapping[int, Signal],
+    name: Literal["estimate", "unprocessed"],
+    metrics: Sequence[str],
+) -> tuple[dict[int, dict[str, float | None]], list[Failure]]:
+    """The metrics of each speaker's signal ``[sample]``, and what failed among them."""
+    scores: dict[int, dict[str, float | None]] = {}
     failures: list[Failure] = []
-
-    def attempt(metric: str, name: Literal["estimate", "unprocessed"]) -> float | None:
-        signal = estimate if name == "estimate" else reference
-        try:
-            return _rounded(_value(metric, signal, target, sample_rate))
-        except Exception as error:  # whatever a metric stumbles on belongs in the row
-            failures.append(Failure(metric, name, speaker, one_line(error)))
-            return None
-
-    for metric in METRICS:
-        if metric != "si_sdr" and metric not in metrics:
-            continue
-        after, before = attempt(metric, "estimate"), attempt(metric, "unprocessed")
-        scores[metric], scores[f"{metric}_unprocessed"] = after, before
-        scores[f"{metric}_improvement"] = (
-            None if after is None or before is None else _rounded(after - before)
-        )
+    for speaker, signal in sorted(signals.items()):
+        scores[speaker] = {}
+        for metric in _computed(metrics):
+            value = None
+            try:
+                if scorer.applies(metric):
+                    value = _rounded(scorer(metric, signal, speaker))
+            except InputError:  # the user's to mend, and the same for every scene
+                raise
+            except Exception as error:  # whatever a metric stumbles on belongs in the row
+                failures.append(Failure(metric, name, speaker, one_line(error)))
+            scores[speaker][metric] = value
     return scores, failures
 
 
-def _value(metric: str, signal: Signal, target: Signal, sample_rate: int) -> float:
-    """One metric of one signal ``[sample]``; ValueError where it has no finite value."""
-    if not np.isfinite(signal).all():
-        raise ValueError(_NOT_FINITE)
-    if not signal.any():
-        raise ValueError("the signal is all zeros")
-    value = {
-        "si_sdr": lambda: si_sdr(signal, target),
-        "sdr": lambda: sdr(signal, target),
-        "estoi": lambda: estoi(signal, target, sample_rate),
-        "pesq": lambda: pesq(signal, target, sample_rate),
-    }[metric]()
-    if not math.isfinite(value):
-        raise ValueError(f"the value is {value}")
-    return value
+def _with_improvements(after: Scores, before: Scores) -> Scores:
+    """The ``scores`` of a speaker from the estimate's and the mixture's."""
+    scores: dict[str, float | None] = {}
+    for metric, value in after.items():
+        old = before[metric]
+        scores[metric], scores[f"{metric}_unprocessed"] = value, old
+        gain = None if value is None or old is None else value - old
+        if gain is not None:
+            gain = _rounded(gain if METRIC[metric].higher_is_better else -gain)
+        scores[f"{metric}_improvement"] = gain
+    return scores
 
 
 def _si_sdr_or_last(estimate: Signal, target: Signal) -> float:
     if not np.isfinite(estimate).all() or not estimate.any():
         return _UNMATCHABLE_DB
     return max(si_sdr(estimate, target), _UNMATCHABLE_DB)
-
-
-def _match_active(
-    costs: NDArray[np.float64], active: Sequence[int]
-) -> tuple[tuple[int | None, ...], float | None]:
-    """``match`` over the active speakers, in the scene's own numbering of speakers."""
-    columns, margin = match(costs.reshape(len(costs), len(active)))
-    named = tuple(None if column is None else active[column] for column in columns)
-    return named, None if margin is None else _rounded(margin)
 
 
 def _wrong_slots(
@@ -368,8 +287,10 @@ def _in_order(
     return list(speaker_of_slot) == prescribed
 
 
-def _is_active(target: Signal, mixture: Signal) -> bool:
-    return rms(target) > rms(mixture) * 10 ** (SILENT_DB / 20)
+def _active(targets: NDArray[np.float64], mixture: Signal) -> list[int]:
+    """The speakers that are not silent."""
+    floor = rms(mixture) * 10 ** (SILENT_DB / 20)
+    return [speaker for speaker, target in enumerate(targets) if rms(target) > floor]
 
 
 def _attenuation(estimate: Signal, mixture: Signal) -> float | None:
@@ -392,34 +313,44 @@ def _finite(value: float) -> float | None:
     return _rounded(value) if math.isfinite(value) else None
 
 
-def _check_shapes(
-    estimates: NDArray[np.float64],
-    targets: NDArray[np.float64],
-    reference: Signal,
-    azimuth_estimate: NDArray[np.float64] | None,
-    azimuth_truth: NDArray[np.float64],
-    order: Sequence[int] | None,
-) -> None:
-    if estimates.ndim != 2 or targets.ndim != 2 or reference.ndim != 1:
+def _check_scene(targets: NDArray[np.float64], reference: Signal) -> None:
+    if targets.ndim != 2 or reference.ndim != 1 or targets.shape[1] != len(reference):
         raise ValueError(
-            "expected estimates [slot, sample], targets [speaker, sample] and reference [sample], "
-            f"got {estimates.shape}, {targets.shape} and {reference.shape}"
-        )
-    if not estimates.shape[1] == targets.shape[1] == len(reference):
-        raise ValueError(
-            "estimates, targets and reference must have the same number of samples, "
-            f"got {estimates.shape[1]}, {targets.shape[1]} and {len(reference)}"
-        )
-    if len(estimates) < len(targets):
-        raise InputError(
-            f"the model has {len(estimates)} outputs and the scene {len(targets)} speakers: "
-            "evaluate on scenes with at most as many speakers as outputs"
+            "expected targets [speaker, sample] and reference [sample] with the same number of "
+            f"samples, got {targets.shape} and {reference.shape}"
         )
     if not np.isfinite(targets).all() or not np.isfinite(reference).all() or not reference.any():
         raise ValueError("targets and reference must be finite, and the reference not silent")
+
+
+def _check_slots(
+    estimates: NDArray[np.float64] | None,
+    targets: NDArray[np.float64],
+    azimuth_estimate: NDArray[np.float64] | None,
+    azimuth_truth: NDArray[np.float64],
+    order: Sequence[int] | None,
+) -> int:
+    """The number of slots."""
+    if estimates is None and azimuth_estimate is None:
+        raise ValueError("a system must give estimates, azimuths, or both")
+    if estimates is not None:
+        if estimates.ndim != 2 or estimates.shape[1] != targets.shape[1]:
+            raise ValueError(
+                f"expected estimates [slot, sample] with the same number of samples as the "
+                f"targets, {targets.shape[1]}, got {estimates.shape}"
+            )
+        num_slots = len(estimates)
+    elif azimuth_estimate is not None:
+        num_slots = len(azimuth_estimate)
+    if num_slots < len(targets):
+        raise InputError(
+            f"the model has {num_slots} outputs and the scene {len(targets)} speakers: "
+            "evaluate on scenes with at most as many speakers as outputs"
+        )
     if len(azimuth_truth) != len(targets) or not np.isfinite(azimuth_truth).all():
         raise ValueError(f"azimuth_truth must be {len(targets)} finite degrees: {azimuth_truth}")
-    if azimuth_estimate is not None and len(azimuth_estimate) != len(estimates):
-        raise ValueError(f"azimuth_estimate must have an entry for each of {len(estimates)} slots")
-    if order is not None and len(order) > len(estimates):
-        raise ValueError(f"order has {len(order)} entries and the model {len(estimates)} slots")
+    if azimuth_estimate is not None and len(azimuth_estimate) != num_slots:
+        raise ValueError(f"azimuth_estimate must have an entry for each of {num_slots} slots")
+    if order is not None and len(order) > num_slots:
+        raise ValueError(f"order has {len(order)} entries and the model {num_slots} slots")
+    return num_slots

@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -15,8 +15,9 @@ from typing import Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from msdet.differences import first_difference
 from msdet.errors import InputError
-from msdet.evaluation.metrics import SceneScore
+from msdet.evaluation.scores import SceneScore
 
 ROWS_NAME = "rows.jsonl"
 HEADER_NAME = "rows.meta.json"
@@ -27,15 +28,20 @@ class _Record(BaseModel):
 
 
 class SceneLabels(_Record):
-    """What the breakdowns of a summary need to know about a scene."""
+    """What is known of a scene, by name: what breakdowns group by.
 
-    t60: float | None = Field(description="measured, seconds; None where no decay could be fitted")
-    snr_db: float | None
-    distance: tuple[float, ...] = Field(description="[speaker] metres to the array's centre")
+    Attributes:
+        scene: of the whole scene: numbers, or words such as the kind of background; None where
+            there is none, as the T60 where no decay could be fitted.
+        speaker: of each speaker ``[speaker]``, in the scene's order.
+    """
+
+    scene: Mapping[str, float | str | None]
+    speaker: Mapping[str, tuple[float | None, ...]]
 
 
 class Row(_Record):
-    """One evaluated scene; ``index`` is its place in the scenes file."""
+    """One scene as one system does it; ``index`` is the scene's place in the scenes file."""
 
     index: int = Field(ge=0)
     id: str
@@ -43,12 +49,31 @@ class Row(_Record):
     score: SceneScore
 
 
-class RowsHeader(_Record):
-    """What the rows of a folder belong to: rows of anything else must not join them."""
+class SceneRow(_Record):
+    """One evaluated scene: a line of ``rows.jsonl``, with the score of every system by name."""
 
-    checkpoint: str = Field(description="hash of the model that was evaluated")
-    scenes: str = Field(description="hash of the scenes it was evaluated on")
-    metrics: tuple[str, ...]
+    index: int = Field(ge=0)
+    id: str
+    labels: SceneLabels
+    systems: Mapping[str, SceneScore]
+
+    def of(self, system: str) -> Row:
+        """As one system does it."""
+        return Row(index=self.index, id=self.id, labels=self.labels, score=self.systems[system])
+
+
+class RowsHeader(_Record):
+    """What the rows of a folder belong to: rows of anything else must not join them.
+
+    Attributes:
+        models: hashes of what is evaluated, by name. scenes: hash of those it is evaluated on.
+        systems: the metrics that are computed of each. recogniser: of the word error rate.
+    """
+
+    models: Mapping[str, str]
+    scenes: str
+    systems: Mapping[str, tuple[str, ...]]
+    recogniser: str | None = None
 
 
 class RowWriter:
@@ -67,7 +92,7 @@ class RowWriter:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             self._check_header(header)
-            self._rows: dict[int, Row] = {}
+            self._rows: dict[int, SceneRow] = {}
             if self._path.exists():
                 _drop_cut_line(self._path)
                 self._rows = {row.index: row for row in _parse(self._path)}
@@ -76,7 +101,7 @@ class RowWriter:
             raise InputError(f"output={folder}: {error.strerror}; choose another folder") from error
 
     @property
-    def rows(self) -> tuple[Row, ...]:
+    def rows(self) -> tuple[SceneRow, ...]:
         """All rows so far, those of earlier runs included, in scene order."""
         return tuple(self._rows[index] for index in sorted(self._rows))
 
@@ -85,7 +110,7 @@ class RowWriter:
         """Indices of the scenes that need no work any more."""
         return frozenset(self._rows)
 
-    def add(self, row: Row) -> None:
+    def add(self, row: SceneRow) -> None:
         if row.index in self._rows:
             raise ValueError(f"scene {row.id} (index {row.index}) has a row already")
         try:
@@ -132,16 +157,16 @@ class RowWriter:
             found = RowsHeader.model_validate_json(path.read_bytes())
         except ValidationError:
             raise InputError(f"{path}: not a header of evaluation rows; {mend}") from None
-        for name in RowsHeader.model_fields:
-            there, wanted = getattr(found, name), getattr(header, name)
-            if there != wanted:
-                raise InputError(
-                    f"output={self._folder}: it holds rows of another evaluation ({name} "
-                    f"{_shown(there)}, this one has {_shown(wanted)}); {mend}"
-                )
+        difference = first_difference(
+            found.model_dump(mode="json"), header.model_dump(mode="json"), frozenset()
+        )
+        if difference:
+            raise InputError(
+                f"output={self._folder}: it holds rows of another evaluation ({difference}); {mend}"
+            )
 
 
-def read_rows(folder: Path) -> tuple[Row, ...]:
+def read_rows(folder: Path) -> tuple[SceneRow, ...]:
     """The rows of an evaluation, finished or not, in scene order.
 
     Raises:
@@ -153,12 +178,12 @@ def read_rows(folder: Path) -> tuple[Row, ...]:
     return tuple(sorted(_parse(path), key=lambda row: row.index))
 
 
-def _parse(path: Path) -> list[Row]:
+def _parse(path: Path) -> list[SceneRow]:
     """Rows in the file's order. A last line without its newline is one that is being written."""
-    rows: list[Row] = []
+    rows: list[SceneRow] = []
     for number, line in enumerate(path.read_bytes().split(b"\n")[:-1], start=1):
         try:
-            rows.append(Row.model_validate_json(line))
+            rows.append(SceneRow.model_validate_json(line))
         except ValidationError:
             raise InputError(
                 f"{path}, line {number}: not an evaluation row; delete the line and run again"
@@ -185,7 +210,3 @@ def _write(path: Path, lines: Iterable[str]) -> None:
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(path)
-
-
-def _shown(value: object) -> str:
-    return ", ".join(value) if isinstance(value, tuple) else str(value)[:12]

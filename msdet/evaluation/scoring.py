@@ -1,90 +1,269 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From a scene to its row: rendered, separated and scored with one model."""
+"""From scenes to their rows: rendered once, then done and scored by every system."""
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import groupby
 from pathlib import Path
 
-import torch
-from torch import Tensor
+import numpy as np
 
-from msdet.checkpoints import Checkpoint, Description, load_checkpoint
-from msdet.corpora import Corpus, CorpusConfig, Split, open_corpus
-from msdet.criteria.assignment import BY_LOCATION, assign_by_location
+from msdet.checkpoints import load_checkpoint
+from msdet.corpora import CorpusConfig, Split, open_corpus
 from msdet.datasets import Batch
-from msdet.evaluation.metrics import Claims, SceneScore, score_scene
-from msdet.evaluation.rows import Row, SceneLabels
+from msdet.evaluation.metrics import score_scene, score_unprocessed
+from msdet.evaluation.rows import SceneLabels, SceneRow
+from msdet.evaluation.scores import Claims, SceneScore, Unprocessed
+from msdet.evaluation.systems.estimate import Estimate, Heard
+from msdet.evaluation.systems.folder import FolderEstimates
+from msdet.evaluation.systems.names import MODEL, NEED_PARTS
+from msdet.evaluation.systems.network import Network, estimates_of
 from msdet.models.msdet import MSDET, Output
-from msdet.simulation import Example, RirBank, Scene, render
+from msdet.simulation import RirBank, Scene, render, render_parts
 
 
 @dataclass(frozen=True)
 class Task:
-    """What a worker process needs to score scenes; sent once to each."""
+    """What a worker process needs to score scenes; sent once to each.
 
-    checkpoint: Path
+    Attributes:
+        models: what is evaluated, by name: checkpoints, and folders of estimates.
+        systems: names, see :mod:`msdet.evaluation.systems.names`; in the rows' order.
+        metrics: of each system. recogniser: ``module:function``, of the word error rate.
+    """
+
+    models: Mapping[str, Path | FolderEstimates]
     corpus: CorpusConfig
+    sample_rate: int
     split: Split
     bank: Path
-    metrics: tuple[str, ...]
+    systems: tuple[str, ...]
+    metrics: Mapping[str, tuple[str, ...]]
+    recogniser: str | None = None
+
+    @classmethod
+    def of_network(
+        cls,
+        checkpoint: Path,
+        corpus: CorpusConfig,
+        sample_rate: int,
+        split: Split,
+        bank: Path,
+        metrics: tuple[str, ...],
+    ) -> Task:
+        """One network, and nothing beside it."""
+        systems, of_each = (MODEL,), {MODEL: metrics}
+        return cls({MODEL: checkpoint}, corpus, sample_rate, split, bank, systems, of_each)
+
+
+@dataclass(frozen=True)
+class Done:
+    """A scene as every system did it.
+
+    Attributes:
+        seconds: that each system took, without what it builds on.
+    """
+
+    heard: Heard
+    estimates: dict[str, Estimate]
+    seconds: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A scene's row, its length, and the seconds that each system took."""
+
+    row: SceneRow
+    audio_seconds: float
+    seconds: dict[str, float]
 
 
 class SceneScorer:
-    """Renders, separates and scores scenes with one model, on one thread.
+    """Renders scenes and scores systems on them, on one thread.
 
-    Each scene is a batch of its own, so that a row does not depend on its neighbours or on the
-    number of processes.
+    Networks take scenes in batches: what comes out of a scene depends on its batch in the last
+    digits, so callers keep to fixed ones.
     """
 
     def __init__(self, task: Task) -> None:
         self.task = task
-        self.checkpoint: Checkpoint = load_checkpoint(task.checkpoint)
-        description = self.checkpoint.description
-        corpus = open_corpus(task.corpus, description.sample_rate)
-        self.corpus: Corpus = corpus.split(task.split)
+        self.models: dict[str, Network | FolderEstimates] = {
+            name: Network(load_checkpoint(model)) if isinstance(model, Path) else model
+            for name, model in task.models.items()
+        }
+        self.corpus = open_corpus(task.corpus, task.sample_rate).split(task.split)
         self.banks: dict[str, RirBank] = {}
 
-    @torch.inference_mode()
-    def separate(self, scene: Scene) -> tuple[Example, Output]:
-        """The rendered example and the model's output, as a batch of one."""
+    def score(self, scenes: Sequence[Scene]) -> list[Scored]:
+        """Their rows, in their order."""
+        return [self._scored(done) for done in self.do(scenes)]
+
+    def do(self, scenes: Sequence[Scene]) -> list[Done]:
+        """What every system makes of scenes, in their order."""
+        found: list[Done] = []
+        for _, batch in groupby(scenes, key=lambda s: (s.array.positions, s.num_samples)):
+            found += self._do_batch([self._heard(scene) for scene in batch])
+        return found
+
+    def _heard(self, scene: Scene) -> Heard:
         array = scene.microphone_array()
         key = json.dumps(scene.array.positions)
         if key not in self.banks:
             self.banks[key] = RirBank(self.task.bank, array, scene.sample_rate)
-        example = render(scene, self.corpus, self.banks[key].get(scene.room))
-        batch = Batch.stack([example])
-        azimuth = None
-        if self.checkpoint.description.model.heads.guidance == "oracle":
-            order = prescribed_order(self.checkpoint.description, batch)
-            azimuth = _slot_azimuths(batch, order, self.checkpoint.model.num_slots)
-        return example, self.checkpoint.model(batch.mixture, array, azimuth)
+        rirs = self.banks[key].get(scene.room)
+        told = any(system in NEED_PARTS for system in self.task.systems)
+        parts = render_parts(scene, self.corpus, rirs) if told else None
+        return Heard(render(scene, self.corpus, rirs), array, parts)
 
-    def score(self, scene: Scene) -> Row:
-        """The row of one scene."""
-        example, output = self.separate(scene)
-        description = self.checkpoint.description
-        batch = Batch.stack([example])
-        return Row(
-            index=scene.index,
-            id=scene.id,
-            labels=SceneLabels(
-                t60=example.t60 if math.isfinite(example.t60) else None,
-                snr_db=scene.noise.snr_db,
-                distance=tuple(s.distance for s in scene.room.speakers),
-            ),
-            score=score_output(
-                self.checkpoint.model,
-                output,
-                batch,
-                0,
-                order=prescribed_order(description, batch),
-                metrics=self.task.metrics,
-            ),
+    def _do_batch(self, heard: Sequence[Heard]) -> list[Done]:
+        """Scenes of one length and one array."""
+        done = [Done(one, {}) for one in heard]
+        for name, model in self.models.items():
+            began = time.perf_counter()
+            if isinstance(model, Network):
+                found = model(heard)
+            else:
+                found = [model.estimate(one.example.scene) for one in heard]
+            each = (time.perf_counter() - began) / len(heard)
+            for one, estimate in zip(done, found, strict=True):
+                one.estimates[name] = estimate
+                one.seconds[name] = each
+        for one in done:
+            for system in self.task.systems:
+                if system not in one.estimates:
+                    began = time.perf_counter()
+                    one.estimates[system] = _apply(system, one)
+                    one.seconds[system] = time.perf_counter() - began
+        return done
+
+    def _scored(self, done: Done) -> Scored:
+        heard, example = done.heard, done.heard.example
+        every = dict.fromkeys(m for metrics in self.task.metrics.values() for m in metrics)
+        before = score_unprocessed(
+            example.targets,
+            heard.reference,
+            sample_rate=heard.sample_rate,
+            metrics=tuple(every),
+            recogniser=self.task.recogniser,
         )
+        scores = {
+            system: self._score(system, done.estimates[system], heard, before)
+            for system in self.task.systems
+        }
+        row = SceneRow(
+            index=example.scene.index,
+            id=example.scene.id,
+            labels=labels_of(heard),
+            systems=scores,
+        )
+        return Scored(row, example.scene.num_samples / heard.sample_rate, done.seconds)
+
+    def _score(
+        self, system: str, estimate: Estimate, heard: Heard, before: Unprocessed
+    ) -> SceneScore:
+        example, model = heard.example, self.models.get(system)
+        return score_scene(
+            estimate.audio,
+            example.targets,
+            heard.reference,
+            Claims(estimate.azimuth, estimate.distance, estimate.empty),
+            example.azimuth,
+            distance_truth=example.distance,
+            sample_rate=heard.sample_rate,
+            order=model.order(heard) if isinstance(model, Network) else None,
+            metrics=self.task.metrics[system],
+            unprocessed=before,
+            recogniser=self.task.recogniser,
+        )
+
+
+def _apply(system: str, done: Done) -> Estimate:
+    """What a system that is not a model makes of a scene."""
+    from msdet.evaluation.systems import beamformers, directions, oracles
+
+    heard, truth = done.heard, done.heard.example.azimuth.astype(np.float64)
+    alone: dict[str, Callable[[], Estimate]] = {
+        "unprocessed": lambda: Estimate(np.repeat(heard.reference[None], len(truth), axis=0)),
+        "srp_phat": lambda: directions.srp_phat(heard, len(truth)),
+        "music": lambda: directions.music(heard, len(truth)),
+        "srp_mpdr": lambda: beamformers.srp_mpdr(heard, len(truth)),
+        "delay_and_sum": lambda: beamformers.delay_and_sum(heard, truth),
+        "oracle_mvdr": lambda: beamformers.oracle_mvdr(heard),
+        "oracle_mask": lambda: oracles.oracle_mask(heard),
+    }
+    if system in alone:
+        return alone[system]()
+    model, _, after = system.partition("+")
+    separated = done.estimates[model]
+    assert separated.audio is not None  # such systems are refused
+    if after == "mvdr":
+        audio = beamformers.mvdr_from_estimates(heard, separated.audio).audio
+        return Estimate(audio, separated.azimuth, separated.distance, separated.empty)
+    azimuth = directions.weighted_srp_phat(heard, separated.audio)
+    if separated.empty is not None:
+        azimuth = np.where(separated.empty, np.nan, azimuth)
+    return Estimate(separated.audio, azimuth, None, separated.empty)
+
+
+def labels_of(heard: Heard) -> SceneLabels:
+    """What breakdowns can group by."""
+    example, scene = heard.example, heard.example.scene
+    size, background = scene.room.size, scene.background
+    speakers = scene.room.speakers
+    return SceneLabels(
+        scene={
+            "num_speakers": len(speakers),
+            "t60": _finite(example.t60),
+            "snr_db": _finite(_total_snr(heard)),
+            "sensor_snr_db": _finite(scene.noise.snr_db),
+            "background": "none" if background is None else background.kind,
+            "overlap": _finite(_overlap(scene)),
+            "array": scene.array.name,
+            "room_volume_m3": _finite(math.prod(size)),
+        },
+        speaker={
+            "distance": tuple(_finite(s.distance) for s in speakers),
+            "elevation": tuple(_finite(s.elevation) for s in speakers),
+            "drr_db": tuple(_finite(float(drr)) for drr in example.drr_db),
+            "sir_db": tuple(_finite(sir) for sir in _sirs(scene)),
+        },
+    )
+
+
+def _total_snr(heard: Heard) -> float:
+    """Speech over everything else, dB: both kinds of noise are set against the speech."""
+    scene = heard.example.scene
+    levels = [scene.noise.snr_db]
+    if scene.background is not None:
+        levels.append(scene.background.snr_db)
+    return -10 * math.log10(sum(10 ** (-level / 10) for level in levels))
+
+
+def _sirs(scene: Scene) -> list[float]:
+    """Each speaker over the others, dB, of the images at the reference microphone."""
+    powers = [10 ** (crop.level_db / 10) for crop in scene.speech]
+    rest = [sum(powers) - power for power in powers]
+    return [
+        10 * math.log10(power / others) if others > 0 else math.inf
+        for power, others in zip(powers, rest, strict=True)
+    ]
+
+
+def _overlap(scene: Scene) -> float:
+    """Share of the time with speech in which two or more speak, by the crops' ends."""
+    speaking = np.zeros(scene.num_samples, np.int64)
+    for crop in scene.speech:
+        speaking[crop.onset : crop.onset + crop.length] += 1
+    return float((speaking > 1).sum() / max(1, (speaking > 0).sum()))
+
+
+def _finite(value: float) -> float | None:
+    return round(float(value), 6) if math.isfinite(value) else None
 
 
 def score_output(
@@ -96,56 +275,22 @@ def score_output(
     order: Sequence[int] | None,
     metrics: Sequence[str],
 ) -> SceneScore:
-    """Score example ``index`` of a batch.
+    """Score example ``index`` of a batch, as validation does.
 
     Args:
         order: ``[slot]`` -> speaker that the assignment prescribes; None where it prescribes none.
         metrics: from ``choose_metrics``.
     """
     count = int(batch.present[index].sum())
-    locations = model.locate(output)
-    distance = None
-    if model.distance_head is not None and output.distance is not None:
-        distance = model.distance_head.decode(output.distance)[index].cpu().numpy()
-    claims = Claims(
-        azimuth=None if locations is None else locations.azimuth[index].cpu().numpy(),
-        distance=distance,
-        empty=locations.empty[index].cpu().numpy() if locations and model.empty_slots else None,
-    )
+    estimate = estimates_of(model, output)[index]
     return score_scene(
-        output.audio[index].float().cpu().numpy(),
+        estimate.audio,
         batch.targets[index, :count].cpu().numpy(),
         batch.mixture[index, model.reference_mic].cpu().numpy(),
-        claims,
+        Claims(estimate.azimuth, estimate.distance, estimate.empty),
         batch.azimuth[index, :count].cpu().numpy(),
         distance_truth=batch.distance[index, :count].cpu().numpy(),
         sample_rate=model.sample_rate,
         order=None if order is None else order[:count],
         metrics=metrics,
     )
-
-
-def _slot_azimuths(batch: Batch, order: Sequence[int] | None, num_slots: int) -> Tensor | None:
-    """True azimuths ``[1, slot]`` of a batch of one in the order of its slots, NaN for empty ones;
-    None where nothing prescribes an order."""
-    if order is None:
-        return None
-    azimuth = torch.full((1, num_slots), torch.nan)
-    azimuth[0, : len(order)] = batch.azimuth[0, list(order)]
-    return azimuth
-
-
-def prescribed_order(description: Description, batch: Batch) -> tuple[int, ...] | None:
-    """Which speaker each slot must hold, of a batch of one; None where outputs decide."""
-    if description.assignment not in BY_LOCATION:
-        return None
-    order = assign_by_location(
-        description.assignment,
-        batch.azimuth,
-        batch.distance,
-        batch.elevation,
-        gap=description.nearest_gap or 0.0,
-        linear=description.array.is_linear,
-        present=batch.present,
-    )
-    return tuple(order[0].tolist())

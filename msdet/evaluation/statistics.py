@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the rows of an evaluation say together: means, intervals, breakdowns, tables.
+"""What the rows of a system say together: means, intervals, breakdowns.
 
 A mean is over the speakers of a scene, then over scenes; a median is over all speakers. Silent
 targets are in neither. Intervals are bootstrapped over scenes, since a scene's speakers share
@@ -12,35 +12,31 @@ import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import combinations, pairwise
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from msdet.evaluation.metrics import SpeakerScore
+from msdet.evaluation.conditions import DEFAULT_CONDITIONS, groups_of
 from msdet.evaluation.resampling import weighted_median
 from msdet.evaluation.rows import Row
-from msdet.evaluation.signal_metrics import METRICS
+from msdet.evaluation.scores import SpeakerScore
+from msdet.evaluation.signal_metrics import METRIC
 
 WITHIN_DEGREES = (5, 10, 15)
 RESAMPLES = 1000
 CONFIDENCE_PERCENT = 95.0
 
-SEAM_DEGREES = 15.0
-"""How near to 0 degrees a speaker must stand for its scene to lie on the seam of sorting."""
-OPPOSITION_DEGREES = 165.0
-"""From which angle between two speakers on they stand opposite, where `cyclic` breaks."""
+MISSED_DEGREES = 180.0
+"""The error of a speaker whom no slot claims: as wrong as can be, or a system that says "nobody"
+wherever it is unsure would be scored on its sure ones alone."""
 
-UNIT = {"si_sdr": "_db", "sdr": "_db", "estoi": "", "pesq": ""}
-_ANGLES = (0.0, 15.0, 30.0, 60.0, 90.0, 180.0)
-_T60S = (0.0, 0.2, 0.3, 0.4, 0.6, 0.8, math.inf)
-_DISTANCES = (0.0, 1.0, 1.5, 2.0, 3.0, math.inf)
-_SNRS = (-math.inf, 0.0, 10.0, 20.0, 30.0, math.inf)
 _BREAKDOWN_KEYS = (
     "si_sdr_improvement_db",
     "azimuth_error_median_deg",
     "azimuth_within_10deg",
+    "azimuth_error_median_deg_best_matched",
+    "azimuth_within_10deg_best_matched",
     "wrong_slot_rate",
     "order_accuracy",
     "speaker_count_accuracy",
@@ -52,24 +48,30 @@ def summarise(
     *,
     linear_array: bool = False,
     unavailable: Mapping[str, str] | None = None,
+    conditions: Sequence[str] = DEFAULT_CONDITIONS,
     seed: int = 0,
 ) -> dict[str, Any]:
-    """Everything about an evaluation that goes into ``summary.json``.
+    """Everything about one system that goes into ``summary.json``.
 
     Every key is always there; what was not measured (a metric that was not asked for, angles of
     a model without DoA, the order under permutation-invariant training) is null. Shares and
     rates are 0 to 1. ``intervals`` holds ``[low, high]``, 95 %, where there are two scenes or
-    more to draw from.
+    more to draw from. ``speaker_count_confusion`` holds scenes by the true number of speakers,
+    then by the claimed one. ``breakdowns`` holds the conditions whose labels the rows have.
 
     Args:
         rows: at least one.
         linear_array: no seam and no opposition there.
         unavailable: metrics that this installation lacks, from ``choose_metrics``.
+        conditions: what to break down by; see :mod:`msdet.evaluation.conditions`.
         seed: of the bootstrap.
+
+    Raises:
+        InputError: an unknown condition.
     """
     if not rows:
         raise ValueError("no rows to summarise")
-    table = _Table.of(rows)
+    table = ScoreTable.of(rows)
     draws = _bootstrap_weights(len(rows), seed)
     measures = _measures()
     point = {key: _number(measure(table, None)[0]) for key, measure in measures.items()}
@@ -83,11 +85,11 @@ def summarise(
         "num_silent_targets": sum(s.silent for row in rows for s in row.score.speakers),
         **point,
         "attenuation_db": _number(float(np.mean(attenuations))) if attenuations else None,
-        "pesq_mode": rows[0].score.pesq_mode,
+        "speaker_count_confusion": _speaker_count_confusion(rows),
         "failures": _failures(rows),
         "unavailable": dict(unavailable or {}),
         "intervals": {key: pair for key, pair in intervals.items() if pair is not None},
-        "breakdowns": _breakdowns(rows, table, linear_array),
+        "breakdowns": _breakdowns(rows, table, conditions, linear_array),
     }
 
 
@@ -95,10 +97,15 @@ def summarise(
 
 
 @dataclass(frozen=True)
-class _Table:
-    """Rows as arrays: ``speaker[name]`` ``[scene, speaker]`` and ``scene[name]`` ``[scene]``.
+class ScoreTable:
+    """Rows of one system as arrays, NaN where there is nothing.
 
-    NaN where there is nothing. ``active`` ``[scene, speaker]``: a speaker that is not silent.
+    Attributes:
+        active: ``[scene, speaker]``, a speaker that is not silent.
+        speaker: ``[scene, speaker]`` by name: for each metric ``m``, ``m_unprocessed`` and
+            ``m_improvement``, ``azimuth_error`` and ``azimuth_error_best_matched`` in degrees,
+            ``distance_error`` in metres, ``wrong_slot`` 0 or 1.
+        scene: ``[scene]`` by name, 0 or 1: ``order_correct``, ``ambiguous``, ``count_correct``.
     """
 
     active: NDArray[np.bool_]
@@ -106,15 +113,15 @@ class _Table:
     scene: dict[str, NDArray[np.float64]]
 
     @classmethod
-    def of(cls, rows: Sequence[Row]) -> _Table:
+    def of(cls, rows: Sequence[Row]) -> Self:
         width = max(len(row.score.speakers) for row in rows)
-        names = [f"{m}{part}" for m in METRICS for part in ("", "_unprocessed", "_improvement")]
+        names = [f"{m}{part}" for m in METRIC for part in ("", "_unprocessed", "_improvement")]
         names += ["azimuth_error", "azimuth_error_best_matched", "wrong_slot", "distance_error"]
         speaker = {name: np.full((len(rows), width), np.nan) for name in names}
         active = np.zeros((len(rows), width), dtype=bool)
         for i, row in enumerate(rows):
             for j, of in enumerate(row.score.speakers):
-                if of.slot is None:
+                if of.silent:
                     continue
                 active[i, j] = True
                 for name, value in of.scores.items():
@@ -124,7 +131,8 @@ class _Table:
                     row, of, best_matched=True
                 )
                 speaker["distance_error"][i, j] = _nan(of.distance_error)
-                speaker["wrong_slot"][i, j] = _nan(row.score.wrong_slot[of.slot])
+                if of.slot is not None:
+                    speaker["wrong_slot"][i, j] = _nan(row.score.wrong_slot[of.slot])
         scene = {
             "order_correct": np.array([_nan(row.score.order_correct) for row in rows]),
             "ambiguous": np.array([float(row.score.ambiguous) for row in rows]),
@@ -132,10 +140,10 @@ class _Table:
         }
         return cls(active, speaker, scene)
 
-    def only(self, chosen: NDArray[np.bool_]) -> _Table:
+    def only(self, chosen: NDArray[np.bool_]) -> ScoreTable:
         """The speakers chosen by ``[scene, speaker]``; scenes without any are left empty."""
         some = chosen.any(axis=1)
-        return _Table(
+        return ScoreTable(
             self.active & chosen,
             {name: np.where(chosen, values, np.nan) for name, values in self.speaker.items()},
             {name: np.where(some, values, np.nan) for name, values in self.scene.items()},
@@ -145,15 +153,15 @@ class _Table:
 # A measure gives one value per draw of scenes: ``weights`` is ``[draw, scene]``, how often each
 # scene was drawn; None stands for every scene once.
 _Weights = NDArray[np.float64] | None
-_Measure = Callable[[_Table, _Weights], NDArray[np.float64]]
+_Measure = Callable[[ScoreTable, _Weights], NDArray[np.float64]]
 
 
 def _measures() -> dict[str, _Measure]:
     """What is measured, under the names that scripts rely on."""
     found: dict[str, _Measure] = {}
-    for metric in METRICS:
+    for metric, known in METRIC.items():
         for part in ("", "_unprocessed", "_improvement"):
-            found[f"{metric}{part}{UNIT[metric]}"] = _speaker_mean(f"{metric}{part}")
+            found[f"{metric}{part}{known.suffix}"] = _speaker_mean(f"{metric}{part}")
     for suffix in ("", "_best_matched"):
         error = f"azimuth_error{suffix}"
         found[f"azimuth_error_mean_deg{suffix}"] = _speaker_mean(error)
@@ -173,7 +181,7 @@ def _measures() -> dict[str, _Measure]:
 def _speaker_mean(name: str, *, within: float | None = None, unambiguous: bool = False) -> _Measure:
     """Mean over speakers, then scenes; of the share at or below ``within`` where given."""
 
-    def measure(table: _Table, weights: _Weights) -> NDArray[np.float64]:
+    def measure(table: ScoreTable, weights: _Weights) -> NDArray[np.float64]:
         values = table.speaker[name]
         if within is not None:
             values = np.where(np.isnan(values), np.nan, values <= within)
@@ -202,7 +210,7 @@ def _weighted_mean(values: NDArray[np.float64], weights: _Weights) -> NDArray[np
 def _speaker_median(name: str) -> _Measure:
     """Median over all speakers; the mean of the two in the middle of an even number."""
 
-    def measure(table: _Table, weights: _Weights) -> NDArray[np.float64]:
+    def measure(table: ScoreTable, weights: _Weights) -> NDArray[np.float64]:
         values = table.speaker[name]
         return weighted_median(values, np.ones((1, len(values))) if weights is None else weights)
 
@@ -239,59 +247,44 @@ def _failures(rows: Sequence[Row]) -> dict[str, dict[str, Any]]:
     }
 
 
+def _speaker_count_confusion(rows: Sequence[Row]) -> dict[str, dict[str, int]] | None:
+    """Scenes by their number of speakers, then by the number of slots that claim one.
+
+    Both as texts, since JSON has no other keys; None where the system cannot say.
+    """
+    pairs = Counter(
+        (_num_active(row), row.score.speakers_claimed)
+        for row in rows
+        if row.score.speakers_claimed is not None
+    )
+    if not pairs:
+        return None
+    counts = sorted({count for pair in pairs for count in pair})
+    return {
+        str(there): {str(claimed): pairs[there, claimed] for claimed in counts}
+        for there in sorted({there for there, _ in pairs})
+    }
+
+
 # --- breakdowns ---------------------------------------------------------------------------
 
 
 def _breakdowns(
-    rows: Sequence[Row], table: _Table, linear_array: bool
+    rows: Sequence[Row], table: ScoreTable, conditions: Sequence[str], linear_array: bool
 ) -> dict[str, list[dict[str, Any]]]:
-    """Per property of the scene or speaker, one entry for each group that is not empty."""
-    gaps = [_gaps(row) for row in rows]
-    per_scene = {
-        "num_speakers": table.active.sum(axis=1).astype(np.float64),
-        "angle": np.array([min(found, default=math.nan) for found in gaps]),
-        "opposition": np.array([max(found, default=math.nan) for found in gaps]),
-        "seam": np.array([_distance_to_seam(row) for row in rows]),
-        "t60": np.array([_nan(row.labels.t60) for row in rows]),
-        "snr": np.array([_nan(row.labels.snr_db) for row in rows]),
-    }
-    by = {name: np.repeat(v[:, None], table.active.shape[1], 1) for name, v in per_scene.items()}
-    by["distance"] = np.full(table.active.shape, np.nan)
-    for i, row in enumerate(rows):
-        by["distance"][i, : len(row.labels.distance)] = row.labels.distance
-
-    groups: dict[str, list[tuple[str, NDArray[np.bool_]]]] = {
-        "num_speakers": [
-            (f"{n:g} speaker{'s' if n > 1 else ''}", by["num_speakers"] == n)
-            for n in np.unique(per_scene["num_speakers"])
-            if n > 0
-        ],
-        "angle": _bins(by["angle"], _ANGLES, "deg apart"),
-    }
-    if not linear_array:
-        near, opposite = by["seam"] < SEAM_DEGREES, by["opposition"] > OPPOSITION_DEGREES
-        groups["seam"] = [
-            (f"seam within {SEAM_DEGREES:g} deg", near),
-            ("seam further away", ~near & np.isfinite(by["seam"])),
-        ]
-        groups["opposition"] = [
-            (f"over {OPPOSITION_DEGREES:g} deg apart", opposite),
-            (f"up to {OPPOSITION_DEGREES:g} deg apart", by["opposition"] <= OPPOSITION_DEGREES),
-        ]
-    groups["t60"] = _bins(by["t60"], _T60S, "s T60")
-    groups["distance"] = _bins(by["distance"], _DISTANCES, "m away")
-    groups["snr"] = _bins(by["snr"], _SNRS, "dB SNR")
-    return {
+    """Per condition that the rows know of, one entry for each group that is not empty."""
+    found = {
         name: [
             _breakdown_entry(label, table.only(chosen))
-            for label, chosen in groups[name]
+            for label, chosen in groups
             if (chosen & table.active).any()
         ]
-        for name in groups
+        for name, groups in groups_of(rows, conditions, linear_array=linear_array).items()
     }
+    return {name: entries for name, entries in found.items() if entries}
 
 
-def _breakdown_entry(label: str, table: _Table) -> dict[str, Any]:
+def _breakdown_entry(label: str, table: ScoreTable) -> dict[str, Any]:
     measures = _measures()
     return {
         "group": label,
@@ -301,32 +294,17 @@ def _breakdown_entry(label: str, table: _Table) -> dict[str, Any]:
     }
 
 
-def _bins(
-    values: NDArray[np.float64], edges: Sequence[float], unit: str
-) -> list[tuple[str, NDArray[np.bool_]]]:
-    """Half-open bins ``[low, high)`` with their names; the last one holds its upper edge too."""
-    found = []
-    for low, high in pairwise(edges):
-        inside = (values >= low) & ((values <= high) if high == edges[-1] else (values < high))
-        if math.isinf(low):
-            name = f"under {high:g} {unit}"
-        elif math.isinf(high):
-            name = f"{low:g} {unit} or more"
-        else:
-            name = f"{low:g} to {high:g} {unit}"
-        found.append((name, inside))
-    return found
-
-
-MISSED_DEGREES = 180.0
-"""The error of a speaker whom no slot claims: as wrong as can be, or a network that says "nobody"
-wherever it is unsure would be scored on its sure ones alone."""
+# --- single rows --------------------------------------------------------------------------
 
 
 def azimuth_error(row: Row, speaker: SpeakerScore, *, best_matched: bool = False) -> float:
-    """Degrees; NaN for a network without DoA and for what could not be scored."""
+    """Degrees, ``MISSED_DEGREES`` where the system finds directions and has none for this speaker.
+
+    NaN for a silent target, for a system without DoA, and, as claimed, for one without audio.
+    """
     error = speaker.azimuth_error_best_matched if best_matched else speaker.azimuth_error
-    if error is None and row.score.speakers_claimed is not None:
+    finds = row.score.speaker_of_slot_by_azimuth is not None and not speaker.silent
+    if error is None and finds and (best_matched or speaker.slot is not None):
         return MISSED_DEGREES
     return _nan(error)
 
@@ -335,23 +313,11 @@ def _count_correct(row: Row) -> bool | None:
     """Whether as many slots claim a speaker as there are; None where the model cannot say."""
     if row.score.speakers_claimed is None:
         return None
-    return row.score.speakers_claimed == sum(not s.silent for s in row.score.speakers)
+    return row.score.speakers_claimed == _num_active(row)
 
 
-def _gaps(row: Row) -> list[float]:
-    """Angles between each two speakers that are not silent, degrees."""
-    azimuths = [s.azimuth for s in row.score.speakers if not s.silent]
-    return [_on_circle(a - b) for a, b in combinations(azimuths, 2)]
-
-
-def _distance_to_seam(row: Row) -> float:
-    azimuths = [s.azimuth for s in row.score.speakers if not s.silent]
-    return min((_on_circle(azimuth) for azimuth in azimuths), default=math.nan)
-
-
-def _on_circle(degrees: float) -> float:
-    """The size of an angle, [0, 180]. Not ``geometry.angular_error``: that imports torch."""
-    return abs((degrees + 180.0) % 360.0 - 180.0)
+def _num_active(row: Row) -> int:
+    return sum(not speaker.silent for speaker in row.score.speakers)
 
 
 def _nan(value: float | None) -> float:

@@ -1,53 +1,160 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The summary of an evaluation as tables for the screen."""
+"""The summaries of an evaluation as tables for the screen: one system, or one beside another."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from msdet.evaluation.signal_metrics import METRICS
-from msdet.evaluation.statistics import UNIT, WITHIN_DEGREES
+from msdet.evaluation.signal_metrics import METRIC
+from msdet.evaluation.statistics import WITHIN_DEGREES
 
 if TYPE_CHECKING:
     from rich.table import Table
 
 
+@dataclass(frozen=True)
+class Column:
+    """A number of a system in a table of systems.
+
+    Attributes:
+        title: in full. heading: short and broken into lines, for the screen.
+        key: in a summary.
+        digits: behind the point; None for a share, which is shown as a percentage.
+        interval: shown with its interval, on the screen too.
+    """
+
+    title: str
+    heading: str
+    key: str
+    digits: int | None
+    interval: bool = False
+
+
+_CLAIMED, _MATCHED = ("", "as claimed", "claim"), ("_best_matched", "best matched", "best")
+
+
+def _error_column(suffix: str, words: str, short: str) -> Column:
+    title, key = f"median azimuth error {words}, deg", f"azimuth_error_median_deg{suffix}"
+    return Column(title, f"error,\ndeg,\n{short}", key, 1)
+
+
+SYSTEM_COLUMNS = (
+    Column("SI-SDR improvement, dB", "SI-SDR\ngain, dB", "si_sdr_improvement_db", 1, interval=True),
+    Column("SDR, dB", "SDR,\ndB", "sdr_db", 1),
+    Column("ESTOI", "ESTOI", "estoi", 2),
+    Column("PESQ, narrow-band", "PESQ\nnarrow", "pesq_nb", 2),
+    Column("PESQ, wide-band", "PESQ\nwide", "pesq_wb", 2),
+    _error_column(*_CLAIMED),
+    _error_column(*_MATCHED),
+    Column(
+        "within 10 deg best matched",
+        "within\n10 deg,\nbest",
+        "azimuth_within_10deg_best_matched",
+        None,
+    ),
+    Column("wrong slot", "wrong\nslot", "wrong_slot_rate", None),
+)
+
+
 def result_tables(summary: Mapping[str, Any]) -> list[Table]:
-    """The summary as rich tables: separation, directions, breakdowns."""
-    return [_separation_table(summary), _direction_table(summary), _breakdown_table(summary)]
+    """The summary of one system as rich tables: separation, directions, breakdowns.
+
+    What a system does not do has no table.
+    """
+    tables = []
+    separates = any(summary[key] is not None for key in ("si_sdr_db", "si_sdr_unprocessed_db"))
+    if separates:
+        tables.append(_separation_table(summary))
+    if summary["azimuth_error_mean_deg_best_matched"] is not None:
+        tables.append(_direction_table(summary, notes=[] if separates else _notes(summary)))
+    if any(_divides(summary, entries) for entries in summary["breakdowns"].values()):
+        tables.append(_breakdown_table(summary))
+    return tables
+
+
+def systems_table(summaries: Mapping[str, Mapping[str, Any]]) -> Table:
+    """A line for each system, by name; blank for what does not apply.
+
+    A column that no system has is left out. Intervals stand below their numbers.
+    """
+    columns = columns_of(summaries)
+    table = _new_table(
+        "Systems",
+        ("system", *(column.heading for column in columns)),
+        caption="error: the median; claim: of the slot that holds the speaker's voice; "
+        "best: directions and speakers matched by themselves",
+        tight=True,
+    )
+    for name, summary in summaries.items():
+        table.add_row(name, *(_system_cell(summary, column) for column in columns))
+    return table
+
+
+def columns_of(summaries: Mapping[str, Mapping[str, Any]]) -> tuple[Column, ...]:
+    """The columns that any of the systems has a number for."""
+    return tuple(
+        column
+        for column in SYSTEM_COLUMNS
+        if any(summary[column.key] is not None for summary in summaries.values())
+    )
+
+
+def shown(value: float | None, digits: int | None) -> str:
+    """A number, or a share as a percentage where ``digits`` is None; blank for None."""
+    if value is None:
+        return ""
+    return f"{100 * value:.0f} %" if digits is None else f"{value:.{digits}f}"
+
+
+def _system_cell(summary: Mapping[str, Any], column: Column) -> str:
+    text = shown(summary[column.key], column.digits)
+    if column.interval and column.key in summary["intervals"]:
+        low, high = summary["intervals"][column.key]
+        text += f"\n{shown(low, column.digits)} to {shown(high, column.digits)}"
+    return text
 
 
 def _separation_table(summary: Mapping[str, Any]) -> Table:
-    mode = {"nb": " (narrow-band)", "wb": " (wide-band)"}.get(summary["pesq_mode"], "")
-    names = {"si_sdr": "SI-SDR, dB", "sdr": "SDR, dB", "estoi": "ESTOI", "pesq": f"PESQ{mode}"}
+    table = _new_table(
+        f"Separation: {summary['num_scenes']} scenes, {summary['num_speakers']} speakers",
+        ("metric", "mixture", "estimate", "improvement", "95 % interval"),
+        caption="; ".join(_notes(summary)),
+    )
+    for name, metric in METRIC.items():
+        digits = 1 if metric.decibels else 2
+        keys = [f"{name}{part}{metric.suffix}" for part in ("_unprocessed", "", "_improvement")]
+        if all(summary[key] is None for key in keys) and name not in summary["failures"]:
+            continue
+        before, after, gain = (_shown(summary[key], digits) for key in keys)
+        interval = _shown_interval(summary, keys[2], digits)
+        table.add_row(metric.title, before, after, gain, interval)
+    return table
+
+
+def _notes(summary: Mapping[str, Any]) -> list[str]:
+    """What is not in the numbers of a system."""
     notes = [f"{metric} is not installed" for metric in summary["unavailable"]]
     if missing := _missing(summary):
         notes.append(f"not scored: {missing}")
     if silent := summary["num_silent_targets"]:
-        attenuation = _shown(summary["attenuation_db"], 1)
-        notes.append(f"{silent} silent targets left out, their slots {attenuation} dB down")
-    table = _new_table(
-        f"Separation: {summary['num_scenes']} scenes, {summary['num_speakers']} speakers",
-        ("metric", "mixture", "estimate", "improvement", "95 % interval"),
-        caption="; ".join(notes),
-    )
-    for metric in METRICS:
-        digits = 1 if UNIT[metric] else 2
-        keys = [f"{metric}{part}{UNIT[metric]}" for part in ("_unprocessed", "", "_improvement")]
-        before, after, gain = (_shown(summary[key], digits) for key in keys)
-        table.add_row(names[metric], before, after, gain, _shown_interval(summary, keys[2], digits))
-    return table
+        note = f"{silent} silent targets left out"
+        if summary["attenuation_db"] is not None:
+            note += f", their slots {_shown(summary['attenuation_db'], 1)} dB down"
+        notes.append(note)
+    return notes
 
 
-def _direction_table(summary: Mapping[str, Any]) -> Table:
+def _direction_table(summary: Mapping[str, Any], notes: Sequence[str]) -> Table:
+    about = [
+        f"ambiguous matching in {_percent(summary['ambiguous_share'])} of the scenes",
+        "as claimed: the direction of the slot that holds the speaker's voice",
+    ]
     table = _new_table(
         "Direction of arrival",
         ("azimuth error", "as claimed", "95 % interval", "best matched"),
-        caption=(
-            f"ambiguous matching in {_percent(summary['ambiguous_share'])} of the scenes; "
-            "as claimed: the direction of the slot that holds the speaker's voice"
-        ),
+        caption="; ".join([*about, *notes]),
     )
     for name in ("mean", "median"):
         key = f"azimuth_error_{name}_deg"
@@ -81,22 +188,38 @@ def _breakdown_table(summary: Mapping[str, Any]) -> Table:
         "within\n10 deg",
         "in\norder",
     )
-    table = _new_table("By kind of scene", columns)
+    claims = summary["azimuth_error_median_deg"] is not None
+    finds = not claims and summary["azimuth_error_median_deg_best_matched"] is not None
+    suffix = "_best_matched" if finds else ""
+    caption = "errors best matched: the system finds directions alone" if finds else ""
+    table = _new_table("By kind of scene", columns, caption)
     for entries in summary["breakdowns"].values():
+        if not _divides(summary, entries):
+            continue
         for entry in entries:
             table.add_row(
                 entry["group"],
                 str(entry["num_scenes"]),
                 _shown(entry["si_sdr_improvement_db"], 1),
-                _shown(entry["azimuth_error_median_deg"], 1),
-                _percent(entry["azimuth_within_10deg"]),
+                _shown(entry[f"azimuth_error_median_deg{suffix}"], 1),
+                _percent(entry[f"azimuth_within_10deg{suffix}"]),
                 _percent(entry["order_accuracy"]),
                 end_section=entry is entries[-1],
             )
     return table
 
 
-def _new_table(title: str, columns: Sequence[str], caption: str = "") -> Table:
+def _divides(summary: Mapping[str, Any], entries: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether a breakdown says more than its whole: a single group of all speakers does not."""
+    return len(entries) > 1 or any(
+        entry["num_speakers"] < summary["num_speakers"] for entry in entries
+    )
+
+
+def _new_table(
+    title: str, columns: Sequence[str], caption: str = "", *, tight: bool = False
+) -> Table:
+    """Where ``tight``, columns stand close."""
     from rich import box
     from rich.table import Table
 
@@ -106,9 +229,12 @@ def _new_table(title: str, columns: Sequence[str], caption: str = "") -> Table:
         box=box.SIMPLE_HEAD,
         title_justify="left",
         caption_justify="left",
+        padding=(0, 0 if tight else 1),
     )
-    for index, column in enumerate(columns):
-        table.add_column(column, justify="right" if index else "left", no_wrap=True)
+    first, *others = columns
+    table.add_column(first, no_wrap=True)
+    for column in others:
+        table.add_column(column, justify="right", no_wrap=True)
     return table
 
 
@@ -119,12 +245,12 @@ def _missing(summary: Mapping[str, Any]) -> str:
     )
 
 
-def _shown(value: float | None, digits: int) -> str:
-    return "–" if value is None else f"{value:.{digits}f}"  # noqa: RUF001
+def _shown(value: float | None, digits: int | None) -> str:
+    return shown(value, digits) or "–"  # noqa: RUF001
 
 
 def _percent(share: float | None) -> str:
-    return "–" if share is None else f"{100 * share:.0f} %"  # noqa: RUF001
+    return _shown(share, None)
 
 
 def _shown_interval(summary: Mapping[str, Any], key: str, digits: int | None) -> str:
@@ -132,5 +258,4 @@ def _shown_interval(summary: Mapping[str, Any], key: str, digits: int | None) ->
     if key not in summary["intervals"]:
         return "–"  # noqa: RUF001
     ends = summary["intervals"][key]
-    shown = [_percent(end) if digits is None else _shown(end, digits) for end in ends]
-    return " to ".join(shown)
+    return " to ".join(shown(end, digits) for end in ends)

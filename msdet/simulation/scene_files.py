@@ -1,27 +1,50 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Files of scenes: one scene a line, as JSON."""
+"""Files of scenes: one scene a line, as JSON; those named ``.xz`` are compressed."""
 
 from __future__ import annotations
 
+import lzma
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO, cast
 
 from pydantic import ValidationError
 
 from msdet.corpora import Corpus
 from msdet.errors import InputError, first_mistake
-from msdet.files import write_atomically
+from msdet.files import replacing
 from msdet.simulation.scene import Scene
+from msdet.simulation.speech import SpeechCrop
 
 SCENES_NAME = "scenes.jsonl"
+COMPRESSED = ".xz"
+UNREADABLE = (OSError, UnicodeDecodeError, lzma.LZMAError, EOFError)
+"""What reading a file of scenes raises where it is missing, damaged or something else."""
 
 
 def write_scenes(path: Path | str, scenes: Iterable[Scene]) -> None:
-    """One scene a line; the file appears whole or not at all."""
+    """One scene a line; the file appears whole or not at all.
+
+    A path that ends with ``.xz`` is compressed: the same scenes give the same bytes.
+    """
+    path = Path(path)
     try:
-        write_atomically(Path(path), rows_of(scenes))
+        with replacing(path) as file, _compressing(file, path) as rows:
+            for row in rows_of(scenes):
+                rows.write(row.encode())
     except OSError as error:
         raise InputError(f"{path}: cannot be written ({error.strerror or error})") from error
+
+
+def open_rows(path: Path) -> BinaryIO:
+    """A file of scenes to read, as bytes; positions in it are those of what was compressed.
+
+    Reading raises OSError, or `lzma.LZMAError` or EOFError where what is compressed is damaged.
+    """
+    if path.suffix == COMPRESSED:
+        return cast(BinaryIO, lzma.open(path))
+    return path.open("rb")
 
 
 def rows_of(scenes: Iterable[Scene]) -> Iterator[str]:
@@ -39,15 +62,16 @@ def lines_of(text: str) -> list[str]:
 
 
 def read_scenes(path: Path | str) -> tuple[Scene, ...]:
-    """Read what `write_scenes` wrote.
+    """Read what `write_scenes` wrote, plain or compressed.
 
     Raises:
         InputError: names the file, the line and the key of the first bad row.
     """
     path = Path(path)
     try:
-        lines = lines_of(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
+        with open_rows(path) as file:
+            lines = lines_of(file.read().decode())
+    except UNREADABLE as error:
         reason = getattr(error, "strerror", None) or error
         raise InputError(f"{path}: cannot be read as a file of scenes ({reason})") from error
     scenes = tuple(
@@ -91,10 +115,41 @@ def parse_scene(where: str, line: str) -> Scene:
 
 
 def check_corpus(scenes: Iterable[Scene], corpus: Corpus) -> None:
-    """Refuse to render scenes with another corpus than the one they were drawn from."""
+    """Refuse to render scenes with another corpus than the one they were drawn from.
+
+    The corpus itself sees to it, when it is opened, that its files are those of its manifest.
+
+    Raises:
+        InputError: names the first scene and both corpora, or the utterance that this corpus, or
+            this part of it, does not have, and says what to do.
+    """
     for scene in scenes:
         if scene.corpus != corpus.fingerprint:
             raise InputError(
                 f"scene {scene.id}: drawn from corpus {scene.corpus}, but {corpus.name!r} is "
-                f"{corpus.fingerprint}; open the one that the scenes were drawn from"
+                f"{corpus.fingerprint}; open the one that the scenes were drawn from (corpus=), or "
+                "bring back its files and splits if they were changed since"
             )
+        talkers = scene.background.talkers if scene.background is not None else ()
+        for crop in (*scene.speech, *talkers):
+            _check_crop(scene, crop, corpus)
+
+
+def _check_crop(scene: Scene, crop: SpeechCrop, corpus: Corpus) -> None:
+    try:
+        corpus.by_id(crop.utterance)
+    except InputError as error:
+        raise InputError(
+            f"scene {scene.id}: {error}, or from another part of it (the scene is of the split "
+            f"{scene.split!r})"
+        ) from error
+
+
+@contextmanager
+def _compressing(file: BinaryIO, path: Path) -> Iterator[BinaryIO]:
+    """What to write to for a path: the file, or what compresses into it."""
+    if path.suffix != COMPRESSED:
+        yield file
+        return
+    with lzma.open(file, "wb", preset=9) as compressed:
+        yield cast(BinaryIO, compressed)

@@ -23,7 +23,7 @@ from msdet.simulation.config import SceneConfig
 from msdet.simulation.layouts import Format, check_id
 from msdet.simulation.recordings import open_recordings
 from msdet.simulation.scene import Scene, draw_scene
-from msdet.simulation.scene_files import check_corpus, parse_scene
+from msdet.simulation.scene_files import UNREADABLE, check_corpus, open_rows, parse_scene
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,8 @@ class FileScenes:
     """Scenes of a file of `write_scenes`, by the number of their line.
 
     Attributes:
-        starts: where each scene's line begins, bytes. digest: of the file.
+        starts: where each scene's line begins, bytes. digest: of the lines; a file and what is
+            compressed of it have the same.
     """
 
     path: Path
@@ -108,12 +109,12 @@ class FileScenes:
         """The scenes of these lines."""
         scenes = []
         try:
-            with self.path.open("rb") as file:
+            with open_rows(self.path) as file:
                 for index in indices:
                     file.seek(self.starts[index])
                     line = file.readline().decode()
                     scenes.append(parse_scene(f"{self.path}: scene {index}", line))
-        except (OSError, UnicodeDecodeError) as error:
+        except UNREADABLE as error:
             raise _unreadable(self.path, error) from error
         return scenes
 
@@ -136,9 +137,9 @@ def sample_rate_of(path: Path) -> int:
         InputError: its first row is no scene.
     """
     try:
-        with path.open(encoding="utf-8") as file:
-            line = "".join(islice((text for text in file if text.strip()), 1))
-    except (OSError, UnicodeDecodeError) as error:
+        with open_rows(path) as file:
+            line = b"".join(islice((row for row in file if row.strip()), 1)).decode()
+    except UNREADABLE as error:
         raise _unreadable(path, error) from error
     if not line:
         raise InputError(f"{path}: holds no scenes")
@@ -155,7 +156,7 @@ def open_scenes(path: Path, corpus: Corpus, format: Format) -> FileScenes:
     starts, keys, most = array("q"), array("Q"), 0
     digest = hashlib.sha256()
     try:
-        with path.open("rb") as file:
+        with open_rows(path) as file:
             position = 0
             for number, line in enumerate(file, 1):
                 digest.update(line)
@@ -169,7 +170,7 @@ def open_scenes(path: Path, corpus: Corpus, format: Format) -> FileScenes:
                 keys.append(int.from_bytes(hashlib.sha256(scene.id.encode()).digest()[:8]))
                 starts.append(start)
                 most = max(most, len(scene.speech))
-    except (OSError, UnicodeDecodeError) as error:
+    except UNREADABLE as error:
         raise _unreadable(path, error) from error
     if not starts:
         raise InputError(f"{path}: holds no scenes")

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
+from msdet.benchmarks import scenes_file
 from msdet.corpora import Corpus, open_corpus
 from msdet.errors import InputError
 from msdet.simulation.config import ImperfectionRanges
@@ -111,7 +112,7 @@ def _check_ranges(config: SimulateConfig) -> None:
 def _open(config: SimulateConfig) -> tuple[ScenesSource, Corpus]:
     """The scenes, drawn or from a file, and the speech that they are made of."""
     if config.scenes is not None:
-        path = Path(config.scenes)
+        path = scenes_file(config.scenes)
         corpus = open_corpus(config.corpus, sample_rate_of(path))
         return open_scenes(path, corpus, config.format), corpus
     corpus = open_corpus(config.corpus, config.sample_rate).split(config.split)

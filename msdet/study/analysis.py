@@ -23,8 +23,8 @@ from msdet.evaluation.comparison import (
     estimate,
     verdict,
 )
+from msdet.evaluation.conditions import SEAM_DEGREES
 from msdet.evaluation.resampling import Estimate, Values
-from msdet.evaluation.statistics import SEAM_DEGREES
 from msdet.study.config import Comparison, StudyConfig
 from msdet.study.grid import flat_settings
 from msdet.study.results import Results, RunResult, SceneTable

@@ -20,6 +20,7 @@ from msdet.evaluation.comparison import Quantity
 from msdet.evaluation.resampling import Values
 from msdet.evaluation.rows import Row, read_rows
 from msdet.evaluation.statistics import azimuth_error
+from msdet.evaluation.systems.names import MODEL
 from msdet.geometry import angular_error
 from msdet.models.msdet import Task, trained_tasks
 from msdet.study.grid import Run
@@ -149,7 +150,10 @@ def collect(
             if why is not None:
                 missing[run.name] = failures.get(run.name, why)
                 continue
-            rows = {name: read_rows(rows_folder(output, run, name)) for name in scenes.sets}
+            rows = {
+                name: [row.of(MODEL) for row in read_rows(rows_folder(output, run, name))]
+                for name in scenes.sets
+            }
         except InputError as error:
             missing[run.name] = str(error)
             continue
@@ -225,17 +229,17 @@ def _scene_table(rows: Sequence[Row]) -> SceneTable:
     for i, row in enumerate(rows):
         for j, speaker in enumerate(row.score.speakers):
             per_speaker[0, i, j] = speaker.azimuth
-            per_speaker[1, i, j] = row.labels.distance[j]
+            per_speaker[1, i, j] = _number(row.labels.speaker["distance"][j])
             per_speaker[2, i, j] = _number(speaker.scores.get("si_sdr_unprocessed"))
     return SceneTable(
         ids=tuple(row.id for row in rows),
         azimuth=per_speaker[0],
         distance=per_speaker[1],
         unprocessed=per_speaker[2],
-        t60=np.array([_number(row.labels.t60) for row in rows]),
-        snr=np.array([_number(row.labels.snr_db) for row in rows]),
+        t60=np.array([_number(row.labels.scene["t60"]) for row in rows]),
+        snr=np.array([_number(row.labels.scene["snr_db"]) for row in rows]),
     )
 
 
-def _number(value: float | bool | None) -> float:
+def _number(value: float | bool | str | None) -> float:
     return math.nan if value is None else float(value)

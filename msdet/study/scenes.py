@@ -11,9 +11,8 @@ opposite each other, where `cyclic` breaks.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from itertools import combinations, islice
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,22 +21,21 @@ import numpy as np
 from msdet.config import TrainConfig
 from msdet.corpora import Corpus, open_corpus
 from msdet.errors import InputError
-from msdet.evaluation.statistics import OPPOSITION_DEGREES, SEAM_DEGREES
+from msdet.evaluation.conditions import OPPOSITION_DEGREES, SEAM_DEGREES
 from msdet.files import write_atomically
-from msdet.geometry import MicrophoneArray, angular_error
+from msdet.geometry import MicrophoneArray
 from msdet.simulation import (
     Room,
     Scene,
     SceneConfig,
-    draw_room,
-    draw_scene,
     fixed_scenes,
     read_scenes,
     rotated,
     write_scenes,
 )
+from msdet.simulation.chosen_scenes import chosen_rooms, scene_in, to_seam, widest_angle
 from msdet.simulation.config import observable_azimuths
-from msdet.simulation.draw_rooms import random_generator, split_key
+from msdet.simulation.draw_rooms import split_key
 from msdet.simulation.rooms import symmetries
 from msdet.study.config import SceneCounts
 
@@ -49,8 +47,6 @@ _EPOCH = {"seam": 1, "opposite": 2}
 """Scenes of `main` are those of epoch 0; other epochs hold other speech."""
 _ROOMS = 100
 """Keys the generators of rooms for `seam` and `opposite`, apart from all others."""
-_ATTEMPTS = 300
-"""Rooms drawn for each scene that is wanted; with two speakers about one in twelve is opposite."""
 
 
 @dataclass(frozen=True)
@@ -132,37 +128,37 @@ def draw_set(
             seconds=training.data.eval_seconds,
         )
     if name == "opposite":
-        rooms = islice(_opposite_rooms(training, array, counts.opposite), counts.opposite)
-        return tuple(
-            _scene(training, array, corpus, name, index, room).model_copy(
-                update={"id": f"opposite-{index:04d}"}
-            )
-            for index, room in enumerate(rooms)
-        )
+        return tuple(_opposite_scenes(training, array, corpus, counts.opposite))
     return tuple(_seam_pairs(training, array, corpus, counts.seam))
 
 
-def _opposite_rooms(training: TrainConfig, array: MicrophoneArray, count: int) -> Iterator[Room]:
-    for _, room in _rooms(training, array, "opposite", count):
-        azimuths = [s.azimuth for s in room.speakers]
-        if any(angular_error(a, b) > OPPOSITION_DEGREES for a, b in combinations(azimuths, 2)):
-            yield room
+def _opposite_scenes(
+    training: TrainConfig, array: MicrophoneArray, corpus: Corpus, count: int
+) -> Iterator[Scene]:
+    rooms = _rooms(
+        training, array, "opposite", count, lambda room: widest_angle(room) > OPPOSITION_DEGREES
+    )
+    for index, (_, room) in enumerate(rooms):
+        scene = _scene(training, array, corpus, "opposite", index, room)
+        yield scene.model_copy(update={"id": f"opposite-{index:04d}"})
 
 
 def _seam_pairs(
     training: TrainConfig, array: MicrophoneArray, corpus: Corpus, count: int
 ) -> Iterator[Scene]:
     """Scene 2k on the seam, scene 2k + 1 the same one off it; which turns are taken is drawn."""
-    found = 0
-    for rng, room in _rooms(training, array, "seam", count):
+
+    def sides(room: Room) -> tuple[list[Room], list[Room]]:
+        """The room on the seam and off it, by all turns that are allowed."""
         turned = [rotated(room, array, degrees) for degrees, _ in symmetries(array)]
         allowed = [r for r in turned if _in_range(training.scene, array, r)]
-        on = [r for r in allowed if _to_seam(r) < SEAM_DEGREES]
-        off = [r for r in allowed if _to_seam(r) >= SEAM_DEGREES]
-        if not on or not off:
-            continue
+        on = [r for r in allowed if min(to_seam(r)) < SEAM_DEGREES]
+        return on, [r for r in allowed if r not in on]
+
+    rooms = _rooms(training, array, "seam", count, lambda room: all(sides(room)))
+    for found, (rng, room) in enumerate(rooms):
         base = _scene(training, array, corpus, "seam", found, room)
-        for side, (name, choices) in enumerate((("on", on), ("off", off))):
+        for side, (name, choices) in enumerate(zip(("on", "off"), sides(room), strict=True)):
             yield base.model_copy(
                 update={
                     "room": choices[int(rng.integers(len(choices)))],
@@ -170,22 +166,24 @@ def _seam_pairs(
                     "index": 2 * found + side,
                 }
             )
-        found += 1
-        if found == count:
-            return
 
 
 def _rooms(
-    training: TrainConfig, array: MicrophoneArray, name: Literal["seam", "opposite"], count: int
+    training: TrainConfig,
+    array: MicrophoneArray,
+    name: Literal["seam", "opposite"],
+    count: int,
+    holds: Callable[[Room], bool],
 ) -> Iterator[tuple[np.random.Generator, Room]]:
-    """Rooms of the task, each with the generator it came from, as long as more are asked for."""
-    key = (split_key("test"), _ROOMS, _EPOCH[name])
-    for attempt in range(_ATTEMPTS * count):
-        rng = random_generator(training.data.eval_seed, *key, attempt)
-        yield rng, draw_room(training.scene, array, rng)
-    raise InputError(
-        f"scenes.{name}={count}: not found among {_ATTEMPTS * count} rooms; widen "
-        "scene.speaker.azimuth, or ask for fewer or none"
+    """Rooms of the task that serve a set, each with the generator it came from."""
+    return chosen_rooms(
+        training.scene,
+        array,
+        holds,
+        seed=training.data.eval_seed,
+        key=(split_key("test"), _ROOMS, _EPOCH[name]),
+        count=count,
+        asked=f"scenes.{name}={count}",
     )
 
 
@@ -197,9 +195,9 @@ def _scene(
     index: int,
     room: Room,
 ) -> Scene:
-    return draw_scene(
-        # Its room is not to be turned again.
-        training.scene.model_copy(update={"use_symmetry": False}),
+    return scene_in(
+        room,
+        training.scene,
         array,
         corpus,
         seed=training.data.eval_seed,
@@ -207,14 +205,8 @@ def _scene(
         index=index,
         epoch=_EPOCH[name],
         sample_rate=training.sample_rate,
-        num_samples=round(training.data.eval_seconds * training.sample_rate),
-        room=room,
+        seconds=training.data.eval_seconds,
     )
-
-
-def _to_seam(room: Room) -> float:
-    """The smallest angle of any speaker to 0 degrees."""
-    return min(float(angular_error(s.azimuth, 0.0)) for s in room.speakers)
 
 
 def _in_range(config: SceneConfig, array: MicrophoneArray, room: Room) -> bool:

@@ -12,9 +12,10 @@ from pathlib import Path
 from msdet.checkpoints import load_checkpoint
 from msdet.corpora import CorpusConfig, open_corpus
 from msdet.errors import InputError
-from msdet.evaluation.evaluate import check_scenes
-from msdet.evaluation.rows import Row, RowsHeader, RowWriter
+from msdet.evaluation.preparation import check_scenes, scenes_hash
+from msdet.evaluation.rows import RowsHeader, RowWriter, SceneRow
 from msdet.evaluation.scoring import SceneScorer, Task
+from msdet.evaluation.systems.names import MODEL
 from msdet.simulation import RirBank, Scene, check_corpus, rirs_folder
 from msdet.study.grid import Run
 from msdet.study.scenes import SceneSets, SetName
@@ -31,6 +32,7 @@ class _Setting:
     """What all runs share."""
 
     corpus: CorpusConfig
+    sample_rate: int
     bank: Path
 
 
@@ -48,7 +50,7 @@ class _Chunk:
 class _Scored:
     run: str
     set_name: SetName
-    rows: tuple[Row, ...]
+    rows: tuple[SceneRow, ...]
     failure: str | None
 
 
@@ -68,7 +70,7 @@ def score_all(output: Path, runs: Sequence[Run], scenes: SceneSets, jobs: int) -
     training = runs[0].config
     corpus = open_corpus(training.corpus, training.sample_rate).split("test")
     bank = rirs_folder(training.data.cache)
-    digests = {name: _digest(found) for name, found in scenes.sets.items()}
+    digests = {name: scenes_hash(found) for name, found in scenes.sets.items()}
     failures: dict[str, str] = {}
     with ExitStack() as stack:
         writers: dict[tuple[str, SetName], RowWriter] = {}
@@ -92,7 +94,7 @@ def score_all(output: Path, runs: Sequence[Run], scenes: SceneSets, jobs: int) -
             check_corpus(every, corpus)
             rooms = (scene.room for scene in every)
             RirBank(bank, training.array.build(), training.sample_rate).fill(rooms, jobs)
-        setting = _Setting(training.corpus, bank)
+        setting = _Setting(training.corpus, training.sample_rate, bank)
         for scored in in_processes(
             _scorer, setting, chunks, num_workers=jobs, title=f"scoring, {_CHUNK} scenes each"
         ):
@@ -105,7 +107,7 @@ def score_all(output: Path, runs: Sequence[Run], scenes: SceneSets, jobs: int) -
 
 def _writer(output: Path, run: Run, set_name: SetName, digest: str) -> RowWriter:
     checkpoint = hashlib.sha256(run.checkpoint.read_bytes()).hexdigest()
-    header = RowsHeader(checkpoint=checkpoint, scenes=digest, metrics=METRICS)
+    header = RowsHeader(models={MODEL: checkpoint}, scenes=digest, systems={MODEL: METRICS})
     return RowWriter(rows_folder(output, run, set_name), header)
 
 
@@ -128,13 +130,6 @@ def _left(
     return chunks
 
 
-def _digest(scenes: Sequence[Scene]) -> str:
-    digest = hashlib.sha256()
-    for scene in scenes:
-        digest.update(scene.model_dump_json().encode() + b"\n")
-    return digest.hexdigest()
-
-
 class _Scorer:
     """Keeps the network of the run that it scores, since chunks come run by run."""
 
@@ -146,12 +141,19 @@ class _Scorer:
         """Whatever goes wrong is this run's failure alone."""
         try:
             if self.opened is None or self.opened[0] != chunk.checkpoint:
-                task = Task(
-                    chunk.checkpoint, self.setting.corpus, "test", self.setting.bank, METRICS
+                setting = self.setting
+                task = Task.of_network(
+                    chunk.checkpoint,
+                    setting.corpus,
+                    setting.sample_rate,
+                    "test",
+                    setting.bank,
+                    METRICS,
                 )
                 self.opened = chunk.checkpoint, SceneScorer(task)
             scorer = self.opened[1]
-            rows = tuple(scorer.score(scene) for scene in chunk.scenes)
+            # one by one: its last digits must not depend on which scenes were left
+            rows = tuple(scorer.score([scene])[0].row for scene in chunk.scenes)
         except Exception as error:  # a broken checkpoint must not cost the other runs their rows
             reason = f"{type(error).__name__}: {error}".splitlines()[0]
             return _Scored(chunk.run, chunk.set_name, (), reason)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from msdet.evaluation.comparison import MEASURE, MEASURES, Measure, Verdict
-from msdet.evaluation.statistics import OPPOSITION_DEGREES, SEAM_DEGREES
+from msdet.evaluation.conditions import OPPOSITION_DEGREES, SEAM_DEGREES
 from msdet.study import curves, pictures
 from msdet.study.analysis import (
     BREAKDOWN_MEASURES,

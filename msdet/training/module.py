@@ -102,7 +102,7 @@ class Training(pl.LightningModule):
                 metrics=("si_sdr",),
             )
             spoken = batch.distance[i][batch.present[i]]
-            labels = SceneLabels(t60=None, snr_db=None, distance=tuple(spoken.tolist()))
+            labels = SceneLabels(scene={}, speaker={"distance": tuple(spoken.tolist())})
             self.rows.append(Row(index=scene, id=f"valid-{scene}", labels=labels, score=score))
 
     def configure_optimizers(self) -> Any:

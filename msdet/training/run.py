@@ -22,7 +22,8 @@ from msdet.config import EvaluationConfig, TrainConfig
 from msdet.corpora import Corpus, open_corpus
 from msdet.datasets.data_module import Sources, build_data, open_sources
 from msdet.evaluation import pictures
-from msdet.evaluation.evaluate import evaluate, print_tables, write_json
+from msdet.evaluation.evaluate import evaluate, print_tables
+from msdet.files import write_json
 from msdet.geometry import MicrophoneArray
 from msdet.memory import PeakMemory, keep_freed_pages
 from msdet.models.msdet import MSDET, trained_tasks
@@ -37,6 +38,10 @@ from msdet.training.run_folder import (
     keep_identities,
     prepare_folder,
 )
+
+OWN_SYSTEMS = ("unprocessed", "model", "srp_phat", "srp_mpdr")
+"""What a run's own evaluation scores: the network beside the classical chain. ``msdet evaluate``
+has more, which takes longer."""
 
 
 def train(config: TrainConfig) -> dict[str, Any]:
@@ -199,13 +204,7 @@ def _summarise(config: TrainConfig, folder: Path, measured: dict[str, Any]) -> d
     evaluation = EvaluationConfig(
         checkpoint=str(checkpoint),
         output=str(folder),
-        scenes=None,
-        split="test",
-        num_scenes=None,
-        corpus=None,
-        metrics=None,
-        num_workers=None,
-        pictures=4,
+        systems=OWN_SYSTEMS,
         cache=config.data.cache,
     )
     summary = evaluate(evaluation, measured)

@@ -17,7 +17,7 @@ from msdet.checkpoints import load_checkpoint
 from msdet.config import TrainConfig, parse
 from msdet.differences import first_difference
 from msdet.errors import InputError
-from msdet.evaluation.evaluate import write_json
+from msdet.files import write_json
 
 CONFIG_NAME = "config.yaml"
 SUMMARY_NAME = "summary.json"

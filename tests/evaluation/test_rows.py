@@ -5,36 +5,72 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from msdet.errors import InputError
-from msdet.evaluation.rows import HEADER_NAME, ROWS_NAME, Row, RowsHeader, RowWriter, read_rows
+from msdet.evaluation.rows import (
+    HEADER_NAME,
+    ROWS_NAME,
+    Row,
+    RowsHeader,
+    RowWriter,
+    SceneRow,
+    read_rows,
+)
 
-HEADER = RowsHeader(checkpoint="a" * 40, scenes="b" * 40, metrics=("si_sdr", "sdr"))
-MakeRow = Callable[..., Row]
+HEADER = RowsHeader(
+    models={"model": "a" * 40}, scenes="b" * 40, systems={"model": ("si_sdr", "sdr"), "music": ()}
+)
+MakeRow = Callable[..., SceneRow]
 
 
-def test_rows_come_back_as_they_were(tmp_path: Path, make_row: MakeRow) -> None:
-    rows = [make_row(0), make_row(1, error=(None, None), order_correct=None), make_row(2, t60=None)]
+@pytest.fixture
+def make_scene_row(make_row: Callable[..., Row]) -> MakeRow:
+    """A row of two systems, of which one hears worse."""
+
+    def make(index: int, **keys: Any) -> SceneRow:
+        one, other = make_row(index, **keys), make_row(index, error=(40.0, None))
+        systems = {"model": one.score, "music": other.score}
+        return SceneRow(index=index, id=one.id, labels=one.labels, systems=systems)
+
+    return make
+
+
+def test_a_row_can_be_read_as_one_system_does_it(
+    make_row: Callable[..., Row], make_scene_row: MakeRow
+) -> None:
+    assert make_scene_row(3).of("model") == make_row(3)
+    assert make_scene_row(3).of("music") == make_row(3, error=(40.0, None))
+
+
+def test_rows_come_back_as_they_were(tmp_path: Path, make_scene_row: MakeRow) -> None:
+    rows = [
+        make_scene_row(0),
+        make_scene_row(1, error=(None, None), order_correct=None),
+        make_scene_row(2, t60=None),
+    ]
     with RowWriter(tmp_path, HEADER) as writer:
         for row in rows:
             writer.add(row)
     assert read_rows(tmp_path) == tuple(rows)
 
 
-def test_each_row_is_on_disk_when_it_was_added(tmp_path: Path, make_row: MakeRow) -> None:
+def test_each_row_is_on_disk_when_it_was_added(tmp_path: Path, make_scene_row: MakeRow) -> None:
     writer = RowWriter(tmp_path, HEADER)
     for index in range(3):
-        writer.add(make_row(index))
+        writer.add(make_scene_row(index))
         assert len(read_rows(tmp_path)) == index + 1
     writer.close()
 
 
-def test_a_killed_run_goes_on_behind_its_last_whole_line(tmp_path: Path, make_row: MakeRow) -> None:
+def test_a_killed_run_goes_on_behind_its_last_whole_line(
+    tmp_path: Path, make_scene_row: MakeRow
+) -> None:
     with RowWriter(tmp_path, HEADER) as writer:
         for index in range(4):
-            writer.add(make_row(index))
+            writer.add(make_scene_row(index))
     path = tmp_path / ROWS_NAME
     whole = path.read_bytes()
     path.write_bytes(whole[:-37])
@@ -42,22 +78,24 @@ def test_a_killed_run_goes_on_behind_its_last_whole_line(tmp_path: Path, make_ro
     with RowWriter(tmp_path, HEADER) as writer:
         assert writer.done == {0, 1, 2}
         assert path.read_bytes() == b"".join(whole.splitlines(keepends=True)[:3])
-        writer.add(make_row(3))
+        writer.add(make_scene_row(3))
     assert path.read_bytes() == whole
 
 
-def test_rows_added_out_of_order_end_in_scene_order(tmp_path: Path, make_row: MakeRow) -> None:
+def test_rows_added_out_of_order_end_in_scene_order(
+    tmp_path: Path, make_scene_row: MakeRow
+) -> None:
     with RowWriter(tmp_path, HEADER) as writer:
         for index in (2, 0, 3, 1):
-            writer.add(make_row(index))
+            writer.add(make_scene_row(index))
     lines = (tmp_path / ROWS_NAME).read_text().splitlines()
-    assert [Row.model_validate_json(line).index for line in lines] == [0, 1, 2, 3]
+    assert [SceneRow.model_validate_json(line).index for line in lines] == [0, 1, 2, 3]
 
 
-def test_an_error_in_the_loop_keeps_the_rows(tmp_path: Path, make_row: MakeRow) -> None:
+def test_an_error_in_the_loop_keeps_the_rows(tmp_path: Path, make_scene_row: MakeRow) -> None:
     def interrupted() -> None:
         with RowWriter(tmp_path, HEADER) as writer:
-            writer.add(make_row(1))
+            writer.add(make_scene_row(1))
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -66,13 +104,19 @@ def test_an_error_in_the_loop_keeps_the_rows(tmp_path: Path, make_row: MakeRow) 
 
 
 @pytest.mark.parametrize(
-    "change", [{"checkpoint": "c" * 40}, {"scenes": "c" * 40}, {"metrics": ("si_sdr",)}]
+    "change",
+    [
+        {"models": {"model": "c" * 40}},
+        {"scenes": "c" * 40},
+        {"systems": {"model": ("si_sdr",)}},
+        {"recogniser": "mine:hear"},
+    ],
 )
 def test_rows_of_another_evaluation_are_refused_and_kept(
-    tmp_path: Path, make_row: MakeRow, change: dict[str, object]
+    tmp_path: Path, make_scene_row: MakeRow, change: dict[str, object]
 ) -> None:
     with RowWriter(tmp_path, HEADER) as writer:
-        writer.add(make_row(0))
+        writer.add(make_scene_row(0))
     before = (tmp_path / ROWS_NAME).read_bytes()
     other = HEADER.model_copy(update=change)
     with pytest.raises(InputError, match=next(iter(change))) as caught:
@@ -83,27 +127,27 @@ def test_rows_of_another_evaluation_are_refused_and_kept(
     assert (tmp_path / ROWS_NAME).read_bytes() == before
 
 
-def test_a_folder_whose_run_wrote_no_row_is_free(tmp_path: Path, make_row: MakeRow) -> None:
+def test_a_folder_whose_run_wrote_no_row_is_free(tmp_path: Path, make_scene_row: MakeRow) -> None:
     RowWriter(tmp_path, HEADER).close()
-    other = HEADER.model_copy(update={"checkpoint": "c" * 40})
+    other = HEADER.model_copy(update={"models": {"model": "c" * 40}})
     with RowWriter(tmp_path, other) as writer:
-        writer.add(make_row(0))
+        writer.add(make_scene_row(0))
     with RowWriter(tmp_path, other) as writer:
         assert writer.done == {0}
 
 
-def test_rows_without_a_header_are_refused(tmp_path: Path, make_row: MakeRow) -> None:
+def test_rows_without_a_header_are_refused(tmp_path: Path, make_scene_row: MakeRow) -> None:
     with RowWriter(tmp_path, HEADER) as writer:
-        writer.add(make_row(0))
+        writer.add(make_scene_row(0))
     (tmp_path / HEADER_NAME).unlink()
     with pytest.raises(InputError, match=HEADER_NAME):
         RowWriter(tmp_path, HEADER)
 
 
-def test_a_damaged_line_is_named(tmp_path: Path, make_row: MakeRow) -> None:
+def test_a_damaged_line_is_named(tmp_path: Path, make_scene_row: MakeRow) -> None:
     with RowWriter(tmp_path, HEADER) as writer:
         for index in range(3):
-            writer.add(make_row(index))
+            writer.add(make_scene_row(index))
     path = tmp_path / ROWS_NAME
     lines = path.read_text().splitlines()
     path.write_text("\n".join([lines[0], lines[1][:50], lines[2]]) + "\n")
@@ -119,11 +163,11 @@ def test_an_output_folder_that_is_a_file_is_refused(tmp_path: Path) -> None:
     assert path.read_text() == "mine"
 
 
-def test_a_scene_cannot_be_added_twice(tmp_path: Path, make_row: MakeRow) -> None:
+def test_a_scene_cannot_be_added_twice(tmp_path: Path, make_scene_row: MakeRow) -> None:
     with RowWriter(tmp_path, HEADER) as writer:
-        writer.add(make_row(0))
+        writer.add(make_scene_row(0))
         with pytest.raises(ValueError, match="already"):
-            writer.add(make_row(0))
+            writer.add(make_scene_row(0))
 
 
 def test_reading_a_folder_without_rows_says_what_to_give(tmp_path: Path) -> None:

@@ -11,11 +11,12 @@ from io import StringIO
 import numpy as np
 import pytest
 from rich.console import Console
+from rich.table import Table
 
-from msdet.evaluation.metrics import Failure
 from msdet.evaluation.rows import Row
-from msdet.evaluation.statistics import summarise
-from msdet.evaluation.tables import result_tables
+from msdet.evaluation.scores import Failure
+from msdet.evaluation.statistics import ScoreTable, _speaker_median, summarise
+from msdet.evaluation.tables import result_tables, systems_table
 
 MakeRow = Callable[..., Row]
 
@@ -44,7 +45,7 @@ def test_numbers_by_hand(three: list[Row]) -> None:
     assert found["wrong_slot_rate_unambiguous"] == 0.0
     assert found["ambiguous_share"] == pytest.approx(1 / 3)
     assert found["order_accuracy"] == pytest.approx(2 / 3)
-    assert found["pesq"] is None
+    assert found["pesq_nb"] is None
 
 
 def test_the_mean_is_over_speakers_then_scenes(make_row: MakeRow) -> None:
@@ -81,13 +82,13 @@ def test_without_doa_and_order_there_are_nulls_and_all_names(
 def test_failures_are_counted_with_their_reasons(make_row: MakeRow) -> None:
     failures = [
         Failure("si_sdr", "estimate", 0, "all zeros"),
-        Failure("pesq", "estimate", 0, "no utterances"),
-        Failure("pesq", "unprocessed", 0, "no utterances"),
+        Failure("pesq_nb", "estimate", 0, "no utterances"),
+        Failure("pesq_nb", "unprocessed", 0, "no utterances"),
     ]
     rows = [make_row(0, improvement=(None, 4.0), failures=failures), make_row(1)]
     found = summarise(rows)
     assert found["failures"] == {
-        "pesq": {"estimate": 1, "unprocessed": 1, "reasons": {"no utterances": 2}},
+        "pesq_nb": {"estimate": 1, "unprocessed": 1, "reasons": {"no utterances": 2}},
         "si_sdr": {"estimate": 1, "unprocessed": 0, "reasons": {"all zeros": 1}},
     }
     assert found["si_sdr_improvement_db"] == pytest.approx(4.5)
@@ -107,9 +108,7 @@ def test_the_interval_covers_the_mean_and_is_as_wide_as_theory_says(make_row: Ma
 
 def test_the_median_of_a_resample_is_the_median_of_its_speakers(three: list[Row]) -> None:
     """Each weighted median of the bootstrap, against numpy on the repeated speakers."""
-    from msdet.evaluation.statistics import _speaker_median, _Table
-
-    table = _Table.of(three)
+    table = ScoreTable.of(three)
     weights = np.random.default_rng(0).multinomial(3, [1 / 3] * 3, size=30).astype(float)
     found = _speaker_median("azimuth_error")(table, weights)
     errors = table.speaker["azimuth_error"]
@@ -170,17 +169,46 @@ def test_a_summary_is_json_without_nan(three: list[Row], make_row: MakeRow) -> N
     assert json.loads(json.dumps(summarise(rows), allow_nan=False))["num_scenes"] == 4
 
 
-def test_tables_fit_a_terminal_and_show_what_failed(make_row: MakeRow) -> None:
-    failures = [Failure("pesq", "estimate", 0, "no utterances")]
-    rows = [make_row(0, failures=failures), make_row(1, silent=(1,)), make_row(2)]
-    summary = summarise(rows, unavailable={"estoi": "no module named pystoi"})
+def printed(*tables: Table) -> str:
     console = Console(width=80, file=StringIO())
-    for table in result_tables(summary):
+    for table in tables:
         console.print(table)
-    text = console.file.getvalue()  # type: ignore[attr-defined]
-    for expected in ("SI-SDR", "pesq 1", "estoi is not installed", "1 silent", "within 10 deg"):
+    text: str = console.file.getvalue()  # type: ignore[attr-defined]
+    return text
+
+
+def test_tables_fit_a_terminal_and_show_what_failed(make_row: MakeRow) -> None:
+    failures = [Failure("pesq_nb", "estimate", 0, "no utterances")]
+    rows = [make_row(0, failures=failures), make_row(1, silent=(1,)), make_row(2)]
+    text = printed(*result_tables(summarise(rows, unavailable={"estoi": "no module"})))
+    for expected in ("SI-SDR", "pesq_nb 1", "estoi is not installed", "1 silent", "within 10 deg"):
         assert expected in text
+    assert "SIR" not in text
     assert "…" not in text
+
+
+def test_a_system_of_directions_alone_has_no_table_of_separation(make_row: MakeRow) -> None:
+    rows = [make_row(i, separates=False, azimuth=(10.0, 30.0 + 60 * i)) for i in range(3)]
+    text = printed(*result_tables(summarise(rows)))
+    assert "Separation" not in text
+    assert "Direction of arrival" in text
+    assert "best matched" in text
+
+
+def test_systems_side_by_side_with_blanks_for_what_does_not_apply(make_row: MakeRow) -> None:
+    more = {"sdr": 9.0, "estoi": 0.71, "pesq_wb": 1.9}
+    summaries = {
+        "model": summarise([make_row(i, improvement=(i, i + 1), scores=more) for i in range(9)]),
+        "srp_phat": summarise([make_row(i, separates=False) for i in range(9)]),
+        "delay_and_sum": summarise([make_row(i, error=(None, None)) for i in range(9)]),
+    }
+    text = printed(systems_table(summaries))
+    assert "…" not in text
+    for expected in ("model", "4.5", "0.71", "100 %"):
+        assert expected in text
+    (srp,) = (line for line in text.splitlines() if "srp_phat" in line)
+    assert srp.split() == ["srp_phat", "3.0", "100", "%"]
+    assert "PESQ" not in printed(systems_table({"srp_phat": summaries["srp_phat"]}))
 
 
 def test_a_speaker_whom_no_slot_claims_counts_as_180_degrees_off(
@@ -195,7 +223,42 @@ def test_a_speaker_whom_no_slot_claims_counts_as_180_degrees_off(
         for row in found
     ]
     found = summarise(rows)
+    assert found["speaker_count_confusion"] == {"2": {"1": 4, "2": 4}}
     for part in ("", "_best_matched"):
         assert found[f"azimuth_error_mean_deg{part}"] == pytest.approx((2 + (2 + 180) / 2) / 2)
         assert found[f"azimuth_within_10deg{part}"] == pytest.approx(0.75)
     assert found["speaker_count_accuracy"] == 0.5
+
+
+# --- systems that find directions alone ---------------------------------------------------
+
+
+def test_a_direction_that_was_not_found_is_a_miss(make_row: MakeRow) -> None:
+    rows = [make_row(i, separates=False, error=(4.0, None)) for i in range(2)]
+    rows.append(make_row(2, separates=False, error=(2.0, 6.0)))
+    found = summarise(rows)
+    assert found["azimuth_error_mean_deg_best_matched"] == pytest.approx((92 + 92 + 4) / 3)
+    assert found["azimuth_within_5deg_best_matched"] == pytest.approx(0.5)
+    for name in ("azimuth_error_mean_deg", "wrong_slot_rate", "order_accuracy", "si_sdr_db"):
+        assert found[name] is None
+    assert found["num_speakers"] == 6
+    assert found["breakdowns"]["angle"][0]["azimuth_error_median_deg_best_matched"] == 5.0
+
+
+def test_silent_speakers_are_no_misses(make_row: MakeRow) -> None:
+    found = summarise([make_row(i, silent=(1,), claimed=1) for i in range(2)])
+    assert found["azimuth_error_mean_deg_best_matched"] == 3.0
+    assert found["speaker_count_confusion"] == {"1": {"1": 2}}
+
+
+def test_the_count_of_speakers_is_null_for_a_system_that_cannot_say(three: list[Row]) -> None:
+    found = summarise(three)
+    assert found["speaker_count_accuracy"] is found["speaker_count_confusion"] is None
+
+
+def test_every_metric_has_its_three_keys(make_row: MakeRow) -> None:
+    scores = {"wer": 0.25, "wer_unprocessed": 0.75, "wer_improvement": 0.5, "sir": 12.0}
+    found = summarise([make_row(i, scores=scores) for i in range(2)])
+    assert (found["wer"], found["wer_unprocessed"], found["wer_improvement"]) == (0.25, 0.75, 0.5)
+    assert found["sir_db"] == 12.0
+    assert found["dnsmos"] is found["pesq_wb_improvement"] is None

@@ -4,14 +4,20 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import soundfile
 
+from msdet.benchmarks import scenes_file
 from msdet.checkpoints import load_checkpoint
 from msdet.cli import main
+from msdet.simulation import read_scenes, write_scenes
+from msdet.training.run import OWN_SYSTEMS
 
 pytestmark = pytest.mark.integration
 
@@ -55,6 +61,7 @@ def test_killed_evaluation_goes_on_to_the_rows_that_training_wrote(
         "evaluate",
         f"checkpoint={trained / 'model.ckpt'}",
         f"output={rows.parent}",
+        f"systems=[{','.join(OWN_SYSTEMS)}]",
         "pictures=0",
         "num_workers=1",
     ]
@@ -73,3 +80,95 @@ def test_killed_evaluation_goes_on_to_the_rows_that_training_wrote(
     ]
     for key in ("si_sdr_improvement_db", "azimuth_error_median_deg", "num_scenes", "intervals"):
         assert summaries[0][key] == summaries[1][key], key
+
+
+SMALL = ("pictures=0", "scenes=bundled-easy", "num_scenes=6", "metrics=[si_sdr]")
+NO_MODEL = ("systems=[unprocessed,srp_phat,delay_and_sum,estimates]",)
+
+
+@pytest.fixture(scope="module")
+def estimates(run: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What somebody else's system made of a benchmark: the truth, a little spoiled."""
+    folder = tmp_path_factory.mktemp("theirs")
+    scenes = folder / "scenes.jsonl"
+    write_scenes(scenes, read_scenes(scenes_file("bundled-easy"))[:6])
+    run("simulate", f"output={folder / 'rendered'}", f"scenes={scenes}", "audio=true")
+    rng = np.random.default_rng(0)
+    for scene in sorted((folder / "rendered" / "audio").iterdir()):
+        labels = json.loads((scene / "labels.json").read_text())
+        place = folder / "estimates" / scene.name
+        place.mkdir(parents=True)
+        speakers = []
+        for number, speaker in enumerate(labels["speakers"], 1):
+            target, rate = soundfile.read(scene / f"speaker{number}.wav", dtype="float32")
+            noise = rng.standard_normal(len(target)) * target.std() * 0.1
+            name = f"speaker{number}.wav"
+            soundfile.write(place / name, target + noise, rate, subtype="FLOAT")
+            azimuth = (speaker["azimuth"] + 2.0) % 360
+            speakers.append({"file": name, "azimuth_deg": azimuth})
+        (place / "directions.json").write_text(json.dumps({"speakers": speakers}))
+    return folder / "estimates"
+
+
+def test_what_another_system_made_is_scored_the_same_with_any_number_of_processes(
+    estimates: Path, run: Callable[..., Any], tmp_path: Path
+) -> None:
+    found = []
+    for workers in (1, 2):
+        output = tmp_path / str(workers)
+        run(
+            "evaluate",
+            f"estimates={estimates}",
+            f"output={output}",
+            f"num_workers={workers}",
+            *SMALL,
+            *NO_MODEL,
+        )
+        found.append((output / "rows.jsonl").read_bytes())
+        summary = json.loads((output / "summary.json").read_text())
+    assert found[0] == found[1]
+    assert summary["main_system"] == "estimates"
+    assert summary["si_sdr_db"] == pytest.approx(20.0, abs=0.5)
+    assert summary["azimuth_error_mean_deg"] == pytest.approx(2.0, abs=0.01)
+    assert summary["systems"]["unprocessed"]["si_sdr_improvement_db"] == 0.0
+    against = {(c["system"], c["measure"]): c for c in summary["comparisons"]}
+    assert against["unprocessed", "si_sdr_improvement_db"]["won_share"] == 0.0
+    assert (output / "report.html").stat().st_size < 15e6
+    lines = (output / "rows.csv").read_text().splitlines()
+    assert len(lines) == 1 + 6 * 4 * 2
+
+
+def test_estimates_that_are_incomplete_are_refused_and_rows_stay(
+    estimates: Path, run: Callable[..., Any], start: Callable[..., Any], tmp_path: Path
+) -> None:
+    copy, output = tmp_path / "copy", tmp_path / "out"
+    shutil.copytree(estimates, copy)
+    command = ["evaluate", f"estimates={copy}", f"output={output}", *SMALL, *NO_MODEL]
+    run(*command)
+    rows = (output / "rows.jsonl").read_bytes()
+    gone = next(copy.iterdir()) / "speaker2.wav"
+    gone.unlink()
+    refused = start(*command).finish()
+    assert refused.code == 2
+    assert gone.parent.name in refused.err
+    assert (output / "rows.jsonl").read_bytes() == rows
+
+
+def test_two_checkpoints_are_compared_scene_by_scene(
+    trained: Path, run: Callable[..., Any], tmp_path: Path
+) -> None:
+    last = tmp_path / "last.ckpt"
+    shutil.copy(trained / "last.ckpt", last)
+    run(
+        "evaluate",
+        f"checkpoint=[{trained / 'model.ckpt'},{last}]",
+        f"output={tmp_path / 'both'}",
+        "pictures=1",
+        "num_scenes=5",
+        "systems=[model]",
+        "metrics=[si_sdr]",
+    )
+    summary = json.loads((tmp_path / "both" / "summary.json").read_text())
+    assert len(summary["systems"]) == 2
+    assert {c["reference"] for c in summary["comparisons"]} == {summary["main_system"]}
+    assert all(0 <= c["won_share"] <= 1 for c in summary["comparisons"])

@@ -1,0 +1,249 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Conditions that scores are broken down by: which scenes and speakers belong to which group.
+
+Those of ``DEFAULT_CONDITIONS`` have names and limits of their own. Any other label of the rows is
+a condition under its own name: words by value, numbers in thirds.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from itertools import combinations, pairwise
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from msdet.errors import InputError
+from msdet.evaluation.rows import Row
+
+SEAM_DEGREES = 15.0
+"""How near to 0 degrees a speaker must stand for its scene to lie on the seam of sorting."""
+OPPOSITION_DEGREES = 165.0
+"""From which angle between two speakers on they stand opposite, where `cyclic` breaks."""
+
+LABELS = (
+    "num_speakers",
+    "t60",
+    "snr_db",
+    "sensor_snr_db",
+    "background",
+    "overlap",
+    "array",
+    "room_volume_m3",
+    "distance",
+    "elevation",
+    "drr_db",
+    "sir_db",
+)
+"""The labels that an evaluation gives its rows; some may be missing."""
+
+Group = tuple[str, NDArray[np.bool_]]
+"""A name for people, and who belongs to it, ``[scene, speaker]``."""
+
+
+@dataclass(frozen=True)
+class _Limits:
+    """A label with limits of its own; ``scale`` is of what the group's name shows."""
+
+    label: str
+    edges: tuple[float, ...]
+    unit: str
+    scale: float = 1.0
+
+
+_ANGLES = (0.0, 15.0, 30.0, 60.0, 90.0, 180.0)
+_LIMITS = {
+    "t60": _Limits("t60", (0.0, 0.2, 0.3, 0.4, 0.6, 0.8, math.inf), "s T60"),
+    "distance": _Limits("distance", (0.0, 1.0, 1.5, 2.0, 3.0, math.inf), "m away"),
+    "drr": _Limits("drr_db", (-math.inf, -5.0, 0.0, 5.0, 10.0, math.inf), "dB DRR"),
+    "sir": _Limits("sir_db", (-math.inf, -5.0, -2.5, 0.0, 2.5, 5.0, math.inf), "dB SIR"),
+    "snr": _Limits("snr_db", (-math.inf, 0.0, 10.0, 20.0, 30.0, math.inf), "dB SNR"),
+    "overlap": _Limits("overlap", (0.0, 0.25, 0.5, 0.75, 1.0), "% overlap", 100.0),
+}
+
+DEFAULT_CONDITIONS = (
+    "num_speakers",
+    "angle",
+    "seam",
+    "opposition",
+    "t60",
+    "distance",
+    "drr",
+    "sir",
+    "snr",
+    "overlap",
+    "background",
+    "array",
+)
+
+
+def check_conditions(names: Iterable[str], known_labels: Iterable[str] = LABELS) -> None:
+    """Refuse a condition that is neither in ``DEFAULT_CONDITIONS`` nor a label.
+
+    Args:
+        known_labels: of the rows that are, or will be, there.
+    Raises:
+        InputError: names it and the choices.
+    """
+    covered = {limits.label for limits in _LIMITS.values()}
+    choices = dict.fromkeys((*DEFAULT_CONDITIONS, *(x for x in known_labels if x not in covered)))
+    for name in names:
+        if name not in choices:
+            raise InputError(f"conditions: {name!r} is none of {', '.join(choices)}")
+
+
+def groups_of(
+    rows: Sequence[Row], names: Sequence[str], *, linear_array: bool = False
+) -> dict[str, list[Group]]:
+    """The groups of each condition; some may be empty, and silent speakers are among them.
+
+    A condition whose label no row has is left out; so are ``seam`` and ``opposition`` of a linear
+    array, which has neither.
+
+    Raises:
+        InputError: an unknown name, see ``check_conditions``.
+    """
+    in_rows = (label for row in rows for label in (*row.labels.scene, *row.labels.speaker))
+    check_conditions(names, dict.fromkeys((*LABELS, *in_rows)))
+    found: dict[str, list[Group]] = {}
+    for name in names:
+        if linear_array and name in ("seam", "opposition"):
+            continue
+        if name in _DERIVED:
+            groups = _DERIVED[name](rows)
+        elif name in _LIMITS:
+            limits = _LIMITS[name]
+            groups = _bins(_numbers(rows, limits.label), limits.edges, limits.unit, limits.scale)
+        else:
+            groups = _by_label(rows, name)
+        if any(chosen.any() for _, chosen in groups):
+            found[name] = groups
+    return found
+
+
+# --- of the azimuths and the number of speakers -------------------------------------------
+
+
+def _by_number(rows: Sequence[Row]) -> list[Group]:
+    counts = [sum(not s.silent for s in row.score.speakers) for row in rows]
+    return [
+        (f"{n} speaker{'s' if n > 1 else ''}", _whole([count == n for count in counts], rows))
+        for n in sorted(set(counts) - {0})
+    ]
+
+
+def _by_angle(rows: Sequence[Row]) -> list[Group]:
+    nearest = [min(_gaps(row), default=math.nan) for row in rows]
+    return _bins(_whole(nearest, rows), _ANGLES, "deg apart")
+
+
+def _by_seam(rows: Sequence[Row]) -> list[Group]:
+    distance = np.array(
+        [min((_on_circle(azimuth) for azimuth in _azimuths(row)), default=math.nan) for row in rows]
+    )
+    return [
+        (f"seam within {SEAM_DEGREES:g} deg", _whole(distance < SEAM_DEGREES, rows)),
+        ("seam further away", _whole(distance >= SEAM_DEGREES, rows)),
+    ]
+
+
+def _by_opposition(rows: Sequence[Row]) -> list[Group]:
+    widest = np.array([max(_gaps(row), default=math.nan) for row in rows])
+    limit = f"{OPPOSITION_DEGREES:g} deg apart"
+    return [
+        (f"over {limit}", _whole(widest > OPPOSITION_DEGREES, rows)),
+        (f"up to {limit}", _whole(widest <= OPPOSITION_DEGREES, rows)),
+    ]
+
+
+_DERIVED: dict[str, Callable[[Sequence[Row]], list[Group]]] = {
+    "num_speakers": _by_number,
+    "angle": _by_angle,
+    "seam": _by_seam,
+    "opposition": _by_opposition,
+}
+
+
+def _azimuths(row: Row) -> list[float]:
+    return [s.azimuth for s in row.score.speakers if not s.silent]
+
+
+def _gaps(row: Row) -> list[float]:
+    """Angles between each two speakers that are not silent, degrees."""
+    return [_on_circle(a - b) for a, b in combinations(_azimuths(row), 2)]
+
+
+def _on_circle(degrees: float) -> float:
+    """The size of an angle, [0, 180]. Not ``geometry.angular_error``: that imports torch."""
+    return abs((degrees + 180.0) % 360.0 - 180.0)
+
+
+# --- of labels ----------------------------------------------------------------------------
+
+
+def _by_label(rows: Sequence[Row], label: str) -> list[Group]:
+    words = [row.labels.scene.get(label) for row in rows]
+    kinds = sorted({word for word in words if isinstance(word, str)})
+    if kinds:
+        return [(f"{label}: {kind}", _whole([w == kind for w in words], rows)) for kind in kinds]
+    return _thirds(_numbers(rows, label), label)
+
+
+def _thirds(values: NDArray[np.float64], label: str) -> list[Group]:
+    """Up to three groups as large as one another; single values where there are no more than
+    three."""
+    found = values[np.isfinite(values)]
+    single = np.unique(found)
+    if len(single) <= 3:
+        return [(f"{label}: {value:.4g}", values == value) for value in single]
+    # `nearest` keeps the limits among the values: the names then hold numbers that occur.
+    edges = np.unique(np.quantile(found, [0.0, 1 / 3, 2 / 3, 1.0], method="nearest"))
+    return [
+        (f"{label}: {name}", inside) for name, inside in _bins(values, edges.tolist(), digits=4)
+    ]
+
+
+def _bins(
+    values: NDArray[np.float64],
+    edges: Sequence[float],
+    unit: str = "",
+    scale: float = 1.0,
+    digits: int = 6,
+) -> list[Group]:
+    """Half-open bins ``[low, high)`` with their names; the last one holds its upper edge too."""
+    found = []
+    for low, high in pairwise(edges):
+        inside = (values >= low) & ((values <= high) if high == edges[-1] else (values < high))
+        first, last = f"{scale * low:.{digits}g}", f"{scale * high:.{digits}g}"
+        if math.isinf(low):
+            name = f"under {last} {unit}"
+        elif math.isinf(high):
+            name = f"{first} {unit} or more"
+        else:
+            name = f"{first} to {last} {unit}"
+        found.append((name.strip(), inside))
+    return found
+
+
+def _numbers(rows: Sequence[Row], label: str) -> NDArray[np.float64]:
+    """A label ``[scene, speaker]``, NaN where it is not known; of a scene for all its speakers."""
+    values = np.full((len(rows), _width(rows)), np.nan)
+    for i, row in enumerate(rows):
+        of_scene = row.labels.scene.get(label)
+        if isinstance(of_scene, int | float):
+            values[i] = of_scene
+        for j, value in enumerate(row.labels.speaker.get(label, ())):
+            values[i, j] = math.nan if value is None else value
+    return values
+
+
+def _whole(values: Iterable[float] | Iterable[bool], rows: Sequence[Row]) -> NDArray[Any]:
+    """Values of scenes for each of their speakers, ``[scene, speaker]``."""
+    return np.repeat(np.array(list(values))[:, None], _width(rows), axis=1)
+
+
+def _width(rows: Sequence[Row]) -> int:
+    return max(len(row.score.speakers) for row in rows)

@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Results for other programs and for papers: a line of CSV for each speaker, a Markdown table."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from msdet.evaluation.rows import SceneRow
+from msdet.evaluation.scores import SceneScore, SpeakerScore
+from msdet.evaluation.signal_metrics import METRICS
+from msdet.evaluation.tables import Column, columns_of, shown
+
+_OF_SPEAKER = (
+    "slot",
+    "silent",
+    "azimuth",
+    "azimuth_estimate",
+    "azimuth_error",
+    "azimuth_estimate_best_matched",
+    "azimuth_error_best_matched",
+    "distance_estimate",
+    "distance_error",
+)
+_OF_SCENE = ("ambiguous", "order_correct", "speakers_claimed")
+Cell = str | float | int | bool | None
+
+
+def csv_rows(rows: Sequence[SceneRow]) -> Iterator[dict[str, Cell]]:
+    """One for each scene, system and speaker, with the same keys in each.
+
+    ``index``, ``id``, ``system``, ``speaker``; the labels of the scene and of the speaker; what
+    ``SpeakerScore`` holds; ``wrong_slot`` of the speaker's slot; of the scene ``ambiguous``,
+    ``order_correct`` and ``speakers_claimed``; each score that any system has. Degrees, metres
+    and dB; None where there is nothing.
+    """
+    of_scene = tuple(dict.fromkeys(label for row in rows for label in row.labels.scene))
+    of_speaker = tuple(dict.fromkeys(label for row in rows for label in row.labels.speaker))
+    scores = _score_names(rows)
+    for row in rows:
+        for system, score in row.systems.items():
+            for speaker in score.speakers:
+                yield {
+                    "index": row.index,
+                    "id": row.id,
+                    "system": system,
+                    "speaker": speaker.speaker,
+                    **{label: row.labels.scene.get(label) for label in of_scene},
+                    **{
+                        label: row.labels.speaker[label][speaker.speaker]
+                        if label in row.labels.speaker
+                        else None
+                        for label in of_speaker
+                    },
+                    **{name: getattr(speaker, name) for name in _OF_SPEAKER},
+                    "wrong_slot": _wrong_slot(score, speaker),
+                    **{name: getattr(score, name) for name in _OF_SCENE},
+                    **{name: speaker.scores.get(name) for name in scores},
+                }
+
+
+def csv_lines(rows: Sequence[SceneRow]) -> Iterator[str]:
+    """``csv_rows`` as the lines of a file, the header first; empty cells where there is nothing."""
+    text = io.StringIO(newline="")
+    writer: csv.DictWriter[str] | None = None
+    for cells in csv_rows(rows):
+        if writer is None:
+            writer = csv.DictWriter(text, list(cells), lineterminator="\n")
+            writer.writeheader()
+        writer.writerow(cells)
+        yield text.getvalue()
+        text.seek(0)
+        text.truncate()
+
+
+def markdown_table(summaries: Mapping[str, Mapping[str, Any]]) -> str:
+    """A line for each system, by name, with 95 % intervals in brackets; ends in a line break.
+
+    Blank for what does not apply; a column that no system has is left out.
+    """
+    columns = columns_of(summaries)
+    titles = ["system", *(column.title for column in columns)]
+    lines = [titles, ["---", *(["---:"] * len(columns))]]
+    for name, summary in summaries.items():
+        cells = [_markdown_cell(summary, column) for column in columns]
+        lines.append([name.replace("|", r"\|"), *cells])
+    return "".join("| " + " | ".join(line) + " |\n" for line in lines)
+
+
+def _markdown_cell(summary: Mapping[str, Any], column: Column) -> str:
+    text = shown(summary[column.key], column.digits)
+    if text and column.key in summary["intervals"]:
+        low, high = (shown(end, column.digits) for end in summary["intervals"][column.key])
+        text += f" [{low}, {high}]"
+    return text
+
+
+def _wrong_slot(score: SceneScore, speaker: SpeakerScore) -> bool | None:
+    return None if speaker.slot is None else score.wrong_slot[speaker.slot]
+
+
+def _score_names(rows: Sequence[SceneRow]) -> tuple[str, ...]:
+    """Those that any speaker has, in the order of the tables."""
+    there = {
+        name
+        for row in rows
+        for score in row.systems.values()
+        for speaker in score.speakers
+        for name in speaker.scores
+    }
+    every = (
+        f"{metric}{part}" for metric in METRICS for part in ("", "_unprocessed", "_improvement")
+    )
+    return tuple(name for name in every if name in there)

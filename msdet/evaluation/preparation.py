@@ -1,0 +1,240 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What an evaluation is about, opened and checked before any work."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from msdet.benchmarks import scenes_file
+from msdet.checkpoints import Checkpoint, load_checkpoint
+from msdet.config import EvaluationConfig, TrainConfig, parse
+from msdet.corpora import BundledConfig, Corpus, CorpusConfig, open_corpus
+from msdet.errors import InputError
+from msdet.evaluation.conditions import check_conditions
+from msdet.evaluation.recogniser import check_recogniser
+from msdet.evaluation.rows import RowsHeader
+from msdet.evaluation.scoring import Task
+from msdet.evaluation.signal_metrics import FAST_METRICS, choose_metrics
+from msdet.evaluation.systems.folder import FolderEstimates
+from msdet.evaluation.systems.names import (
+    ESTIMATES,
+    MODEL,
+    SLOW_METRICS_DEFAULT,
+    Evaluated,
+    choose_systems,
+)
+from msdet.evaluation.systems.network import Network
+from msdet.simulation import Scene, check_corpus, fixed_scenes, read_scenes, rirs_folder
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """An evaluation that can begin.
+
+    Attributes:
+        checkpoints: by the names that their systems have. main: the system whose numbers stand
+            first, and which others are compared with.
+        unavailable: metrics that this installation lacks, with the reason.
+    """
+
+    scenes: tuple[Scene, ...]
+    checkpoints: Mapping[str, Checkpoint]
+    task: Task
+    header: RowsHeader
+    main: str
+    unavailable: Mapping[str, str]
+
+    @property
+    def linear(self) -> bool:
+        """Whether the scenes' arrays are lines: no seam, no opposition."""
+        return self.scenes[0].microphone_array().is_linear
+
+
+def prepare(config: EvaluationConfig) -> Prepared:
+    """Open what an evaluation needs; writes nothing.
+
+    Raises:
+        InputError: a key, a file or a scene does not fit; names it.
+    """
+    output = Path(config.output)
+    if output.exists() and not output.is_dir():
+        raise InputError(f"output={output}: is a file; name a folder")
+    checkpoints = _open_checkpoints(config)
+    corpus_config, corpus, scenes = _open_scenes(config, checkpoints)
+    for checkpoint in checkpoints.values():
+        check_scenes(scenes, checkpoint)
+    check_corpus(scenes, corpus)
+    models: dict[str, Path | FolderEstimates] = {}
+    evaluated: dict[str, Evaluated] = {}
+    hashes: dict[str, str] = {}
+    for name, checkpoint in checkpoints.items():
+        models[name], network = checkpoint.path, Network(checkpoint)
+        evaluated[name] = Evaluated(network.separates, network.localises)
+        hashes[name] = hashlib.sha256(checkpoint.path.read_bytes()).hexdigest()
+    if config.estimates is not None:
+        folder = FolderEstimates(Path(config.estimates), scenes)
+        models[ESTIMATES] = folder
+        evaluated[ESTIMATES] = Evaluated(folder.separates, folder.localises)
+        hashes[ESTIMATES] = folder.fingerprint
+    systems = choose_systems(config.systems, evaluated)
+    metrics, unavailable = choose_metrics(config.metrics, scenes[0].sample_rate)
+    check_recogniser(config.recogniser, metrics)
+    of_system = _metrics_of(systems, metrics, config.slow_metrics_of, evaluated)
+    task = Task(
+        models,
+        corpus_config,
+        scenes[0].sample_rate,
+        config.split,
+        rirs_folder(config.cache),
+        systems,
+        of_system,
+        config.recogniser,
+    )
+    header = RowsHeader(
+        models=hashes,
+        scenes=scenes_hash(scenes),
+        systems=of_system,
+        recogniser=config.recogniser,
+    )
+    main = next((name for name in systems if name in models), systems[0])
+    if config.conditions is not None:
+        check_conditions(config.conditions)
+    return Prepared(scenes, checkpoints, task, header, main, unavailable)
+
+
+def check_scenes(scenes: Sequence[Scene], checkpoint: Checkpoint) -> None:
+    """Refuse scenes that the model cannot be scored on."""
+    description = checkpoint.description
+    for scene in scenes:
+        where = f"scene {scene.id}"
+        if scene.sample_rate != description.sample_rate:
+            raise InputError(
+                f"{where}: is at {scene.sample_rate} Hz, the model at {description.sample_rate} Hz"
+            )
+        array, trained = scene.microphone_array(), description.array
+        if array.is_linear != trained.is_linear:
+            kinds = ("not linear", "linear")
+            raise InputError(
+                f"{where}: its array {array.name!r} is {kinds[array.is_linear]}, that of the model "
+                f"{kinds[trained.is_linear]}"
+            )
+        for key in ("reference_mic", "target"):
+            found, wanted = getattr(scene, key), getattr(description, key)
+            if found != wanted:
+                raise InputError(f"{where}: {key} is {found!r}, that of the model {wanted!r}")
+        speakers, slots = len(scene.speech), description.num_slots
+        if speakers > slots:
+            raise InputError(f"{where}: has {speakers} speakers, the model has {slots} slots")
+        if description.model.frontend.name == "ri" and array.positions != trained.positions:
+            raise InputError(f"{where}: its array is not the one that this model is bound to (ri)")
+
+
+def _open_checkpoints(config: EvaluationConfig) -> dict[str, Checkpoint]:
+    """By name: `model`, or of several the names of their runs."""
+    paths = config.checkpoint or ()
+    paths = (paths,) if isinstance(paths, str) else paths
+    if not paths and config.estimates is None:
+        raise InputError("checkpoint: is needed; give checkpoint=PATH, or estimates=FOLDER")
+    opened = [load_checkpoint(path) for path in paths]
+    if len(opened) == 1:
+        return {MODEL: opened[0]}
+    found: dict[str, Checkpoint] = {}
+    for path, checkpoint in zip(paths, opened, strict=True):
+        name = str(checkpoint.description.config.get("name") or Path(path).stem).replace("+", "-")
+        if name in found or name == ESTIMATES:
+            name = f"{name}-{len(found) + 1}"
+        found[name] = checkpoint
+    return found
+
+
+def _open_scenes(
+    config: EvaluationConfig, checkpoints: Mapping[str, Checkpoint]
+) -> tuple[CorpusConfig, Corpus, tuple[Scene, ...]]:
+    scenes: tuple[Scene, ...] | None = None
+    if config.scenes is not None:
+        scenes = read_scenes(scenes_file(config.scenes))[: config.num_scenes]
+    elif not checkpoints:
+        raise InputError("scenes: is needed with estimates=; give the file that they were made for")
+    corpus_config = config.corpus
+    if corpus_config is None and checkpoints:
+        corpus_config = _training_of(next(iter(checkpoints.values()))).corpus
+    corpus_config = corpus_config or BundledConfig()
+    rate = _sample_rate([s.sample_rate for s in scenes] if scenes else [], checkpoints)
+    corpus = open_corpus(corpus_config, rate).split(config.split)
+    if scenes is None:
+        scenes = _drawn(config, next(iter(checkpoints.values())), corpus)
+    return corpus_config, corpus, scenes
+
+
+def _sample_rate(rates: Sequence[int], checkpoints: Mapping[str, Checkpoint]) -> int:
+    """That of all scenes; without any, of the first checkpoint."""
+    if not rates:
+        return next(iter(checkpoints.values())).description.sample_rate
+    if len(set(rates)) > 1:
+        raise InputError(f"scenes: are at {sorted(set(rates))} Hz; give scenes of one sample rate")
+    return rates[0]
+
+
+def _drawn(config: EvaluationConfig, checkpoint: Checkpoint, corpus: Corpus) -> tuple[Scene, ...]:
+    """The scenes of a split as training drew them."""
+    training = _training_of(checkpoint)
+    default = training.data.valid_scenes if config.split == "valid" else training.data.test_scenes
+    return fixed_scenes(
+        training.scene,
+        training.array.build(),
+        corpus,
+        seed=training.data.eval_seed,
+        split=config.split,
+        count=config.num_scenes or default,
+        sample_rate=training.sample_rate,
+        seconds=training.data.eval_seconds,
+    )
+
+
+def _training_of(checkpoint: Checkpoint) -> TrainConfig:
+    try:
+        return parse(TrainConfig, checkpoint.description.config)
+    except InputError as error:
+        made_with = checkpoint.description.versions.get("msdet", "another version")
+        raise InputError(
+            f"checkpoint={checkpoint.path}: made with msdet {made_with}, whose training config "
+            f"this version cannot read ({error}); give scenes= and corpus="
+        ) from error
+
+
+def _metrics_of(
+    systems: Sequence[str],
+    metrics: tuple[str, ...],
+    named: Sequence[str] | None,
+    models: Mapping[str, Evaluated],
+) -> dict[str, tuple[str, ...]]:
+    """The metrics of each system: those that take long only of some."""
+    if named is None:
+        wanted = [name for name in SLOW_METRICS_DEFAULT if name == "unprocessed" or models]
+        slow = choose_systems([n for n in wanted if _possible(n, models)], models)
+    else:
+        slow = choose_systems(named, models) if named else ()
+        if missing := [name for name in slow if name not in systems]:
+            raise InputError(
+                f"slow_metrics_of: {missing[0]!r} is not among systems={list(systems)}"
+            )
+    return {
+        system: metrics if system in slow else tuple(m for m in metrics if m in FAST_METRICS)
+        for system in systems
+    }
+
+
+def _possible(name: str, models: Mapping[str, Evaluated]) -> bool:
+    """Whether a default works on what is evaluated."""
+    return "+" not in name or all(model.separates for model in models.values())
+
+
+def scenes_hash(scenes: Sequence[Scene]) -> str:
+    """Of all that was drawn about them."""
+    digest = hashlib.sha256()
+    for scene in scenes:
+        digest.update(scene.model_dump_json().encode() + b"\n")
+    return digest.hexdigest()

@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The page itself: template, style and script put together with what they show."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from functools import cache
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from markupsafe import Markup
+
+from msdet.evaluation.report import plots, tables
+from msdet.evaluation.report.content import ReportContent
+from msdet.evaluation.report.scene_views import view_of
+from msdet.files import write_atomically
+
+
+def write_report(path: Path, content: ReportContent) -> None:
+    """Write the report as one HTML file that needs nothing beside it and asks nothing of a network.
+
+    The same content gives the same bytes.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    write_atomically(path, render_report(content))
+
+
+def render_report(content: ReportContent) -> str:
+    """The page as text."""
+    from jinja2 import Environment, FunctionLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FunctionLoader(_piece),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=StrictUndefined,
+    )
+    script, scenes = _piece("report.js"), tables.scene_table(content)
+    return environment.get_template("report.html.j2").render(
+        policy=_policy(script),
+        style=Markup(_piece("report.css")),
+        script=Markup(script),
+        title=content.title,
+        command=content.command,
+        made_with=dict(content.made_with),
+        notes=list(content.notes),
+        main=content.systems[0],
+        num_scenes=content.summary_of(content.systems[0]).get("num_scenes") or len(content.rows),
+        highlights=tables.highlights(content),
+        summary=tables.summary_table(content),
+        comparisons=tables.comparison_table(content),
+        legend=plots.legend(content),
+        overall=plots.overall_plots(content),
+        scatters=plots.before_and_after(content),
+        conditions=plots.condition_plots(content),
+        scenes=scenes,
+        scenes_json=_json_for_html(scenes),
+        views=[view_of(content, number) for number in range(len(content.scenes))],
+    )
+
+
+def _json_for_html(value: Any) -> Markup:
+    """JSON that nothing inside can break out of: no ``<``, ``>`` or ``&`` is left in it."""
+    text = json.dumps(value, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
+    for character in "<>&":
+        text = text.replace(character, f"\\u{ord(character):04x}")
+    return Markup(text)
+
+
+def _policy(script: str) -> str:
+    """What the browser may do: run this very script, use inline styles and embedded data."""
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
+    return (
+        f"default-src 'none'; script-src 'sha256-{digest}'; style-src 'unsafe-inline'; "
+        "img-src data:; media-src data:; base-uri 'none'; form-action 'none'"
+    )
+
+
+@cache
+def _piece(name: str) -> str:
+    """A file of this package, lines ending in ``\\n`` as browsers hash them."""
+    text = (resources.files(__package__) / name).read_text(encoding="utf-8")
+    return text.replace("\r\n", "\n").rstrip("\n")

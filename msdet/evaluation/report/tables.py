@@ -1,0 +1,270 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The tables of a report: all systems, how they compare, and every scene."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping
+from itertools import combinations
+from typing import Any
+
+from msdet.evaluation.report.content import ReportContent
+from msdet.evaluation.report.wording import DASH, edges, finite, quantity
+from msdet.evaluation.rows import Row, SceneRow
+from msdet.evaluation.scores import SceneScore, SpeakerScore
+from msdet.evaluation.signal_metrics import METRIC
+from msdet.evaluation.statistics import azimuth_error
+
+SUMMARY_KEYS = (
+    "si_sdr_improvement_db",
+    "si_sdr_db",
+    "sdr_improvement_db",
+    "sir_improvement_db",
+    "sar_db",
+    "estoi",
+    "pesq_nb",
+    "pesq_wb",
+    "dnsmos",
+    "wer",
+    "azimuth_error_median_deg_best_matched",
+    "azimuth_within_10deg_best_matched",
+    "azimuth_error_median_deg",
+    "wrong_slot_rate",
+    "order_accuracy",
+    "speaker_count_accuracy",
+    "distance_error_median_m",
+    "real_time_factor",
+)
+"""Columns of the table of systems, those that no system has left out."""
+
+_METRIC_WORDS = {name: metric.title.removesuffix(", dB") for name, metric in METRIC.items()} | {
+    "azimuth": "azimuth",
+    "azimuth_best_matched": "azimuth, best matched",
+}
+
+
+# --- systems ------------------------------------------------------------------------------
+
+_COMPARED = (
+    "si_sdr_improvement_db",
+    "sdr_db",
+    "estoi",
+    "pesq_nb",
+    "pesq_wb",
+    "dnsmos",
+    "wer",
+    "azimuth_error_median_deg_best_matched",
+    "azimuth_within_10deg_best_matched",
+    "wrong_slot_rate",
+    "order_accuracy",
+)
+"""Measures that the page compares systems by; the summary has more."""
+
+
+def summary_table(content: ReportContent) -> dict[str, Any]:
+    """Columns and lines of the table of all systems."""
+    summaries = {name: content.summary_of(name) for name in content.systems}
+    keys = [
+        k for k in SUMMARY_KEYS if any(finite(s.get(k)) is not None for s in summaries.values())
+    ]
+    return {
+        "columns": [quantity(key).title for key in keys],
+        "lines": [
+            {
+                "index": index,
+                "name": name,
+                "scenes": quantity("num_speakers").text(summary.get("num_scenes")),
+                "scenes_value": finite(summary.get("num_scenes")),
+                "cells": [_cell(summary, key) for key in keys],
+                "unscored": not_scored(content, name),
+            }
+            for index, (name, summary) in enumerate(summaries.items())
+        ],
+    }
+
+
+def highlights(content: ReportContent) -> list[dict[str, str]]:
+    """The main system's numbers that stand at the top of the page."""
+    summary = content.summary_of(content.systems[0])
+    found = []
+    keys = (
+        "si_sdr_improvement_db",
+        "azimuth_error_median_deg_best_matched",
+        "azimuth_within_10deg_best_matched",
+        "azimuth_error_median_deg",
+        "pesq_wb",
+        "pesq_nb",
+    )
+    for key in keys:
+        kind = quantity(key)
+        if finite(summary.get(key)) is None:
+            continue
+        cell = _cell(summary, key)
+        found.append(
+            {
+                "heading": kind.heading,
+                "value": cell["text"],
+                "unit": kind.unit,
+                "interval": cell["interval"],
+            }
+        )
+    return found[:3]
+
+
+def not_scored(content: ReportContent, system: str) -> dict[str, Any]:
+    """How many values of a system are missing, and why: lines of (metric, reason, count)."""
+    summary = content.summary_of(system)
+    lines: list[tuple[str, str, int]] = []
+    total = 0
+    for metric, entry in (summary.get("failures") or {}).items():
+        word = _METRIC_WORDS.get(metric, metric)
+        if not isinstance(entry, Mapping):
+            continue
+        count = sum(int(finite(entry.get(part)) or 0) for part in ("estimate", "unprocessed"))
+        total += count
+        reasons = entry.get("reasons") or {"no reason given": count}
+        lines += [(word, str(reason), int(times)) for reason, times in reasons.items()]
+    missing = sum(system not in row.systems for row in content.rows)
+    if missing and len(content.rows) > missing:
+        total += missing
+        lines.append(("whole scenes", "no row of this system", missing))
+    unavailable = [
+        (_METRIC_WORDS.get(metric, metric), str(reason))
+        for metric, reason in (summary.get("unavailable") or {}).items()
+    ]
+    return {"total": total, "lines": lines, "unavailable": unavailable}
+
+
+def comparison_table(content: ReportContent) -> list[dict[str, Any]]:
+    """Lines of the paired comparisons."""
+    lines = []
+    for entry in content.summary.get("comparisons") or ():
+        if entry.get("measure") not in _COMPARED:
+            continue
+        kind = quantity(str(entry.get("measure") or ""))
+        low, high = edges([entry.get("low"), entry.get("high")])
+        difference = finite(entry.get("difference"))
+        sign = "+" if difference is not None and difference > 0 else ""
+        lines.append(
+            {
+                "system": str(entry.get("system") or DASH),
+                "reference": str(entry.get("reference") or DASH),
+                "measure": kind.title if entry.get("measure") else DASH,
+                "difference": sign + kind.text(difference),
+                "difference_value": difference,
+                "interval": kind.interval([low, high]) or DASH,
+                "interval_value": low,
+                "decided": None if low is None or high is None else not low <= 0 <= high,
+                "won": _share(entry.get("won_share")),
+                "won_value": finite(entry.get("won_share")),
+                "scenes": quantity("num_speakers").text(entry.get("scenes")),
+                "scenes_value": finite(entry.get("scenes")),
+            }
+        )
+    return lines
+
+
+def _cell(summary: Mapping[str, Any], key: str) -> dict[str, Any]:
+    kind = quantity(key)
+    return {
+        "value": finite(summary.get(key)),
+        "text": kind.text(summary.get(key)),
+        "interval": kind.interval((summary.get("intervals") or {}).get(key)),
+    }
+
+
+def _share(value: Any) -> str:
+    number = finite(value)
+    return DASH if number is None else f"{100 * number:.0f} %"
+
+
+# --- scenes -------------------------------------------------------------------------------
+
+
+def scene_table(content: ReportContent) -> dict[str, Any]:
+    """What ``report.js`` makes the table of scenes from, compact: lists instead of objects.
+
+    ``columns`` describes label columns; ``scenes`` is ``[id, [label, ...]]``; ``scores[system]``
+    holds per scene ``[improvement, before, azimuth error, order, failures]`` or null.
+    """
+    rows = content.rows
+    columns: list[dict[str, Any]] = []
+    values: list[list[Any]] = []
+
+    def add(name: str, column: list[Any]) -> None:
+        if all(value is None for value in column):
+            return
+        kind = quantity(name)
+        words = any(isinstance(value, str) for value in column)
+        columns.append(
+            {
+                "name": kind.title,
+                "digits": kind.digits,
+                "percent": kind.unit == "%",
+                "words": words,
+            }
+        )
+        values.append(column)
+
+    labelled = {name for row in rows for name in row.labels.scene}
+    if "angle" not in labelled:
+        add("angle", [_smallest_angle(row) for row in rows])
+    for name in dict.fromkeys(name for row in rows for name in row.labels.scene):
+        add(name, [_plain(row.labels.scene.get(name)) for row in rows])
+    for name in dict.fromkeys(name for row in rows for name in row.labels.speaker):
+        add(name, [_plain_list(row.labels.speaker.get(name)) for row in rows])
+    return {
+        "systems": list(content.systems),
+        "columns": columns,
+        "scenes": [[row.id, [column[i] for column in values]] for i, row in enumerate(rows)],
+        "scores": [[_scene_numbers(row, system) for row in rows] for system in content.systems],
+    }
+
+
+def mean_score(score: SceneScore, name: str) -> float | None:
+    """Mean over the speakers of a scene that are not silent; None where none was scored."""
+    values = (of.scores.get(name) for of in score.speakers if not of.silent)
+    known = [value for value in values if value is not None]
+    return statistics.fmean(known) if known else None
+
+
+def error_of(row: Row, speaker: SpeakerScore) -> float | None:
+    """Azimuth error as claimed; best matched of a system that gives no sound to match by."""
+    claimed = finite(azimuth_error(row, speaker))
+    return finite(azimuth_error(row, speaker, best_matched=True)) if claimed is None else claimed
+
+
+def _scene_numbers(scene: SceneRow, system: str) -> list[Any] | None:
+    if system not in scene.systems:
+        return None
+    row = scene.of(system)
+    score = row.score
+    errors = [e for of in score.speakers if (e := error_of(row, of)) is not None]
+    return [
+        _rounded(mean_score(score, "si_sdr_improvement")),
+        _rounded(mean_score(score, "si_sdr_unprocessed")),
+        _rounded(statistics.fmean(errors) if errors else None),
+        None if score.order_correct is None else int(score.order_correct),
+        len(score.failures),
+    ]
+
+
+def _smallest_angle(row: SceneRow) -> float | None:
+    score = next(iter(row.systems.values()), None)
+    azimuths = [of.azimuth for of in score.speakers if not of.silent] if score else []
+    gaps = [abs((a - b + 180.0) % 360.0 - 180.0) for a, b in combinations(azimuths, 2)]
+    return _rounded(min(gaps, default=None))
+
+
+def _plain(value: float | str | None) -> float | str | None:
+    return value if isinstance(value, str) else _rounded(value)
+
+
+def _plain_list(values: tuple[float | None, ...] | None) -> list[float | None] | None:
+    return None if values is None else [_rounded(value) for value in values]
+
+
+def _rounded(value: float | None) -> float | None:
+    """Three decimals: more than is shown, and a third of the bytes."""
+    number = finite(value)
+    return None if number is None else round(number, 3)

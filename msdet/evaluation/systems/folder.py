@@ -1,0 +1,261 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Estimates that any system made of a file of scenes, as files in a folder.
+
+::
+
+    FOLDER/SCENE ID/speaker1.wav ...    one slot each: mono, as long as the scene, at its rate
+    FOLDER/SCENE ID/directions.json     {"speakers": [{"file": "speaker1.wav", "azimuth_deg": 40.0},
+                                        ...]}, in the order of the slots
+
+This is what ``msdet separate`` writes. A system may give audio alone or directions alone (without
+``file``), the same for all scenes. There may be more slots than speakers, not fewer.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import re
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from msdet.audio import read_audio
+from msdet.errors import InputError, first_mistake
+from msdet.evaluation.systems.estimate import Estimate
+from msdet.geometry import wrap_degrees
+from msdet.simulation import Scene
+
+DIRECTIONS_NAME = "directions.json"
+_SPEAKER_FILE = re.compile(r"speaker([1-9][0-9]*)\.wav")
+_SHOWN = 3
+"""Mistakes that an error names; of the rest it says how many there are."""
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class _Speaker(_Record):
+    """A slot: degrees in the array's frame, or null for one that claims none; metres."""
+
+    file: str | None = None
+    azimuth_deg: float | None
+    distance_m: float | None = Field(default=None, ge=0)
+
+
+class _Directions(_Record):
+    """What `DIRECTIONS_NAME` holds; ``recording`` is not read."""
+
+    model_config = ConfigDict(title="directions")
+
+    recording: str | None = None
+    sample_rate: int | None = None
+    speakers: list[_Speaker]
+
+
+@dataclass(frozen=True)
+class _Found:
+    """What a scene's folder holds: files of audio, if any, and directions, if any."""
+
+    audio: tuple[Path, ...]
+    directions: tuple[_Speaker, ...] | None
+
+
+class FolderEstimates:
+    """Estimates in a folder; can be sent to other processes.
+
+    Attributes:
+        separates: whether there is audio. localises: whether any azimuth is claimed.
+    """
+
+    def __init__(self, folder: Path | str, scenes: Sequence[Scene]) -> None:
+        """See that the folder has what it must have of every scene; audio is not read yet.
+
+        Raises:
+            InputError: names the first files that are missing or do not fit, what was found and
+                what was expected, and how many more there are.
+        """
+        self._folder = Path(folder)
+        if not self._folder.is_dir():
+            reason = "is no folder" if self._folder.exists() else "no such folder"
+            raise InputError(f"estimates={folder}: {reason}")
+        mistakes = _twice(scenes)
+        self._found: dict[str, _Found] = {}
+        for scene in scenes:
+            found, wrong = _look(self._folder / scene.id, scene)
+            self._found[scene.id] = found
+            mistakes += [f"{scene.id}/{mistake}" for mistake in wrong]
+        everything = list(self._found.values())
+        self.separates = any(found.audio for found in everything)
+        self.localises = _any(everything, lambda speaker: speaker.azimuth_deg)
+        self._ranges = _any(everything, lambda speaker: speaker.distance_m)
+        if not mistakes:
+            mistakes = self._unlike()
+        if mistakes:
+            more = len(mistakes) - _SHOWN
+            rest = f"; and {more} more mistakes" if more > 0 else ""
+            raise InputError(f"estimates={folder}: {'; '.join(mistakes[:_SHOWN])}{rest}")
+        if not (self.separates or self.localises):
+            raise InputError(f"estimates={folder}: there is no audio, and no azimuth is claimed")
+
+    @property
+    def fingerprint(self) -> str:
+        """Of the files' names, sizes and times of change, and of all directions."""
+        digest = hashlib.sha256()
+        for name, found in sorted(self._found.items()):
+            for path in found.audio:
+                stat = path.stat()
+                digest.update(f"{name}/{path.name} {stat.st_size} {stat.st_mtime_ns}\n".encode())
+            for speaker in found.directions or ():
+                digest.update(f"{name} {speaker.model_dump_json()}\n".encode())
+        return digest.hexdigest()
+
+    def estimate(self, scene: Scene) -> Estimate:
+        """What the system made of a scene, which must be one of those that were given.
+
+        Raises:
+            InputError: names a file that holds NaN or infinity, or is not what it was.
+        """
+        found = self._found[scene.id]
+        slots = len(found.audio) or len(found.directions or ())
+        distances = [speaker.distance_m for speaker in found.directions or ()]
+        azimuth = distance = None
+        if self.localises and found.directions is not None:
+            azimuth = _numbers([speaker.azimuth_deg for speaker in found.directions], slots)
+            if not scene.microphone_array().is_linear:
+                azimuth = wrap_degrees(azimuth)
+        if self._ranges:
+            distance = _numbers(distances, slots)
+        audio = None
+        if self.separates:
+            audio = np.stack([_read(path, scene) for path in found.audio])
+        return Estimate(audio=audio, azimuth=azimuth, distance=distance)
+
+    def _unlike(self) -> list[str]:
+        """Scenes that lack what others have."""
+        mistakes = []
+        for id, found in self._found.items():
+            if self.separates and not found.audio:
+                mistakes.append(f"{id}/speaker1.wav: is missing, though other scenes have audio")
+            if self.localises and found.directions is None:
+                mistakes.append(f"{id}/{DIRECTIONS_NAME}: is missing, though other scenes have one")
+        return mistakes
+
+
+def _twice(scenes: Sequence[Scene]) -> list[str]:
+    counts = Counter(scene.id for scene in scenes)
+    return [
+        f"{id}: {count} of the scenes have this id, so that one folder cannot be told from another"
+        for id, count in counts.items()
+        if count > 1
+    ]
+
+
+def _any(everything: Sequence[_Found], number: Callable[[_Speaker], float | None]) -> bool:
+    return any(
+        number(speaker) is not None for found in everything for speaker in found.directions or ()
+    )
+
+
+def _numbers(values: Sequence[float | None], slots: int) -> NDArray[np.float64]:
+    """``[slot]``, NaN for what is not said."""
+    return np.array([math.nan if v is None else v for v in values or [None] * slots], np.float64)
+
+
+def _look(folder: Path, scene: Scene) -> tuple[_Found, list[str]]:
+    """What a scene's folder holds, and what is wrong with it, by names within the folder."""
+    if not folder.is_dir():
+        return _Found((), None), [" no such folder"]
+    numbers = sorted(
+        int(match[1]) for path in folder.iterdir() if (match := _SPEAKER_FILE.fullmatch(path.name))
+    )
+    audio = tuple(folder / f"speaker{number}.wav" for number in numbers)
+    mistakes = []
+    for expected, number in enumerate(numbers, 1):
+        if number != expected:
+            return _Found(audio, None), [
+                f"speaker{expected}.wav: is missing, though there is speaker{number}.wav"
+            ]
+    directions = None
+    if (folder / DIRECTIONS_NAME).exists():
+        try:
+            directions = _read_directions(folder / DIRECTIONS_NAME, scene, len(audio))
+        except ValueError as error:
+            mistakes.append(f"{DIRECTIONS_NAME}: {error}")
+    elif not audio:
+        mistakes.append(f" holds neither speaker1.wav nor {DIRECTIONS_NAME}")
+    wanted = len(scene.speech)
+    if audio and len(audio) < wanted:
+        mistakes.append(
+            f"speaker{len(audio) + 1}.wav: is missing, the scene has {wanted} speakers (for one "
+            "that was not found, give silence)"
+        )
+    for path in audio:
+        mistakes += [f"{path.name}: {mistake}" for mistake in _check_header(path, scene)]
+    return _Found(audio, directions), mistakes
+
+
+def _check_header(path: Path, scene: Scene) -> list[str]:
+    import soundfile
+
+    try:
+        info = soundfile.info(path)
+    except (RuntimeError, OSError, TypeError) as error:
+        return [f"cannot be read as audio ({str(error).splitlines()[0]})"]
+    compared = (
+        ("channels", info.channels, 1),
+        ("Hz", info.samplerate, scene.sample_rate),
+        ("samples", info.frames, scene.num_samples),
+    )
+    return [f"{found} {unit}, expected {want}" for unit, found, want in compared if found != want]
+
+
+def _read_directions(path: Path, scene: Scene, num_files: int) -> tuple[_Speaker, ...]:
+    """The slots of a scene. Raises ValueError with what is wrong."""
+    try:
+        directions = _Directions.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        (first, *_) = error.errors()
+        # Of what is no JSON, the whole file would be shown.
+        broken = first["type"] == "json_invalid"
+        raise ValueError(first["msg"] if broken else first_mistake(error)) from error
+    except OSError as error:
+        raise ValueError(f"cannot be read ({error.strerror})") from error
+    if directions.sample_rate not in (None, scene.sample_rate):
+        raise ValueError(f"sample_rate={directions.sample_rate}, expected {scene.sample_rate}")
+    speakers = tuple(directions.speakers)
+    if num_files and len(speakers) != num_files:
+        raise ValueError(f"{len(speakers)} speakers, expected {num_files}, one for each WAV file")
+    if len(speakers) < len(scene.speech):
+        raise ValueError(
+            f"{len(speakers)} speakers, the scene has {len(scene.speech)} (for one that was not "
+            "found, give azimuth_deg null)"
+        )
+    is_linear = scene.microphone_array().is_linear
+    for i, speaker in enumerate(speakers):
+        expected = f"speaker{i + 1}.wav"
+        if speaker.file is not None and not (num_files and speaker.file == expected):
+            wanted = repr(expected) if num_files else "none, as there is no audio"
+            raise ValueError(f"speakers.{i}.file={speaker.file!r}: expected {wanted}")
+        azimuth = speaker.azimuth_deg
+        if is_linear and azimuth is not None and not 0 <= azimuth <= 180:
+            raise ValueError(
+                f"speakers.{i}.azimuth_deg={azimuth:g}: expected 0 to 180, the angle to the line "
+                "of the microphones"
+            )
+    return speakers
+
+
+def _read(path: Path, scene: Scene) -> NDArray[np.float32]:
+    """A slot's audio ``[sample]``."""
+    audio, sample_rate = read_audio(path)
+    if audio.shape != (1, scene.num_samples) or sample_rate != scene.sample_rate:
+        raise InputError(f"{path}: was changed since the evaluation began")
+    (slot,) = audio
+    return np.asarray(slot, np.float32)

@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which systems there are, by name, and which of them an evaluation scores.
+
+``model`` stands for what is evaluated: each checkpoint, or a folder of estimates.
+``model+NAME`` works on what it puts out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from msdet.errors import InputError
+
+MODEL, ESTIMATES = "model", "estimates"
+
+AFTER = {
+    "mvdr": "beamformer (MVDR) steered by the separated speakers",
+    "srp_phat": "SRP-PHAT weighted by each separated speaker's mask",
+}
+"""What is made of a separation, by what follows the plus."""
+
+ALONE = {
+    "unprocessed": "the mixture at the reference microphone",
+    "srp_phat": "SRP-PHAT on the mixture, told the number of speakers",
+    "music": "MUSIC on the mixture, told the number of speakers",
+    "srp_mpdr": "SRP-PHAT, then a beamformer (MPDR) towards each direction",
+    "delay_and_sum": "delay and sum, told the directions",
+    "oracle_mvdr": "beamformer (MVDR), told everything: a ceiling",
+    "oracle_mask": "ideal ratio mask: a ceiling",
+}
+"""What needs no model."""
+
+NEED_PARTS = ("oracle_mvdr",)
+"""What must be told the parts that a mixture is the sum of."""
+
+DEFAULT = (
+    "unprocessed",
+    MODEL,
+    f"{MODEL}+mvdr",
+    f"{MODEL}+srp_phat",
+    "srp_phat",
+    "music",
+    "srp_mpdr",
+    "delay_and_sum",
+    "oracle_mvdr",
+    "oracle_mask",
+)
+SLOW_METRICS_DEFAULT = ("unprocessed", MODEL, f"{MODEL}+mvdr")
+"""What the metrics that take long are computed for unless others are named."""
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """A model, or a folder of estimates, as far as the choice of systems depends on it.
+
+    Attributes:
+        separates, localises: what it gives.
+    """
+
+    separates: bool
+    localises: bool
+
+
+def choose_systems(asked: Sequence[str] | None, models: Mapping[str, Evaluated]) -> tuple[str, ...]:
+    """The names of what is scored, in order, with every model in place of ``model``.
+
+    Args:
+        asked: names; None takes all that there can be of these models.
+        models: what is evaluated, by name.
+    Raises:
+        InputError: an unknown name, or one that works on a separation of a model without any.
+    """
+    found: list[str] = []
+    for name in DEFAULT if asked is None else asked:
+        for system in _expanded(name, models):
+            model, _, after = system.partition("+")
+            if after and not models[model].separates:
+                if asked is None:
+                    continue
+                raise InputError(
+                    f"systems: {system!r} works on separated speakers, and {model!r} gives none"
+                )
+            if system not in found:
+                found.append(system)
+    if not found:
+        raise InputError("systems: is empty; there is nothing to score")
+    return tuple(found)
+
+
+def _expanded(name: str, models: Mapping[str, Evaluated]) -> tuple[str, ...]:
+    base, plus, after = name.partition("+")
+    if name in ALONE:
+        return (name,)
+    if (plus and after not in AFTER) or (base != MODEL and base not in models):
+        known = [*ALONE, *models, *(f"{MODEL}+{follows}" for follows in AFTER)]
+        raise InputError(f"systems: {name!r} is none of {', '.join(dict.fromkeys(known))}")
+    bases = tuple(models) if base == MODEL and MODEL not in models else (base,)
+    return tuple(f"{one}{plus}{after}" for one in bases)

@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A checkpoint's network as a system."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from msdet.checkpoints import Checkpoint, Description
+from msdet.criteria.assignment import BY_LOCATION, assign_by_location, take
+from msdet.datasets import Batch
+from msdet.evaluation.systems.estimate import Estimate, Heard
+from msdet.geometry import MicrophoneArray
+from msdet.models.msdet import MSDET, Output, trained_tasks
+
+
+class Network:
+    """Separates and localises batches of scenes."""
+
+    def __init__(self, checkpoint: Checkpoint) -> None:
+        self.model, self.description = checkpoint.model, checkpoint.description
+
+    @torch.inference_mode()
+    def __call__(self, heard: Sequence[Heard]) -> list[Estimate]:
+        """Of scenes of one length and one array."""
+        batch = Batch.stack([one.example for one in heard])
+        azimuth = None
+        if self.description.model.heads.guidance == "oracle":
+            azimuth = _slot_azimuths(self.description, batch, self.model.num_slots)
+        output = self.model(batch.mixture, heard[0].array, azimuth)
+        return estimates_of(self.model, output, self.separates)
+
+    @property
+    def separates(self) -> bool:
+        """Slots of a network for direction alone hold no voices."""
+        return "separation" in self._tasks
+
+    @property
+    def localises(self) -> bool:
+        return "direction" in self._tasks
+
+    @property
+    def _tasks(self) -> tuple[str, ...]:
+        return trained_tasks(self.description.weight, self.description.distance_weight)
+
+    @property
+    def array(self) -> MicrophoneArray:
+        """That of training."""
+        return self.description.array
+
+    def order(self, heard: Heard) -> tuple[int, ...] | None:
+        """Which speaker each slot must hold; None where outputs decide."""
+        orders = _prescribed(self.description, Batch.stack([heard.example]))
+        return None if orders is None else tuple(orders[0].tolist())
+
+
+def estimates_of(model: MSDET, output: Output, separates: bool = True) -> list[Estimate]:
+    """An output as estimates, one for each example of its batch."""
+    audio: NDArray[np.float32] = output.audio.float().cpu().numpy()
+    found = model.locate(output)
+    distance = None
+    if model.distance_head is not None and output.distance is not None:
+        distance = model.distance_head.decode(output.distance).double().cpu().numpy()
+    estimates = []
+    for i, of_slots in enumerate(audio):
+        estimates.append(
+            Estimate(
+                audio=of_slots if separates else None,
+                azimuth=None if found is None else found.azimuth[i].double().cpu().numpy(),
+                distance=None if distance is None else distance[i],
+                empty=found.empty[i].cpu().numpy() if found and model.empty_slots else None,
+                posterior=None if found is None else found.posterior[i].float().cpu().numpy(),
+            )
+        )
+    return estimates
+
+
+def _prescribed(description: Description, batch: Batch) -> Tensor | None:
+    """Which speaker each slot must hold, ``[batch, slot]``; None where outputs decide."""
+    if description.assignment not in BY_LOCATION:
+        return None
+    return assign_by_location(
+        description.assignment,
+        batch.azimuth,
+        batch.distance,
+        batch.elevation,
+        gap=description.nearest_gap or 0.0,
+        linear=description.array.is_linear,
+        present=batch.present,
+    )
+
+
+def _slot_azimuths(description: Description, batch: Batch, num_slots: int) -> Tensor | None:
+    """True azimuths ``[batch, slot]`` in the order of the slots, NaN for empty ones; None where
+    nothing prescribes an order."""
+    orders = _prescribed(description, batch)
+    if orders is None:
+        return None
+    azimuth = torch.full((len(orders), num_slots), torch.nan)
+    there = batch.azimuth.masked_fill(~batch.present, torch.nan)
+    azimuth[:, : orders.shape[1]] = take(there, orders)
+    return azimuth

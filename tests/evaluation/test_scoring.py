@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Labels of rendered scenes, and rows that depend on their scene alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from msdet.corpora import BundledConfig, open_corpus
+from msdet.evaluation.conditions import LABELS
+from msdet.evaluation.scoring import SceneScorer, Task
+from msdet.evaluation.systems.names import DEFAULT
+from msdet.simulation import Scene, fixed_scenes
+
+RATE = 8000
+
+
+@pytest.fixture(scope="module")
+def scenes(arrays: dict[str, Any]) -> tuple[Scene, ...]:
+    """Six anechoic scenes of a second, of two people and diffuse noise."""
+    from msdet.cli import compose
+    from msdet.config import TrainConfig, parse
+
+    overrides = [
+        "experiment=debug",
+        "scene.rirs=anechoic",
+        "scene.background.kinds=[diffuse]",
+        "scene.overlap=[0.5,0.5]",
+    ]
+    config = parse(TrainConfig, compose("train", overrides))
+    corpus = open_corpus(BundledConfig(), RATE).split("test")
+    return fixed_scenes(
+        config.scene,
+        arrays["circle4"],
+        corpus,
+        seed=0,
+        split="test",
+        count=6,
+        sample_rate=RATE,
+        seconds=1.0,
+    )
+
+
+@pytest.fixture(scope="module")
+def scorer(saved: Path, tmp_path_factory: pytest.TempPathFactory) -> SceneScorer:
+    folder = tmp_path_factory.mktemp("scoring")
+    metrics = dict.fromkeys(DEFAULT, ("si_sdr",))
+    bank = folder / "rirs"
+    return SceneScorer(
+        Task({"model": saved}, BundledConfig(), RATE, "test", bank, DEFAULT, metrics)
+    )
+
+
+def test_labels_are_those_that_conditions_know(
+    scorer: SceneScorer, scenes: tuple[Scene, ...]
+) -> None:
+    labels = scorer.score(scenes[:1])[0].row.labels
+    assert {*labels.scene, *labels.speaker} == set(LABELS)
+    assert labels.scene["background"] == "diffuse"
+    assert labels.scene["num_speakers"] == 2
+
+
+def test_labels_say_what_was_drawn(scorer: SceneScorer, scenes: tuple[Scene, ...]) -> None:
+    for scene, done in zip(scenes, scorer.do(scenes), strict=True):
+        heard = done.heard
+        assert heard.parts is not None
+        labels = scorer.score([scene])[0].row.labels
+        reference = heard.reference_mic
+        images, noise = heard.parts.images[:, reference], heard.parts.noise[reference]
+        power = np.mean(np.square(images), axis=1)
+        speech = np.mean(np.square(images.sum(axis=0)))
+        snr = 10 * np.log10(speech / np.mean(np.square(noise)))
+        assert labels.scene["snr_db"] == pytest.approx(snr, abs=0.5)  # of two noises that add up
+        sir = 10 * np.log10(power[0] / power[1])
+        assert labels.speaker["sir_db"] == pytest.approx((sir, -sir), abs=0.1)
+        assert labels.scene["overlap"] == pytest.approx(0.5, abs=0.1)
+
+
+def test_every_system_gives_a_score_of_every_scene(
+    scorer: SceneScorer, scenes: tuple[Scene, ...]
+) -> None:
+    for scored in scorer.score(scenes):
+        assert tuple(scored.row.systems) == DEFAULT
+        assert set(scored.seconds) == set(DEFAULT)
+        assert scored.audio_seconds == 1.0
+        unprocessed = scored.row.systems["unprocessed"]
+        for speaker in unprocessed.speakers:
+            assert speaker.scores["si_sdr_improvement"] == 0.0
+        music = scored.row.systems["music"].speakers
+        assert all(speaker.azimuth_error_best_matched is not None for speaker in music)
+        assert not scored.row.systems["oracle_mvdr"].failures
+
+
+def test_ceilings_are_above_what_is_told_less(
+    scorer: SceneScorer, scenes: tuple[Scene, ...]
+) -> None:
+    def mean(system: str) -> float:
+        rows = [scored.row.systems[system] for scored in scorer.score(scenes)]
+        return float(np.mean([s.scores["si_sdr_improvement"] for r in rows for s in r.speakers]))
+
+    told = {name: mean(name) for name in ("delay_and_sum", "oracle_mask", "oracle_mvdr")}
+    assert 0 < told["delay_and_sum"] < told["oracle_mask"]
+    assert told["delay_and_sum"] < told["oracle_mvdr"]
+
+
+def test_rows_come_out_the_same_again(scorer: SceneScorer, scenes: tuple[Scene, ...]) -> None:
+    first = [scored.row.model_dump_json() for scored in scorer.score(scenes)]
+    again = [scored.row.model_dump_json() for scored in scorer.score(scenes)]
+    assert first == again
+    assert [scene.id for scene in scenes] == [scored.row.id for scored in scorer.score(scenes)]
