@@ -58,7 +58,11 @@ def test_compressed_scenes_can_be_rendered(
     assert source.request() == open_scenes(plain, corpus, "folder").request()
 
 
-@pytest.mark.parametrize("spoil", [lambda b: b[:-40], lambda b: b"x" + b, lambda b: b""], ids=str)
+@pytest.mark.parametrize(
+    "spoil",
+    [lambda b: b[:-40], lambda b: b"x" + b, lambda b: b""],
+    ids=["cut", "another format", "empty"],
+)
 def test_damage_is_named(
     spoil: Callable[[bytes], bytes], scenes: tuple[Scene, ...], corpus: Any, tmp_path: Path
 ) -> None:
