@@ -137,7 +137,7 @@ def _open_checkpoints(config: EvaluationConfig) -> dict[str, Checkpoint]:
     paths = config.checkpoint or ()
     paths = (paths,) if isinstance(paths, str) else paths
     if not paths and config.estimates is None:
-        raise InputError("checkpoint: is needed; give checkpoint=PATH, or estimates=FOLDER")
+        raise InputError("checkpoint: is needed; give checkpoint=VALUE, or estimates=FOLDER")
     opened = [load_checkpoint(path) for path in paths]
     if len(opened) == 1:
         return {MODEL: opened[0]}

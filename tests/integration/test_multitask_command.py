@@ -82,7 +82,7 @@ def test_a_varying_number_of_speakers_is_scored(varying: Path) -> None:
     rows = [json.loads(line) for line in (varying / "rows.jsonl").read_text().splitlines()]
     right = 0
     for row in rows:
-        score = row["score"]
+        score = row["systems"]["model"]
         there = len(score["speakers"])
         assert len(score["attenuation_db"]) == 2 - there
         assert score["speaker_of_slot"].count(None) == 2 - there
