@@ -56,13 +56,19 @@ def evaluate(config: EvaluationConfig, training: Mapping[str, Any] | None = None
                 times.add(scored.seconds, scored.audio_seconds)
             times.write(output / TIMES_NAME)
         rows = writer.rows
-        views = draw_gallery(output, prepared, rows, config.pictures) if config.pictures else ()
     summary = summarise_systems(prepared, rows, times, config.conditions)
     summary |= _measured(prepared, training, memory.peak_gb)
-    summary["evaluation_seconds"] = round(time.perf_counter() - started, 1)
-    summary["checkpoint"] = config.checkpoint
+    summary |= {
+        "evaluation_seconds": round(time.perf_counter() - started, 1),
+        "checkpoint": config.checkpoint,
+        "estimates": config.estimates,
+        "scenes": config.scenes,
+        "scenes_sha256": prepared.header.scenes,
+        "split": config.split,
+    }
     write_json(output / "summary.json", summary)
     write_tables(output, summary, rows)
+    views = draw_gallery(output, prepared, rows, config.pictures) if config.pictures else ()
     write_report(
         output / "report.html",
         ReportContent(

@@ -52,7 +52,7 @@ def _chosen(rows: Sequence[SceneRow], main: str, count: int) -> list[tuple[str, 
     last = len(ranked) - 1
     spread = np.linspace(0, last, min(count, len(ranked))).round().astype(int)
     places = dict.fromkeys(spread.tolist())
-    names = {0: "best", last: "worst", round(last / 2): "median"}
+    names = {round(last / 2): "median", last: "worst", 0: "best"}
     return [(names.get(p, f"place {p + 1} of {last + 1}"), ranked[p]) for p in places]
 
 
@@ -92,7 +92,7 @@ def _view(why: str, done: Done, row: SceneRow, prepared: Prepared) -> SceneView:
             if (audio := done.estimates[name].audio) is not None
         },
         directions={
-            name: _directions(done.estimates[name], prepared)
+            name: _directions(name, done.estimates[name], prepared)
             for name in prepared.task.systems
             if done.estimates[name].azimuth is not None
         },
@@ -109,8 +109,8 @@ def _by_speaker(audio: NDArray[np.float32], score: SceneScore) -> NDArray[np.flo
     return found
 
 
-def _directions(estimate: Estimate, prepared: Prepared) -> Directions:
-    checkpoint = prepared.checkpoints.get(prepared.main)
+def _directions(name: str, estimate: Estimate, prepared: Prepared) -> Directions:
+    checkpoint = prepared.checkpoints.get(name)
     posterior, centres = estimate.posterior, None
     if posterior is not None and checkpoint is not None:
         centres = checkpoint.model.grid.centres
@@ -127,7 +127,9 @@ def _draw_scene(output: Path, done: Done, row: SceneRow, prepared: Prepared) -> 
         done.estimates[prepared.main],
         row.systems[prepared.main],
     )
-    scored = [(s, s.slot) for s in score.speakers if s.slot is not None]
+    scored = [(s, slot) for s in score.speakers if (slot := _slot(s, score)) is not None]
+    if not scored:
+        return
     slots, speakers = [slot for _, slot in scored], [s.speaker for s, _ in scored]
     mixture, rate, targets = heard.reference, scene.sample_rate, example.targets[speakers]
     if estimate.azimuth is not None:
@@ -160,6 +162,14 @@ def _draw_scene(output: Path, done: Done, row: SceneRow, prepared: Prepared) -> 
         write_audio(f"{stem}-speaker{number + 1}-target.wav", target * scale, rate)
 
 
+def _slot(speaker: SpeakerScore, score: SceneScore) -> int | None:
+    """The slot that holds a speaker's voice; of what finds directions alone, the one that fits."""
+    by_azimuth = score.speaker_of_slot_by_azimuth
+    if speaker.slot is None and by_azimuth is not None and speaker.speaker in by_azimuth:
+        return by_azimuth.index(speaker.speaker)
+    return speaker.slot
+
+
 def _spectrogram_title(speaker: SpeakerScore) -> str:
     before, after = speaker.scores["si_sdr_unprocessed"], speaker.scores["si_sdr"]
     known = before is not None and after is not None
@@ -169,13 +179,17 @@ def _spectrogram_title(speaker: SpeakerScore) -> str:
 
 
 def _draw_angles(folder: Path, scores: Sequence[SceneScore], linear: bool) -> None:
-    claimed = [
+    speakers = [s for score in scores for s in score.speakers]
+    found = [
         (s.azimuth, s.azimuth_estimate, s.azimuth_error, s.azimuth_error_best_matched)
-        for score in scores
-        for s in score.speakers
+        for s in speakers
         if s.azimuth_estimate is not None
+    ] or [  # of what finds directions alone
+        (s.azimuth, s.azimuth_estimate_best_matched, *2 * (s.azimuth_error_best_matched,))
+        for s in speakers
+        if s.azimuth_estimate_best_matched is not None
     ]
-    if claimed:
-        truth, estimate, error, best = np.array(claimed, dtype=float).T
+    if found:
+        truth, estimate, error, best = np.array(found, dtype=float).T
         pictures.azimuth_scatter(truth, estimate, folder / "azimuths.png", linear_array=linear)
         pictures.error_histogram(error, folder / "azimuth-errors.png", best_matched=best)

@@ -28,7 +28,7 @@ from msdet.evaluation.scores import (
     Unprocessed,
 )
 from msdet.evaluation.signal_metrics import METRIC, METRICS, Signal, one_line, rms, si_sdr
-from msdet.evaluation.signal_scores import NOT_FINITE, SignalScorer
+from msdet.evaluation.signal_scores import NOT_FINITE, SignalScorer, why_unusable
 
 AMBIGUOUS_DB = 1.0
 AMBIGUOUS_DEGREES = 5.0
@@ -40,6 +40,7 @@ SILENT_DB = -60.0
 ATTENUATION_CEILING_DB = 120.0
 """What a slot of exact zeros gets as attenuation, since JSON knows no infinity."""
 
+_UNCLAIMED = "no azimuth claimed; counted as 180 degrees"
 _UNMATCHABLE_DB = -300.0  # for the matching only: an estimate without an SI-SDR goes last
 
 
@@ -144,7 +145,11 @@ def score_scene(
                 wanted = {"azimuth": error, **wanted}
             for name, value in wanted.items():
                 if value is None:
-                    failures.append(Failure(name, "estimate", speaker, "no azimuth claimed"))
+                    failures.append(
+                        Failure(
+                            name, "estimate", speaker, "no azimuth claimed; counted as 180 degrees"
+                        )
+                    )
         if far is not None and distance_truth is not None and slot is not None:
             distance = _finite(far[slot])
             distance_error = _finite(abs(far[slot] - np.asarray(distance_truth)[speaker]))
@@ -206,7 +211,15 @@ def _separation(
         cost[slot, speaker] = -_si_sdr_or_last(estimates[slot], targets[speaker])
     speaker_of_slot, margin = match_active(cost, active)
     signals = {s: estimates[slot] for slot, s in enumerate(speaker_of_slot) if s is not None}
+    unusable = []
+    for held, signal in signals.items():
+        if (reason := why_unusable(signal)) is not None:
+            # Left out, a system that is silent where it is hard would be scored on the rest alone.
+            signals[held] = reference
+            reason = f"{reason}; scored as the mixture"
+            unusable += [Failure(m, "estimate", held, reason) for m in _computed(metrics)]
     after, failures = _score_signals(scorer, signals, "estimate", metrics)
+    failures = unusable + failures
     failures += [f for f in before.failures if f.metric in _computed(metrics)]
     left_over = [slot for slot, s in enumerate(speaker_of_slot) if s is None]
     attenuations = tuple(_attenuation(estimates[slot], reference) for slot in left_over)
@@ -263,7 +276,7 @@ def _with_improvements(after: Scores, before: Scores) -> Scores:
 
 
 def _si_sdr_or_last(estimate: Signal, target: Signal) -> float:
-    if not np.isfinite(estimate).all() or not estimate.any():
+    if why_unusable(estimate) is not None:
         return _UNMATCHABLE_DB
     return max(si_sdr(estimate, target), _UNMATCHABLE_DB)
 

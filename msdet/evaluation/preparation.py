@@ -6,6 +6,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain, count
 from pathlib import Path
 
 from msdet.benchmarks import scenes_file
@@ -20,9 +21,9 @@ from msdet.evaluation.scoring import Task
 from msdet.evaluation.signal_metrics import FAST_METRICS, choose_metrics
 from msdet.evaluation.systems.folder import FolderEstimates
 from msdet.evaluation.systems.names import (
+    ALONE,
     ESTIMATES,
     MODEL,
-    SLOW_METRICS_DEFAULT,
     Evaluated,
     choose_systems,
 )
@@ -144,9 +145,9 @@ def _open_checkpoints(config: EvaluationConfig) -> dict[str, Checkpoint]:
     found: dict[str, Checkpoint] = {}
     for path, checkpoint in zip(paths, opened, strict=True):
         name = str(checkpoint.description.config.get("name") or Path(path).stem).replace("+", "-")
-        if name in found or name == ESTIMATES:
-            name = f"{name}-{len(found) + 1}"
-        found[name] = checkpoint
+        names = chain([name], (f"{name}-{number}" for number in count(2)))
+        taken = {*found, *ALONE, MODEL, ESTIMATES}
+        found[next(free for free in names if free not in taken)] = checkpoint
     return found
 
 
@@ -155,7 +156,17 @@ def _open_scenes(
 ) -> tuple[CorpusConfig, Corpus, tuple[Scene, ...]]:
     scenes: tuple[Scene, ...] | None = None
     if config.scenes is not None:
-        scenes = read_scenes(scenes_file(config.scenes))[: config.num_scenes]
+        scenes = read_scenes(scenes_file(config.scenes))
+        if config.num_scenes is not None and config.num_scenes > len(scenes):
+            raise InputError(
+                f"num_scenes={config.num_scenes}: scenes={config.scenes} has {len(scenes)}"
+            )
+        scenes = scenes[: config.num_scenes]
+        if len({scene.microphone_array().is_linear for scene in scenes}) > 1:
+            raise InputError(
+                f"scenes={config.scenes}: has arrays on a line and others; their directions do not "
+                "compare: evaluate them apart"
+            )
     elif not checkpoints:
         raise InputError("scenes: is needed with estimates=; give the file that they were made for")
     corpus_config = config.corpus
@@ -212,10 +223,12 @@ def _metrics_of(
     models: Mapping[str, Evaluated],
 ) -> dict[str, tuple[str, ...]]:
     """The metrics of each system: those that take long only of some."""
-    if named is None:
-        wanted = [name for name in SLOW_METRICS_DEFAULT if name == "unprocessed" or models]
-        slow = choose_systems([n for n in wanted if _possible(n, models)], models)
-    else:
+    slow: Sequence[str] = [
+        system
+        for system in systems
+        if system == "unprocessed" or system in models or system.endswith("+mvdr")
+    ]
+    if named is not None:
         slow = choose_systems(named, models) if named else ()
         if missing := [name for name in slow if name not in systems]:
             raise InputError(
@@ -225,11 +238,6 @@ def _metrics_of(
         system: metrics if system in slow else tuple(m for m in metrics if m in FAST_METRICS)
         for system in systems
     }
-
-
-def _possible(name: str, models: Mapping[str, Evaluated]) -> bool:
-    """Whether a default works on what is evaluated."""
-    return "+" not in name or all(model.separates for model in models.values())
 
 
 def scenes_hash(scenes: Sequence[Scene]) -> str:

@@ -66,7 +66,8 @@ class Done:
     """A scene as every system did it.
 
     Attributes:
-        seconds: that each system took, without what it builds on.
+        seconds: of processor time that each system took, without what it builds on; folders of
+            estimates take none.
     """
 
     heard: Heard
@@ -95,6 +96,7 @@ class SceneScorer:
         self.models: dict[str, Network | FolderEstimates] = {
             name: Network(load_checkpoint(model)) if isinstance(model, Path) else model
             for name, model in task.models.items()
+            if any(system.partition("+")[0] == name for system in task.systems)
         }
         self.corpus = open_corpus(task.corpus, task.sample_rate).split(task.split)
         self.banks: dict[str, RirBank] = {}
@@ -124,21 +126,22 @@ class SceneScorer:
         """Scenes of one length and one array."""
         done = [Done(one, {}) for one in heard]
         for name, model in self.models.items():
-            began = time.perf_counter()
-            if isinstance(model, Network):
-                found = model(heard)
-            else:
-                found = [model.estimate(one.example.scene) for one in heard]
-            each = (time.perf_counter() - began) / len(heard)
+            if not isinstance(model, Network):
+                for one in done:
+                    one.estimates[name] = model.estimate(one.heard.example.scene)
+                continue
+            began = time.process_time()
+            found = model(heard)
+            each = (time.process_time() - began) / len(heard)
             for one, estimate in zip(done, found, strict=True):
                 one.estimates[name] = estimate
                 one.seconds[name] = each
         for one in done:
             for system in self.task.systems:
                 if system not in one.estimates:
-                    began = time.perf_counter()
+                    began = time.process_time()
                     one.estimates[system] = _apply(system, one)
-                    one.seconds[system] = time.perf_counter() - began
+                    one.seconds[system] = time.process_time() - began
         return done
 
     def _scored(self, done: Done) -> Scored:
@@ -166,7 +169,7 @@ class SceneScorer:
     def _score(
         self, system: str, estimate: Estimate, heard: Heard, before: Unprocessed
     ) -> SceneScore:
-        example, model = heard.example, self.models.get(system)
+        example, model = heard.example, self.models.get(system.partition("+")[0])
         return score_scene(
             estimate.audio,
             example.targets,

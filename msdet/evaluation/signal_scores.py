@@ -70,10 +70,8 @@ class SignalScorer:
             ValueError, and what else the metrics raise: it has no finite value.
             InputError: the recogniser cannot be used.
         """
-        if not np.isfinite(signal).all():
-            raise ValueError(NOT_FINITE)
-        if not signal.any():
-            raise ValueError("the signal is all zeros")
+        if (reason := why_unusable(signal)) is not None:
+            raise ValueError(reason)
         target, rate = self._targets[speaker], self._sample_rate
         values: Mapping[str, Callable[[], float]] = {
             "si_sdr": lambda: si_sdr(signal, target),
@@ -113,3 +111,10 @@ class SignalScorer:
         if key not in self._known:
             self._known[key] = (signal, compute())  # kept, or another could get its id
         return self._known[key][1]
+
+
+def why_unusable(signal: Signal) -> str | None:
+    """Why no metric can be computed of ``[sample]``; None where they can."""
+    if not np.isfinite(signal).all():
+        return NOT_FINITE
+    return None if signal.any() else "the signal is all zeros"

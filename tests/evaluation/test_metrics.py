@@ -199,12 +199,10 @@ def test_slots_beyond_the_speakers_count_as_silent(speech: NDArray[np.float64]) 
     assert [(f.metric, f.speaker) for f in found.failures] == [("attenuation", None)]
 
 
-def test_what_cannot_be_scored_is_null_with_its_reason(speech: NDArray[np.float64]) -> None:
+def test_what_cannot_be_scored_is_told_with_its_reason(speech: NDArray[np.float64]) -> None:
     estimates = np.stack([speech[0] + 0.1 * speech[2], np.full_like(speech[1], np.nan)])
     found = score(estimates, speech[:2], [10.0, float("nan")], [10.0, 100.0])
-    assert found.speakers[1].scores["si_sdr"] is None
-    assert found.speakers[1].scores["si_sdr_improvement"] is None
-    assert found.speakers[1].scores["si_sdr_unprocessed"] is not None
+    assert found.speakers[1].scores["si_sdr_improvement"] == 0.0
     assert found.speakers[1].azimuth_error is None
     assert found.speakers[0].scores["si_sdr"] is not None
     assert {(f.metric, f.signal, f.speaker) for f in found.failures} == {
@@ -216,11 +214,15 @@ def test_what_cannot_be_scored_is_null_with_its_reason(speech: NDArray[np.float6
     json.dumps(asdict(found), allow_nan=False)
 
 
-def test_a_silent_estimate_has_no_si_sdr_instead_of_zero(speech: NDArray[np.float64]) -> None:
+def test_silence_is_scored_as_the_mixture_so_that_giving_up_never_pays(
+    speech: NDArray[np.float64],
+) -> None:
     estimates = np.stack([speech[0] + 0.1 * speech[2], np.zeros_like(speech[1])])
+    scores = score(estimates, speech[:2], None, [10.0, 100.0]).speakers[1].scores
+    assert scores["si_sdr"] == scores["si_sdr_unprocessed"]
+    assert scores["si_sdr_improvement"] == 0.0
     found = score(estimates, speech[:2], None, [10.0, 100.0])
-    assert found.speakers[1].scores["si_sdr"] is None
-    assert "zeros" in found.failures[0].reason
+    assert "zeros; scored as the mixture" in found.failures[0].reason
 
 
 def test_pesq_without_an_utterance_says_so(speech: NDArray[np.float64]) -> None:

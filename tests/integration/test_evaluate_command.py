@@ -172,3 +172,40 @@ def test_two_checkpoints_are_compared_scene_by_scene(
     assert len(summary["systems"]) == 2
     assert {c["reference"] for c in summary["comparisons"]} == {summary["main_system"]}
     assert all(0 <= c["won_share"] <= 1 for c in summary["comparisons"])
+
+
+def test_what_finds_directions_alone_has_pictures_and_a_report(
+    estimates: Path, run: Callable[..., Any], tmp_path: Path
+) -> None:
+    directions = tmp_path / "directions"
+    for scene in estimates.iterdir():
+        (directions / scene.name).mkdir(parents=True)
+        content = json.loads((scene / "directions.json").read_text())
+        speakers = [{"azimuth_deg": s["azimuth_deg"]} for s in content["speakers"]]
+        written = json.dumps({"speakers": speakers})
+        (directions / scene.name / "directions.json").write_text(written)
+    output = tmp_path / "out"
+    run(
+        "evaluate",
+        f"estimates={directions}",
+        f"output={output}",
+        "scenes=bundled-easy",
+        "num_scenes=6",
+        "pictures=2",
+        "systems=[estimates,srp_phat]",
+    )
+    summary = json.loads((output / "summary.json").read_text())
+    assert summary["azimuth_error_mean_deg_best_matched"] == pytest.approx(2.0, abs=0.01)
+    assert summary["si_sdr_db"] is None
+    assert len(list((output / "pictures").glob("*-directions.png"))) == 2
+    assert (output / "report.html").exists()
+
+
+def test_the_truth_is_no_estimate(
+    estimates: Path, start: Callable[..., Any], tmp_path: Path
+) -> None:
+    rendered = estimates.parent / "rendered" / "audio"
+    command = ["evaluate", f"estimates={rendered}", f"output={tmp_path / 'out'}", *SMALL, *NO_MODEL]
+    refused = start(*command).finish()
+    assert refused.code == 2
+    assert "truth" in refused.err

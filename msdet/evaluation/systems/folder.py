@@ -75,7 +75,7 @@ class FolderEstimates:
     """
 
     def __init__(self, folder: Path | str, scenes: Sequence[Scene]) -> None:
-        """See that the folder has what it must have of every scene; audio is not read yet.
+        """See that the folder has what it must have of every scene.
 
         Raises:
             InputError: names the first files that are missing or do not fit, what was found and
@@ -106,12 +106,12 @@ class FolderEstimates:
 
     @property
     def fingerprint(self) -> str:
-        """Of the files' names, sizes and times of change, and of all directions."""
+        """Of the files' names and contents, and of all directions."""
         digest = hashlib.sha256()
         for name, found in sorted(self._found.items()):
             for path in found.audio:
-                stat = path.stat()
-                digest.update(f"{name}/{path.name} {stat.st_size} {stat.st_mtime_ns}\n".encode())
+                content = hashlib.sha256(path.read_bytes()).hexdigest()
+                digest.update(f"{name}/{path.name} {content}\n".encode())
             for speaker in found.directions or ():
                 digest.update(f"{name} {speaker.model_dump_json()}\n".encode())
         return digest.hexdigest()
@@ -135,7 +135,14 @@ class FolderEstimates:
         audio = None
         if self.separates:
             audio = np.stack([_read(path, scene) for path in found.audio])
-        return Estimate(audio=audio, azimuth=azimuth, distance=distance)
+        nobody = None
+        if slots > len(scene.speech):  # how many it claims is then a part of its answer
+            nobody = np.zeros(slots, np.bool_)
+            if audio is not None:
+                nobody |= ~audio.any(axis=1)
+            if azimuth is not None:
+                nobody |= np.isnan(azimuth)
+        return Estimate(audio=audio, azimuth=azimuth, distance=distance, empty=nobody)
 
     def _unlike(self) -> list[str]:
         """Scenes that lack what others have."""
@@ -177,6 +184,12 @@ def _look(folder: Path, scene: Scene) -> tuple[_Found, list[str]]:
     )
     audio = tuple(folder / f"speaker{number}.wav" for number in numbers)
     mistakes = []
+    for truth in ("labels.json", "mixture.wav"):
+        if (folder / truth).exists():
+            return _Found(audio, None), [
+                f"{truth}: is of a rendered scene, whose speakers are the truth; name a folder of "
+                "what a system made of them"
+            ]
     for expected, number in enumerate(numbers, 1):
         if number != expected:
             return _Found(audio, None), [
@@ -197,11 +210,11 @@ def _look(folder: Path, scene: Scene) -> tuple[_Found, list[str]]:
             "that was not found, give silence)"
         )
     for path in audio:
-        mistakes += [f"{path.name}: {mistake}" for mistake in _check_header(path, scene)]
+        mistakes += [f"{path.name}: {mistake}" for mistake in _check_audio(path, scene)]
     return _Found(audio, directions), mistakes
 
 
-def _check_header(path: Path, scene: Scene) -> list[str]:
+def _check_audio(path: Path, scene: Scene) -> list[str]:
     import soundfile
 
     try:
@@ -213,7 +226,12 @@ def _check_header(path: Path, scene: Scene) -> list[str]:
         ("Hz", info.samplerate, scene.sample_rate),
         ("samples", info.frames, scene.num_samples),
     )
-    return [f"{found} {unit}, expected {want}" for unit, found, want in compared if found != want]
+    wrong = [f"{found} {unit}, expected {want}" for unit, found, want in compared if found != want]
+    if not wrong:
+        samples, _ = soundfile.read(path, dtype="float32")
+        if not np.isfinite(samples).all():
+            wrong = ["holds NaN or infinite samples"]
+    return wrong
 
 
 def _read_directions(path: Path, scene: Scene, num_files: int) -> tuple[_Speaker, ...]:

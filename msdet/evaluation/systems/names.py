@@ -27,7 +27,7 @@ ALONE = {
     "srp_mpdr": "SRP-PHAT, then a beamformer (MPDR) towards each direction",
     "delay_and_sum": "delay and sum, told the directions",
     "oracle_mvdr": "beamformer (MVDR), told everything: a ceiling",
-    "oracle_mask": "ideal ratio mask: a ceiling",
+    "oracle_mask": "phase-sensitive mask, told the targets: a ceiling",
 }
 """What needs no model."""
 
@@ -46,8 +46,6 @@ DEFAULT = (
     "oracle_mvdr",
     "oracle_mask",
 )
-SLOW_METRICS_DEFAULT = ("unprocessed", MODEL, f"{MODEL}+mvdr")
-"""What the metrics that take long are computed for unless others are named."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +74,7 @@ def choose_systems(asked: Sequence[str] | None, models: Mapping[str, Evaluated])
         for system in _expanded(name, models):
             model, _, after = system.partition("+")
             if after and not models[model].separates:
-                if asked is None:
+                if asked is None or (name.startswith(f"{MODEL}+") and len(models) > 1):
                     continue
                 raise InputError(
                     f"systems: {system!r} works on separated speakers, and {model!r} gives none"
@@ -95,5 +93,5 @@ def _expanded(name: str, models: Mapping[str, Evaluated]) -> tuple[str, ...]:
     if (plus and after not in AFTER) or (base != MODEL and base not in models):
         known = [*ALONE, *models, *(f"{MODEL}+{follows}" for follows in AFTER)]
         raise InputError(f"systems: {name!r} is none of {', '.join(dict.fromkeys(known))}")
-    bases = tuple(models) if base == MODEL and MODEL not in models else (base,)
+    bases = tuple(models) if base == MODEL else (base,)
     return tuple(f"{one}{plus}{after}" for one in bases)

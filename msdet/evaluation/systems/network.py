@@ -14,7 +14,6 @@ from msdet.checkpoints import Checkpoint, Description
 from msdet.criteria.assignment import BY_LOCATION, assign_by_location, take
 from msdet.datasets import Batch
 from msdet.evaluation.systems.estimate import Estimate, Heard
-from msdet.geometry import MicrophoneArray
 from msdet.models.msdet import MSDET, Output, trained_tasks
 
 
@@ -46,11 +45,6 @@ class Network:
     @property
     def _tasks(self) -> tuple[str, ...]:
         return trained_tasks(self.description.weight, self.description.distance_weight)
-
-    @property
-    def array(self) -> MicrophoneArray:
-        """That of training."""
-        return self.description.array
 
     def order(self, heard: Heard) -> tuple[int, ...] | None:
         """Which speaker each slot must hold; None where outputs decide."""

@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import pickle
 import re
+import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -138,9 +139,28 @@ def test_more_slots_than_speakers(tmp_path: Path) -> None:
 def test_other_files_and_folders_do_not_matter(tmp_path: Path) -> None:
     write(tmp_path)
     (tmp_path / "scene-77").mkdir()
-    for name in ("mixture.wav", "labels.json", "speaker1.mic2.wav"):  # of msdet simulate
-        (tmp_path / "scene-0" / name).write_text("")
+    (tmp_path / "scene-0" / "notes.txt").write_text("")
     assert FolderEstimates(tmp_path, SCENES).separates
+
+
+@pytest.mark.parametrize("name", ["mixture.wav", "labels.json"])
+def test_the_folders_of_a_rendered_set_are_refused(tmp_path: Path, name: str) -> None:
+    write(tmp_path)
+    (tmp_path / "scene-0" / name).write_text("")
+    with pytest.raises(InputError, match=rf"scene-0/{name}: is of a rendered scene"):
+        FolderEstimates(tmp_path, SCENES)
+
+
+def test_more_slots_than_speakers_say_how_many_they_claim(tmp_path: Path) -> None:
+    write(tmp_path)
+    folder = tmp_path / "scene-0"
+    shutil.copy(folder / "speaker1.wav", folder / "speaker3.wav")
+    content = json.loads((folder / "directions.json").read_text())
+    content["speakers"].append({"file": "speaker3.wav", "azimuth_deg": None})
+    (folder / "directions.json").write_text(json.dumps(content))
+    nobody = FolderEstimates(tmp_path, SCENES).estimate(SCENES[0]).empty
+    assert nobody is not None
+    assert nobody.tolist()[2]
 
 
 def remove(name: str) -> Callable[[Path], object]:
