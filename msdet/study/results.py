@@ -213,13 +213,14 @@ def _values(rows: Sequence[Row]) -> dict[Quantity, NDArray[np.float64]]:
     found["order_correct"] = np.array([[_number(row.score.order_correct)] for row in rows])
     for i, row in enumerate(rows):
         for j, speaker in enumerate(row.score.speakers):
-            if speaker.slot is None:
+            if speaker.silent:
                 continue
-            found["si_sdr_improvement"][i, j] = _number(speaker.scores["si_sdr_improvement"])
+            found["si_sdr_improvement"][i, j] = _number(speaker.scores.get("si_sdr_improvement"))
             found["azimuth_error"][i, j] = azimuth_error(row, speaker)
             best_matched = azimuth_error(row, speaker, best_matched=True)
             found["azimuth_error_best_matched"][i, j] = best_matched
-            found["wrong_slot"][i, j] = _number(row.score.wrong_slot[speaker.slot])
+            if speaker.slot is not None:  # what finds directions alone holds nobody's voice
+                found["wrong_slot"][i, j] = _number(row.score.wrong_slot[speaker.slot])
     return found
 
 
