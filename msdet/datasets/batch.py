@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from typing import Literal, Protocol, get_args
 
@@ -11,6 +11,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+
+from msdet.geometry import MicrophoneArray
 
 Label = Literal["targets", "azimuth", "distance"]
 """What an example may lack, and a task or an assignment need."""
@@ -23,7 +25,8 @@ class LabelledMixture(Protocol):
 
     ``mixture`` is ``[mic, sample]``; ``targets`` ``[speaker, sample]``; azimuth, elevation
     (degrees) and distance (metres) are ``[speaker]``; each is None where it is not known.
-    ``index`` tells it from the others of its set.
+    ``array`` is what it is recorded with, None for that of the training. ``index`` tells it from
+    the others of its set.
     """
 
     @property
@@ -36,6 +39,8 @@ class LabelledMixture(Protocol):
     def elevation(self) -> NDArray[np.float32] | None: ...
     @property
     def distance(self) -> NDArray[np.float32] | None: ...
+    @property
+    def array(self) -> MicrophoneArray | None: ...
     @property
     def num_speakers(self) -> int: ...
     @property
@@ -54,6 +59,7 @@ class Batch:
         present: bool ``[batch, speaker]``, a scene's speakers first.
         has_targets, has_azimuth, has_distance: bool ``[batch]``, which labels an example has.
         index: the scene's index in its split, int64 ``[batch]``.
+        array: what all of them are recorded with; None for the array of the training.
     """
 
     mixture: Tensor
@@ -66,16 +72,17 @@ class Batch:
     has_azimuth: Tensor
     has_distance: Tensor
     index: Tensor
+    array: MicrophoneArray | None = None
 
     def to(self, device: torch.device, non_blocking: bool = False) -> Batch:
-        moved = {
-            f.name: getattr(self, f.name).to(device, non_blocking=non_blocking)
-            for f in fields(self)
-        }
-        return Batch(**moved)
+        return self._each(lambda tensor: tensor.to(device, non_blocking=non_blocking))
 
     def pin_memory(self) -> Batch:
-        return Batch(**{f.name: getattr(self, f.name).pin_memory() for f in fields(self)})
+        return self._each(Tensor.pin_memory)
+
+    def _each(self, act: Callable[[Tensor], Tensor]) -> Batch:
+        tensors = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "array"}
+        return Batch(**{name: act(value) for name, value in tensors.items()}, array=self.array)
 
     @staticmethod
     def stack(examples: Sequence[LabelledMixture], num_speakers: int | None = None) -> Batch:
@@ -83,7 +90,11 @@ class Batch:
 
         Args:
             num_speakers: of the batch; None takes the most that an example has.
+        Raises:
+            ValueError: they are recorded with different arrays.
         """
+        if len({None if e.array is None else e.array.positions for e in examples}) > 1:
+            raise ValueError("examples of one batch must be recorded with one array")
         width = num_speakers or max(e.num_speakers for e in examples)
         samples = examples[0].mixture.shape[-1]
         size = len(examples)
@@ -108,4 +119,5 @@ class Batch:
             present=torch.from_numpy(present),
             **labelled,
             index=torch.tensor([e.index for e in examples]),
+            array=examples[0].array,
         )

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from msdet.datasets.many_arrays import ArraysConfig
+
 
 class DataConfig(BaseModel):
     """How much data, and how it is fed.
@@ -19,6 +21,8 @@ class DataConfig(BaseModel):
             kept on disk; null draws a fresh room for every example.
         bank: folder of ``msdet bank`` whose rooms training uses instead.
         fresh_rooms: share of the examples that get a room of their own all the same.
+        arrays: further arrays that simulated examples are recorded with, a batch with each in
+            turn; the rooms are shared out among them.
         labelled: a list of recordings with the labels that they have (`msdet.datasets.labelled`).
         labelled_share: share of the training examples that are cut from these; 1 uses no others.
         valid_scenes, test_scenes: number of fixed scenes.
@@ -38,6 +42,7 @@ class DataConfig(BaseModel):
     train_rooms: int | None = Field(ge=1)
     bank: str | None = None
     fresh_rooms: float = Field(default=0.0, ge=0, le=1)
+    arrays: ArraysConfig = ArraysConfig()
     labelled: str | None = None
     labelled_share: float = Field(default=0.5, gt=0, le=1)
     valid_scenes: int = Field(ge=1)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -20,6 +21,7 @@ from msdet.datasets.config import DataConfig
 from msdet.datasets.examples import ExampleSet, FixedScenes, MixedExamples, TrainingExamples
 from msdet.datasets.labelled import LabelledRecordings, open_labelled
 from msdet.datasets.labelled_examples import LabelledExamples
+from msdet.datasets.many_arrays import ManyArrays, build_arrays
 from msdet.datasets.samplers import ExampleSampler, UnpaddedSampler
 from msdet.datasets.stored import StoredExamples
 from msdet.errors import InputError
@@ -29,6 +31,7 @@ from msdet.simulation import (
     RirBank,
     RoomSet,
     StoredMixtures,
+    fill_banks,
     fixed_scenes,
     open_bank,
     open_mixtures,
@@ -40,18 +43,31 @@ from msdet.workers import available_cores, be_a_worker
 
 
 @dataclass(frozen=True)
+class Place:
+    """Where examples of one array are simulated.
+
+    Attributes:
+        bank: the responses of its rooms. rooms: those that examples share, if not each has one of
+            its own.
+    """
+
+    array: MicrophoneArray
+    bank: RirBank
+    rooms: RoomSet | None
+
+
+@dataclass(frozen=True)
 class Sources:
     """Where training examples come from.
 
     Attributes:
         mixtures: what they are cut from, if they are not simulated on the fly.
-        rooms: those that they share, if not each has one of its own. bank: their responses.
+        places: where they are simulated, one for each array.
         labelled: recordings that a share of them is cut from. share: which; the rest is simulated.
     """
 
-    mixtures: StoredMixtures | None
-    rooms: RoomSet | None
-    bank: RirBank
+    mixtures: StoredMixtures | None = None
+    places: tuple[Place, ...] = ()
     labelled: LabelledRecordings | None = None
     share: float = 0.0
 
@@ -89,8 +105,7 @@ def open_sources(config: TrainConfig, array: MicrophoneArray) -> Sources:
     if data.labelled_share < 1:
         simulated = _open_simulated(config, array)
         return replace(simulated, labelled=labelled, share=data.labelled_share)
-    bank = RirBank(rirs_folder(data.cache), array, config.sample_rate)
-    return Sources(None, None, bank, labelled, 1.0)
+    return Sources(labelled=labelled, share=1.0)
 
 
 def _open_labelled(config: TrainConfig, array: MicrophoneArray) -> LabelledRecordings:
@@ -128,13 +143,27 @@ def _open_simulated(config: TrainConfig, array: MicrophoneArray) -> Sources:
                 f"data.bank={data.bank} and data.simulated={data.simulated}: give one of them"
             )
         rooms, bank = open_bank(data.bank, config.scene, array, config.sample_rate)
-        return Sources(None, rooms, bank)
-    bank = RirBank(rirs_folder(data.cache), array, config.sample_rate)
+        return Sources(places=(Place(array, bank, rooms),))
     if data.simulated is not None:
-        return Sources(_open_mixtures(config, array), None, bank)
-    if data.train_rooms is None:
-        return Sources(None, None, bank)
-    return Sources(None, RoomSet(config.scene, array, config.seed, "train", data.train_rooms), bank)
+        return Sources(mixtures=_open_mixtures(config, array))
+    return Sources(places=tuple(_places(config, array)))
+
+
+def _places(config: TrainConfig, own: MicrophoneArray) -> Iterator[Place]:
+    """A place for each array; the rooms are shared out, each is of one array only."""
+    data = config.data
+    arrays = build_arrays(data.arrays, own, config.seed)
+    first = 0
+    for number, array in enumerate(arrays):
+        bank = RirBank(rirs_folder(data.cache), array, config.sample_rate)
+        if data.train_rooms is None:
+            yield Place(array, bank, None)
+            continue
+        count = (data.train_rooms - number - 1) // len(arrays) + 1
+        yield Place(
+            array, bank, RoomSet(config.scene, array, config.seed, "train", count, first=first)
+        )
+        first += count
 
 
 def _open_mixtures(config: TrainConfig, array: MicrophoneArray) -> StoredMixtures:
@@ -175,19 +204,17 @@ def build_data(
         seconds=config.data.eval_seconds,
     )
     if is_first_process():
-        bank.fill((scene.room for scene in scenes), available_cores())
-        sources.bank.fill(sources.rooms or (), available_cores())
+        shared = [(place.bank, place.rooms or ()) for place in sources.places]
+        fill_banks([(bank, [scene.room for scene in scenes]), *shared], available_cores())
     return MixtureData(
         config.data,
         config.scene.num_speakers[1],
-        training_examples(config, array, corpus, sources),
+        training_examples(config, corpus, sources),
         FixedScenes(scenes, valid_corpus, bank),
     )
 
 
-def training_examples(
-    config: TrainConfig, array: MicrophoneArray, corpus: Corpus, sources: Sources
-) -> ExampleSet:
+def training_examples(config: TrainConfig, corpus: Corpus, sources: Sources) -> ExampleSet:
     """The examples that a config asks for, simulated or cut from labelled recordings or both."""
     seed, length, num_samples = config.seed, config.data.examples_per_epoch, _crop_samples(config)
     labelled: ExampleSet | None = None
@@ -211,17 +238,24 @@ def training_examples(
             scene=config.scene,
         )
     else:
-        simulated = TrainingExamples(
-            config.scene,
-            array,
-            corpus.split("train"),
-            sources.bank,
-            seed=seed,
-            sample_rate=config.sample_rate,
-            num_samples=num_samples,
-            length=length,
-            rooms=sources.rooms,
-            fresh_rooms=config.data.fresh_rooms,
+        sets = [
+            TrainingExamples(
+                config.scene,
+                place.array,
+                corpus.split("train"),
+                place.bank,
+                seed=seed,
+                sample_rate=config.sample_rate,
+                num_samples=num_samples,
+                length=length,
+                rooms=place.rooms,
+                fresh_rooms=config.data.fresh_rooms,
+            )
+            for place in sources.places
+        ]
+        batch_size = config.data.batch_size
+        simulated = (
+            sets[0] if len(sets) == 1 else ManyArrays(sets, seed=seed, batch_size=batch_size)
         )
     if labelled is None:
         return simulated
@@ -248,7 +282,7 @@ class MixtureData(pl.LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[LabelledMixture]:
         """Batches of this process's share of the epoch."""
-        sampler = ExampleSampler(len(self.training), *self._place())
+        sampler = ExampleSampler(len(self.training), self.config.batch_size, *self._place())
         return self._loader(self.training, sampler, self.config.num_workers, drop_last=True)
 
     def val_dataloader(self) -> DataLoader[Example]:

@@ -26,7 +26,9 @@ from msdet.simulation import (
     render,
 )
 
-ORDER, CROP, FRESH, SYMMETRY, LABELLED, LABELLED_ORDER, LABELLED_CROP = range(7, 14)
+ORDER, CROP, FRESH, SYMMETRY, LABELLED, LABELLED_ORDER, LABELLED_CROP, ARRAYS, ARRAYS_ORDER = range(
+    7, 16
+)
 """First of two or three spawn keys; the simulation's own begin with the split, 0 to 2."""
 
 CROP_TRIES = 8
@@ -81,10 +83,13 @@ class TrainingExamples(ExampleSet):
         self.seed, self.sample_rate, self.num_samples = seed, sample_rate, num_samples
         self.rooms, self.fresh_rooms = rooms, fresh_rooms
 
-    def shared_room(self, epoch: int, index: int) -> Room | None:
+    def shared_room(self, epoch: int, index: int, position: int) -> Room | None:
         """The room that an example shares with others; None where it has one of its own.
 
         Every room once before any comes again, in an order that changes with each pass.
+
+        Args:
+            position: how many examples were before it.
         """
         if self.rooms is None:
             return None
@@ -92,12 +97,13 @@ class TrainingExamples(ExampleSet):
             sequence = np.random.SeedSequence(self.seed, spawn_key=(FRESH, epoch, index))
             if np.random.default_rng(sequence).random() < self.fresh_rooms:
                 return None
-        lap, place = divmod(epoch * self.length + index, len(self.rooms))
+        lap, place = divmod(position, len(self.rooms))
         return self.rooms[int(shuffled(self.seed, lap, len(self.rooms))[place])]
 
     def draw(self, epoch: int, index: int) -> Scene:
         """The scene of an example."""
-        return self._draw(epoch, index, self.shared_room(epoch, index))
+        room = self.shared_room(epoch, index, self._position(epoch, index))
+        return self._draw(epoch, index, room)
 
     def _draw(self, epoch: int, index: int, room: Room | None) -> Scene:
         return draw_scene(
@@ -113,9 +119,16 @@ class TrainingExamples(ExampleSet):
             room=room,
         )
 
+    def _position(self, epoch: int, index: int) -> int:
+        return epoch * self.length + index
+
     def __getitem__(self, key: tuple[int, int]) -> Example:
-        room = self.shared_room(*key)
-        scene = self._draw(*key, room)
+        return self.at(*key, self._position(*key))
+
+    def at(self, epoch: int, index: int, position: int) -> Example:
+        """The example ``(epoch, index)``, which `position` others were before."""
+        room = self.shared_room(epoch, index, position)
+        scene = self._draw(epoch, index, room)
         if room is None:
             rirs = compute_rirs(scene.room, self.array, self.sample_rate)
         else:

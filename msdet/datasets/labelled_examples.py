@@ -29,7 +29,7 @@ class LabelledExample:
         mixture: float32 ``[mic, sample]``; the reference microphone has an RMS of 1.
         targets: ``[speaker, sample]``, with the same gain. azimuth, elevation: degrees
             ``[speaker]``. distance: metres ``[speaker]``.
-        index: of the recording in its list.
+        index: of the recording in its list. array: that of the training.
     """
 
     mixture: NDArray[np.float32]
@@ -39,6 +39,7 @@ class LabelledExample:
     distance: NDArray[np.float32] | None
     num_speakers: int
     index: int
+    array: None = None
 
 
 class LabelledExamples(ExampleSet):

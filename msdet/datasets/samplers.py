@@ -9,10 +9,18 @@ from torch.utils.data import Sampler
 
 
 class ExampleSampler(Sampler[tuple[int, int]]):
-    """Names this process's examples ``(epoch, index)``: none twice on any number of devices."""
+    """Names this process's examples ``(epoch, index)``: none twice on any number of devices.
 
-    def __init__(self, length: int, rank: int = 0, world_size: int = 1) -> None:
-        self.length, self.rank, self.world_size = length, rank, world_size
+    A batch is a run of `batch_size` indices, and the devices take the batches in turn: what is in
+    a batch does not hang on how many devices there are. Batches that not every device would get
+    one of are left out.
+    """
+
+    def __init__(
+        self, length: int, batch_size: int = 1, rank: int = 0, world_size: int = 1
+    ) -> None:
+        self.batch_size, self.rank, self.world_size = batch_size, rank, world_size
+        self.steps = length // (batch_size * world_size)
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
@@ -20,11 +28,12 @@ class ExampleSampler(Sampler[tuple[int, int]]):
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return self.length // self.world_size
+        return self.steps * self.batch_size
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
-        for index in range(self.rank, len(self) * self.world_size, self.world_size):
-            yield self.epoch, index
+        for batch in range(self.rank, self.steps * self.world_size, self.world_size):
+            for index in range(batch * self.batch_size, (batch + 1) * self.batch_size):
+                yield self.epoch, index
 
 
 class UnpaddedSampler(Sampler[int]):

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Simulated rooms: scenes are drawn, their room responses computed, and mixtures rendered."""
 
-from msdet.simulation.bank import RirBank, rirs_folder
+from msdet.simulation.bank import RirBank, fill_banks, rirs_folder
 from msdet.simulation.config import SceneConfig
 from msdet.simulation.draw_rooms import check_scene_config, draw_room, pool_room
 from msdet.simulation.render import Example, Parts, render, render_parts
@@ -28,6 +28,7 @@ __all__ = [
     "compute_rirs",
     "draw_room",
     "draw_scene",
+    "fill_banks",
     "fixed_scenes",
     "open_bank",
     "open_mixtures",

@@ -78,29 +78,16 @@ class RirBank:
         Other damage is found, and mended, when a file is read: reading all of a large bank would
         take minutes.
 
-        Threads, not processes: the work is done outside of Python's lock, and threads need no
-        copies of the program in memory.
-
         Returns:
             How many were made.
         """
+        return fill_banks([(self, rooms)], num_workers, progress)
+
+    def _missing(self, rooms: Iterable[Room]) -> list[tuple[Room, Path]]:
+        """What is not there, or cut short."""
         self._remove_leftovers()
         wanted = {self._path(base): base for base, _ in (canonical(r, self.array) for r in rooms)}
-        missing = [(base, path) for path, base in wanted.items() if not _is_whole(path)]
-        if not missing:
-            return 0
-        random.Random(os.getpid()).shuffle(missing)  # processes that fill one bank share the work
-        bar = progress_bar("room responses", disable=not progress)
-        pool = ThreadPoolExecutor(max(1, num_workers))
-        try:
-            with bar:
-                task = bar.add_task("", total=len(missing))
-                for made in as_completed([pool.submit(self._make_file, *m) for m in missing]):
-                    made.result()
-                    bar.advance(task)
-        finally:
-            pool.shutdown(cancel_futures=True)
-        return len(missing)
+        return [(base, path) for path, base in wanted.items() if not _is_whole(path)]
 
     def _path(self, base: Room) -> Path:
         shaped_by = {
@@ -156,6 +143,35 @@ class RirBank:
                     part.unlink()
             except FileNotFoundError:  # its owner was quicker
                 pass
+
+
+def fill_banks(
+    wanted: Iterable[tuple[RirBank, Iterable[Room]]], num_workers: int = 1, progress: bool = True
+) -> int:
+    """:meth:`RirBank.fill` for the banks of several arrays, side by side.
+
+    Threads, not processes: the work is done outside of Python's lock, and threads need no copies
+    of the program in memory.
+
+    Returns:
+        How many were made.
+    """
+    missing = [(bank, *one) for bank, rooms in wanted for one in bank._missing(rooms)]
+    if not missing:
+        return 0
+    random.Random(os.getpid()).shuffle(missing)  # processes that fill one bank share the work
+    bar = progress_bar("room responses", disable=not progress)
+    pool = ThreadPoolExecutor(max(1, num_workers))
+    try:
+        with bar:
+            task = bar.add_task("", total=len(missing))
+            made = [pool.submit(bank._make_file, base, path) for bank, base, path in missing]
+            for one in as_completed(made):
+                one.result()
+                bar.advance(task)
+    finally:
+        pool.shutdown(cancel_futures=True)
+    return len(missing)
 
 
 @cache

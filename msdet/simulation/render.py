@@ -12,6 +12,7 @@ from scipy import fft
 
 from msdet.corpora import Corpus
 from msdet.errors import InputError
+from msdet.geometry import MicrophoneArray
 from msdet.simulation.convolution import Convolution
 from msdet.simulation.noise import background_noise, sensor_noise
 from msdet.simulation.rirs import Rirs
@@ -71,6 +72,11 @@ class Example:
     def index(self) -> int:
         """Of the scene in its split."""
         return self.scene.index
+
+    @property
+    def array(self) -> MicrophoneArray:
+        """What it is recorded with."""
+        return self.scene.microphone_array()
 
 
 @dataclass(frozen=True)

@@ -35,19 +35,23 @@ BANK_NAME = "bank.json"
 
 @dataclass(frozen=True)
 class RoomSet:
-    """Rooms 0 to `count` - 1 of a config and seed; drawn when they are asked for."""
+    """`count` rooms of a config and seed, from room `first` on; drawn when they are asked for."""
 
     scene: SceneConfig
     array: MicrophoneArray
     seed: int
     split: Split
     count: int
+    first: int = 0
 
     def __len__(self) -> int:
         return self.count
 
     def __getitem__(self, index: int) -> Room:
-        return pool_room(self.scene, self.array, seed=self.seed, split=self.split, room_index=index)
+        number = self.first + index
+        return pool_room(
+            self.scene, self.array, seed=self.seed, split=self.split, room_index=number
+        )
 
     def __iter__(self) -> Iterator[Room]:
         return (self[index] for index in range(self.count))

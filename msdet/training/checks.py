@@ -12,6 +12,7 @@ from msdet.criteria.assignment import BY_LOCATION, NEEDS, check_assignment
 from msdet.criteria.balancing import check_balancing
 from msdet.datasets import Label
 from msdet.datasets.data_module import Sources
+from msdet.datasets.many_arrays import build_arrays
 from msdet.errors import InputError
 from msdet.geometry import MicrophoneArray
 from msdet.models.msdet import MSDET, Task, trained_tasks
@@ -25,7 +26,10 @@ def check(config: TrainConfig, array: MicrophoneArray) -> None:
     Raises:
         InputError: names the key, its value and what would be possible.
     """
-    check_scene_config(config.scene, array)
+    arrays = build_arrays(config.data.arrays, array, config.seed)
+    _check_many_arrays(config, arrays)
+    for one in arrays:
+        check_scene_config(config.scene, one)
     check_assignment(config.criterion.assignment, array.is_linear)
     _check_tasks(config)
     if config.trainer.accelerator == "gpu" and not torch.cuda.is_available():
@@ -57,6 +61,28 @@ def check(config: TrainConfig, array: MicrophoneArray) -> None:
         raise InputError(
             f"criterion.assignment={assignment!r} with model.heads.guidance='oracle': outputs "
             "decide the order, but guidance needs it beforehand; choose an assignment by location"
+        )
+
+
+def _check_many_arrays(config: TrainConfig, arrays: Sequence[MicrophoneArray]) -> None:
+    """Training on several arrays needs a network that serves any, and mixtures made to order."""
+    if len(arrays) == 1:
+        return
+    data = config.data
+    if config.model.frontend.name == "ri":
+        raise InputError(
+            "data.arrays: model.frontend.name='ri' serves one array; 'directional' serves any"
+        )
+    for key in ("simulated", "bank", "labelled"):
+        if (value := getattr(data, key)) is not None:
+            raise InputError(
+                f"data.arrays: with data.{key}={value}, which is recorded with one array; give one "
+                "of them"
+            )
+    if data.train_rooms is not None and data.train_rooms < len(arrays):
+        raise InputError(
+            f"data.train_rooms={data.train_rooms}: fewer than the {len(arrays)} arrays that the "
+            "rooms are shared out among"
         )
 
 

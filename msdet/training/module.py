@@ -129,7 +129,7 @@ class Training(pl.LightningModule):
             order = self.criterion.location_order(batch)
             assert order is not None  # the checks refuse permutation searches with it
             azimuth = take(batch.azimuth.masked_fill(~batch.present, torch.nan), order)
-        output: Output = self.model(batch.mixture, azimuth=azimuth)
+        output: Output = self.model(batch.mixture, batch.array, azimuth)
         return output
 
 

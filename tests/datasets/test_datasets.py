@@ -159,7 +159,7 @@ def test_a_dataset_travels_to_another_process(corpus: Corpus, bank: RirBank) -> 
 
 def test_shared_and_fresh_rooms_are_mixed(corpus: Corpus, bank: RirBank) -> None:
     examples = training(corpus, bank, length=100, rooms=4, fresh_rooms=0.3)
-    shared = [examples.shared_room(0, index) for index in range(100)]
+    shared = [examples.shared_room(0, index, index) for index in range(100)]
     assert 15 <= sum(room is None for room in shared) <= 45
     assert examples.rooms is not None
     pool = {room.size for room in examples.rooms}
@@ -168,8 +168,8 @@ def test_shared_and_fresh_rooms_are_mixed(corpus: Corpus, bank: RirBank) -> None
         assert (scene.room.size in pool) == (shared[index] is not None)
         assert same(examples[0, index], examples[0, index])
     again = training(corpus, bank, length=100, rooms=4, fresh_rooms=0.3)
-    assert [again.shared_room(0, index) for index in range(100)] == shared
-    assert [again.shared_room(1, index) for index in range(100)] != shared
+    assert [again.shared_room(0, index, index) for index in range(100)] == shared
+    assert [again.shared_room(1, index, index) for index in range(100)] != shared
 
 
 @pytest.mark.parametrize(("length", "rooms"), [(6, 4), (4, 4), (3, 7)])
@@ -210,9 +210,10 @@ def test_training_and_validation_share_no_speaker_and_no_room(
 
 
 @pytest.mark.parametrize("world", [1, 2, 3])
+@pytest.mark.parametrize("size", [1, 2])
 @pytest.mark.parametrize("length", [1, 5, 6, 12])
-def test_no_device_trains_on_another_s_example(length: int, world: int) -> None:
-    samplers = [ExampleSampler(length, rank, world) for rank in range(world)]
+def test_no_device_trains_on_another_s_example(length: int, size: int, world: int) -> None:
+    samplers = [ExampleSampler(length, size, rank, world) for rank in range(world)]
     for sampler in samplers:
         sampler.set_epoch(3)
     shares = [list(sampler) for sampler in samplers]
@@ -221,7 +222,7 @@ def test_no_device_trains_on_another_s_example(length: int, world: int) -> None:
     seen = Counter(key for share in shares for key in share)
     assert max(seen.values(), default=1) == 1
     assert set(seen) <= {(3, index) for index in range(length)}
-    assert len(seen) > length - world, "at most a remainder is left out"
+    assert len(seen) > length - world * size, "at most a remainder is left out"
 
 
 @pytest.mark.parametrize("world", [1, 2, 3])
@@ -234,9 +235,12 @@ def test_every_valid_scene_is_scored_exactly_once(length: int, world: int) -> No
     ]
 
 
-def test_one_device_sees_what_many_see_together() -> None:
-    alone = set(ExampleSampler(12))
-    assert {key for rank in range(3) for key in ExampleSampler(12, rank, 3)} == alone
+def test_a_batch_is_the_same_on_one_device_and_on_many() -> None:
+    def batches(world: int) -> set[tuple[tuple[int, int], ...]]:
+        shares = (list(ExampleSampler(12, 2, rank, world)) for rank in range(world))
+        return {tuple(s[i : i + 2]) for s in shares for i in range(0, len(s), 2)}
+
+    assert batches(1) == batches(2) == batches(3)
 
 
 # --- batches and loaders ------------------------------------------------------------------

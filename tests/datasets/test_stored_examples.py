@@ -14,6 +14,7 @@ import torch
 
 from msdet.datasets import Batch, ExampleSampler
 from msdet.datasets.stored import StoredExamples, random_crop
+from msdet.geometry import MicrophoneArray
 from msdet.simulation import Example
 from msdet.simulation.layouts import Format
 from msdet.simulation.stored import StoredMixtures
@@ -39,7 +40,9 @@ def example(number: int = 0, num_samples: int = 1000) -> Example:
     mixture = rng.standard_normal((3, num_samples)).astype(np.float32)
     mixture /= np.sqrt(np.mean(mixture[1] ** 2))
     places = {"azimuth": (10.0, 80.0), "elevation": (0.0, 1.0), "distance": (1.0, 2.0)}
-    scene: Any = type("Scene", (), {"reference_mic": 1, "index": number})
+    array = MicrophoneArray("l3", ((0.0, 0.0, 0.0), (0.05, 0.0, 0.0), (0.0, 0.05, 0.0)))
+    attributes = {"reference_mic": 1, "index": number, "microphone_array": lambda: array}
+    scene: Any = type("Scene", (), attributes)
     return Example(
         mixture=mixture,
         targets=rng.standard_normal((2, num_samples)).astype(np.float32) / 2,
@@ -150,6 +153,6 @@ def test_the_same_batches_with_and_without_workers(batches: Callable[..., list[B
 def test_devices_see_together_what_one_sees_alone() -> None:
     examples = stored(8, length=6)
     alone = {examples.number(*key) for key in ExampleSampler(6)}
-    shares = [[examples.number(*key) for key in ExampleSampler(6, rank, 3)] for rank in range(3)]
+    shares = [[examples.number(*key) for key in ExampleSampler(6, 1, rank, 3)] for rank in range(3)]
     assert {number for share in shares for number in share} == alone
     assert sum(map(len, shares)) == len(alone) == 6

@@ -84,7 +84,7 @@ def test_a_share_of_one_takes_recordings_alone(config: Callable[..., TrainConfig
         chosen = config(f"data.labelled_share={share}")
         array = chosen.array.build()
         corpus = open_corpus(chosen.corpus, chosen.sample_rate)
-        examples = training_examples(chosen, array, corpus, open_sources(chosen, array))
+        examples = training_examples(chosen, corpus, open_sources(chosen, array))
         assert isinstance(examples, kind)
         assert len(examples) == chosen.data.examples_per_epoch
         assert examples[0, 0].mixture.shape[0] == array.num_mics
