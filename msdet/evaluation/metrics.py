@@ -146,9 +146,7 @@ def score_scene(
             for name, value in wanted.items():
                 if value is None:
                     failures.append(
-                        Failure(
-                            name, "estimate", speaker, "no azimuth claimed; counted as 180 degrees"
-                        )
+                        Failure(name, "estimate", speaker, _UNCLAIMED)
                     )
         if far is not None and distance_truth is not None and slot is not None:
             distance = _finite(far[slot])
@@ -218,7 +216,11 @@ def _separation(
             signals[held] = reference
             reason = f"{reason}; scored as the mixture"
             unusable += [Failure(m, "estimate", held, reason) for m in _computed(metrics)]
-    after, failures = _score_signals(scorer, signals, "estimate", metrics)
+    # The mixture as an estimate has the mixture's scores, which are there already.
+    same = {held for held, signal in signals.items() if np.array_equal(signal, reference)}
+    others = {held: signal for held, signal in signals.items() if held not in same}
+    after, failures = _score_signals(scorer, others, "estimate", metrics)
+    after |= {held: {m: before.scores[held][m] for m in _computed(metrics)} for held in same}
     failures = unusable + failures
     failures += [f for f in before.failures if f.metric in _computed(metrics)]
     left_over = [slot for slot, s in enumerate(speaker_of_slot) if s is None]
