@@ -13,11 +13,17 @@ from types import ModuleType
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
+from scipy.spatial.distance import pdist
 
 import msdet.benchmarks
 from msdet.benchmarks import benchmark_names, benchmark_path, benchmarks, scenes_file
+from msdet.cli import compose
+from msdet.config import TrainConfig, parse
 from msdet.corpora import BundledConfig, Corpus, open_corpus
+from msdet.datasets.many_arrays import build_arrays
 from msdet.errors import InputError
+from msdet.geometry import MicrophoneArray
 from msdet.resources import benchmarks_dir
 from msdet.simulation import Scene, check_corpus, compute_rirs, read_scenes, render
 from msdet.simulation.chosen_scenes import to_seam, widest_angle
@@ -148,6 +154,23 @@ def test_each_one_is_what_it_is_called(scenes: dict[str, tuple[Scene, ...]]) -> 
     np.testing.assert_allclose(unseen[0].aperture, 0.08 * np.sqrt(2), atol=1e-9)
     rest = (s for name in NAMES[:-1] for s in scenes[name])
     assert {s.array.name for s in rest} == {"circle4"}
+
+
+def test_training_on_many_arrays_has_none_of_the_unseen_shapes(
+    scenes: dict[str, tuple[Scene, ...]],
+) -> None:
+    config = parse(TrainConfig, compose("train", ["experiment=planar"]))
+    trained = build_arrays(config.data.arrays, config.array.build(), config.seed)
+    for unseen in {s.microphone_array() for s in scenes["bundled-unseen-array"]}:
+        same_size = [array for array in trained if array.num_mics == unseen.num_mics]
+        apart = [np.abs(gaps(array) - gaps(unseen)).max() for array in same_size]
+        assert len(apart) > 3
+        assert min(apart) > 2e-3, "metres, between the gaps of two arrays"
+
+
+def gaps(array: MicrophoneArray) -> NDArray[np.float64]:
+    """All gaps between microphones, which no rotation and no numbering changes."""
+    return np.asarray(np.sort(pdist(array.as_array())))
 
 
 def test_no_two_scenes_share_speech_or_id(scenes: dict[str, tuple[Scene, ...]]) -> None:
