@@ -64,8 +64,9 @@ def draw_differences(
         measures: a panel for each.
         path: the PNG file.
     """
-    height = 1.3 + 0.34 * len(lines)
-    figure = new_figure((2.6 + 3.2 * len(measures), height))
+    height = 1.5 + 0.34 * len(lines)
+    longest = max(len(words) for words, _ in lines)
+    figure = new_figure((0.08 * longest + 2.9 * len(measures), height))
     grid = figure.subplots(1, len(measures), squeeze=False, sharey=True)
     places = np.arange(len(lines))[::-1]
     for axes, measure in zip(grid[0], measures, strict=True):
@@ -83,7 +84,7 @@ def draw_differences(
             ends = [found.low * scale, found.high * scale]
             axes.plot(ends, [place, place], "-", color=colour, linewidth=1.8)
             axes.plot(found.value * scale, place, "o", color=colour, markerfacecolor=face)
-        axes.set_title(_sentence(measure.title))
+        axes.set_title(_sentence(measure.title).replace(", ", ",\n"))
         worse = "" if measure.higher_is_better else " (less is better)"
         axes.set_xlabel(f"difference, {measure.unit}{worse}")
         axes.grid(axis="y", visible=False)
