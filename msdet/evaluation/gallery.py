@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from msdet.audio import write_audio
-from msdet.evaluation import pictures
+from msdet.evaluation.pictures.directions import azimuth_scatter, error_histogram, polar_plot
+from msdet.evaluation.pictures.sound import spectrograms
 from msdet.evaluation.preparation import Prepared
 from msdet.evaluation.report.content import Directions, SceneView
 from msdet.evaluation.rows import SceneRow
@@ -134,7 +135,7 @@ def _draw_scene(output: Path, done: Done, row: SceneRow, prepared: Prepared) -> 
     mixture, rate, targets = heard.reference, scene.sample_rate, example.targets[speakers]
     if estimate.azimuth is not None:
         posteriors = None if estimate.posterior is None else estimate.posterior[slots]
-        pictures.polar_plot(
+        polar_plot(
             example.azimuth[speakers],
             example.distance[speakers],
             estimate.azimuth[slots],
@@ -146,7 +147,7 @@ def _draw_scene(output: Path, done: Done, row: SceneRow, prepared: Prepared) -> 
     if estimate.audio is None:
         return
     estimates = estimate.audio[slots]
-    pictures.spectrograms(
+    spectrograms(
         mixture,
         estimates,
         targets,
@@ -191,5 +192,5 @@ def _draw_angles(folder: Path, scores: Sequence[SceneScore], linear: bool) -> No
     ]
     if found:
         truth, estimate, error, best = np.array(found, dtype=float).T
-        pictures.azimuth_scatter(truth, estimate, folder / "azimuths.png", linear_array=linear)
-        pictures.error_histogram(error, folder / "azimuth-errors.png", best_matched=best)
+        azimuth_scatter(truth, estimate, folder / "azimuths.png", linear_array=linear)
+        error_histogram(error, folder / "azimuth-errors.png", best_matched=best)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A study's figures, as PNG files, in the style of `msdet.evaluation.pictures`.
+"""A study's figures, as PNG files, in the style of `msdet.evaluation.pictures.style`.
 
 Methods differ in colour and in mark, and keep both from figure to figure.
 """
@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from msdet.evaluation.comparison import MEASURE, Measure, estimate
-from msdet.evaluation.pictures import COLOURS, GREY, grid_of_axes, new_figure, save, styled
+from msdet.evaluation.pictures.style import COLOURS, GREY, grid_of_axes, new_figure, save, styled
 from msdet.evaluation.resampling import Estimate
 from msdet.study.analysis import ANGLES, FEWEST_SHOWN, SEAM_BINS, present
 from msdet.study.results import Results

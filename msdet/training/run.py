@@ -21,8 +21,8 @@ from msdet.checkpoints import (
 from msdet.config import EvaluationConfig, TrainConfig
 from msdet.corpora import Corpus, open_corpus
 from msdet.datasets.data_module import Sources, build_data, open_sources
-from msdet.evaluation import pictures
 from msdet.evaluation.evaluate import evaluate, print_tables
+from msdet.evaluation.pictures.training import training_curves
 from msdet.files import write_json
 from msdet.geometry import MicrophoneArray
 from msdet.memory import PeakMemory, keep_freed_pages
@@ -192,7 +192,7 @@ def _draw_curves(folder: Path) -> None:
     ]
     for row in rows:
         row["seconds"] = row.pop("train_seconds")
-    pictures.training_curves(rows, pictures_folder / "training.png")
+    training_curves(rows, pictures_folder / "training.png")
 
 
 def _summarise(config: TrainConfig, folder: Path, measured: dict[str, Any]) -> dict[str, Any]:

@@ -70,7 +70,8 @@ def test_improvement_is_over_the_reference_microphone(speech: NDArray[np.float64
 def test_importing_the_module_is_cheap() -> None:
     """Worker processes import it before they know whether they need torch."""
     code = (
-        "import sys, msdet.evaluation.exports, msdet.evaluation.paired, msdet.evaluation.pictures;"
+        "import sys, msdet.evaluation.exports, msdet.evaluation.paired;"
+        "from msdet.evaluation.pictures import directions, sound, training;"
         "heavy = ('torch', 'torchmetrics', 'pesq', 'pystoi', 'fast_bss_eval', 'onnxruntime',"
         " 'matplotlib', 'scipy', 'rich');"
         "print([m for m in heavy if m in sys.modules])"

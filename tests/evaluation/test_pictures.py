@@ -12,7 +12,10 @@ import pytest
 from matplotlib.image import imread
 from numpy.typing import NDArray
 
-from msdet.evaluation import pictures
+from msdet.evaluation.pictures.directions import azimuth_scatter, error_histogram, polar_plot
+from msdet.evaluation.pictures.sound import spectrograms
+from msdet.evaluation.pictures.style import COLOURS
+from msdet.evaluation.pictures.training import training_curves
 
 SAMPLE_RATE = 8000
 
@@ -38,18 +41,18 @@ VALIDATION: list[dict[str, float | None]] = [
 ]
 
 PICTURES: dict[str, Callable[[Path, NDArray[np.float64]], None]] = {
-    "training": lambda path, _: pictures.training_curves(TRAINING + VALIDATION, path),
-    "spectrograms": lambda path, speech: pictures.spectrograms(
+    "training": lambda path, _: training_curves(TRAINING + VALIDATION, path),
+    "spectrograms": lambda path, speech: spectrograms(
         speech.sum(axis=0), speech[:2] + 0.2 * speech[1:], speech[:2], SAMPLE_RATE, path
     ),
-    "polar": lambda path, _: pictures.polar_plot(
+    "polar": lambda path, _: polar_plot(
         [359.0, 52.0], [1.2, 2.3], [3.0, np.nan], path, posteriors=np.eye(72)[[1, 10]]
     ),
-    "polar of a line": lambda path, _: pictures.polar_plot(
+    "polar of a line": lambda path, _: polar_plot(
         [10.0, 120.0], [1.2, 2.3], [13.0, 100.0], path, linear_array=True
     ),
-    "scatter": lambda path, _: pictures.azimuth_scatter([[359.0, 52.0]], [[3.0, 50.0]], path),
-    "histogram": lambda path, _: pictures.error_histogram(
+    "scatter": lambda path, _: azimuth_scatter([[359.0, 52.0]], [[3.0, 50.0]], path),
+    "histogram": lambda path, _: error_histogram(
         [1.0, 2.0, 90.0], path, best_matched=[1.0, 2.0, np.nan]
     ),
 }
@@ -66,7 +69,7 @@ def test_a_picture_is_drawn(name: str, tmp_path: Path, speech: NDArray[np.float6
 
 def test_a_history_without_numbers_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="nothing to draw"):
-        pictures.training_curves([{"epoch": 0, "train_loss": float("nan")}], tmp_path / "x.png")
+        training_curves([{"epoch": 0, "train_loss": float("nan")}], tmp_path / "x.png")
 
 
 def test_angles_grow_counter_clockwise_from_the_right(tmp_path: Path) -> None:
@@ -74,9 +77,9 @@ def test_angles_grow_counter_clockwise_from_the_right(tmp_path: Path) -> None:
 
     def ink(azimuth: float) -> tuple[float, float]:
         path = tmp_path / "p.png"
-        pictures.polar_plot([azimuth], [2.0], [azimuth], path)
+        polar_plot([azimuth], [2.0], [azimuth], path)
         image = imread(path)[..., :3]
-        blue = np.array([int(pictures.COLOURS[0][i : i + 2], 16) for i in (1, 3, 5)]) / 255
+        blue = np.array([int(COLOURS[0][i : i + 2], 16) for i in (1, 3, 5)]) / 255
         circle = np.abs(image[:, : image.shape[1] // 2] - blue).max(axis=-1) < 0.1
         y, x = np.nonzero(circle)
         return float(x.mean()), float(y.mean())

@@ -13,8 +13,11 @@ from typing import Any
 
 from markupsafe import Markup
 
-from msdet.evaluation.report import plots, tables
+from msdet.evaluation.report import tables
 from msdet.evaluation.report.content import ReportContent
+from msdet.evaluation.report.plots.conditions import condition_plots
+from msdet.evaluation.report.plots.looks import legend
+from msdet.evaluation.report.plots.overall import before_and_after, overall_plots
 from msdet.evaluation.report.scene_views import view_of
 from msdet.files import write_atomically
 
@@ -55,10 +58,10 @@ def render_report(content: ReportContent) -> str:
         highlights=tables.highlights(content),
         summary=tables.summary_table(content),
         comparisons=tables.comparison_table(content),
-        legend=plots.legend(content),
-        overall=plots.overall_plots(content),
-        scatters=plots.before_and_after(content),
-        conditions=plots.condition_plots(content),
+        legend=legend(content),
+        overall=overall_plots(content),
+        scatters=before_and_after(content),
+        conditions=condition_plots(content),
         scenes=scenes,
         scenes_json=_json_for_html(scenes),
         views=[view_of(content, number) for number in range(len(content.scenes))],

@@ -205,7 +205,7 @@ def test_a_rate_that_mp3_does_not_know_still_sounds() -> None:
 
 
 def test_drawings_put_directions_where_they_are() -> None:
-    from msdet.evaluation.report.scene_views import directions_svg, room_svg
+    from msdet.evaluation.report.drawings import directions_svg, room_svg
 
     scene_directions = {BOTH: Directions([0.0])}
     scene = view(
@@ -223,7 +223,7 @@ def test_drawings_put_directions_where_they_are() -> None:
 
 
 def test_a_line_claims_both_sides_of_itself() -> None:
-    from msdet.evaluation.report.scene_views import directions_svg, room_svg
+    from msdet.evaluation.report.drawings import directions_svg, room_svg
 
     scene = view(linear_array=True, directions={BOTH: Directions([60.0, 120.0])})
     assert room_svg(scene, None, [(0, BOTH)]).count('class="claim ') == 4
