@@ -323,6 +323,26 @@ def test_scores_of_the_mixture_serve_every_system(speech: NDArray[np.float64]) -
         assert alone == shared
 
 
+def test_the_mixture_as_an_estimate_is_not_scored_again(
+    speech: NDArray[np.float64], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    targets = speech[:2]
+    mixture = targets.sum(axis=0)
+    before = score_unprocessed(targets, mixture, sample_rate=SAMPLE_RATE, metrics=("sdr", "estoi"))
+
+    def computed(*_: object) -> float:
+        raise AssertionError("a metric of the mixture was computed again")
+
+    monkeypatch.setattr(metrics.SignalScorer, "__call__", computed)
+    options = {"unprocessed": before, "metrics": ("sdr",)}
+    found = score(np.stack([mixture, mixture]), targets, None, [10.0, 100.0], **options)
+    assert not found.failures
+    for speaker, known in zip(found.speakers, before.scores, strict=True):
+        assert speaker.scores["sdr"] == speaker.scores["sdr_unprocessed"] == known["sdr"]
+        assert speaker.scores["sdr_improvement"] == 0.0
+        assert "estoi" not in speaker.scores
+
+
 def test_failures_of_the_mixture_are_those_of_the_metrics_of_a_system(
     speech: NDArray[np.float64],
 ) -> None:
