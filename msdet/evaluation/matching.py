@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which slot holds which speaker: the permutation of the least mean cost, and its margin."""
+"""Which slot holds which speaker: the permutation of the least mean cost, its margin, what it says.
+
+Where ``signals`` is asked for, it is a number of each slot ``[slot]`` that slots of the same audio
+share, None for silence: which of those is whose, the audio does not say.
+"""
 
 from __future__ import annotations
 
@@ -50,3 +54,37 @@ def match_active(
     columns, margin = match(cost[:, list(active)])
     named = tuple(None if column is None else active[column] for column in columns)
     return named, None if margin is None else round(margin, 6)
+
+
+def wrong_slots(
+    by_separation: Sequence[int | None],
+    by_azimuth: Sequence[int | None] | None,
+    signals: Sequence[int | None],
+) -> tuple[bool | None, ...]:
+    """``[slot]``: whether two matchings differ; None where one of them says nothing."""
+    if by_azimuth is None:
+        return (None,) * len(by_separation)
+    return tuple(
+        None
+        if speaker is None or signals[slot] is None or signals.count(signals[slot]) > 1
+        else speaker != by_azimuth[slot]
+        for slot, speaker in enumerate(by_separation)
+    )
+
+
+def in_order(
+    speaker_of_slot: Sequence[int | None],
+    order: Sequence[int],
+    active: Sequence[int],
+    signals: Sequence[int | None],
+) -> bool | None:
+    """Whether active speakers are in the slots of ``order``; None where a speaker's slot holds the
+    same as another. A single silent slot is known by the others."""
+    if any(
+        speaker is not None and signals.count(signals[slot]) > 1
+        for slot, speaker in enumerate(speaker_of_slot)
+    ):
+        return None
+    prescribed = [int(speaker) if speaker in active else None for speaker in order]
+    prescribed += [None] * (len(speaker_of_slot) - len(order))
+    return list(speaker_of_slot) == prescribed

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from msdet.errors import InputError
-from msdet.evaluation.matching import match_active
+from msdet.evaluation.matching import in_order, match_active, wrong_slots
 from msdet.evaluation.scores import (
     Claims,
     Failure,
@@ -145,9 +145,7 @@ def score_scene(
                 wanted = {"azimuth": error, **wanted}
             for name, value in wanted.items():
                 if value is None:
-                    failures.append(
-                        Failure(name, "estimate", speaker, _UNCLAIMED)
-                    )
+                    failures.append(Failure(name, "estimate", speaker, _UNCLAIMED))
         if far is not None and distance_truth is not None and slot is not None:
             distance = _finite(far[slot])
             distance_error = _finite(abs(far[slot] - np.asarray(distance_truth)[speaker]))
@@ -172,12 +170,16 @@ def score_scene(
         speakers=tuple(speakers),
         speaker_of_slot=by_separation,
         speaker_of_slot_by_azimuth=by_azimuth,
-        wrong_slot=_wrong_slots(by_separation, by_azimuth),
+        wrong_slot=wrong_slots(by_separation, by_azimuth, separation.signals),
         si_sdr_margin_db=separation.margin_db,
         azimuth_margin_deg=azimuth_margin,
-        ambiguous=_below(separation.margin_db, AMBIGUOUS_DB)
+        ambiguous=None
+        if separation.tells_nothing
+        else _below(separation.margin_db, AMBIGUOUS_DB)
         or _below(azimuth_margin, AMBIGUOUS_DEGREES),
-        order_correct=_in_order(by_separation, order or (), active) if prescribes else None,
+        order_correct=in_order(by_separation, order or (), active, separation.signals)
+        if prescribes
+        else None,
         attenuation_db=separation.attenuation_db,
         failures=tuple(failures),
         speakers_claimed=None if claims.empty is None else int((~np.asarray(claims.empty)).sum()),
@@ -186,13 +188,24 @@ def score_scene(
 
 @dataclass(frozen=True)
 class _Separation:
-    """What the audio of a system says; see ``SceneScore``. ``scores``: of each active speaker."""
+    """What the audio of a system says; see ``SceneScore``.
+
+    Attributes:
+        signals: ``[slot]``, a number that slots of the same signal share; None for silence and NaN.
+        scores: of each active speaker.
+    """
 
     speaker_of_slot: tuple[int | None, ...]
+    signals: tuple[int | None, ...] = ()
     margin_db: float | None = None
     scores: Mapping[int, Scores] = field(default_factory=dict)
     attenuation_db: tuple[float | None, ...] = ()
     failures: tuple[Failure, ...] = ()
+
+    @property
+    def tells_nothing(self) -> bool:
+        """All slots hold the same, as where nothing was done to the mixture."""
+        return len(self.signals) > 1 and len(set(self.signals)) == 1
 
 
 def _separation(
@@ -208,6 +221,7 @@ def _separation(
     for slot, speaker in product(range(len(estimates)), active):
         cost[slot, speaker] = -_si_sdr_or_last(estimates[slot], targets[speaker])
     speaker_of_slot, margin = match_active(cost, active)
+    numbers = _numbered(estimates)
     signals = {s: estimates[slot] for slot, s in enumerate(speaker_of_slot) if s is not None}
     unusable = []
     for held, signal in signals.items():
@@ -228,7 +242,8 @@ def _separation(
     failures += [Failure("attenuation", "estimate", None, NOT_FINITE)] * attenuations.count(None)
     return _Separation(
         speaker_of_slot,
-        margin,
+        numbers,
+        None if len(set(numbers)) == 1 else margin,
         {s: _with_improvements(found, before.scores[s]) for s, found in after.items()},
         attenuations,
         tuple(failures),
@@ -283,23 +298,15 @@ def _si_sdr_or_last(estimate: Signal, target: Signal) -> float:
     return max(si_sdr(estimate, target), _UNMATCHABLE_DB)
 
 
-def _wrong_slots(
-    by_separation: Sequence[int | None], by_azimuth: Sequence[int | None] | None
-) -> tuple[bool | None, ...]:
-    if by_azimuth is None:
-        return (None,) * len(by_separation)
-    return tuple(
-        None if speaker is None else speaker != other
-        for speaker, other in zip(by_separation, by_azimuth, strict=True)
-    )
-
-
-def _in_order(
-    speaker_of_slot: Sequence[int | None], order: Sequence[int], active: Sequence[int]
-) -> bool:
-    prescribed = [int(speaker) if speaker in active else None for speaker in order]
-    prescribed += [None] * (len(speaker_of_slot) - len(order))
-    return list(speaker_of_slot) == prescribed
+def _numbered(estimates: NDArray[np.float64]) -> tuple[int | None, ...]:
+    """See ``_Separation.signals``."""
+    first = [
+        next(i for i, other in enumerate(estimates) if np.array_equal(other, signal))
+        if why_unusable(signal) is None
+        else None
+        for signal in estimates
+    ]
+    return tuple(first)
 
 
 def _active(targets: NDArray[np.float64], mixture: Signal) -> list[int]:

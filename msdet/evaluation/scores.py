@@ -76,12 +76,14 @@ class SceneScore:
             for all of a system that finds directions alone.
         speaker_of_slot_by_azimuth: pi_doa, which minimises the mean angular error; None as a
             whole for a model without DoA.
-        wrong_slot: per slot, whether the two differ; None for a slot left over or without DoA.
+        wrong_slot: per slot, whether the two differ; None for a slot left over, without DoA, and
+            where the audio does not say who is in it: silence, or the same as in another slot.
         si_sdr_margin_db, azimuth_margin_deg: by how much the best permutation beats the second
-            best; None where there is only one.
-        ambiguous: one of the margins is below 1 dB or 5 degrees.
+            best; None where there is only one, and of audio that is the same in every slot.
+        ambiguous: one of the margins is below 1 dB or 5 degrees; None where the audio is the same
+            in every slot, as of a mixture to which nothing was done.
         order_correct: pi_sep is the order that the assignment prescribes; None where the
-            assignment prescribes none.
+            assignment prescribes none, and where a speaker's slot holds the same as another.
         attenuation_db: for each slot left over by silent targets or by fewer speakers than
             slots, how far its energy lies below the reference microphone's.
         failures: everything that is null above although it should be a number.
@@ -95,7 +97,7 @@ class SceneScore:
     wrong_slot: tuple[bool | None, ...]
     si_sdr_margin_db: float | None
     azimuth_margin_deg: float | None
-    ambiguous: bool
+    ambiguous: bool | None
     order_correct: bool | None
     attenuation_db: tuple[float | None, ...]
     failures: tuple[Failure, ...]

@@ -135,7 +135,7 @@ class ScoreTable:
                     speaker["wrong_slot"][i, j] = _nan(row.score.wrong_slot[of.slot])
         scene = {
             "order_correct": np.array([_nan(row.score.order_correct) for row in rows]),
-            "ambiguous": np.array([float(row.score.ambiguous) for row in rows]),
+            "ambiguous": np.array([_nan(row.score.ambiguous) for row in rows]),
             "count_correct": np.array([_nan(_count_correct(row)) for row in rows]),
         }
         return cls(active, speaker, scene)

@@ -170,6 +170,29 @@ def test_a_model_without_doa_has_nulls(speech: NDArray[np.float64]) -> None:
     assert not found.failures
 
 
+def test_what_is_the_same_in_every_slot_says_nothing_about_which_is_whose(
+    speech: NDArray[np.float64],
+) -> None:
+    targets = speech[:2]
+    silence = np.zeros_like(targets)
+    for same in (np.stack([targets.sum(axis=0)] * 2), silence):
+        for claimed in (None, [100.0, 10.0]):
+            found = score(same, targets, claimed, [10.0, 100.0], order=[1, 0])
+            assert found.wrong_slot == (None, None)
+            assert found.si_sdr_margin_db is found.ambiguous is found.order_correct is None
+
+
+def test_a_silent_slot_holds_nobody_and_the_others_are_judged(
+    speech: NDArray[np.float64],
+) -> None:
+    estimates = np.stack([np.zeros_like(speech[0]), speech[0] + 0.1 * speech[2]])
+    found = score(estimates, speech[:2], [10.0, 100.0], [10.0, 100.0], order=[0, 1])
+    assert found.speaker_of_slot == (1, 0)
+    assert found.wrong_slot == (None, True)
+    assert found.order_correct is False  # the other slot says so
+    assert found.ambiguous is False
+
+
 # --- silence and failures -----------------------------------------------------------------
 
 
