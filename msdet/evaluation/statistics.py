@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -18,14 +18,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from msdet.evaluation.conditions import DEFAULT_CONDITIONS, groups_of
-from msdet.evaluation.resampling import weighted_median
+from msdet.evaluation.resampling import Statistic, draw, estimate_from, statistic
 from msdet.evaluation.rows import Row
 from msdet.evaluation.scores import SpeakerScore
 from msdet.evaluation.signal_metrics import METRIC
 
 WITHIN_DEGREES = (5, 10, 15)
-RESAMPLES = 1000
-CONFIDENCE_PERCENT = 95.0
 
 MISSED_DEGREES = 180.0
 """The error of a speaker whom no slot claims: as wrong as can be, or a system that says "nobody"
@@ -72,23 +70,26 @@ def summarise(
     if not rows:
         raise ValueError("no rows to summarise")
     table = ScoreTable.of(rows)
-    draws = _bootstrap_weights(len(rows), seed)
-    measures = _measures()
-    point = {key: _number(measure(table, None)[0]) for key, measure in measures.items()}
-    intervals = {key: _interval(measure(table, draws)) for key, measure in measures.items()}
-    if len(rows) < 2:
-        intervals = {}
+    scenes = draw(1, len(rows), seed=seed).scenes
+    estimates = {
+        key: estimate_from(_replicates(values, how, scenes), 1, len(rows))
+        for key, (values, how) in _measures(table).items()
+    }
     attenuations = [v for row in rows for v in row.score.attenuation_db if v is not None]
     return {
         "num_scenes": len(rows),
         "num_speakers": int(table.active.sum()),
         "num_silent_targets": sum(s.silent for row in rows for s in row.score.speakers),
-        **point,
+        **{key: _number(estimate.value) for key, estimate in estimates.items()},
         "attenuation_db": _number(float(np.mean(attenuations))) if attenuations else None,
         "speaker_count_confusion": _speaker_count_confusion(rows),
         "failures": _failures(rows),
         "unavailable": dict(unavailable or {}),
-        "intervals": {key: pair for key, pair in intervals.items() if pair is not None},
+        "intervals": {
+            key: [_number(estimate.low), _number(estimate.high)]
+            for key, estimate in estimates.items()
+            if len(rows) > 1 and math.isfinite(estimate.low + estimate.high)
+        },
         "breakdowns": _breakdowns(rows, table, conditions, linear_array),
     }
 
@@ -150,86 +151,41 @@ class ScoreTable:
         )
 
 
-# A measure gives one value per draw of scenes: ``weights`` is ``[draw, scene]``, how often each
-# scene was drawn; None stands for every scene once.
-_Weights = NDArray[np.float64] | None
-_Measure = Callable[[ScoreTable, _Weights], NDArray[np.float64]]
+# --- what is measured ---------------------------------------------------------------------
 
 
-def _measures() -> dict[str, _Measure]:
-    """What is measured, under the names that scripts rely on."""
-    found: dict[str, _Measure] = {}
+def _measures(table: ScoreTable) -> dict[str, tuple[NDArray[np.float64], Statistic]]:
+    """Values ``[scene, speaker]`` and what is made of them, under the names that scripts rely on.
+
+    What is of a whole scene has one column.
+    """
+    found: dict[str, tuple[NDArray[np.float64], Statistic]] = {}
     for metric, known in METRIC.items():
         for part in ("", "_unprocessed", "_improvement"):
-            found[f"{metric}{part}{known.suffix}"] = _speaker_mean(f"{metric}{part}")
+            found[f"{metric}{part}{known.suffix}"] = table.speaker[f"{metric}{part}"], "mean"
     for suffix in ("", "_best_matched"):
-        error = f"azimuth_error{suffix}"
-        found[f"azimuth_error_mean_deg{suffix}"] = _speaker_mean(error)
-        found[f"azimuth_error_median_deg{suffix}"] = _speaker_median(error)
+        errors = table.speaker[f"azimuth_error{suffix}"]
+        found[f"azimuth_error_mean_deg{suffix}"] = errors, "mean"
+        found[f"azimuth_error_median_deg{suffix}"] = errors, "median"
         for limit in WITHIN_DEGREES:
-            found[f"azimuth_within_{limit}deg{suffix}"] = _speaker_mean(error, within=limit)
-    found["wrong_slot_rate"] = _speaker_mean("wrong_slot")
-    found["wrong_slot_rate_unambiguous"] = _speaker_mean("wrong_slot", unambiguous=True)
-    found["order_accuracy"] = _scene_mean("order_correct")
-    found["ambiguous_share"] = _scene_mean("ambiguous")
-    found["distance_error_mean_m"] = _speaker_mean("distance_error")
-    found["distance_error_median_m"] = _speaker_median("distance_error")
-    found["speaker_count_accuracy"] = _scene_mean("count_correct")
+            within = np.where(np.isnan(errors), np.nan, errors <= limit)
+            found[f"azimuth_within_{limit}deg{suffix}"] = within, "mean"
+    wrong, ambiguous = table.speaker["wrong_slot"], table.scene["ambiguous"][:, None]
+    found["wrong_slot_rate"] = wrong, "mean"
+    found["wrong_slot_rate_unambiguous"] = np.where(ambiguous == 0, wrong, np.nan), "mean"
+    found["order_accuracy"] = table.scene["order_correct"][:, None], "mean"
+    found["ambiguous_share"] = ambiguous, "mean"
+    found["distance_error_mean_m"] = table.speaker["distance_error"], "mean"
+    found["distance_error_median_m"] = table.speaker["distance_error"], "median"
+    found["speaker_count_accuracy"] = table.scene["count_correct"][:, None], "mean"
     return found
 
 
-def _speaker_mean(name: str, *, within: float | None = None, unambiguous: bool = False) -> _Measure:
-    """Mean over speakers, then scenes; of the share at or below ``within`` where given."""
-
-    def measure(table: ScoreTable, weights: _Weights) -> NDArray[np.float64]:
-        values = table.speaker[name]
-        if within is not None:
-            values = np.where(np.isnan(values), np.nan, values <= within)
-        if unambiguous:
-            values = np.where(table.scene["ambiguous"][:, None] == 0, values, np.nan)
-        there = np.isfinite(values)
-        with np.errstate(invalid="ignore"):
-            per_scene = np.where(there, values, 0.0).sum(axis=1) / there.sum(axis=1)
-        return _weighted_mean(per_scene, weights)
-
-    return measure
-
-
-def _scene_mean(name: str) -> _Measure:
-    return lambda table, weights: _weighted_mean(table.scene[name], weights)
-
-
-def _weighted_mean(values: NDArray[np.float64], weights: _Weights) -> NDArray[np.float64]:
-    """Means ``[draw]`` of the finite values ``[scene]``."""
-    there = np.isfinite(values)
-    counts = np.ones((1, len(values))) if weights is None else weights
-    with np.errstate(invalid="ignore"):
-        return np.asarray(counts @ np.where(there, values, 0.0) / (counts @ there))
-
-
-def _speaker_median(name: str) -> _Measure:
-    """Median over all speakers; the mean of the two in the middle of an even number."""
-
-    def measure(table: ScoreTable, weights: _Weights) -> NDArray[np.float64]:
-        values = table.speaker[name]
-        return weighted_median(values, np.ones((1, len(values))) if weights is None else weights)
-
-    return measure
-
-
-def _bootstrap_weights(num_scenes: int, seed: int) -> NDArray[np.float64]:
-    """How often each scene is in each resample, ``[resample, scene]``."""
-    uniform = np.full(num_scenes, 1.0 / num_scenes)
-    counts = np.random.default_rng(seed).multinomial(num_scenes, uniform, size=RESAMPLES)
-    return counts.astype(np.float64)
-
-
-def _interval(values: NDArray[np.float64]) -> list[float] | None:
-    """Percentile interval of a bootstrap; None where some draws had nothing to average."""
-    if not np.isfinite(values).all():
-        return None
-    tail = (100.0 - CONFIDENCE_PERCENT) / 2
-    return [round(float(edge), 6) for edge in np.percentile(values, [tail, 100.0 - tail])]
+def _replicates(
+    values: NDArray[np.float64], how: Statistic, scenes: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """``[draw]`` of values ``[scene, speaker]`` of one system."""
+    return statistic(values[None], how, scenes)[:, 0]
 
 
 def _failures(rows: Sequence[Row]) -> dict[str, dict[str, Any]]:
@@ -285,12 +241,12 @@ def _breakdowns(
 
 
 def _breakdown_entry(label: str, table: ScoreTable) -> dict[str, Any]:
-    measures = _measures()
+    measures, once = _measures(table), np.ones((1, len(table.active)))
     return {
         "group": label,
         "num_scenes": int(table.active.any(axis=1).sum()),
         "num_speakers": int(table.active.sum()),
-        **{key: _number(measures[key](table, None)[0]) for key in _BREAKDOWN_KEYS},
+        **{key: _number(_replicates(*measures[key], once)[0]) for key in _BREAKDOWN_KEYS},
     }
 
 

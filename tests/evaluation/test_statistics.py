@@ -13,9 +13,11 @@ import pytest
 from rich.console import Console
 from rich.table import Table
 
+from msdet.evaluation.comparison import MEASURE, estimate
+from msdet.evaluation.resampling import weighted_median
 from msdet.evaluation.rows import Row
 from msdet.evaluation.scores import Failure
-from msdet.evaluation.statistics import ScoreTable, _speaker_median, summarise
+from msdet.evaluation.statistics import ScoreTable, summarise
 from msdet.evaluation.tables import result_tables, systems_table
 
 MakeRow = Callable[..., Row]
@@ -110,8 +112,8 @@ def test_the_median_of_a_resample_is_the_median_of_its_speakers(three: list[Row]
     """Each weighted median of the bootstrap, against numpy on the repeated speakers."""
     table = ScoreTable.of(three)
     weights = np.random.default_rng(0).multinomial(3, [1 / 3] * 3, size=30).astype(float)
-    found = _speaker_median("azimuth_error")(table, weights)
     errors = table.speaker["azimuth_error"]
+    found = weighted_median(errors, weights)
     for value, counts in zip(found, weights, strict=True):
         repeated = np.repeat(errors, counts.astype(int), axis=0)
         assert value == pytest.approx(np.median(repeated))
@@ -122,6 +124,18 @@ def test_the_same_rows_and_seed_give_the_same_intervals(make_row: MakeRow) -> No
     rows = [make_row(i, improvement=(gain, gain + 1)) for i, gain in enumerate(gains)]
     assert summarise(rows) == summarise(rows)
     assert summarise(rows)["intervals"] != summarise(rows, seed=1)["intervals"]
+
+
+def test_intervals_are_those_that_a_study_of_one_network_has(make_row: MakeRow) -> None:
+    """One bootstrap for both."""
+    gains = np.random.default_rng(6).normal(5.0, 2.0, size=(40, 2))
+    rows = [make_row(i, improvement=pair) for i, pair in enumerate(gains)]
+    found = estimate(gains[None], MEASURE["si_sdr_improvement_db"])
+    summary = summarise(rows)
+    assert summary["si_sdr_improvement_db"] == pytest.approx(found.value, abs=1e-6)
+    assert summary["intervals"]["si_sdr_improvement_db"] == pytest.approx(
+        [found.low, found.high], abs=1e-6
+    )
 
 
 def test_one_scene_has_no_interval(make_row: MakeRow) -> None:
