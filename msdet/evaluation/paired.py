@@ -25,11 +25,11 @@ def compare_systems(
 ) -> list[dict[str, Any]]:
     """A system minus a reference on the same scenes, one entry for each measure that both have.
 
-    The measures of ``comparison.MEASURES``, and each metric of the signals that both were scored
-    with (its value itself: the mixture's share cancels). An entry holds ``measure`` (its key in
-    ``summary.json``), ``difference`` with its 95 % interval ``low`` to ``high`` from a bootstrap
-    over scenes, ``won_share`` (of the scenes, by the mean of their speakers; a tie counts half)
-    and ``scenes``. Speakers of which one system lacks the value are left out of both.
+    The measures of ``comparison.MEASURES``, and each other metric of the signals that both were
+    scored with (its value itself: the mixture's share cancels). An entry holds ``measure`` (its
+    key in ``summary.json``), ``difference`` with its 95 % interval ``low`` to ``high`` from a
+    bootstrap over scenes, ``won_share`` (of the scenes, by the mean of their speakers; a tie
+    counts half) and ``scenes``. Speakers of which one system lacks the value are left out of both.
 
     Args:
         rows, reference: of the same scenes in the same order.
@@ -45,6 +45,8 @@ def compare_systems(
         for measure in MEASURES
     ]
     for name, metric in METRIC.items():
+        if name == "si_sdr":  # its difference is that of its improvement
+            continue
         values, others = (table.speaker[name][None] for table in (mine, theirs))
         sign = 1.0 if metric.higher_is_better else -1.0
         found.append(_entry(f"{name}{metric.suffix}", values, others, _MEAN, seed, sign=sign))
