@@ -94,10 +94,11 @@ class SimulateConfig(_Config):
     """Scenes in shards, and on request their audio.
 
     Attributes:
-        output: folder. split: whose speakers. num_scenes: how many.
+        output: folder. split: whose speakers.
+        num_scenes: how many to draw, or the first of the file's; null draws 10, or takes all.
         seconds: how long; null takes whole utterances, a mixture is as long as its longest.
-        scenes: a benchmark or file of scenes to render, in place of drawing; it decides on their
-            number and on what they are.
+        scenes: a benchmark or file of scenes to render, in place of drawing; it decides on what
+            they are.
         audio: render them too. format: a folder a scene, or a tar archive a shard.
         targets_at: the reference microphone, or all that a symmetry of the array makes it.
         shard_size: scenes in a shard; null takes a sixteenth of all, at most 100.
@@ -110,7 +111,7 @@ class SimulateConfig(_Config):
     seed: int = Field(ge=0)
     sample_rate: int = Field(ge=4000, le=48000)
     split: Literal["train", "valid", "test"]
-    num_scenes: int = Field(ge=1)
+    num_scenes: int | None = Field(ge=1)
     seconds: float | None = Field(gt=0)
     scenes: str | None
     audio: bool

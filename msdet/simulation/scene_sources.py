@@ -146,12 +146,14 @@ def sample_rate_of(path: Path) -> int:
     return parse_scene(f"{path}:1", line).sample_rate
 
 
-def open_scenes(path: Path, corpus: Corpus, format: Format) -> FileScenes:
-    """See that all scenes of a file can be rendered, and where each one stands.
+def open_scenes(path: Path, corpus: Corpus, format: Format, count: int | None = None) -> FileScenes:
+    """See that the scenes of a file can be rendered, and where each one stands.
 
+    Args:
+        count: how many of the first to take; None takes all.
     Raises:
         InputError: names the first row that is no scene, of another corpus or sample rate, or
-            whose id cannot name a file or came before.
+            whose id cannot name a file or came before; or the file has fewer than ``count``.
     """
     starts, keys, most = array("q"), array("Q"), 0
     digest = hashlib.sha256()
@@ -159,6 +161,8 @@ def open_scenes(path: Path, corpus: Corpus, format: Format) -> FileScenes:
         with open_rows(path) as file:
             position = 0
             for number, line in enumerate(file, 1):
+                if len(starts) == count:
+                    break
                 digest.update(line)
                 start, position = position, position + len(line)
                 if not line.strip():
@@ -174,6 +178,10 @@ def open_scenes(path: Path, corpus: Corpus, format: Format) -> FileScenes:
         raise _unreadable(path, error) from error
     if not starts:
         raise InputError(f"{path}: holds no scenes")
+    if count is not None and len(starts) < count:
+        raise InputError(
+            f"num_scenes={count}: {path} has {len(starts)} scenes; give at most as many"
+        )
     source = FileScenes(path, starts, digest.hexdigest(), corpus.sample_rate, most)
     order = np.argsort(keys, kind="stable")
     again = np.flatnonzero(np.diff(np.asarray(keys)[order]) == 0)

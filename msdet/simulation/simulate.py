@@ -46,6 +46,9 @@ from msdet.workers import available_cores
 if TYPE_CHECKING:
     from msdet.config import SimulateConfig
 
+_DRAWN = 10
+"""Scenes that are drawn where no number is given."""
+
 _WORTH_PROCESSES = 5000
 """Scenes without audio take less time to draw than processes to start, up to about as many."""
 
@@ -114,7 +117,7 @@ def _open(config: SimulateConfig) -> tuple[ScenesSource, Corpus]:
     if config.scenes is not None:
         path = scenes_file(config.scenes)
         corpus = open_corpus(config.corpus, sample_rate_of(path))
-        return open_scenes(path, corpus, config.format), corpus
+        return open_scenes(path, corpus, config.format, config.num_scenes), corpus
     corpus = open_corpus(config.corpus, config.sample_rate).split(config.split)
     return DrawnScenes(
         config=config.scene,
@@ -124,7 +127,7 @@ def _open(config: SimulateConfig) -> tuple[ScenesSource, Corpus]:
         split=config.split,
         sample_rate=config.sample_rate,
         seconds=config.seconds,
-        count=config.num_scenes,
+        count=config.num_scenes or _DRAWN,
         recordings=_open_recordings(config, corpus),
     ), corpus
 

@@ -143,7 +143,7 @@ def test_scenes_of_a_file_are_rendered_as_drawn_ones(
         scenes=str(scenes),
         audio=True,
         output=str(tmp_path / "again"),
-        num_scenes=99,
+        num_scenes=None,
         sample_rate=44100,
         split="train",
     )
@@ -155,6 +155,19 @@ def test_scenes_of_a_file_are_rendered_as_drawn_ones(
     assert len(files) == 3 * 4
     for file in files:
         assert (again / file).read_bytes() == (drawn / file).read_bytes()
+
+
+def test_the_first_scenes_of_a_file_are_taken_where_a_number_is_given(
+    config: SimulateConfig, tmp_path: Path
+) -> None:
+    simulate(config)
+    scenes = tmp_path / "out" / "scenes.jsonl"
+    simulate(changed(config, scenes=str(scenes), output=str(tmp_path / "two"), num_scenes=2))
+    first = scenes.read_bytes().splitlines(keepends=True)[:2]
+    assert (tmp_path / "two" / "scenes.jsonl").read_bytes() == b"".join(first)
+    with pytest.raises(InputError, match=r"num_scenes=99.*has 3 scenes"):
+        simulate(changed(config, scenes=str(scenes), output=str(tmp_path / "x"), num_scenes=99))
+    assert not (tmp_path / "x").exists()
 
 
 def test_whole_utterances_are_as_long_as_the_longest(
