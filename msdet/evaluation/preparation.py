@@ -10,7 +10,7 @@ from itertools import chain, count
 from pathlib import Path
 
 from msdet.benchmarks import scenes_file
-from msdet.checkpoints import Checkpoint, load_checkpoint
+from msdet.checkpoints import Checkpoint, Description, load_checkpoint
 from msdet.config import EvaluationConfig, TrainConfig, parse
 from msdet.corpora import BundledConfig, Corpus, CorpusConfig, open_corpus
 from msdet.errors import InputError
@@ -22,9 +22,9 @@ from msdet.evaluation.signal_metrics import FAST_METRICS, choose_metrics
 from msdet.evaluation.systems.folder import FolderEstimates
 from msdet.evaluation.systems.names import (
     ALONE,
+    DIRECTIONS_ALONE,
     ESTIMATES,
     MODEL,
-    Evaluated,
     choose_systems,
 )
 from msdet.evaluation.systems.network import Network
@@ -69,21 +69,21 @@ def prepare(config: EvaluationConfig) -> Prepared:
         check_scenes(scenes, checkpoint)
     check_corpus(scenes, corpus)
     models: dict[str, Path | FolderEstimates] = {}
-    evaluated: dict[str, Evaluated] = {}
+    separates: dict[str, bool] = {}
     hashes: dict[str, str] = {}
     for name, checkpoint in checkpoints.items():
-        models[name], network = checkpoint.path, Network(checkpoint)
-        evaluated[name] = Evaluated(network.separates, network.localises)
+        models[name], separates[name] = checkpoint.path, Network(checkpoint).separates
         hashes[name] = hashlib.sha256(checkpoint.path.read_bytes()).hexdigest()
     if config.estimates is not None:
         folder = FolderEstimates(Path(config.estimates), scenes)
-        models[ESTIMATES] = folder
-        evaluated[ESTIMATES] = Evaluated(folder.separates, folder.localises)
+        models[ESTIMATES], separates[ESTIMATES] = folder, folder.separates
         hashes[ESTIMATES] = folder.fingerprint
-    systems = choose_systems(config.systems, evaluated)
+    systems = choose_systems(config.systems, separates)
     metrics, unavailable = choose_metrics(config.metrics, scenes[0].sample_rate)
     check_recogniser(config.recogniser, metrics)
-    of_system = _metrics_of(systems, metrics, config.slow_metrics_of, evaluated)
+    of_system = _metrics_of(systems, metrics, config.slow_metrics_of, separates)
+    if config.metrics is not None:
+        _check_metrics(config, of_system, separates)
     task = Task(
         models,
         corpus_config,
@@ -107,30 +107,48 @@ def prepare(config: EvaluationConfig) -> Prepared:
 
 
 def check_scenes(scenes: Sequence[Scene], checkpoint: Checkpoint) -> None:
-    """Refuse scenes that the model cannot be scored on."""
-    description = checkpoint.description
+    """Refuse scenes that the model cannot be scored on.
+
+    Raises:
+        InputError: names the checkpoint, the scene, and what to give in their place.
+    """
     for scene in scenes:
-        where = f"scene {scene.id}"
-        if scene.sample_rate != description.sample_rate:
-            raise InputError(
-                f"{where}: is at {scene.sample_rate} Hz, the model at {description.sample_rate} Hz"
+        if (misfit := _misfit(scene, checkpoint.description)) is not None:
+            raise InputError(f"checkpoint={checkpoint.path}: scene {scene.id}: {misfit}")
+
+
+def _misfit(scene: Scene, description: Description) -> str | None:
+    """Why a scene does not fit a model, and what would; None where it fits."""
+    rate, own_rate = scene.sample_rate, description.sample_rate
+    if rate != own_rate:
+        return f"is at {rate} Hz, the model at {own_rate} Hz; give scenes at {own_rate} Hz"
+    array, trained = scene.microphone_array(), description.array
+    if array.is_linear != trained.is_linear:
+        kinds = ("not linear", "linear")
+        return (
+            f"its array {array.name!r} is {kinds[array.is_linear]}, that of the model "
+            f"{kinds[trained.is_linear]}; give scenes of an array that is "
+            f"{kinds[trained.is_linear]} too"
+        )
+    for key in ("reference_mic", "target"):
+        found, wanted = getattr(scene, key), getattr(description, key)
+        if found != wanted:
+            return (
+                f"{key} is {found!r}, that of the model {wanted!r}; give scenes drawn with "
+                f"scene.{key}={wanted}"
             )
-        array, trained = scene.microphone_array(), description.array
-        if array.is_linear != trained.is_linear:
-            kinds = ("not linear", "linear")
-            raise InputError(
-                f"{where}: its array {array.name!r} is {kinds[array.is_linear]}, that of the model "
-                f"{kinds[trained.is_linear]}"
-            )
-        for key in ("reference_mic", "target"):
-            found, wanted = getattr(scene, key), getattr(description, key)
-            if found != wanted:
-                raise InputError(f"{where}: {key} is {found!r}, that of the model {wanted!r}")
-        speakers, slots = len(scene.speech), description.num_slots
-        if speakers > slots:
-            raise InputError(f"{where}: has {speakers} speakers, the model has {slots} slots")
-        if description.model.frontend.name == "ri" and array.positions != trained.positions:
-            raise InputError(f"{where}: its array is not the one that this model is bound to (ri)")
+    speakers, slots = len(scene.speech), description.num_slots
+    if speakers > slots:
+        return (
+            f"has {speakers} speakers, the model has {slots} slots; give scenes of at most {slots} "
+            "speakers"
+        )
+    if description.model.frontend.name == "ri" and array.positions != trained.positions:
+        return (
+            "its array is not the one that this model is bound to (model.frontend.name=ri); give "
+            f"scenes of {trained.name!r}, or a model with another frontend"
+        )
+    return None
 
 
 def _open_checkpoints(config: EvaluationConfig) -> dict[str, Checkpoint]:
@@ -220,7 +238,7 @@ def _metrics_of(
     systems: Sequence[str],
     metrics: tuple[str, ...],
     named: Sequence[str] | None,
-    models: Mapping[str, Evaluated],
+    models: Mapping[str, bool],
 ) -> dict[str, tuple[str, ...]]:
     """The metrics of each system: those that take long only of some."""
     slow: Sequence[str] = [
@@ -238,6 +256,30 @@ def _metrics_of(
         system: metrics if system in slow else tuple(m for m in metrics if m in FAST_METRICS)
         for system in systems
     }
+
+
+def _check_metrics(
+    config: EvaluationConfig, of_system: Mapping[str, Sequence[str]], separates: Mapping[str, bool]
+) -> None:
+    """Refuse a metric that was named and that no audio is there for.
+
+    The mixture counts where it was named among the systems. SI-SDR, which is always computed where
+    there is audio, may be named to ask for nothing else.
+    """
+    heard = [
+        system
+        for system in of_system
+        if system not in DIRECTIONS_ALONE
+        and separates.get(system, True)
+        and (system != "unprocessed" or system in (config.systems or ()))
+    ]
+    for metric in config.metrics or ():
+        if metric != "si_sdr" and not any(metric in of_system[system] for system in heard):
+            others = ", ".join(heard) or "none of the systems"
+            mend = f"; name some of {others} in slow_metrics_of=" if heard else ""
+            raise InputError(
+                f"metrics: {metric!r} has no separated audio to be computed of; leave it out{mend}"
+            )
 
 
 def scenes_hash(scenes: Sequence[Scene]) -> str:

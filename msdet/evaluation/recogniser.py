@@ -22,9 +22,14 @@ def check_recogniser(name: str | None, metrics: Sequence[str]) -> None:
     """Refuse, before any work, a word error rate without a recogniser that can be used.
 
     Raises:
-        InputError: as ``load_recogniser``; or ``wer`` is among the metrics and no name is given.
+        InputError: as ``load_recogniser``; or one of ``wer`` and a name is given without the other.
     """
     if name is not None:
+        if "wer" not in metrics:
+            raise InputError(
+                f"recogniser={name}: is for the metric wer, which is not computed: name it in "
+                "metrics=, or leave the recogniser out"
+            )
         load_recogniser(name)
     elif "wer" in metrics:
         raise InputError(

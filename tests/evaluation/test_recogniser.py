@@ -83,8 +83,8 @@ def test_a_name_that_cannot_be_used_is_named(name: str, message: str) -> None:
         load_recogniser(name)
     assert f"recogniser={name}" in str(caught.value)
     assert "\n" not in str(caught.value)
-    with pytest.raises(InputError):
-        check_recogniser(name, ())
+    with pytest.raises(InputError, match=message):
+        check_recogniser(name, ("wer",))
 
 
 def test_a_word_error_rate_needs_a_recogniser() -> None:
@@ -92,6 +92,11 @@ def test_a_word_error_rate_needs_a_recogniser() -> None:
     check_recogniser("words_for_tests:hears", ("wer",))
     with pytest.raises(InputError, match=r"recogniser=package\.module:function"):
         check_recogniser(None, ("wer",))
+
+
+def test_a_recogniser_needs_a_word_error_rate() -> None:
+    with pytest.raises(InputError, match=r"recogniser=words_for_tests:hears.*wer.*metrics="):
+        check_recogniser("words_for_tests:hears", ("sdr",))
 
 
 def test_what_is_no_text_is_the_users_to_mend(speech: NDArray[np.float64]) -> None:

@@ -8,28 +8,27 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from msdet.errors import InputError
 
 MODEL, ESTIMATES = "model", "estimates"
 
-AFTER = {
-    "mvdr": "beamformer (MVDR) steered by the separated speakers",
-    "srp_phat": "SRP-PHAT weighted by each separated speaker's mask",
-}
+AFTER = ("mvdr", "srp_phat")
 """What is made of a separation, by what follows the plus."""
 
-ALONE = {
-    "unprocessed": "the mixture at the reference microphone",
-    "srp_phat": "SRP-PHAT on the mixture, told the number of speakers",
-    "music": "MUSIC on the mixture, told the number of speakers",
-    "srp_mpdr": "SRP-PHAT, then a beamformer (MPDR) towards each direction",
-    "delay_and_sum": "delay and sum, told the directions",
-    "oracle_mvdr": "beamformer (MVDR), told everything: a ceiling",
-    "oracle_mask": "phase-sensitive mask, told the targets: a ceiling",
-}
+ALONE = (
+    "unprocessed",
+    "srp_phat",
+    "music",
+    "srp_mpdr",
+    "delay_and_sum",
+    "oracle_mvdr",
+    "oracle_mask",
+)
 """What needs no model."""
+
+DIRECTIONS_ALONE = ("srp_phat", "music")
+"""Those of them that give no audio."""
 
 NEED_PARTS = ("oracle_mvdr",)
 """What must be told the parts that a mixture is the sum of."""
@@ -48,24 +47,12 @@ DEFAULT = (
 )
 
 
-@dataclass(frozen=True)
-class Evaluated:
-    """A model, or a folder of estimates, as far as the choice of systems depends on it.
-
-    Attributes:
-        separates, localises: what it gives.
-    """
-
-    separates: bool
-    localises: bool
-
-
-def choose_systems(asked: Sequence[str] | None, models: Mapping[str, Evaluated]) -> tuple[str, ...]:
+def choose_systems(asked: Sequence[str] | None, models: Mapping[str, bool]) -> tuple[str, ...]:
     """The names of what is scored, in order, with every model in place of ``model``.
 
     Args:
         asked: names; None takes all that there can be of these models.
-        models: what is evaluated, by name.
+        models: what is evaluated, by name: whether it separates.
     Raises:
         InputError: an unknown name, or one that works on a separation of a model without any.
     """
@@ -73,7 +60,7 @@ def choose_systems(asked: Sequence[str] | None, models: Mapping[str, Evaluated])
     for name in DEFAULT if asked is None else asked:
         for system in _expanded(name, models):
             model, _, after = system.partition("+")
-            if after and not models[model].separates:
+            if after and not models[model]:
                 if asked is None or (name.startswith(f"{MODEL}+") and len(models) > 1):
                     continue
                 raise InputError(
@@ -86,7 +73,7 @@ def choose_systems(asked: Sequence[str] | None, models: Mapping[str, Evaluated])
     return tuple(found)
 
 
-def _expanded(name: str, models: Mapping[str, Evaluated]) -> tuple[str, ...]:
+def _expanded(name: str, models: Mapping[str, bool]) -> tuple[str, ...]:
     base, plus, after = name.partition("+")
     if name in ALONE:
         return (name,)

@@ -36,15 +36,8 @@ class Network:
     @property
     def separates(self) -> bool:
         """Slots of a network for direction alone hold no voices."""
-        return "separation" in self._tasks
-
-    @property
-    def localises(self) -> bool:
-        return "direction" in self._tasks
-
-    @property
-    def _tasks(self) -> tuple[str, ...]:
-        return trained_tasks(self.description.weight, self.description.distance_weight)
+        tasks = trained_tasks(self.description.weight, self.description.distance_weight)
+        return "separation" in tasks
 
     def order(self, heard: Heard) -> tuple[int, ...] | None:
         """Which speaker each slot must hold; None where outputs decide."""

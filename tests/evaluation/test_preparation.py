@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What cannot be evaluated is told before any work, with its name and what to do."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from msdet.benchmarks import scenes_file
+from msdet.checkpoints import load_checkpoint
+from msdet.config import EvaluationConfig
+from msdet.errors import InputError
+from msdet.evaluation.preparation import check_scenes, prepare
+from msdet.simulation import Scene, read_scenes
+
+
+@pytest.fixture(scope="module")
+def scenes() -> tuple[Scene, ...]:
+    return read_scenes(scenes_file("bundled-easy"))[:2]
+
+
+@pytest.fixture
+def config(tmp_path: Path, scenes: tuple[Scene, ...]) -> Callable[..., EvaluationConfig]:
+    """Of a folder that holds directions alone."""
+    for scene in scenes:
+        (tmp_path / "theirs" / scene.id).mkdir(parents=True)
+        speakers = [{"azimuth_deg": 10.0} for _ in scene.speech]
+        found = json.dumps({"speakers": speakers})
+        (tmp_path / "theirs" / scene.id / "directions.json").write_text(found)
+
+    def make(**keys: Any) -> EvaluationConfig:
+        return EvaluationConfig(
+            checkpoint=None,
+            estimates=str(tmp_path / "theirs"),
+            scenes="bundled-easy",
+            num_scenes=len(scenes),
+            output=str(tmp_path / "out"),
+            **keys,
+        )
+
+    return make
+
+
+def test_a_metric_without_audio_to_compute_it_of_is_refused(
+    config: Callable[..., EvaluationConfig],
+) -> None:
+    with pytest.raises(InputError, match=r"'sir' has no separated audio.*slow_metrics_of=") as told:
+        prepare(config(metrics=("sir",)))
+    assert "srp_mpdr" in str(told.value)
+    with pytest.raises(InputError, match=r"'sdr' has no separated audio.*leave it out$"):
+        prepare(config(metrics=("sdr",), systems=("estimates", "music")))
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {"metrics": ("sdr",)},  # of the classical chain and the ceilings
+        {"metrics": ("sir",), "slow_metrics_of": ("srp_mpdr",)},
+        {"metrics": ("sir",), "systems": ("estimates", "unprocessed")},  # the mixture by its name
+        {"metrics": ("si_sdr",), "systems": ("estimates",)},
+        {},
+    ],
+)
+def test_a_metric_that_some_audio_has_is_computed(
+    config: Callable[..., EvaluationConfig], keys: dict[str, Any]
+) -> None:
+    prepare(config(**keys))
+
+
+def test_the_corpus_of_the_scenes_is_known(config: Callable[..., EvaluationConfig]) -> None:
+    prepared = prepare(config())
+    assert prepared.scenes[0].corpus
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"sample_rate": 44100}, r"at 44100 Hz, the model at 8000 Hz; give scenes at 8000 Hz"),
+        ({"target": "image"}, r"target is 'image'.*scene\.target=direct"),
+        ({"reference_mic": 1}, r"reference_mic is 1.*scene\.reference_mic=0"),
+        ({"speech": 3}, r"has 3 speakers, the model has 2 slots; give scenes of at most 2"),
+    ],
+)
+def test_scenes_that_do_not_fit_name_the_checkpoint_and_what_would(
+    saved: Path, scenes: tuple[Scene, ...], changes: dict[str, Any], told: str
+) -> None:
+    checkpoint = load_checkpoint(saved)
+    scene = scenes[0].model_copy(update={"sample_rate": 8000})
+    check_scenes([scene], checkpoint)
+    if "speech" in changes:
+        changes = {"speech": (scene.speech * 2)[: changes["speech"]]}
+    with pytest.raises(InputError, match=told) as error:
+        check_scenes([scene.model_copy(update=changes)], checkpoint)
+    assert str(saved) in str(error.value)
+    assert scene.id in str(error.value)
