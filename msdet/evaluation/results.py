@@ -3,57 +3,72 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from msdet.errors import InputError
 from msdet.evaluation.conditions import DEFAULT_CONDITIONS
 from msdet.evaluation.exports import csv_lines, markdown_table
 from msdet.evaluation.paired import compare_systems
 from msdet.evaluation.preparation import Prepared
 from msdet.evaluation.rows import SceneRow
 from msdet.evaluation.statistics import summarise
-from msdet.files import write_atomically, write_json
+from msdet.files import write_atomically
 
-TIMES_NAME = "times.json"
+TIMES_NAME = "times.jsonl"
 
 
-@dataclass
+class SceneTime(BaseModel):
+    """How long systems took for one scene: a line of ``times.jsonl``."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    index: int
+    audio_seconds: float
+    seconds: dict[str, float]
+
+
 class Times:
     """How long systems took, kept beside the rows, which hold nothing that changes from run to run.
 
-    Attributes:
-        audio_seconds: that were done. seconds: that each system took for them.
+    A scene's line is written before its row: every row that a stop leaves has its times. A line
+    without a row, or one that was cut, is dropped when the evaluation goes on.
     """
 
-    audio_seconds: float = 0.0
-    seconds: dict[str, float] = field(default_factory=dict)
+    def __init__(self, path: Path, done: Collection[int]) -> None:
+        """Go on with the times of the scenes that are done."""
+        self._path = path
+        self._of_scene: dict[int, SceneTime] = {}
+        for line in path.read_bytes().splitlines() if path.exists() else ():
+            with suppress(ValidationError):
+                time = SceneTime.model_validate_json(line)
+                if time.index in done:
+                    self._of_scene[time.index] = time
+        lines = (time.model_dump_json() + "\n" for time in self._of_scene.values())
+        write_atomically(path, lines)
 
-    @classmethod
-    def read(cls, path: Path) -> Self:
-        """Of an earlier run; nothing where the file is missing or damaged."""
+    def add(self, time: SceneTime) -> None:
+        """Before the scene's row. Raises InputError where the file cannot be written."""
         try:
-            found = json.loads(path.read_text())
-            return cls(float(found["audio_seconds"]), dict(found["seconds"]))
-        except (OSError, ValueError, KeyError, TypeError):
-            return cls()
-
-    def add(self, seconds: Mapping[str, float], audio_seconds: float) -> None:
-        self.audio_seconds += audio_seconds
-        for system, taken in seconds.items():
-            self.seconds[system] = self.seconds.get(system, 0.0) + taken
-
-    def write(self, path: Path) -> None:
-        write_json(path, {"audio_seconds": self.audio_seconds, "seconds": self.seconds})
+            with self._path.open("a", encoding="utf-8") as file:
+                file.write(time.model_dump_json() + "\n")
+        except OSError as error:
+            raise InputError(
+                f"{self._path}: {error.strerror}; the same command goes on from here"
+            ) from error
+        self._of_scene[time.index] = time
 
     def real_time_factor(self, system: str) -> float | None:
         """Seconds for a second of audio on one thread; None where it was not measured."""
-        taken = self.seconds.get(system)
-        if taken is None or not self.audio_seconds:
+        measured = [time for time in self._of_scene.values() if system in time.seconds]
+        if not measured:
             return None
-        return round(taken / self.audio_seconds, 4)
+        taken = sum(time.seconds[system] for time in measured)
+        return round(taken / sum(time.audio_seconds for time in measured), 4)
 
 
 def summarise_systems(

@@ -75,6 +75,8 @@ def test_killed_evaluation_goes_on_to_the_rows_that_training_wrote(
     indices = [json.loads(line)["index"] for line in rows.read_text().splitlines()]
     assert indices == list(range(count))
     assert rows.read_bytes() == wanted
+    times = [json.loads(line) for line in (rows.parent / "times.jsonl").open()]
+    assert sorted(line["index"] for line in times) == indices
     summaries = [
         json.loads((folder / "summary.json").read_text()) for folder in (rows.parent, trained)
     ]

@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The time that systems took: none is lost by a stop, and first calls are no part of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from msdet.evaluation import evaluate
+from msdet.evaluation.results import SceneTime, Times
+
+
+def time(index: int, seconds: float) -> SceneTime:
+    return SceneTime(index=index, audio_seconds=2.0, seconds={"model": seconds})
+
+
+def test_times_go_on_with_those_of_the_rows_that_are_there(tmp_path: Path) -> None:
+    path = tmp_path / "times.jsonl"
+    times = Times(path, ())
+    for index in range(3):
+        times.add(time(index, 1.0))
+    with path.open("a") as file:
+        file.write('{"index": 3, "audio_sec')  # a kill while it was written
+    again = Times(path, {0, 1})  # and before the row of the third scene
+    assert again.real_time_factor("model") == 0.5
+    again.add(time(2, 4.0))
+    assert again.real_time_factor("model") == 1.0
+    assert Times(path, {0, 1, 2}).real_time_factor("model") == 1.0
+    assert Times(path, ()).real_time_factor("model") is None
+
+
+def test_the_first_scenes_of_a_process_are_done_before_time_is_taken(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    done: list[tuple[str, Any]] = []
+
+    class Recorded:
+        def __init__(self, task: object) -> None:
+            pass
+
+        def do(self, scenes: Sequence[Any]) -> None:
+            done.append(("do", scenes))
+
+        def score(self, scenes: Sequence[Any]) -> None:
+            done.append(("score", scenes))
+
+    monkeypatch.setattr(evaluate, "SceneScorer", Recorded)
+    score: Any = evaluate._scorer(None)  # type: ignore[arg-type]
+    for batch in ("first", "second"):
+        score(batch)
+    assert done == [("do", "first"), ("score", "first"), ("score", "second")]
