@@ -80,7 +80,6 @@ def evaluate(config: EvaluationConfig, training: Mapping[str, Any] | None = None
             summary=summary,
             rows=rows,
             scenes=views,
-            notes=(),
         ),
     )
     return summary

@@ -32,7 +32,8 @@ def csv_rows(rows: Sequence[SceneRow]) -> Iterator[dict[str, Cell]]:
     """One for each scene, system and speaker, with the same keys in each.
 
     ``index``, ``id``, ``system``, ``speaker``; the labels of the scene and of the speaker; what
-    ``SpeakerScore`` holds; ``wrong_slot`` of the speaker's slot; of the scene ``ambiguous``,
+    ``SpeakerScore`` holds; ``wrong_slot`` of the speaker's slot; ``not_scored``, how many of its
+    values could not be computed; of the scene ``ambiguous``,
     ``order_correct`` and ``speakers_claimed``; each score that any system has. Degrees, metres
     and dB; None where there is nothing.
     """
@@ -56,6 +57,7 @@ def csv_rows(rows: Sequence[SceneRow]) -> Iterator[dict[str, Cell]]:
                     },
                     **{name: getattr(speaker, name) for name in _OF_SPEAKER},
                     "wrong_slot": _wrong_slot(score, speaker),
+                    "not_scored": sum(f.speaker == speaker.speaker for f in score.failures),
                     **{name: getattr(score, name) for name in _OF_SCENE},
                     **{name: speaker.scores.get(name) for name in scores},
                 }

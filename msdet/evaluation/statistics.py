@@ -25,6 +25,10 @@ from msdet.evaluation.signal_metrics import METRIC
 
 WITHIN_DEGREES = (5, 10, 15)
 
+FEW_SCENES = 10
+"""Intervals from fewer come with a warning: the percentiles of a bootstrap are too narrow for small
+samples (Hesterberg, The American Statistician 69(4), 2015)."""
+
 MISSED_DEGREES = 180.0
 """The error of a speaker whom no slot claims: as wrong as can be, or a system that says "nobody"
 wherever it is unsure would be scored on its sure ones alone."""
@@ -55,7 +59,8 @@ def summarise(
     a model without DoA, the order under permutation-invariant training) is null. Shares and
     rates are 0 to 1. ``intervals`` holds ``[low, high]``, 95 %, where there are two scenes or
     more to draw from. ``speaker_count_confusion`` holds scenes by the true number of speakers,
-    then by the claimed one. ``breakdowns`` holds the conditions whose labels the rows have.
+    then by the claimed one. ``not_scored`` is how many values could not be computed, ``failures``
+    by metric and reason. ``breakdowns`` holds the conditions whose labels the rows have.
 
     Args:
         rows: at least one.
@@ -83,6 +88,7 @@ def summarise(
         **{key: _number(estimate.value) for key, estimate in estimates.items()},
         "attenuation_db": _number(float(np.mean(attenuations))) if attenuations else None,
         "speaker_count_confusion": _speaker_count_confusion(rows),
+        "not_scored": sum(len(row.score.failures) for row in rows),
         "failures": _failures(rows),
         "unavailable": dict(unavailable or {}),
         "intervals": {

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from msdet.evaluation.signal_metrics import METRIC
-from msdet.evaluation.statistics import WITHIN_DEGREES
+from msdet.evaluation.statistics import FEW_SCENES, WITHIN_DEGREES
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -32,6 +32,7 @@ class Column:
     interval: bool = False
 
 
+_NOT_SCORED = "not_scored"
 _CLAIMED, _MATCHED = ("", "as claimed", "claim"), ("_best_matched", "best matched", "best")
 
 
@@ -55,6 +56,7 @@ SYSTEM_COLUMNS = (
         None,
     ),
     Column("wrong slot", "wrong\nslot", "wrong_slot_rate", None),
+    Column("values not scored", "not\nscored", _NOT_SCORED, 0),
 )
 
 
@@ -93,11 +95,16 @@ def systems_table(summaries: Mapping[str, Mapping[str, Any]]) -> Table:
 
 
 def columns_of(summaries: Mapping[str, Mapping[str, Any]]) -> tuple[Column, ...]:
-    """The columns that any of the systems has a number for."""
+    """The columns that any of the systems has a number for; a count of what was not scored only
+    where there is any."""
+
+    def says(value: float | None, key: str) -> bool:
+        return bool(value) if key == _NOT_SCORED else value is not None
+
     return tuple(
         column
         for column in SYSTEM_COLUMNS
-        if any(summary[column.key] is not None for summary in summaries.values())
+        if any(says(summary[column.key], column.key) for summary in summaries.values())
     )
 
 
@@ -136,6 +143,8 @@ def _separation_table(summary: Mapping[str, Any]) -> Table:
 def _notes(summary: Mapping[str, Any]) -> list[str]:
     """What is not in the numbers of a system."""
     notes = [f"{metric} is not installed" for metric in summary["unavailable"]]
+    if 1 < summary["num_scenes"] < FEW_SCENES:
+        notes.append(f"intervals from only {summary['num_scenes']} scenes are too narrow to trust")
     if missing := _missing(summary):
         notes.append(f"not scored: {missing}")
     if silent := summary["num_silent_targets"]:
@@ -183,6 +192,7 @@ def _breakdown_table(summary: Mapping[str, Any]) -> Table:
     columns = (
         "group",
         "scenes",
+        "speakers",
         "SI-SDR\ngain, dB",
         "median\nerror, deg",
         "within\n10 deg",
@@ -191,8 +201,10 @@ def _breakdown_table(summary: Mapping[str, Any]) -> Table:
     claims = summary["azimuth_error_median_deg"] is not None
     finds = not claims and summary["azimuth_error_median_deg_best_matched"] is not None
     suffix = "_best_matched" if finds else ""
-    caption = "errors best matched: the system finds directions alone" if finds else ""
-    table = _new_table("By kind of scene", columns, caption)
+    notes = ["what differs between a scene's speakers groups speakers; scenes may then count twice"]
+    if finds:
+        notes.append("errors best matched: the system finds directions alone")
+    table = _new_table("By kind of scene", columns, "; ".join(notes), tight=True)
     for entries in summary["breakdowns"].values():
         if not _divides(summary, entries):
             continue
@@ -200,6 +212,7 @@ def _breakdown_table(summary: Mapping[str, Any]) -> Table:
             table.add_row(
                 entry["group"],
                 str(entry["num_scenes"]),
+                str(entry["num_speakers"]),
                 _shown(entry["si_sdr_improvement_db"], 1),
                 _shown(entry[f"azimuth_error_median_deg{suffix}"], 1),
                 _percent(entry[f"azimuth_within_10deg{suffix}"]),

@@ -10,6 +10,7 @@ import pytest
 
 from msdet.evaluation.exports import csv_lines, csv_rows, markdown_table
 from msdet.evaluation.rows import Row, SceneRow
+from msdet.evaluation.scores import Failure
 from msdet.evaluation.statistics import summarise
 
 MakeRow = Callable[..., Row]
@@ -21,7 +22,10 @@ def scenes(make_row: MakeRow) -> list[SceneRow]:
     found = []
     for i in range(2):
         labels = {"scene_labels": {"background": "babble, loud"}} if i else {}
-        model = make_row(i, silent=(1,) if i else (), scores={"sdr": 7.5}, **labels)
+        failures = [Failure("pesq_nb", "estimate", 0, "no utterance")] if i else []
+        model = make_row(
+            i, silent=(1,) if i else (), scores={"sdr": 7.5}, failures=failures, **labels
+        )
         alone = make_row(i, separates=False, silent=(1,) if i else ())
         found.append(
             SceneRow(
@@ -44,6 +48,7 @@ def test_a_line_for_each_scene_system_and_speaker(scenes: list[SceneRow]) -> Non
     ]
     assert len({tuple(row) for row in rows}) == 1
     first, silent, alone = rows[0], rows[5], rows[2]
+    assert [row["not_scored"] for row in rows] == [0, 0, 0, 0, 1, 0, 0, 0]
     assert (first["t60"], first["background"], first["distance"]) == (0.25, None, 1.0)
     assert (first["sdr"], first["si_sdr_improvement"], first["wrong_slot"]) == (7.5, 5.0, False)
     assert (silent["silent"], silent["sdr"], silent["slot"]) == (True, None, None)
@@ -68,6 +73,10 @@ def test_a_table_for_papers(make_row: MakeRow) -> None:
         "srp_phat": summarise([make_row(i, separates=False) for i in range(5)]),
     }
     text = markdown_table(summaries)
+    assert "not scored" not in text
+    summaries["a|b"]["not_scored"] = 3
+    text = markdown_table(summaries)
+    assert "| values not scored |" in text
     assert text.endswith("|\n")
     header, rule, model, alone = (
         [cell.strip() for cell in line.strip("|").replace(r"\|", "/").split("|")]
@@ -79,6 +88,7 @@ def test_a_table_for_papers(make_row: MakeRow) -> None:
     assert model[0] == "a/b"
     low, high = summaries["a|b"]["intervals"]["si_sdr_improvement_db"]
     assert model[1] == f"6.5 [{low:.1f}, {high:.1f}]"
+    assert (model[-1], alone[-1]) == ("3", "0")
     cells = dict(zip(header, alone, strict=True))
     assert cells["SI-SDR improvement, dB"] == cells["wrong slot"] == ""
     assert cells["median azimuth error best matched, deg"] == "3.0 [3.0, 3.0]"

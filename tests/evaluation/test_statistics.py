@@ -225,6 +225,38 @@ def test_systems_side_by_side_with_blanks_for_what_does_not_apply(make_row: Make
     assert "PESQ" not in printed(systems_table({"srp_phat": summaries["srp_phat"]}))
 
 
+def test_systems_side_by_side_count_what_was_not_scored(make_row: MakeRow) -> None:
+    more = {"sdr": 9.0, "estoi": 0.71, "pesq_wb": 1.9}
+    failures = [Failure("pesq_wb", "estimate", 0, "no utterances")]
+    whole = summarise([make_row(i, scores=more) for i in range(3)])
+    failed = summarise([make_row(i, scores=more, failures=failures) for i in range(3)])
+    assert (whole["not_scored"], failed["not_scored"]) == (0, 3)
+    text = printed(systems_table({"whole": whole, "oracle_mvdr": failed}))
+    assert "scored" in text
+    assert "…" not in text
+    assert [line.split()[-1] for line in text.splitlines() if "100 %" in line] == ["0", "3"]
+    assert "scored" not in printed(systems_table({"whole": whole}))
+
+
+@pytest.mark.parametrize(("count", "few"), [(1, False), (9, True), (10, False)])
+def test_intervals_of_few_scenes_come_with_a_warning(
+    make_row: MakeRow, count: int, few: bool
+) -> None:
+    for separates in (True, False):
+        rows = [make_row(i, separates=separates) for i in range(count)]
+        text = " ".join(printed(*result_tables(summarise(rows))).split())
+        assert (f"only {count} scenes are too narrow" in text) is few
+
+
+def test_breakdowns_count_speakers_and_scenes(make_row: MakeRow) -> None:
+    rows = [make_row(i, distance=(0.5, 2.5)) for i in range(4)]
+    text = printed(*result_tables(summarise(rows)))
+    (near,) = (line for line in text.splitlines() if "0 to 1 m away" in line)
+    assert near.split()[5:7] == ["4", "4"]
+    assert "groups speakers" in " ".join(text.split())
+    assert "…" not in text
+
+
 def test_a_speaker_whom_no_slot_claims_counts_as_180_degrees_off(
     make_row: Callable[..., Row],
 ) -> None:

@@ -78,7 +78,6 @@ class ReportContent:
             same by name) and ``comparisons``. What is missing or null shows as a dash.
         rows: every scene that was scored.
         scenes: those to look at and listen to.
-        notes: what a reader must know, a sentence or two each.
     """
 
     title: str
@@ -87,7 +86,6 @@ class ReportContent:
     summary: Mapping[str, Any]
     rows: Sequence[SceneRow] = ()
     scenes: Sequence[SceneView] = ()
-    notes: Sequence[str] = ()
 
     @property
     def systems(self) -> tuple[str, ...]:

@@ -19,6 +19,7 @@ from msdet.evaluation.report.plots.conditions import condition_plots
 from msdet.evaluation.report.plots.looks import legend
 from msdet.evaluation.report.plots.overall import before_and_after, overall_plots
 from msdet.evaluation.report.scene_views import view_of
+from msdet.evaluation.statistics import FEW_SCENES
 from msdet.files import write_atomically
 
 
@@ -44,6 +45,7 @@ def render_report(content: ReportContent) -> str:
         lstrip_blocks=True,
         undefined=StrictUndefined,
     )
+    num_scenes = content.summary_of(content.systems[0]).get("num_scenes") or len(content.rows)
     script, scenes = _piece("report.js"), tables.scene_table(content)
     return environment.get_template("report.html.j2").render(
         policy=_policy(script),
@@ -52,9 +54,9 @@ def render_report(content: ReportContent) -> str:
         title=content.title,
         command=content.command,
         made_with=dict(content.made_with),
-        notes=list(content.notes),
         main=content.systems[0],
-        num_scenes=content.summary_of(content.systems[0]).get("num_scenes") or len(content.rows),
+        num_scenes=num_scenes,
+        few_scenes=1 < num_scenes < FEW_SCENES,
         highlights=tables.highlights(content),
         summary=tables.summary_table(content),
         comparisons=tables.comparison_table(content),

@@ -118,7 +118,7 @@ def _clip(
 ) -> dict[str, Any]:
     about = f"{label}, {group.lower()}" if group else label
     if levels is None:
-        return {"label": label, "about": about, "audio": None, "picture": None, "alt": ""}
+        return {"label": label, "audio": None}
     return {
         "label": label,
         "about": f"{about}, scene {view.id}",

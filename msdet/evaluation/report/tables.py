@@ -18,7 +18,7 @@ from msdet.evaluation.statistics import azimuth_error
 SUMMARY_KEYS = (
     "si_sdr_improvement_db",
     "si_sdr_db",
-    "sdr_improvement_db",
+    "sdr_db",
     "sir_improvement_db",
     "sar_db",
     "estoi",
@@ -35,7 +35,8 @@ SUMMARY_KEYS = (
     "distance_error_median_m",
     "real_time_factor",
 )
-"""Columns of the table of systems, those that no system has left out."""
+"""Columns of the table of systems, those that no system has left out, and what systems are compared
+by; the summary has more."""
 
 _METRIC_WORDS = {name: metric.title.removesuffix(", dB") for name, metric in METRIC.items()} | {
     "azimuth": "azimuth",
@@ -44,21 +45,6 @@ _METRIC_WORDS = {name: metric.title.removesuffix(", dB") for name, metric in MET
 
 
 # --- systems ------------------------------------------------------------------------------
-
-_COMPARED = (
-    "si_sdr_improvement_db",
-    "sdr_db",
-    "estoi",
-    "pesq_nb",
-    "pesq_wb",
-    "dnsmos",
-    "wer",
-    "azimuth_error_median_deg_best_matched",
-    "azimuth_within_10deg_best_matched",
-    "wrong_slot_rate",
-    "order_accuracy",
-)
-"""Measures that the page compares systems by; the summary has more."""
 
 
 def summary_table(content: ReportContent) -> dict[str, Any]:
@@ -71,14 +57,11 @@ def summary_table(content: ReportContent) -> dict[str, Any]:
         "columns": [quantity(key).title for key in keys],
         "lines": [
             {
-                "index": index,
                 "name": name,
-                "scenes": quantity("num_speakers").text(summary.get("num_scenes")),
-                "scenes_value": finite(summary.get("num_scenes")),
                 "cells": [_cell(summary, key) for key in keys],
                 "unscored": not_scored(content, name),
             }
-            for index, (name, summary) in enumerate(summaries.items())
+            for name, summary in summaries.items()
         ],
     }
 
@@ -114,24 +97,16 @@ def highlights(content: ReportContent) -> list[dict[str, str]]:
 def not_scored(content: ReportContent, system: str) -> dict[str, Any]:
     """How many values of a system are missing, and why: lines of (metric, reason, count)."""
     summary = content.summary_of(system)
-    lines: list[tuple[str, str, int]] = []
-    total = 0
-    for metric, entry in (summary.get("failures") or {}).items():
-        word = _METRIC_WORDS.get(metric, metric)
-        if not isinstance(entry, Mapping):
-            continue
-        count = sum(int(finite(entry.get(part)) or 0) for part in ("estimate", "unprocessed"))
-        total += count
-        reasons = entry.get("reasons") or {"no reason given": count}
-        lines += [(word, str(reason), int(times)) for reason, times in reasons.items()]
-    missing = sum(system not in row.systems for row in content.rows)
-    if missing and len(content.rows) > missing:
-        total += missing
-        lines.append(("whole scenes", "no row of this system", missing))
+    lines = [
+        (_METRIC_WORDS.get(metric, metric), reason, count)
+        for metric, entry in (summary.get("failures") or {}).items()
+        for reason, count in entry["reasons"].items()
+    ]
     unavailable = [
-        (_METRIC_WORDS.get(metric, metric), str(reason))
+        (_METRIC_WORDS.get(metric, metric), reason)
         for metric, reason in (summary.get("unavailable") or {}).items()
     ]
+    total = sum(count for *_, count in lines)
     return {"total": total, "lines": lines, "unavailable": unavailable}
 
 
@@ -139,26 +114,25 @@ def comparison_table(content: ReportContent) -> list[dict[str, Any]]:
     """Lines of the paired comparisons."""
     lines = []
     for entry in content.summary.get("comparisons") or ():
-        if entry.get("measure") not in _COMPARED:
+        if entry["measure"] not in SUMMARY_KEYS:
             continue
-        kind = quantity(str(entry.get("measure") or ""))
-        low, high = edges([entry.get("low"), entry.get("high")])
-        difference = finite(entry.get("difference"))
+        kind = quantity(entry["measure"])
+        low, high = edges([entry["low"], entry["high"]])
+        difference = finite(entry["difference"])
         sign = "+" if difference is not None and difference > 0 else ""
         lines.append(
             {
-                "system": str(entry.get("system") or DASH),
-                "reference": str(entry.get("reference") or DASH),
-                "measure": kind.title if entry.get("measure") else DASH,
+                "system": entry["system"],
+                "reference": entry["reference"],
+                "measure": kind.title,
                 "difference": sign + kind.text(difference),
                 "difference_value": difference,
                 "interval": kind.interval([low, high]) or DASH,
                 "interval_value": low,
-                "decided": None if low is None or high is None else not low <= 0 <= high,
-                "won": _share(entry.get("won_share")),
-                "won_value": finite(entry.get("won_share")),
-                "scenes": quantity("num_speakers").text(entry.get("scenes")),
-                "scenes_value": finite(entry.get("scenes")),
+                "decided": low is not None and high is not None and not low <= 0 <= high,
+                "won": f"{100 * entry['won_share']:.0f} %",
+                "won_value": entry["won_share"],
+                "scenes": entry["scenes"],
             }
         )
     return lines
@@ -171,11 +145,6 @@ def _cell(summary: Mapping[str, Any], key: str) -> dict[str, Any]:
         "text": kind.text(summary.get(key)),
         "interval": kind.interval((summary.get("intervals") or {}).get(key)),
     }
-
-
-def _share(value: Any) -> str:
-    number = finite(value)
-    return DASH if number is None else f"{100 * number:.0f} %"
 
 
 # --- scenes -------------------------------------------------------------------------------

@@ -170,7 +170,6 @@ def content(count: int = 12, **changes: Any) -> ReportContent:
         "summary": summary(count),
         "rows": rows(count),
         "scenes": [view(), view(f"test-{count - 1}", "worst")],
-        "notes": ["Speakers that training never heard."],
     }
     return ReportContent(**keys | changes)
 

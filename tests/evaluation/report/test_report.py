@@ -127,7 +127,9 @@ def test_hostile_names_stay_text() -> None:
                 },
             }
         },
-        "comparisons": [{"system": HOSTILE, "reference": HOSTILE, "measure": HOSTILE}],
+        "comparisons": [
+            synthetic.summary(3)["comparisons"][0] | {"system": HOSTILE, "reference": HOSTILE}
+        ],
     }
     scene = view(
         HOSTILE,
@@ -136,9 +138,7 @@ def test_hostile_names_stay_text() -> None:
         directions={HOSTILE: Directions([1.0, 2.0])},
     )
     text = render_report(
-        ReportContent(
-            HOSTILE, HOSTILE, {HOSTILE: HOSTILE}, summary, hostile_rows, [scene], [HOSTILE]
-        )
+        ReportContent(HOSTILE, HOSTILE, {HOSTILE: HOSTILE}, summary, hostile_rows, [scene])
     )
     page = Page(text)
     assert page.faults == []
@@ -170,6 +170,13 @@ def test_what_does_not_apply_is_a_dash_and_what_failed_is_counted(page: Page, te
     assert line[0].count('data-value="">\N{EN DASH}</td>') == 3  # gain, as claimed, order
     assert "1 \N{MULTIPLICATION SIGN} SDR: the signal is all zeros" in page.texts
     assert any("not measured: No module named 'pesq'" in found for found in page.texts)
+
+
+def test_few_scenes_come_with_a_warning(text: str) -> None:
+    few = "too narrow to trust"
+    assert few not in text  # of twelve
+    assert render_report(content(9, scenes=[view()])).count(few) == 2
+    assert few not in render_report(content(1, scenes=[]))
 
 
 def test_every_picture_and_player_has_a_name(page: Page) -> None:

@@ -11,7 +11,7 @@ from msdet.evaluation.report.content import ReportContent
 from msdet.evaluation.report.plots.looks import dash_of, draw_points
 from msdet.evaluation.report.plots.overall import ERROR, GAIN
 from msdet.evaluation.report.plots.svg import Plot, colour_of, drawn, printable
-from msdet.evaluation.report.wording import edges, finite, group_names, quantity
+from msdet.evaluation.report.wording import finite, group_names, quantity
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -54,7 +54,7 @@ def _condition(
             for index, table in enumerate(entries.values()):
                 shift = width * ((index + 0.5) / len(entries) - 0.5)
                 found = [
-                    (place + shift, value, *edges((table[g].get("intervals") or {}).get(key)))
+                    (place + shift, value)
                     for place, g in enumerate(groups)
                     if g in table and (value := finite(table[g].get(key))) is not None
                 ]
@@ -96,23 +96,19 @@ def _condition(
 
 def _series(
     axes: Axes,
-    found: Sequence[tuple[float, float, float | None, float | None]],
+    found: Sequence[tuple[float, float]],
     index: int,
     *,
     joined: bool,
 ) -> None:
-    """Values over groups, with their intervals; groups of an ordered quantity are joined."""
+    """Values over groups; groups of an ordered quantity are joined."""
     if not found:
         return
-    x, y = [f[0] for f in found], [f[1] for f in found]
+    x, y = zip(*found, strict=True)
     if joined:
         dash = dash_of(index)
         (line,) = axes.plot(x, y, color=colour_of(index), linestyle=dash, linewidth=1.5)
         line.set_gid(f"series-{index}")
-    for at, _, low, high in found:
-        if low is not None and high is not None:
-            (bar,) = axes.plot([at, at], [low, high], "-", color=colour_of(index), linewidth=1.2)
-            bar.set_gid(f"series-{index}")
     draw_points(axes, x, y, index)
 
 
