@@ -66,6 +66,7 @@ def evaluate(config: EvaluationConfig, training: Mapping[str, Any] | None = None
         "estimates": config.estimates,
         "scenes": config.scenes,
         "scenes_sha256": prepared.header.scenes,
+        "scenes_corpus": prepared.scenes[0].corpus,
         "split": config.split,
     }
     write_json(output / "summary.json", summary)
@@ -136,10 +137,14 @@ def _fill_banks(scenes: Sequence[Scene], folder: Path, num_workers: int | None) 
 def _measured(
     prepared: Prepared, training: Mapping[str, Any] | None, peak_gb: float
 ) -> dict[str, Any]:
-    """What the training run of the main system measured of itself, and the memory of all."""
+    """What the training run of the main system measured of itself, the recordings that it was
+    trained on, and the memory of all."""
     checkpoint = prepared.checkpoints.get(prepared.main)
     found = dict(checkpoint.description.training if checkpoint else {})
     found = found if training is None else dict(training)
+    data = checkpoint.description.config.get("data", {}) if checkpoint else {}
+    if data.get("labelled") is not None:
+        found |= {f"data.{key}": data[key] for key in ("labelled", "labelled_share")}
     found["peak_rss_gb"] = max(peak_gb, found.get("peak_rss_gb", 0.0))
     return found
 

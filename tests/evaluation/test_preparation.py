@@ -71,11 +71,6 @@ def test_a_metric_that_some_audio_has_is_computed(
     prepare(config(**keys))
 
 
-def test_the_corpus_of_the_scenes_is_known(config: Callable[..., EvaluationConfig]) -> None:
-    prepared = prepare(config())
-    assert prepared.scenes[0].corpus
-
-
 @pytest.mark.parametrize(
     ("changes", "told"),
     [

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The time that systems took: none is lost by a stop, and first calls are no part of it."""
+"""What an evaluation leaves beside scores: times that no stop loses, what a model learned from."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -52,3 +53,15 @@ def test_the_first_scenes_of_a_process_are_done_before_time_is_taken(
     for batch in ("first", "second"):
         score(batch)
     assert done == [("do", "first"), ("score", "first"), ("score", "second")]
+
+
+@pytest.mark.parametrize("labelled", [None, "list.jsonl"])
+def test_a_model_that_learned_from_recordings_says_so(labelled: str | None) -> None:
+    data = {"labelled": labelled, "labelled_share": 0.3}
+    description = SimpleNamespace(training={"train_seconds": 9.0}, config={"data": data})
+    prepared: Any = SimpleNamespace(
+        checkpoints={"model": SimpleNamespace(description=description)}, main="model"
+    )
+    found = evaluate._measured(prepared, None, 1.0)
+    wanted = {"data.labelled": "list.jsonl", "data.labelled_share": 0.3} if labelled else {}
+    assert found == {"train_seconds": 9.0, "peak_rss_gb": 1.0, **wanted}

@@ -130,6 +130,7 @@ def test_what_another_system_made_is_scored_the_same_with_any_number_of_processe
         summary = json.loads((output / "summary.json").read_text())
     assert found[0] == found[1]
     assert summary["main_system"] == "estimates"
+    assert summary["scenes_corpus"] == read_scenes(scenes_file("bundled-easy"))[0].corpus
     assert summary["si_sdr_db"] == pytest.approx(20.0, abs=0.5)
     assert summary["azimuth_error_mean_deg"] == pytest.approx(2.0, abs=0.01)
     assert summary["systems"]["unprocessed"]["si_sdr_improvement_db"] == 0.0
