@@ -107,11 +107,12 @@ def made_of(description: Description) -> str:
         description.training,
         sum(p.numel() for p in description.build().parameters()),
     )
-    scene = description.config["scene"]
+    fewest, most = description.config["scene"]["num_speakers"]
+    speakers = str(most) if fewest == most else f"{fewest} to {most}"
     return (
         f"{weights / 1e6:.2f} M weights; {description.sample_rate} Hz; trained on "
-        f"{training['examples']} simulated mixtures of {scene['num_speakers'][0]} to "
-        f"{scene['num_speakers'][1]} speakers for {training['train_seconds']:.0f} s"
+        f"{training['examples']} mixtures of {speakers} speakers for "
+        f"{training['train_seconds']:.0f} s"
         f" (commit `{(description.git_commit or 'unknown')[:12]}`); outputs assigned by "
         f"`{description.assignment}`. The whole config is in the checkpoint."
     )

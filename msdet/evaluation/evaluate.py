@@ -26,7 +26,7 @@ from msdet.evaluation.systems.names import ESTIMATES, MODEL
 from msdet.evaluation.tables import result_tables, systems_table
 from msdet.files import write_json
 from msdet.memory import PeakMemory
-from msdet.simulation import RirBank, Scene
+from msdet.simulation import RirBank, Scene, fill_banks
 from msdet.workers import available_cores, in_processes
 
 BATCH = 4
@@ -68,6 +68,8 @@ def evaluate(config: EvaluationConfig, training: Mapping[str, Any] | None = None
         "scenes_sha256": prepared.header.scenes,
         "scenes_corpus": prepared.scenes[0].corpus,
         "split": config.split,
+        "command": _command(),
+        "made_with": versions() | {"commit": git_commit() or "unknown"},
     }
     write_json(output / "summary.json", summary)
     write_tables(output, summary, rows)
@@ -76,8 +78,8 @@ def evaluate(config: EvaluationConfig, training: Mapping[str, Any] | None = None
         output / "report.html",
         ReportContent(
             title=_title(prepared),
-            command=_command(),
-            made_with=versions() | {"commit": git_commit() or "unknown"},
+            command=summary["command"],
+            made_with=summary["made_with"],
             summary=summary,
             rows=rows,
             scenes=views,
@@ -129,9 +131,14 @@ def _fill_banks(scenes: Sequence[Scene], folder: Path, num_workers: int | None) 
     arrays: dict[str, list[Scene]] = {}
     for scene in scenes:
         arrays.setdefault(json.dumps(scene.array.positions), []).append(scene)
-    for group in arrays.values():
-        bank = RirBank(folder, group[0].microphone_array(), group[0].sample_rate)
-        bank.fill((s.room for s in group), num_workers or available_cores())
+    banks = [
+        (
+            RirBank(folder, group[0].microphone_array(), group[0].sample_rate),
+            [scene.room for scene in group],
+        )
+        for group in arrays.values()
+    ]
+    fill_banks(banks, num_workers or available_cores())
 
 
 def _measured(
@@ -160,4 +167,5 @@ def _title(prepared: Prepared) -> str:
 
 
 def _command() -> str:
-    return shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
+    program = Path(sys.argv[0]).name
+    return shlex.join(["msdet" if program == "__main__.py" else program, *sys.argv[1:]])

@@ -84,6 +84,37 @@ def test_killed_evaluation_goes_on_to_the_rows_that_training_wrote(
         assert summaries[0][key] == summaries[1][key], key
 
 
+def test_what_was_found_becomes_a_page(
+    trained: Path, run: Callable[..., Any], start: Callable[..., Any], tmp_path: Path
+) -> None:
+    """A training's own scores and those on other scenes, each with the command that made them."""
+    checkpoint = trained / "model.ckpt"
+    run(
+        "evaluate",
+        f"checkpoint={checkpoint}",
+        f"output={tmp_path / 'valid'}",
+        "split=valid",
+        "pictures=0",
+        "metrics=[si_sdr]",
+        "systems=[model,unprocessed]",
+    )
+    script = Path(__file__).parents[2] / "scripts/results_page.py"
+    evaluations = (trained, tmp_path / "valid")
+    arguments = map(str, ("tiny", checkpoint, *evaluations, "--results", tmp_path))
+    run(*arguments, script=script)
+    page = (tmp_path / "tiny.md").read_text()
+    assert f"msdet evaluate checkpoint={checkpoint}" in page
+    assert "| model | " in page
+    assert "(tiny/training.png)" in page
+    assert (tmp_path / "tiny" / "training.png").stat().st_size > 0
+    found = json.loads((tmp_path / "tiny.json").read_text())
+    summaries = [json.loads((folder / "summary.json").read_text()) for folder in evaluations]
+    assert list(found.values()) == summaries
+    nothing = start("tiny", str(checkpoint), str(tmp_path), script=script).finish()
+    assert nothing.code == 2
+    assert f"{tmp_path / 'summary.json'}: cannot be read" in nothing.err
+
+
 SMALL = ("pictures=0", "scenes=bundled-easy", "num_scenes=6", "metrics=[si_sdr]")
 NO_MODEL = ("systems=[unprocessed,srp_phat,delay_and_sum,estimates]",)
 
