@@ -23,6 +23,7 @@ _COMMANDS = {
     "bank": "make the responses of rooms ahead of training",
     "import": "turn a description of scenes made elsewhere into scenes and a corpus",
     "separate": "separate and localise the speakers of a recording",
+    "export": "write a model as ONNX, to run without torch",
 }
 _USAGE = """\
 Settings are Hydra overrides, KEY=VALUE, such as experiment=quickstart or trainer.epochs=5; a
@@ -54,7 +55,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"msdet {options.command}: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        whole = options.command in ("separate", "import")  # nothing is kept of what was begun
+        whole = options.command in (
+            "separate",
+            "import",
+            "export",
+        )  # nothing is kept of what was begun
         more = "" if whole else "; the same command goes on from here"
         print(f"\nstopped{more}", file=sys.stderr)
         return 130

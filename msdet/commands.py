@@ -10,6 +10,7 @@ from typing import Any
 from msdet.config import (
     BankConfig,
     EvaluationConfig,
+    ExportConfig,
     ImportConfig,
     SeparateConfig,
     SimulateConfig,
@@ -90,3 +91,10 @@ def separate(values: dict[str, Any]) -> None:
         print(f"{config.recording}: the model finds no speaker in it")
     content = {"recording": config.recording, "sample_rate": sample_rate, "speakers": speakers}
     (folder / "directions.json").write_text(json.dumps(content, indent=2) + "\n")
+
+
+def export(values: dict[str, Any]) -> None:
+    """``msdet export``: a model as one ONNX file."""
+    from msdet.inference.export import export as run
+
+    run(parse(ExportConfig, values))

@@ -220,6 +220,19 @@ class SeparateConfig(_Config):
     array: ArrayConfig | None
 
 
+class ExportConfig(_Config):
+    """A model to write as ONNX.
+
+    Attributes:
+        checkpoint: the model. output: the file.
+        array: the microphones whose number the file is for; null takes the array of training.
+    """
+
+    checkpoint: str
+    output: str
+    array: ArrayConfig | None
+
+
 def parse(model: type[ConfigType], values: dict[str, Any]) -> ConfigType:
     """A checked config.
 

@@ -18,6 +18,7 @@ from msdet.cli import compose
 from msdet.config import (
     BankConfig,
     EvaluationConfig,
+    ExportConfig,
     ImportConfig,
     SeparateConfig,
     SimulateConfig,
@@ -37,6 +38,7 @@ COMMANDS: dict[str, type[BaseModel]] = {
     "separate": SeparateConfig,
     "bank": BankConfig,
     "import": ImportConfig,
+    "export": ExportConfig,
 }
 NEEDED = {
     "train": [],
@@ -45,6 +47,7 @@ NEEDED = {
     "separate": ["recording=a.wav", "checkpoint=model.ckpt"],
     "bank": ["output=somewhere"],
     "import": ["scenes=a.json", "output=b"],
+    "export": ["checkpoint=model.ckpt", "output=model.onnx"],
 }
 ASKED_FOR = {
     ("array", "positions"): ["array.positions=[[0,0,0],[0.05,0,0],[0,0.05,0]]"],

@@ -78,7 +78,7 @@ class Separator:
                 array; or the model serves its own array only.
         """
         model, description = self._checkpoint.model, self.description
-        microphones = self._array(array)
+        microphones = self.microphones(array)
         channels = _check_audio(audio, sample_rate, microphones)
         native = resample(channels, sample_rate, description.sample_rate)
         if description.model.heads.guidance == "oracle":
@@ -112,7 +112,14 @@ class Separator:
         speech = padded[found, :length].numpy()
         return Separation(speech, azimuth, distance, posterior, sample_rate)
 
-    def _array(self, array: MicrophoneArray | Sequence[Sequence[float]] | None) -> MicrophoneArray:
+    def microphones(
+        self, array: MicrophoneArray | Sequence[Sequence[float]] | None
+    ) -> MicrophoneArray:
+        """The microphones that ``array`` means, as of :meth:`separate`.
+
+        Raises:
+            InputError: the model does not serve them.
+        """
         trained = self.description.array
         if array is None:
             return trained

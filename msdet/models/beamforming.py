@@ -3,7 +3,7 @@
 
 A mask on one microphone keeps whatever of the other speaker shares its bins. An MVDR beamformer
 whose covariances come from the masks removes part of that before the second mask (mask-based
-MVDR: Souden, Benesty, Affes 2010, as in torchaudio; the idea of masking after beamforming:
+MVDR: Souden, Benesty, Affes 2010; the idea of masking after beamforming:
 Erdogan et al. 2016).
 """
 
@@ -12,7 +12,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torchaudio.functional import mvdr_weights_souden
 
 from msdet.models.encoders.unet import normalisation
 from msdet.models.frontends import log_magnitude, unit_phasors
@@ -38,8 +37,27 @@ def beamform(spectra: Tensor, estimates: Tensor, reference: int) -> Tensor:
     residual = (spectra[:, reference] - estimates.sum(1)).abs().square()
     share = power / (power.sum(1) + residual + 1e-8)[:, None]
     wanted, unwanted = covariance(spectra, share), covariance(spectra, 1.0 - share)
-    weights = mvdr_weights_souden(wanted, unwanted, reference, diag_eps=_LOADING)
+    weights = mvdr_weights(wanted, unwanted, reference)
     return torch.einsum("bnfm,bmft->bnft", weights.conj(), spectra)
+
+
+def mvdr_weights(wanted: Tensor, unwanted: Tensor, reference: int) -> Tensor:
+    """Souden, Benesty, Affes (2010), eq. 18: a column of inv(unwanted) @ wanted over its trace.
+
+    As torchaudio's ``mvdr_weights_souden``, in operations that can be traced without complex
+    numbers, for export.
+
+    Args:
+        wanted, unwanted: covariances, complex ``[..., mic, mic]``.
+        reference: index of the reference microphone.
+    Returns:
+        complex ``[..., mic]``.
+    """
+    loading = _LOADING * unwanted.diagonal(dim1=-2, dim2=-1).sum(-1).real + 1e-8
+    identity = torch.eye(unwanted.shape[-1], device=unwanted.device)
+    product = torch.linalg.solve(unwanted + identity * loading[..., None, None], wanted)
+    trace = product.diagonal(dim1=-2, dim2=-1).sum(-1)
+    return product[..., reference] / (trace[..., None] + 1e-8)
 
 
 def covariance(spectra: Tensor, weight: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
-from msdet.geometry import AzimuthGrid, far_field_delays, plane_wave_delays, unit_vectors
+from msdet.geometry import SPEED_OF_SOUND, AzimuthGrid, unit_vectors
 
 _EPS = 1e-8
 _SPREAD_FLOOR = 0.05
@@ -77,42 +77,49 @@ class DirectionalFeatures(nn.Module):
 
     def __init__(
         self,
-        azimuths: NDArray[np.float64],
+        grid: AzimuthGrid,
         frequencies: NDArray[np.float64],
         elevations: tuple[float, ...] = (0.0,),
     ) -> None:
-        """``azimuths``: look directions in degrees; ``frequencies``: bin centres in hertz."""
+        """``grid``: look directions; ``frequencies``: bin centres in hertz."""
         super().__init__()
-        self.azimuths, self.elevations = azimuths, elevations
+        self.grid, self.elevations = grid, elevations
         self.register_buffer(
             "frequencies", torch.as_tensor(frequencies, dtype=torch.float32), persistent=False
         )
 
+    @torch.no_grad()
     def steering(self, positions: Tensor) -> Tensor:
-        """``[elevation, freq, direction, 2 * pair]`` for positions ``[mic, 3]`` in metres."""
-        with torch.no_grad():
-            return torch.stack(
-                [self._steering(positions, elevation) for elevation in self.elevations]
-            )
+        """``[elevation, freq, direction, 2 * pair]`` for positions ``[mic, 3]`` in metres, which
+        lie on a line if, and only if, the grid is linear; in their precision, on their device."""
+        waves = self._phasors(positions, torch.as_tensor(_sphere()).to(positions))
+        matrices = []
+        for elevation in self.elevations:
+            looks = self._phasors(positions, self._looks(positions, elevation))
+            matrix = looks / (looks.shape[-1] // 2)
+            matrix = matrix - matrix.mean(dim=1, keepdim=True)
+            responses = torch.matmul(matrix, waves.transpose(1, 2))
+            spread = responses.square().mean(dim=(1, 2))
+            matrices.append(matrix / (spread + _SPREAD_FLOOR**2).sqrt()[:, None, None])
+        return torch.stack(matrices)
 
-    def _steering(self, positions: Tensor, elevation: float) -> Tensor:
-        points = positions.detach().cpu().double().numpy()
-        looks = self._phasors(far_field_delays(points, self.azimuths, elevation))
-        num_pairs = looks.shape[-1] // 2
-        matrix = looks / num_pairs
-        matrix = matrix - matrix.mean(dim=1, keepdim=True)
-        waves = self._phasors(plane_wave_delays(points, _sphere()))
-        responses = torch.einsum("fkp,fwp->fkw", matrix, waves)
-        spread = responses.square().mean(dim=(1, 2)).sqrt()
-        scaled = matrix / (spread.square() + _SPREAD_FLOOR**2).sqrt()[:, None, None]
-        return scaled.to(positions.device, positions.dtype)
+    def _looks(self, positions: Tensor, elevation: float) -> Tensor:
+        """Unit vectors ``[direction, 3]``: what :func:`msdet.geometry.far_field_delays` hears."""
+        if not self.grid.linear:
+            return torch.as_tensor(unit_vectors(self.grid.centres, elevation)).to(positions)
+        offsets = positions - positions[:1]
+        lengths = offsets.square().sum(dim=1).sqrt()
+        farthest = lengths.argmax()
+        axis = offsets[farthest] / lengths[farthest]
+        along = torch.as_tensor(np.cos(np.radians(self.grid.centres))).to(positions)
+        return along[:, None] * axis
 
-    def _phasors(self, delays: NDArray[np.float64]) -> Tensor:
-        """What plane waves would measure: ``[wave, mic]`` seconds to ``[freq, wave, 2 * pair]``."""
-        first, second = np.triu_indices(delays.shape[1], 1)
-        lags = delays[:, first] - delays[:, second]
-        phases = -2 * np.pi * self.frequencies.cpu().double().numpy()[:, None, None] * lags
-        return torch.from_numpy(np.concatenate([np.cos(phases), np.sin(phases)], axis=-1))
+    def _phasors(self, positions: Tensor, directions: Tensor) -> Tensor:
+        """What plane waves from ``[wave, 3]`` would measure, ``[freq, wave, 2 * pair]``."""
+        first, second = np.triu_indices(len(positions), 1)
+        leads = directions @ (positions[first] - positions[second]).T / SPEED_OF_SOUND
+        phases = 2 * np.pi * self.frequencies.to(positions)[:, None, None] * leads
+        return torch.cat([phases.cos(), phases.sin()], dim=-1)
 
     def forward(self, differences: Tensor, steering: Tensor) -> Tensor:
         """Features per direction.

@@ -91,7 +91,7 @@ class CoarseDirectionHead(nn.Module):
         x = self.convolutions(torch.cat([per_frequency, 10 * histogram[:, None]], dim=1))
         summary = F.relu(self.pooled(torch.cat([bottom.mean((2, 3)), bottom.amax((2, 3))], dim=1)))
         logits: Tensor = self.out(torch.cat([x.flatten(1), summary], dim=1))
-        return logits.reshape(len(logits), self.num_slots, -1)
+        return logits.reshape(logits.shape[0], self.num_slots, -1)
 
 
 class FineDirectionHead(nn.Module):

@@ -92,12 +92,12 @@ def trained_tasks(weight: float, distance_weight: float = 0.0) -> tuple[Task, ..
 
 
 @dataclass(frozen=True)
-class Output:
-    """What the network says about a batch of mixtures.
+class Estimates:
+    """What the network says about a batch of mixtures, in the domain of the transform.
 
     Attributes:
-        audio: ``[batch, slot, sample]`` separated speakers at the reference microphone.
-        spectra: complex ``[batch, slot, freq, frame]``, what ``audio`` was made from.
+        spectra: complex ``[batch, slot, freq, frame]``, the separated speakers at the reference
+            microphone.
         stages: the estimates of every stage, the last being ``spectra``.
         azimuth_logits: ``[batch, slot, class]``, the fine stage: what is reported; None where the
             network is for separation alone. Of a network whose slots may be empty, a last class
@@ -108,13 +108,19 @@ class Output:
         encoding: the encoder's features, where the tasks part.
     """
 
-    audio: Tensor
     spectra: Tensor
     stages: tuple[Tensor, ...]
     azimuth_logits: Tensor | None
     coarse_logits: Tensor | None
     distance: Tensor | None
     encoding: Encoding
+
+
+@dataclass(frozen=True)
+class Output(Estimates):
+    """The estimates and their audio, ``[batch, slot, sample]``."""
+
+    audio: Tensor
 
 
 @dataclass(frozen=True)
@@ -175,9 +181,9 @@ class MSDET(nn.Module):
         num_directions = config.frontend.directions
         self.look_grid = look_grid(num_directions, linear)
         self.coarse_features = DirectionalFeatures(
-            self.look_grid.centres, frequencies, config.frontend.elevations
+            self.look_grid, frequencies, config.frontend.elevations
         )
-        self.fine_features = DirectionalFeatures(self.grid.centres, frequencies)
+        self.fine_features = DirectionalFeatures(self.grid, frequencies)
         self.frontend: nn.Module
         if config.frontend.name == "directional":
             self.frontend = DirectionalFrontend(num_directions, frequencies)
@@ -234,12 +240,18 @@ class MSDET(nn.Module):
         key = (array.positions, device)
         if key not in self._steering:
             with torch.inference_mode(False):  # they may be needed by a later training step
-                positions = torch.tensor(array.positions, dtype=torch.float32, device=device)
+                positions = torch.tensor(array.positions, dtype=torch.float64)
+                steering = self.steering_of(positions)
                 self._steering[key] = Steering(
-                    self.coarse_features.steering(positions),
-                    self.fine_features.steering(positions),
+                    steering.coarse.float().to(device), steering.fine.float().to(device)
                 )
         return self._steering[key]
+
+    def steering_of(self, positions: Tensor) -> Steering:
+        """Steering matrices for microphones at ``[mic, 3]`` metres, on the CPU."""
+        return Steering(
+            self.coarse_features.steering(positions), self.fine_features.steering(positions)
+        )
 
     def forward(
         self,
@@ -255,7 +267,20 @@ class MSDET(nn.Module):
             azimuth: true azimuth per slot in degrees, ``[batch, slot]``, NaN for an empty one;
                 with ``guidance: oracle`` it is needed and replaces the estimate.
         """
-        spectra, steering = self.stft(mixture), self.steering(array or self.array)
+        spectra = self.stft(mixture)
+        estimates = self.estimate(spectra, self.steering(array or self.array), azimuth)
+        audio = self.stft.inverse(estimates.spectra, mixture.shape[-1])
+        return Output(**vars(estimates), audio=audio)
+
+    def estimate(
+        self, spectra: Tensor, steering: Steering, azimuth: Tensor | None = None
+    ) -> Estimates:
+        """The network between the transforms.
+
+        Args:
+            spectra: the mixture's, complex ``[batch, mic, freq, frame]``.
+            steering: of its microphones. azimuth: as of :meth:`forward`.
+        """
         reference = spectra[:, self.reference_mic]
         differences = phase_differences(spectra)
         directional = self.coarse_features(differences, steering.coarse)
@@ -280,8 +305,7 @@ class MSDET(nn.Module):
             fine = self.fine_head(differences, steering.fine[0], weight, reference, located.full)
         if self.distance_head is not None:
             distance = self.distance_head(weight, reference, located.full, located.bottom)
-        audio = self.stft.inverse(stages[-1], mixture.shape[-1])
-        return Output(audio, stages[-1], tuple(stages), fine, coarse, distance, encoding)
+        return Estimates(stages[-1], tuple(stages), fine, coarse, distance, encoding)
 
     def locate(self, output: Output) -> Locations | None:
         """Read the directions of an output; None of a network for separation alone."""

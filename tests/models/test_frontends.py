@@ -32,7 +32,7 @@ def positions_of(array: MicrophoneArray) -> torch.Tensor:
 def features_of(
     array: MicrophoneArray, elevations: tuple[float, ...] = (0.0,)
 ) -> DirectionalFeatures:
-    looks = look_grid(DIRECTIONS, array.is_linear).centres
+    looks = look_grid(DIRECTIONS, array.is_linear)
     return DirectionalFeatures(looks, FREQUENCIES, elevations)
 
 

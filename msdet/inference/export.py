@@ -1,0 +1,186 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A model as one ONNX file: from the mixture's transform to those of the speakers.
+
+The transforms stay outside: runtimes differ in theirs, and a few lines of numpy are the same
+everywhere (docs/export.md). The network is traced as it is, in real numbers.
+"""
+
+from __future__ import annotations
+
+import json
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from msdet.checkpoints import Description, load_checkpoint
+from msdet.config import ExportConfig
+from msdet.errors import InputError
+from msdet.files import write_atomically
+from msdet.geometry import MicrophoneArray
+from msdet.inference.complex_parts import ComplexParts, RealArithmetic
+from msdet.inference.separator import Separator
+from msdet.models.msdet import MSDET
+
+_LICENCE = (
+    "The code of this network is from msdet, under the Apache License 2.0. The weights are under "
+    "the terms of whoever trained them, which those of the training speech may restrict."
+)
+
+
+class SpectralNetwork(nn.Module):
+    """The network between the transforms, real numbers in and out."""
+
+    def __init__(self, model: MSDET) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(
+        self, mixture: Tensor, positions: Tensor, azimuth: Tensor | None = None
+    ) -> tuple[Tensor, ...]:
+        """The outputs of :func:`output_names`.
+
+        Args:
+            mixture: real and imaginary parts ``[batch, mic, freq, frame, 2]``, the reference
+                microphone at an RMS of one before the transform.
+            positions: of the microphones, ``[mic, 3]`` metres in the array's frame.
+            azimuth: degrees ``[batch, slot]``, NaN for an empty one; of ``guidance: oracle``.
+        """
+        model = self.model
+        with RealArithmetic():
+            parts = ComplexParts(mixture[..., 0], mixture[..., 1])
+            found = model.estimate(parts, model.steering_of(positions), azimuth)  # type: ignore[arg-type]
+        outputs = [torch.stack([found.spectra.real, found.spectra.imag], dim=-1)]
+        outputs += [x for x in (found.azimuth_logits, found.coarse_logits) if x is not None]
+        if model.distance_head is not None and found.distance is not None:
+            outputs.append(model.distance_head.decode(found.distance))
+        return tuple(outputs)
+
+
+def output_names(model: MSDET) -> list[str]:
+    """What the file puts out, in order.
+
+    ``speakers`` ``[batch, slot, freq, frame, 2]``, ``azimuth_logits`` ``[batch, slot, class]``,
+    ``coarse_logits`` ``[batch, slot, direction]``, ``distance`` ``[batch, slot]`` in metres; the
+    last three of the networks that have them.
+    """
+    heads = {
+        "azimuth_logits": model.fine_head,
+        "coarse_logits": model.coarse_head,
+        "distance": model.distance_head,
+    }
+    return ["speakers", *(name for name, head in heads.items() if head is not None)]
+
+
+def export(config: ExportConfig) -> None:
+    """Write a checkpoint's network as ONNX.
+
+    Raises:
+        InputError: no such checkpoint; the file cannot be written; the model does not serve the
+            array; or the packages of the extra ``export`` are missing.
+    """
+    path = Path(config.output)
+    if path.is_dir():
+        raise InputError(f"output={path}: is a folder; name a file, such as {path / 'model.onnx'}")
+    above = next(folder for folder in path.absolute().parents if folder.exists())
+    if not above.is_dir():
+        raise InputError(f"output={path}: {above} is a file, not a folder")
+    _need_packages()
+    checkpoint = load_checkpoint(config.checkpoint)
+    array = Separator(checkpoint).microphones(config.array.build() if config.array else None)
+    content = to_onnx(checkpoint.model, array, metadata(checkpoint.description, array))
+    try:
+        write_atomically(path, content)
+    except OSError as error:
+        raise InputError(f"output={path}: cannot be written ({error.strerror})") from error
+    print(
+        f"{path}: {len(content) / 1e6:.1f} MB, for {array.num_mics} microphones at "
+        f"{checkpoint.description.sample_rate} Hz"
+    )
+
+
+def to_onnx(model: MSDET, array: MicrophoneArray, about: dict[str, str]) -> bytes:
+    """The network as an ONNX file's bytes; any batch and number of frames.
+
+    The number of microphones is that of ``array`` and fixed: pairs are listed and the
+    beamformer's equations are solved microphone by microphone, in a graph without loops. Their
+    positions are an input.
+    """
+    slots, oracle = model.num_slots, model.config.heads.guidance == "oracle"
+    generator = torch.Generator().manual_seed(0)  # other sizes than 1, which would be kept
+    shape = (2, array.num_mics, model.stft.num_freqs, 20, 2)
+    inputs = [torch.randn(shape, generator=generator), torch.tensor(array.positions).float()]
+    batch, frame = torch.export.Dim("batch"), torch.export.Dim("frame", min=2)
+    dynamic: list[dict[int, Any] | None] = [{0: batch, 3: frame}, None]
+    if oracle:
+        inputs.append(torch.arange(2.0 * slots).reshape(2, slots) * 20)
+        dynamic.append({0: batch})
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")  # of the exporter about itself
+        traced = torch.export.export(
+            SpectralNetwork(model).eval(),
+            tuple(inputs),
+            dynamic_shapes=tuple(dynamic),
+            strict=False,
+        )
+        program = torch.onnx.export(
+            traced,
+            dynamo=True,
+            verbose=False,
+            input_names=["mixture", "positions", "azimuth"][: len(inputs)],
+            output_names=output_names(model),
+        )
+    assert program is not None
+    program.model.metadata_props.update(about)
+    content: bytes = program.model_proto.SerializeToString()
+    return content
+
+
+def metadata(description: Description, array: MicrophoneArray) -> dict[str, str]:
+    """What is needed to run the file without this package: JSON by key."""
+    model = description.build()
+    kept: dict[str, Any] = {
+        "format": 1,
+        "sample_rate": description.sample_rate,
+        "stft": {
+            **description.model.stft.model_dump(),
+            "taper": "square root of a periodic Hann window, divided by its Euclidean norm",
+            "padding": "reflect, half a window at both ends",
+        },
+        "level": "the reference microphone's RMS is one",
+        "reference_mic": description.reference_mic,
+        "array": {"name": array.name, "positions": array.positions},
+        "frontend": description.model.frontend.name,
+        "guidance": description.model.heads.guidance,
+        "num_slots": description.num_slots,
+        "empty_slots": description.empty_slots,
+        "azimuth_classes": {
+            "count": model.grid.num_classes,
+            "resolution": model.grid.resolution,
+            "linear": model.grid.linear,
+        },
+        "look_directions": {
+            "count": model.look_grid.num_classes,
+            "resolution": model.look_grid.resolution,
+            "linear": model.look_grid.linear,
+        },
+        "target": description.target,
+        "assignment": description.assignment,
+        "nearest_gap": description.nearest_gap,
+        "versions": description.versions,
+        "git_commit": description.git_commit,
+        "licence": _LICENCE,
+    }
+    return {key: json.dumps(value) for key, value in kept.items()}
+
+
+def _need_packages() -> None:
+    try:
+        import onnx  # noqa: F401
+        import onnxscript  # noqa: F401
+    except ImportError as error:
+        raise InputError(
+            f"export needs the package {error.name!r}: pip install 'msdet[export]'"
+        ) from error
