@@ -3,7 +3,7 @@
 
 RUN := .venv/bin/python
 .DEFAULT_GOAL := help
-.PHONY: help quickstart test lint format installed installed-for-tests
+.PHONY: help quickstart test lint format docs installed installed-for-tests
 
 ## make quickstart   train a model on the bundled voices, score it, write outputs/quickstart/
 quickstart: installed
@@ -18,6 +18,10 @@ lint: installed-for-tests
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
 	$(RUN) -m mypy
+
+## make docs         the documentation as a site, outputs/site/index.html
+docs: installed-for-tests
+	NO_MKDOCS_2_WARNING=1 $(RUN) -m mkdocs build --strict
 
 ## make format       mend what the linter can mend, and the layout
 format: installed-for-tests

@@ -16,6 +16,7 @@ from msdet.cli import compose
 from msdet.config import (
     BankConfig,
     EvaluationConfig,
+    ExportConfig,
     ImportConfig,
     SeparateConfig,
     SimulateConfig,
@@ -30,7 +31,7 @@ from msdet.resources import voices_dir
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 CONFIGS = (ROOT / "docs" / "configs.md").read_text(encoding="utf-8")
-PAGES = ("evaluation", "benchmarks")
+PAGES = ("evaluation", "benchmarks", "export", "tutorial-recording", "tutorial-corpus")
 """Further pages with commands."""
 COMMANDS: dict[str, tuple[type[BaseModel], list[str]]] = {
     "train": (TrainConfig, []),
@@ -39,6 +40,7 @@ COMMANDS: dict[str, tuple[type[BaseModel], list[str]]] = {
     "separate": (SeparateConfig, ["recording=needed", "checkpoint=needed"]),
     "bank": (BankConfig, ["output=needed"]),
     "import": (ImportConfig, ["scenes=needed", "output=needed"]),
+    "export": (ExportConfig, ["checkpoint=needed", "output=needed"]),
 }
 TABLES = ("scene", "data", "model", "criterion", "trainer", "logger")
 """Groups whose keys stand in a table with their defaults."""
