@@ -109,8 +109,8 @@ class DirectionalFeatures(nn.Module):
             return torch.as_tensor(unit_vectors(self.grid.centres, elevation)).to(positions)
         offsets = positions - positions[:1]
         lengths = offsets.square().sum(dim=1).sqrt()
-        farthest = lengths.argmax()
-        axis = offsets[farthest] / lengths[farthest]
+        farthest = lengths.argmax(dim=0, keepdim=True)
+        axis = offsets[farthest] / lengths[farthest, None]
         along = torch.as_tensor(np.cos(np.radians(self.grid.centres))).to(positions)
         return along[:, None] * axis
 
