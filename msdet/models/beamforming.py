@@ -57,7 +57,8 @@ def mvdr_weights(wanted: Tensor, unwanted: Tensor, reference: int) -> Tensor:
     identity = torch.eye(unwanted.shape[-1], device=unwanted.device)
     product = torch.linalg.solve(unwanted + identity * loading[..., None, None], wanted)
     trace = product.diagonal(dim1=-2, dim2=-1).sum(-1)
-    return product[..., reference] / (trace[..., None] + 1e-8)
+    weights: Tensor = product[..., reference] / (trace[..., None] + 1e-8)
+    return weights
 
 
 def covariance(spectra: Tensor, weight: Tensor) -> Tensor:

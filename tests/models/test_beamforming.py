@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from msdet.audio import Stft, StftConfig
 from msdet.geometry import MicrophoneArray
-from msdet.models.beamforming import beamform
+from msdet.models.beamforming import beamform, mvdr_weights
 
 STFT = Stft(StftConfig(window=256, hop=128))
 AZIMUTHS = [40.0, 160.0]
@@ -73,3 +73,16 @@ def test_no_gradient_passes(mixture: torch.Tensor) -> None:
     spectra = STFT(mixture)
     estimates = (spectra[:, :2] * 0.5).requires_grad_()
     assert not beamform(spectra, estimates, 0).requires_grad
+
+
+def test_weights_are_those_of_torchaudio() -> None:
+    """Ours are written in operations that can be exported."""
+    from torchaudio.functional import mvdr_weights_souden
+
+    generator = torch.Generator().manual_seed(0)
+    parts = torch.randn(2, 3, 5, 4, 8, dtype=torch.complex64, generator=generator)
+    wanted, unwanted = parts @ parts.mH
+    for reference in range(4):
+        theirs = mvdr_weights_souden(wanted, unwanted, reference, diag_eps=1e-3)
+        ours = mvdr_weights(wanted, unwanted, reference)
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
