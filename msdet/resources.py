@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where the files are that travel with the package: configs, voices and benchmarks."""
+"""Where the files are that travel with the package: configs, voices, benchmarks, models."""
 
 from __future__ import annotations
 
@@ -22,3 +22,8 @@ def voices_dir() -> Path:
 def benchmarks_dir() -> Path:
     """Benchmarks' scenes: inside the package when installed, beside it in a checkout."""
     return _INSTALLED / "benchmarks" if _INSTALLED.is_dir() else _CHECKOUT / "data" / "benchmarks"
+
+
+def models_dir() -> Path:
+    """Trained models: inside the package when installed, beside it in a checkout."""
+    return _INSTALLED / "models" if _INSTALLED.is_dir() else _CHECKOUT / "data" / "models"

@@ -11,15 +11,17 @@ Ties are broken by azimuth, then distance, then elevation.
 from __future__ import annotations
 
 from itertools import permutations
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from msdet.datasets import Label
 from msdet.errors import InputError
 from msdet.geometry import angular_error
+
+if TYPE_CHECKING:
+    from msdet.datasets import Label
 
 Assignment = Literal["azimuth", "distance", "cyclic", "nearest_gap", "pit", "doa_pit", "joint_pit"]
 BY_LOCATION: tuple[Assignment, ...] = ("azimuth", "distance", "cyclic", "nearest_gap")

@@ -89,7 +89,7 @@ def export(config: ExportConfig) -> None:
         raise InputError(f"output={path}: {above} is a file, not a folder")
     _need_packages()
     checkpoint = load_checkpoint(config.checkpoint)
-    array = Separator(checkpoint).microphones(config.array.build() if config.array else None)
+    array = Separator(checkpoint).array_for(config.array.build() if config.array else None)
     content = to_onnx(checkpoint.model, array, metadata(checkpoint.description, array))
     try:
         write_atomically(path, content)

@@ -1,53 +1,56 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A recording in, speakers and directions out."""
+"""A recording in, speakers and directions out: the public face of a trained model."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import ArrayLike, NDArray
 
-from msdet.audio import resample, rms
+from msdet.array_files import check_metres
 from msdet.checkpoints import Checkpoint, Description, load_checkpoint
 from msdet.errors import InputError
-from msdet.geometry import MicrophoneArray
+from msdet.geometry import AzimuthGrid, MicrophoneArray
+from msdet.inference.asked import check_asked
+from msdet.inference.estimates import WindowNetwork
+from msdet.inference.resampling import resampled
+from msdet.inference.result import Separation, findings_of
+from msdet.inference.shipped import find_checkpoint
+from msdet.inference.stitching import Stitching, make_stitcher
+from msdet.inference.tracks import Heard, Sink, Tracker
 
-_SILENT_RMS = 1e-6
+WINDOW_SECONDS = 4.0
+"""Models are trained on crops of some seconds, and people may come and go in longer ones."""
+
+SHORTEST_SPEAKER = 1.0
+"""Seconds of speech that somebody must have in a recording of several windows to be put out."""
+
+_BLOCK_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
-class Separation:
-    """What a model makes of a recording.
+class Options:
+    """How a recording is separated; see :meth:`Separator.separate`."""
 
-    Attributes:
-        audio: float32 ``[speaker, sample]`` at the reference microphone, at ``sample_rate`` and
-            at the recording's own level.
-            A model trained on varying numbers of speakers gives as many as it finds, be it none.
-        azimuth: float64 ``[speaker]`` degrees in the array's frame; NaN from a model that was
-            trained for separation alone.
-        distance: float64 ``[speaker]`` metres; None from a model without a distance head.
-        posterior: float32 ``[speaker, class]``, the azimuth classes' probabilities; None of a
-            model for separation alone.
-    """
-
-    audio: NDArray[np.float32]
-    azimuth: NDArray[np.float64]
-    distance: NDArray[np.float64] | None
-    posterior: NDArray[np.float32] | None
-    sample_rate: int
+    azimuth: float | Sequence[float] | None = None
+    window_seconds: float = WINDOW_SECONDS
+    stitching: Stitching = "direction_and_voice"
+    max_speakers: int | None = None
 
 
 class Separator:
     """A trained model, ready for recordings.
 
-    Example:
-        >>> separator = msdet.load("outputs/quickstart/model.ckpt")         # doctest: +SKIP
-        >>> result = separator.separate(audio, sample_rate=8000)            # doctest: +SKIP
-        >>> result.audio.shape, result.azimuth                              # doctest: +SKIP
+    >>> separator = msdet.load(checkpoint)
+    >>> result = separator.separate(audio, sample_rate=8000)
+    >>> result.audio.shape == (2, audio.shape[1])
+    True
+    >>> result.azimuth.shape, result.confidence.shape
+    ((2,), (2,))
+    >>> result.plot().savefig(folder / "result.png")
     """
 
     def __init__(self, checkpoint: Checkpoint) -> None:
@@ -58,12 +61,26 @@ class Separator:
         """What the checkpoint says of itself: array, sample rate, training, metrics."""
         return self._checkpoint.description
 
-    @torch.inference_mode()
+    @property
+    def path(self) -> Path:
+        """The checkpoint's file."""
+        return self._checkpoint.path
+
+    @property
+    def grid(self) -> AzimuthGrid:
+        """The azimuth classes."""
+        return self._checkpoint.model.grid
+
     def separate(
         self,
         audio: ArrayLike,
         sample_rate: int,
         array: MicrophoneArray | Sequence[Sequence[float]] | None = None,
+        *,
+        azimuth: float | Sequence[float] | None = None,
+        window_seconds: float = WINDOW_SECONDS,
+        stitching: Stitching = "direction_and_voice",
+        max_speakers: int | None = None,
     ) -> Separation:
         """Separate and localise the speakers of one recording.
 
@@ -73,52 +90,131 @@ class Separator:
             sample_rate: of ``audio``, hertz; any.
             array: the microphones: an array, or positions ``[mic][3]`` in metres; None for the
                 array that the model was trained with.
+            azimuth: the speaker in this direction, or the speakers in these, in this order and no
+                others; degrees in the array's frame. None puts out all that are found. The model
+                must have been trained with guidance by direction. Asking for fewer than it has
+                outputs takes twice as long: it first finds where the others are.
+            window_seconds: what is longer goes through the network in windows of this length,
+                each half over the next.
+            stitching: which output of a window is whose: ``direction_and_voice`` follows as many
+                speakers as come and go, ``permutation`` as many as the model has outputs.
+            max_speakers: people in the recording at most, where that is known; of
+                ``direction_and_voice``.
+
+        >>> asked = separator.separate(audio, 8000, azimuth=[200, 40])
+        >>> asked.audio.shape[0]
+        2
+        >>> separator.separate(audio[:3], 8000)
+        Traceback (most recent call last):
+        ...
+        msdet.errors.InputError: audio: 3 channels, but the array 'circle4' has 4 microphones
+
         Raises:
             InputError: the recording is mono, silent, too short, holds NaN, or does not fit the
-                array; or the model serves its own array only.
+                array; the model serves its own array only, or follows no directions.
+        """
+        options = Options(azimuth, window_seconds, stitching, max_speakers)
+        microphones = self.array_for(array)
+        self.check(options)
+        channels = _check_audio(audio, sample_rate, microphones)
+        self.check_length(channels.shape[1], sample_rate)
+        native = resampled(channels, sample_rate, self.description.sample_rate)
+        step = round(_BLOCK_SECONDS * self.description.sample_rate)
+        blocks = (native[:, i : i + step] for i in range(0, native.shape[1], step))
+        sink = _Memory()
+        heard, kept = self.track(blocks, microphones, options, sink)
+        if heard.is_silent:
+            reference = self.description.reference_mic
+            raise InputError(f"audio: microphone {reference} (the reference) is silent")
+        voices = np.zeros((len(kept), channels.shape[1]), np.float32)
+        for voice, track in zip(voices, kept, strict=True):
+            whole = np.concatenate(sink.pieces[track])[None]
+            back = resampled(whole, self.description.sample_rate, sample_rate)[0]
+            voice[: len(back)] = back[: len(voice)]
+        findings = findings_of(heard, kept, self.grid, self.description.sample_rate)
+        return Separation(audio=voices, sample_rate=sample_rate, **findings)
+
+    def track(
+        self,
+        blocks: Iterable[NDArray[np.float32]],
+        array: MicrophoneArray,
+        options: Options,
+        sink: Sink,
+    ) -> tuple[Heard, list[int]]:
+        """Separate a recording of any length as it comes, in memory that does not grow with it.
+
+        Args:
+            blocks: ``[mic, sample]``, any length each, finite, at the model's sample rate.
+            array: from :meth:`array_for`. options: checked by :meth:`check`.
+            sink: gets each track's audio at the model's sample rate.
+        Returns:
+            What was heard of all tracks, and which of them are speakers.
         """
         model, description = self._checkpoint.model, self.description
-        microphones = self.microphones(array)
-        channels = _check_audio(audio, sample_rate, microphones)
-        native = resample(channels, sample_rate, description.sample_rate)
-        if description.model.heads.guidance == "oracle":
-            raise InputError(
-                "this model's masks are guided by true azimuths (heads.guidance=oracle): it can be "
-                "evaluated on scenes, but not separate recordings"
+        length = 2 * round(options.window_seconds * description.sample_rate / 2)
+        asked = None
+        if options.azimuth is not None:
+            asked = check_asked(options.azimuth, description)
+        stitcher = None
+        if asked is None:
+            stitcher = make_stitcher(
+                options.stitching,
+                overlap=length // 2,
+                num_slots=model.num_slots,
+                linear=model.grid.linear,
+                max_speakers=options.max_speakers,
             )
-        if native.shape[-1] < model.stft.window:
-            raise InputError(
-                f"audio: {channels.shape[-1]} samples at {sample_rate} Hz are too short; the model "
-                f"needs at least {model.stft.window / description.sample_rate:.3f} s"
-            )
-        level = rms(native[description.reference_mic])
-        if level < _SILENT_RMS:
-            raise InputError(
-                f"audio: microphone {description.reference_mic} (the reference) is silent"
-            )
-        output = model((native / level)[None], microphones)
-        separated = resample(output.audio[0] * level, description.sample_rate, sample_rate)
-        found = np.arange(model.num_slots)
-        posterior, azimuth, distance = None, np.full(model.num_slots, np.nan), None
-        locations = model.locate(output)
-        if locations is not None:
-            found = np.flatnonzero(~locations.empty[0].numpy())
-            azimuth = locations.azimuth[0].double().numpy()[found]
-            posterior = locations.posterior[0].numpy()[found]
-        if model.distance_head is not None and output.distance is not None:
-            distance = model.distance_head.decode(output.distance)[0].double().numpy()[found]
-        length = channels.shape[-1]
-        padded = torch.nn.functional.pad(separated, (0, max(0, length - separated.shape[-1])))
-        speech = padded[found, :length].numpy()
-        return Separation(speech, azimuth, distance, posterior, sample_rate)
+        network = WindowNetwork(self._checkpoint, array, asked)
+        tracker = Tracker(
+            network, stitcher, length, description.sample_rate, description.reference_mic
+        )
+        heard = tracker.run(blocks, sink)
+        everyone = list(range(len(heard.records)))
+        if asked is not None or options.stitching == "permutation" or len(heard.window_times) == 1:
+            return heard, everyone
+        # windows overlap by half, so that all speech is counted twice
+        spoken = [sum(record.spoken.values()) / 2 for record in heard.records]
+        return heard, [i for i in everyone if spoken[i] >= SHORTEST_SPEAKER] or everyone
 
-    def microphones(
-        self, array: MicrophoneArray | Sequence[Sequence[float]] | None
-    ) -> MicrophoneArray:
-        """The microphones that ``array`` means, as of :meth:`separate`.
+    def check(self, options: Options) -> None:
+        """Whether the model can do what is asked.
 
         Raises:
-            InputError: the model does not serve them.
+            InputError: names what it cannot.
+        """
+        description = self.description
+        if options.azimuth is not None:
+            check_asked(options.azimuth, description)
+        elif description.model.heads.guidance == "oracle":
+            raise InputError(
+                "this model's masks are guided by true azimuths (model.heads.guidance=oracle), and "
+                "it finds none itself: give azimuth, the directions of its speakers"
+            )
+        shortest = 4 * description.model.stft.window / description.sample_rate
+        if not options.window_seconds >= shortest:
+            raise InputError(
+                f"window_seconds={options.window_seconds}: must be at least {shortest:.3f}, "
+                "four of the model's transform windows"
+            )
+        if options.max_speakers is not None and options.max_speakers < 1:
+            raise InputError(f"max_speakers={options.max_speakers}: must be at least 1")
+
+    def check_length(self, num_samples: int, sample_rate: int) -> None:
+        """Refuse what is shorter than one window of the model's transform."""
+        window = self.description.model.stft.window / self.description.sample_rate
+        if num_samples / sample_rate < window:
+            raise InputError(
+                f"audio: {num_samples} samples at {sample_rate} Hz are too short; the model "
+                f"needs at least {window:.3f} s"
+            )
+
+    def array_for(
+        self, array: MicrophoneArray | Sequence[Sequence[float]] | None
+    ) -> MicrophoneArray:
+        """The microphones, seen to be such as this model serves.
+
+        Raises:
+            InputError: it does not serve them, or they are no microphones.
         """
         trained = self.description.array
         if array is None:
@@ -126,6 +222,7 @@ class Separator:
         if not isinstance(array, MicrophoneArray):
             positions = tuple(tuple(float(x) for x in point) for point in array)
             array = MicrophoneArray("custom", positions)  # type: ignore[arg-type]
+        check_metres(array)
         if self.description.model.frontend.name == "ri" and array.positions != trained.positions:
             raise InputError(
                 f"array {array.name!r}: this model's frontend 'ri' serves only the array that it "
@@ -145,7 +242,19 @@ class Separator:
         return array
 
 
-def _check_audio(audio: ArrayLike, sample_rate: int, array: MicrophoneArray) -> torch.Tensor:
+class _Memory:
+    """Keeps all audio."""
+
+    def __init__(self) -> None:
+        self.pieces: list[list[NDArray[np.float32]]] = []
+
+    def write(self, track: int, samples: NDArray[np.float32]) -> None:
+        while len(self.pieces) <= track:
+            self.pieces.append([np.zeros(0, np.float32)])
+        self.pieces[track].append(samples)
+
+
+def _check_audio(audio: ArrayLike, sample_rate: int, array: MicrophoneArray) -> NDArray[np.float32]:
     """The microphones' channels ``[mic, sample]`` as float32."""
     samples = np.asarray(audio)
     if samples.ndim != 2:
@@ -172,13 +281,14 @@ def _check_audio(audio: ArrayLike, sample_rate: int, array: MicrophoneArray) -> 
         raise InputError(f"audio: is of type {samples.dtype}; give floats or signed integers")
     if np.issubdtype(samples.dtype, np.signedinteger):  # full scale is 1, as soundfile reads it
         samples = samples / -float(np.iinfo(samples.dtype).min)
-    return torch.as_tensor(np.ascontiguousarray(samples), dtype=torch.float32)
+    return np.ascontiguousarray(samples, np.float32)
 
 
 def load(path: str | Path) -> Separator:
-    """A model from a checkpoint file, ``model.ckpt`` or ``last.ckpt``.
+    """A model from a checkpoint file, ``model.ckpt`` or ``last.ckpt``, or one that ships with
+    msdet, by its name (``msdet models`` lists them).
 
     Raises:
-        InputError: no such file, damaged, or not a checkpoint of this project.
+        InputError: no such file or name, damaged, or not a checkpoint of this project.
     """
-    return Separator(load_checkpoint(path))
+    return Separator(load_checkpoint(find_checkpoint(path)))

@@ -258,6 +258,7 @@ class MSDET(nn.Module):
         mixture: Tensor,
         array: MicrophoneArray | None = None,
         azimuth: Tensor | None = None,
+        estimate_of: Tensor | None = None,
     ) -> Output:
         """Separate and localise.
 
@@ -266,20 +267,28 @@ class MSDET(nn.Module):
             array: the microphones; None for those of training.
             azimuth: true azimuth per slot in degrees, ``[batch, slot]``, NaN for an empty one;
                 with ``guidance: oracle`` it is needed and replaces the estimate.
+            estimate_of: int64 ``[batch, slot]``, beside ``azimuth``: the slot whose own estimated
+                direction guides this one (itself, or another where the order of the slots moves
+                it), -1 where ``azimuth`` does; None takes ``azimuth`` for all.
         """
         spectra = self.stft(mixture)
-        estimates = self.estimate(spectra, self.steering(array or self.array), azimuth)
+        steering = self.steering(array or self.array)
+        estimates = self.estimate(spectra, steering, azimuth, estimate_of)
         audio = self.stft.inverse(estimates.spectra, mixture.shape[-1])
         return Output(**vars(estimates), audio=audio)
 
     def estimate(
-        self, spectra: Tensor, steering: Steering, azimuth: Tensor | None = None
+        self,
+        spectra: Tensor,
+        steering: Steering,
+        azimuth: Tensor | None = None,
+        estimate_of: Tensor | None = None,
     ) -> Estimates:
         """The network between the transforms.
 
         Args:
             spectra: the mixture's, complex ``[batch, mic, freq, frame]``.
-            steering: of its microphones. azimuth: as of :meth:`forward`.
+            steering: of its microphones. azimuth, estimate_of: as of :meth:`forward`.
         """
         reference = spectra[:, self.reference_mic]
         differences = phase_differences(spectra)
@@ -293,7 +302,7 @@ class MSDET(nn.Module):
             coarse = self.coarse_head(directional, energy, located.bottom)
         mask_input = encoding.full
         if self.config.heads.guidance != "none":
-            posterior = self._across(self._guidance(coarse, azimuth))
+            posterior = self._across(self._guidance(coarse, azimuth, estimate_of))
             guidance = torch.einsum("bnk,bfkt->bnft", posterior, directional)
             mask_input = torch.cat([mask_input, guidance], dim=1)
         stages = [self.mask_head(mask_input) * reference[:, None]]
@@ -323,13 +332,23 @@ class MSDET(nn.Module):
         """From one task to the other: without a gradient where they share no encoder."""
         return features if self.direction_encoder is None else features.detach()
 
-    def _guidance(self, coarse: Tensor | None, azimuth: Tensor | None) -> Tensor:
+    def _guidance(
+        self, coarse: Tensor | None, azimuth: Tensor | None, estimate_of: Tensor | None = None
+    ) -> Tensor:
         """Weights over look directions ``[batch, slot, direction]``."""
         if azimuth is None:
-            if coarse is None or self.config.heads.guidance == "oracle":
-                raise InputError("guidance 'oracle' needs the azimuth of every slot")
-            return coarse.softmax(dim=-1)[..., : self.look_grid.num_classes]
+            return self._estimated(coarse)
         looks = torch.as_tensor(self.look_grid.centres, device=azimuth.device).to(azimuth.dtype)
         gap = angular_error(looks, azimuth[..., None])
         weight = (1.0 - gap / self.look_grid.resolution).clamp_min(0.0)
-        return (weight / weight.sum(-1, keepdim=True)).nan_to_num()
+        given = (weight / weight.sum(-1, keepdim=True)).nan_to_num()
+        if estimate_of is None or bool((estimate_of < 0).all()):
+            return given
+        own = torch.take_along_dim(self._estimated(coarse), estimate_of.clamp_min(0)[..., None], 1)
+        return torch.where(estimate_of[..., None] < 0, given, own)
+
+    def _estimated(self, coarse: Tensor | None) -> Tensor:
+        """The network's own weights over look directions ``[batch, slot, direction]``."""
+        if coarse is None or self.config.heads.guidance == "oracle":
+            raise InputError("guidance 'oracle' needs the azimuth of every slot")
+        return coarse.softmax(dim=-1)[..., : self.look_grid.num_classes]

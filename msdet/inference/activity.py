@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: Apache-2.0
+"""When a speaker speaks, read off the energy of his estimate, and the frames that it is read off.
+
+A frame of :data:`FRAME_SECONDS` is active where the estimate's power in it is
+
+- at most :data:`OWN_RANGE_DB` below the speaker's own loud level, and
+- at most :data:`MIXTURE_RANGE_DB` below the power of the mixture (reference microphone) in the
+  same frame: what another speaker leaves in this output is fainter than that, and
+- at most :data:`FLOOR_DB` below the mixture's loud level: what is left of noise is fainter.
+
+Then pauses shorter than :data:`SHORTEST_PAUSE` are closed, and what is shorter than
+:data:`SHORTEST_SOUND` is dropped. The loud level is the mean power weighted by power, of frames
+clipped at their 99.9th percentile: long silence does not lower it, a click does not raise it.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+FRAME_SECONDS = 0.032
+OWN_RANGE_DB = 20.0
+MIXTURE_RANGE_DB = 13.0
+FLOOR_DB = 25.0
+SHORTEST_PAUSE = 0.2
+SHORTEST_SOUND = 0.1
+
+Powers = NDArray[np.float64]
+Activity = NDArray[np.bool_]
+
+
+def frame_length(sample_rate: int) -> int:
+    """Samples in a frame."""
+    return max(1, round(FRAME_SECONDS * sample_rate))
+
+
+def frame_powers(audio: NDArray[np.float32], sample_rate: int) -> Powers:
+    """Mean power of each frame, ``[..., sample]`` to ``[..., frame]``; the last may be short.
+
+    >>> frame_powers(np.array([1, 1, 1, 1, 3], np.float32), 125).tolist()
+    [1.0, 9.0]
+    """
+    length = frame_length(sample_rate)
+    starts = np.arange(0, audio.shape[-1], length)
+    if not len(starts):
+        return np.zeros((*audio.shape[:-1], 0))
+    sums = np.add.reduceat(np.square(audio, dtype=np.float64), starts, axis=-1)
+    return np.asarray(sums / np.diff(np.append(starts, audio.shape[-1])))
+
+
+class FramePowers:
+    """:func:`frame_powers` of audio that comes in pieces of any length."""
+
+    def __init__(self, sample_rate: int) -> None:
+        self._sample_rate = sample_rate
+        self._rest = np.zeros(0, np.float32)
+        self._powers: list[Powers] = []
+
+    def add(self, samples: NDArray[np.float32]) -> None:
+        """The next samples ``[sample]``."""
+        pending = np.concatenate([self._rest, samples])
+        length = frame_length(self._sample_rate)
+        whole = len(pending) - len(pending) % length
+        self._powers.append(frame_powers(pending[:whole], self._sample_rate))
+        self._rest = pending[whole:]
+
+    def powers(self) -> Powers:
+        """Of all that came, ``[frame]``."""
+        return np.concatenate([*self._powers, frame_powers(self._rest, self._sample_rate)])
+
+
+def loud_level(powers: Powers) -> float:
+    """The power at which somebody speaks who does, as of ``[frame]``.
+
+    >>> loud_level(np.array([1.0] * 10 + [0.0] * 1000))
+    1.0
+    """
+    if not powers.any():
+        return 0.0
+    clipped = np.minimum(powers, np.quantile(powers, 0.999, method="higher"))
+    return float(np.square(clipped).sum() / clipped.sum())
+
+
+def activity_of(
+    powers: Powers, mixture: Powers, frame_seconds: float, loud_mixture: float | None = None
+) -> Activity:
+    """Where a speaker is active.
+
+    Args:
+        powers: of the estimate ``[frame]``. mixture: of the reference microphone, likewise.
+        loud_mixture: loud level of the mixture, where more than these frames is known of it.
+    """
+    if loud_mixture is None:
+        loud_mixture = loud_level(mixture)
+    loud = loud_level(powers)
+    if loud == 0.0:
+        return np.zeros(len(powers), np.bool_)
+    heard = powers >= loud * 10 ** (-OWN_RANGE_DB / 10)
+    heard &= powers >= loud_mixture * 10 ** (-FLOOR_DB / 10)
+    heard &= powers >= mixture * 10 ** (-MIXTURE_RANGE_DB / 10)
+    closed = _without_short(~heard, round(SHORTEST_PAUSE / frame_seconds), keep_ends=True)
+    return _without_short(~closed, round(SHORTEST_SOUND / frame_seconds))
+
+
+def segments_of(activity: Activity, frame_seconds: float) -> list[tuple[float, float]]:
+    """Start and end in seconds of each run of active frames.
+
+    >>> segments_of(np.array([False, True, True, False, True]), 0.5)
+    [(0.5, 1.5), (2.0, 2.5)]
+    """
+    return [(start * frame_seconds, end * frame_seconds) for start, end in _runs(activity)]
+
+
+def _without_short(marks: Activity, shortest: int, keep_ends: bool = False) -> Activity:
+    """Without the runs that are shorter; at the ends it is not known how long a run is."""
+    kept = marks.copy()
+    for start, end in _runs(marks):
+        at_end = keep_ends and (start == 0 or end == len(marks))
+        if end - start < shortest and not at_end:
+            kept[start:end] = False
+    return kept
+
+
+def _runs(marks: Activity) -> list[tuple[int, int]]:
+    """First and one past the last of each run."""
+    steps = np.flatnonzero(np.diff(np.concatenate([[False], marks, [False]]).astype(np.int8)))
+    return [(int(a), int(b)) for a, b in zip(steps[::2], steps[1::2], strict=True)]

@@ -1,0 +1,138 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Speakers that are asked for by their direction: which slot takes which."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
+
+from msdet.checkpoints import Description
+from msdet.criteria.assignment import BY_LOCATION, assign_by_location
+from msdet.errors import InputError
+from msdet.geometry import angular_error, wrap_degrees
+
+_ANGLE_OF_NOBODY = 45.0
+"""Degrees. A direction takes the slot of the speaker that the network finds within this angle of
+it, and beyond that sooner a slot that holds nobody."""
+
+
+@dataclass(frozen=True)
+class Guidance:
+    """What the network is told, see :meth:`msdet.models.msdet.MSDET.forward`.
+
+    Attributes:
+        azimuth, estimate_of: ``[1, slot]``. slots: of each direction that was asked for.
+    """
+
+    azimuth: Tensor
+    estimate_of: Tensor
+    slots: tuple[int, ...]
+
+
+def check_asked(azimuth: ArrayLike, description: Description) -> NDArray[np.float64]:
+    """The directions that were asked for ``[speaker]``, degrees.
+
+    Raises:
+        InputError: they are no numbers, too many or too few for the model, two are the same, or
+            the model's outputs do not follow directions.
+    """
+    asked = np.atleast_1d(np.asarray(azimuth, np.float64))
+    guidance, slots = description.model.heads.guidance, description.num_slots
+    if guidance == "none":
+        raise InputError(
+            f"azimuth={azimuth}: this model's outputs do not follow directions "
+            "(model.heads.guidance=none); ask a model that was trained with guidance, or leave "
+            "azimuth out and pick a speaker by the azimuth that is found"
+        )
+    if asked.ndim != 1 or not len(asked) or not np.isfinite(asked).all():
+        raise InputError(f"azimuth={azimuth}: give degrees, one number or a list of them")
+    if len(asked) > slots:
+        raise InputError(
+            f"azimuth={azimuth}: {len(asked)} directions, but the model separates {slots} speakers"
+        )
+    if guidance == "oracle" and len(asked) < slots and not description.empty_slots:
+        raise InputError(
+            f"azimuth={azimuth}: this model estimates no directions of its own "
+            f"(model.heads.guidance=oracle): give all {slots}"
+        )
+    linear = description.array.is_linear
+    if linear and ((asked < 0) | (asked > 180)).any():
+        raise InputError(
+            f"azimuth={azimuth}: microphones on a line hear the angle to their line, 0 to 180"
+        )
+    between = np.array([[_angle(a, b, linear) for a in asked] for b in asked])
+    if (between + np.eye(len(asked)) < 1e-6).any():
+        raise InputError(f"azimuth={azimuth}: asks twice for one direction")
+    return asked if linear else wrap_degrees(asked)
+
+
+def needs_estimates(num_asked: int, description: Description) -> bool:
+    """Whether the network must be heard first, on where it finds speakers by itself."""
+    if description.model.heads.guidance == "oracle":
+        return False
+    settled = description.assignment in ("azimuth", "cyclic")
+    return num_asked < description.num_slots or not settled
+
+
+def guide(
+    asked: NDArray[np.float64], own: Sequence[float] | None, description: Description
+) -> Guidance:
+    """Give each direction a slot.
+
+    A direction takes the place of what the network found nearest to it; the others keep their
+    own estimates. Where the assignment of training orders slots by azimuth (``azimuth``,
+    ``cyclic``, ``nearest_gap``), all of them are then brought into that order, estimates too.
+
+    Args:
+        asked: degrees ``[speaker]``.
+        own: azimuths that the network found itself ``[slot]``, NaN for nobody; None where
+            :func:`needs_estimates` says that they are not needed.
+    """
+    slots, linear = description.num_slots, description.array.is_linear
+    directions = np.full(slots, np.nan)
+    places = np.arange(len(asked))
+    if own is not None:
+        directions[:] = own
+        places = _nearest(asked, directions, linear)
+    directions[places] = asked
+    order = np.arange(slots)
+    if description.assignment in BY_LOCATION:
+        there = torch.from_numpy(directions)[None]
+        # distances are not known: places stand for them, so that what goes by them stays
+        by_place = torch.arange(slots, dtype=torch.float64)[None]
+        order = assign_by_location(
+            description.assignment,
+            there,
+            by_place,
+            torch.zeros_like(there),
+            gap=description.nearest_gap or 0.0,
+            linear=linear,
+            present=~there.isnan(),
+        )[0].numpy()
+    given = np.isin(order, places)
+    estimates = own is not None
+    return Guidance(
+        azimuth=torch.tensor(np.where(given, directions[order], np.nan), dtype=torch.float32)[None],
+        estimate_of=torch.tensor(np.where(given | (not estimates), -1, order))[None],
+        slots=tuple(int(np.flatnonzero(order == place)[0]) for place in places),
+    )
+
+
+def _nearest(
+    asked: NDArray[np.float64], own: NDArray[np.float64], linear: bool
+) -> NDArray[np.int64]:
+    """A different slot for each direction, so that all together are nearest to what is there."""
+    from scipy.optimize import linear_sum_assignment
+
+    cost = np.array([[_angle(a, o, linear) for o in own] for a in asked])
+    rows, columns = linear_sum_assignment(np.where(np.isnan(cost), _ANGLE_OF_NOBODY, cost))
+    return np.asarray(columns[np.argsort(rows)], np.int64)
+
+
+def _angle(a: float, b: float, linear: bool) -> float:
+    return abs(a - b) if linear else float(angular_error(a, b))

@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One window of a recording through the network."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from msdet.audio import rms
+from msdet.checkpoints import Checkpoint
+from msdet.geometry import MicrophoneArray
+from msdet.inference.asked import guide, needs_estimates
+from msdet.models.msdet import Output
+
+SILENT_RMS = 1e-6
+"""Of the reference microphone, where full scale is 1: a window below it holds nothing."""
+
+_MEL_BANDS = 24
+_VOICE_RANGE_DB = 25.0
+
+
+@dataclass(frozen=True)
+class WindowEstimate:
+    """What the network says about a window. Slots that hold nobody are left out.
+
+    Attributes:
+        audio: float32 ``[slot, sample]`` at the recording's level.
+        azimuth: degrees ``[slot]``; NaN of a model for separation alone.
+        posterior: ``[slot, class]``, or None. distance: metres ``[slot]``, or None.
+        voice: ``[slot, band]`` decibels, mean log-mel spectrum of the slot's loud frames, less
+            its mean over bands: how somebody sounds, however loud.
+    """
+
+    audio: NDArray[np.float32]
+    azimuth: NDArray[np.float64]
+    posterior: NDArray[np.float64] | None
+    distance: NDArray[np.float64] | None
+    voice: NDArray[np.float64]
+
+
+class WindowNetwork:
+    """A model at work on the windows of one recording.
+
+    Args:
+        asked: directions in degrees, checked; their speakers are put out, in this order.
+    """
+
+    def __init__(
+        self, checkpoint: Checkpoint, array: MicrophoneArray, asked: NDArray[np.float64] | None
+    ) -> None:
+        self._model, self._description = checkpoint.model, checkpoint.description
+        self._array, self._asked = array, asked
+        self._mel: torch.Tensor | None = None
+
+    @torch.inference_mode()
+    def __call__(self, audio: NDArray[np.float32]) -> WindowEstimate | None:
+        """Of ``[mic, sample]``; None where the reference microphone is silent."""
+        mixture = torch.from_numpy(np.ascontiguousarray(audio))
+        level = rms(mixture[self._description.reference_mic])
+        if level < SILENT_RMS:
+            return None
+        normal = (mixture / level)[None]
+        if self._asked is None:
+            output = self._model(normal, self._array)
+            chosen = None
+        else:
+            output, chosen = self._guided(normal, self._asked)
+        return self._read(output, float(level), chosen)
+
+    def _guided(
+        self, mixture: torch.Tensor, asked: NDArray[np.float64]
+    ) -> tuple[Output, list[int]]:
+        own = None
+        if needs_estimates(len(asked), self._description):
+            found = self._model.locate(self._model(mixture, self._array))
+            own = [np.nan] * self._model.num_slots if found is None else found.azimuth[0].tolist()
+        guidance = guide(asked, own, self._description)
+        output = self._model(mixture, self._array, guidance.azimuth, guidance.estimate_of)
+        return output, list(guidance.slots)
+
+    def _read(self, output: Output, level: float, chosen: list[int] | None) -> WindowEstimate:
+        model = self._model
+        locations = model.locate(output)
+        if chosen is None:
+            everyone = torch.ones(model.num_slots, dtype=torch.bool)
+            there = everyone if locations is None else ~locations.empty[0]
+            chosen = torch.nonzero(there)[:, 0].tolist()
+        azimuth, posterior, distance = np.full(len(chosen), np.nan), None, None
+        if locations is not None:
+            posterior = locations.posterior[0, chosen].double().numpy()
+            azimuth = model.grid.decode(locations.posterior[0, chosen]).double().numpy()
+        if model.distance_head is not None and output.distance is not None:
+            distance = model.distance_head.decode(output.distance)[0, chosen].double().numpy()
+        audio = (output.audio[0, chosen] * level).float().numpy()
+        voice = self._voice(output.spectra[0, chosen])
+        return WindowEstimate(audio, azimuth, posterior, distance, voice)
+
+    def _voice(self, spectra: torch.Tensor) -> NDArray[np.float64]:
+        if self._mel is None:
+            from torchaudio.functional import melscale_fbanks
+
+            rate = self._description.sample_rate
+            self._mel = melscale_fbanks(spectra.shape[-2], 80.0, rate / 2, _MEL_BANDS, rate)
+        power = spectra.abs().square()  # [slot, freq, frame]
+        loudness = power.sum(-2)
+        floor = loudness.amax(-1, keepdim=True) * 10 ** (-_VOICE_RANGE_DB / 10)
+        loud = (loudness >= floor).to(power.dtype)[:, None]
+        bands = torch.einsum("sft,fm->smt", power, self._mel)
+        decibels = 10 * torch.log10(bands + 1e-3 * bands.amax((-2, -1), keepdim=True) + 1e-20)
+        mean = (decibels * loud).sum(-1) / loud.sum(-1).clamp_min(1.0)
+        return (mean - mean.mean(-1, keepdim=True)).double().numpy()

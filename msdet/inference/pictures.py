@@ -1,0 +1,138 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The picture of a separated recording: where the speakers are over time, and what they say."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from msdet.inference.result import Findings
+
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+"""One for each speaker, then over again (Okabe and Ito's, which colour-blind readers tell apart);
+markers differ too."""
+_MARKERS = "osD^vP"
+_COLUMNS = 800
+_FRAMES_IN_COLUMN = 4
+_WINDOW_SECONDS = 0.032
+_DYNAMIC_RANGE_DB = 60.0
+_SHOWN = 8
+"""Speakers that have room in one picture: those who speak most."""
+
+
+@dataclass(frozen=True)
+class Spectrogram:
+    """Decibels ``[freq, column]`` from 0 Hz to half the sample rate, over ``duration`` seconds."""
+
+    decibels: NDArray[np.float64]
+    duration: float
+    sample_rate: int
+
+
+def spectrogram(
+    read: Callable[[slice], NDArray[Any]], num_samples: int, sample_rate: int
+) -> Spectrogram:
+    """Of a signal of any length, in as many columns as a picture has.
+
+    Args:
+        read: gives the samples of a slice. A column of a long signal is the mean of a few frames,
+            so that of hours little is read.
+    """
+    size = max(16, round(_WINDOW_SECONDS * sample_rate))
+    taper = np.hanning(size)
+    columns = min(_COLUMNS, max(1, num_samples * 2 // size))
+    width = num_samples / columns
+    power = np.zeros((size // 2 + 1, columns))
+    for column in range(columns):
+        steps = np.linspace(column, column + 1, _FRAMES_IN_COLUMN, endpoint=False) * width
+        starts = sorted({int(step) for step in (steps if width > size else steps[:1])})
+        for start in starts:
+            piece = np.zeros(size)
+            samples = np.asarray(read(slice(start, min(start + size, num_samples))))
+            piece[: len(samples)] = samples
+            power[:, column] += np.square(np.abs(np.fft.rfft(piece * taper))) / len(starts)
+    return Spectrogram(10 * np.log10(power + 1e-20), num_samples / sample_rate, sample_rate)
+
+
+def draw(findings: Findings, spectrograms: Sequence[Spectrogram]) -> Figure:
+    """The figure; it holds at most eight speakers, and then says so.
+
+    Args:
+        spectrograms: of each speaker.
+    """
+    from matplotlib.figure import Figure
+
+    count = findings.num_speakers
+    shown = sorted(np.argsort(-findings.activity.sum(axis=1), kind="stable")[:_SHOWN].tolist())
+    rows = max(1, len(shown))
+    figure = Figure(figsize=(11.0, max(4.5, 1.7 * rows)), dpi=120, layout="constrained")
+    grid = figure.add_gridspec(rows, 2, width_ratios=(1.0, 1.6))
+    _draw_directions(figure.add_subplot(grid[:, 0], projection="polar"), findings, shown)
+    axes: Axes | None = None
+    top = max((spectrograms[i].decibels.max() for i in shown), default=0.0)
+    for row, speaker in enumerate(shown):
+        axes = figure.add_subplot(grid[row, 1], sharex=axes)
+        _draw_speech(axes, findings, speaker, spectrograms[speaker], top)
+        axes.tick_params(labelbottom=row == rows - 1)
+    if axes is not None:
+        axes.set_xlabel("time (s)")
+    if not count:
+        figure.text(0.65, 0.5, "no speaker was found", ha="center")
+    elif count > len(shown):
+        figure.suptitle(f"the {len(shown)} of {count} speakers who speak most")
+    return figure
+
+
+def _draw_directions(axes: Any, findings: Findings, shown: Sequence[int]) -> None:
+    axes.set_title("azimuth (deg); time runs outwards (s)", fontsize=10)
+    axes.set_rlim(0.0, max(findings.duration, 1e-3))
+    if findings.is_linear:
+        axes.set_thetalim(0.0, np.pi)
+    for speaker in shown:
+        style = {"color": COLOURS[speaker % len(COLOURS)], "label": f"speaker {speaker + 1}"}
+        angles = np.radians(findings.window_azimuth[speaker])
+        marker = _MARKERS[speaker % len(_MARKERS)]
+        axes.plot(angles, findings.window_times, marker, markersize=4, **style)
+        mean = np.radians(findings.azimuth[speaker])
+        if np.isfinite(mean):
+            axes.plot([mean, mean], [0.0, findings.duration], linewidth=1.0, color=style["color"])
+    if shown:
+        axes.legend(loc="lower left", bbox_to_anchor=(-0.1, -0.15), fontsize=8, frameon=False)
+
+
+def _draw_speech(
+    axes: Axes, findings: Findings, speaker: int, picture: Spectrogram, top: float
+) -> None:
+    axes.imshow(
+        picture.decibels,
+        origin="lower",
+        aspect="auto",
+        cmap="magma",
+        extent=(0.0, picture.duration, 0.0, picture.sample_rate / 2000),
+        vmin=top - _DYNAMIC_RANGE_DB,
+        vmax=top,
+        interpolation="nearest",
+    )
+    height = picture.sample_rate / 2000
+    colour = COLOURS[speaker % len(COLOURS)]
+    for start, end in findings.segments[speaker]:
+        axes.plot(
+            [start, end],
+            [height, height],
+            linewidth=5,
+            color=colour,
+            clip_on=False,
+            solid_capstyle="butt",
+        )
+    azimuth = findings.azimuth[speaker]
+    where = "" if np.isnan(azimuth) else f" at {azimuth:.0f}°"
+    axes.set_title(f"speaker {speaker + 1}{where}", loc="left", fontsize=9, color=colour)
+    axes.set_ylabel("kHz")

@@ -1,0 +1,166 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a model makes of a recording, as plain arrays."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from msdet.geometry import AzimuthGrid
+from msdet.inference.activity import FRAME_SECONDS, activity_of, frame_length, segments_of
+from msdet.inference.tracks import Heard, Record
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+CONFIDENCE_DEGREES = 10.0
+"""Half the width of what :attr:`Findings.confidence` sums over."""
+
+_SPOKEN_IN_WINDOW = 0.2
+"""Seconds of speech that a window's azimuth needs to count in `Findings.window_azimuth`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Findings:
+    """Who speaks where and when. Speakers are in the order of the audio.
+
+    Attributes:
+        azimuth: float64 ``[speaker]`` degrees in the array's frame; NaN from a model that was
+            trained for separation alone. Over several windows, that of the mean posterior.
+        distance: float64 ``[speaker]`` metres; None from a model without a distance head.
+        posterior: float64 ``[speaker, class]``, the azimuth classes' probabilities, averaged over
+            windows by how long he speaks in them; None of a model for separation alone.
+        confidence: float64 ``[speaker]``, the posterior's mass within 10 degrees of the azimuth,
+            around the circle, or along [0, 180] for microphones on a line; NaN likewise.
+        activity: bool ``[speaker, frame]``, where he speaks (:mod:`msdet.inference.activity` says
+            by which thresholds). frame_seconds: how long a frame is.
+        window_times: float64 ``[window]`` seconds, the middle of each window of the recording.
+        window_azimuth: float64 ``[speaker, window]`` degrees; NaN where he does not speak.
+        is_linear: whether azimuths are angles to a line, [0, 180], or lie on the circle.
+        duration: seconds.
+    """
+
+    azimuth: NDArray[np.float64]
+    distance: NDArray[np.float64] | None
+    posterior: NDArray[np.float64] | None = field(repr=False)
+    confidence: NDArray[np.float64]
+    activity: NDArray[np.bool_] = field(repr=False)
+    frame_seconds: float = FRAME_SECONDS
+    window_times: NDArray[np.float64] = field(repr=False)
+    window_azimuth: NDArray[np.float64] = field(repr=False)
+    is_linear: bool
+    duration: float
+
+    @property
+    def num_speakers(self) -> int:
+        return len(self.azimuth)
+
+    @property
+    def segments(self) -> list[list[tuple[float, float]]]:
+        """Of each speaker, start and end in seconds of what he says."""
+        return [
+            [(start, min(end, self.duration)) for start, end in segments_of(a, self.frame_seconds)]
+            for a in self.activity
+        ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Separation(Findings):
+    """What :meth:`msdet.Separator.separate` returns: the findings, and the speakers' audio.
+
+    Attributes:
+        audio: float32 ``[speaker, sample]`` at the reference microphone, at ``sample_rate`` and
+            at the recording's own level. A model trained on varying numbers of speakers gives
+            as many as it finds, be it none.
+    """
+
+    audio: NDArray[np.float32] = field(repr=False)
+    sample_rate: int
+
+    def plot(self) -> Figure:
+        """Azimuths over time on a polar plot, beside each speaker's spectrogram with the times
+        at which he speaks. The figure's ``savefig`` writes it."""
+        from msdet.inference.pictures import draw, spectrogram
+
+        rate = self.sample_rate
+        return draw(
+            self, [spectrogram(voice.__getitem__, len(voice), rate) for voice in self.audio]
+        )
+
+
+def confidence_of(posterior: NDArray[np.float64], azimuth: float, grid: AzimuthGrid) -> float:
+    """The posterior's mass within :data:`CONFIDENCE_DEGREES` of an azimuth.
+
+    A class's probability is spread evenly over its width, so that the resolution does not matter.
+
+    >>> grid = AzimuthGrid(10.0)
+    >>> near_0 = np.zeros(36)
+    >>> near_0[[0, 35]] = 0.5
+    >>> confidence_of(near_0, 355.0, grid)
+    1.0
+    >>> confidence_of(near_0, 340.0, grid)
+    0.25
+    """
+    half = grid.resolution / 2
+    low, high = grid.centres - half, grid.centres + half
+    if grid.linear:  # the classes at the ends are half as wide
+        low, high = low.clip(0.0, 180.0), high.clip(0.0, 180.0)
+    within = np.zeros(grid.num_classes)
+    for turn in (0.0,) if grid.linear else (-360.0, 0.0, 360.0):
+        first = np.maximum(low + turn, azimuth - CONFIDENCE_DEGREES)
+        last = np.minimum(high + turn, azimuth + CONFIDENCE_DEGREES)
+        within += (last - first).clip(0.0, None)
+    return float(posterior @ (within / (high - low)))
+
+
+def findings_of(
+    heard: Heard, tracks: list[int], grid: AzimuthGrid, sample_rate: int
+) -> dict[str, Any]:
+    """The keys of :class:`Findings`, of these tracks.
+
+    Args:
+        sample_rate: the model's, at which all was heard.
+    """
+    records = [heard.records[track] for track in tracks]
+    frame_seconds = frame_length(sample_rate) / sample_rate
+    posterior = _posteriors(records, grid)
+    azimuth = np.full(len(records), np.nan)
+    if posterior is not None:
+        azimuth = grid.decode(torch.from_numpy(posterior)).numpy()
+    ranged = bool(heard.records) and any(record.distance for record in heard.records)
+    window_azimuth = np.full((len(records), len(heard.window_times)), np.nan)
+    activity = np.zeros((len(records), len(heard.mixture)), np.bool_)
+    for row, record in enumerate(records):
+        for window, seconds in record.spoken.items():
+            if seconds >= _SPOKEN_IN_WINDOW or len(heard.window_times) == 1:
+                window_azimuth[row, window] = record.azimuth[window]
+        activity[row] = activity_of(record.powers.powers(), heard.mixture, frame_seconds)
+    return {
+        "azimuth": azimuth,
+        "distance": np.array([r.distance / r.weight for r in records]) if ranged else None,
+        "posterior": posterior,
+        "confidence": np.array(
+            [
+                np.nan if posterior is None else confidence_of(posterior[row], angle, grid)
+                for row, angle in enumerate(azimuth)
+            ]
+        ),
+        "activity": activity,
+        "frame_seconds": frame_seconds,
+        "window_times": heard.window_times,
+        "window_azimuth": window_azimuth,
+        "is_linear": grid.linear,
+        "duration": heard.num_samples / sample_rate,
+    }
+
+
+def _posteriors(records: list[Record], grid: AzimuthGrid) -> NDArray[np.float64] | None:
+    """``[speaker, class]``; None where no window had any."""
+    if not records:
+        return np.zeros((0, grid.num_classes))
+    rows = [r.posterior / r.weight for r in records if isinstance(r.posterior, np.ndarray)]
+    return np.stack(rows) if rows else None

@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Trained models that ship with msdet: ``data/models/NAME.ckpt``, each with a card ``NAME.md``.
+
+The file ``default`` beside them holds the name of the one that is taken where none is named.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+
+from msdet.errors import InputError
+from msdet.resources import models_dir
+
+
+@dataclass(frozen=True)
+class ShippedModel:
+    """A model's files.
+
+    Attributes:
+        summary: the first line of the card that is neither empty nor a heading.
+    """
+
+    name: str
+    path: Path
+    summary: str
+
+
+def shipped_models() -> list[ShippedModel]:
+    """All that ship, by name."""
+    return [
+        ShippedModel(path.stem, path, _summary(path.with_suffix(".md")))
+        for path in sorted(models_dir().glob("*.ckpt"))
+    ]
+
+
+def default_model() -> ShippedModel:
+    """The model that is taken where none is named.
+
+    Raises:
+        InputError: none ships.
+    """
+    models = {model.name: model for model in shipped_models()}
+    if not models:
+        raise InputError(
+            "checkpoint: no model ships with this version of msdet; give checkpoint=FILE, a "
+            "model.ckpt that `msdet train` made"
+        )
+    choice = models_dir() / "default"
+    name = choice.read_text(encoding="utf-8").strip() if choice.is_file() else min(models)
+    return models[name]
+
+
+def find_checkpoint(name: str | Path) -> Path:
+    """The file of a checkpoint, or of a model that ships, by its name.
+
+    Raises:
+        InputError: a plain name that is neither a file nor a model; says which models there are.
+    """
+    path = Path(name)
+    if path.exists() or path.suffix or len(path.parts) != 1:
+        return path
+    names = [model.name for model in shipped_models()]
+    if str(name) in names:
+        return models_dir() / f"{name}.ckpt"
+    near = get_close_matches(str(name), names, n=1)
+    there = f"the models are {', '.join(names)}" if names else "and none ships with this version"
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    raise InputError(f"checkpoint={name}: no such file, and no model has this name; {there}{hint}")
+
+
+def print_models() -> None:
+    """One line for each model: name, size, sample rate, speakers, array, and its card's summary."""
+    models = shipped_models()
+    if not models:
+        print("no model ships with this version of msdet; `msdet train` makes one")
+        return
+    from msdet.checkpoints import load_checkpoint
+
+    default = default_model().name
+    for model in models:
+        made = load_checkpoint(model.path).description
+        fewer = "up to " if made.empty_slots else ""
+        served = "lines" if made.array.is_linear else "arrays that are no lines"
+        if made.model.frontend.name == "ri":
+            served = "this array only"
+        print(
+            f"{model.name}{' (default)' if model.name == default else ''}: "
+            f"{model.path.stat().st_size / 1e6:.1f} MB, {made.sample_rate} Hz, "
+            f"{fewer}{made.num_slots} speakers, trained on {made.array.name}, serves {served}"
+            + (f"; {model.summary}" if model.summary else "")
+        )
+
+
+def _summary(card: Path) -> str:
+    if not card.is_file():
+        return ""
+    lines = (line.strip() for line in card.read_text(encoding="utf-8").splitlines())
+    return next((line for line in lines if line and not line.startswith(("#", "<!--", "---"))), "")

@@ -1,0 +1,36 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The examples in the docstrings of the inference package do what they show."""
+
+from __future__ import annotations
+
+import doctest
+import importlib
+import pkgutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+import msdet
+import msdet.inference
+
+MODULES = [
+    f"msdet.inference.{module.name}" for module in pkgutil.iter_modules(msdet.inference.__path__)
+]
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_examples(name: str, saved: Path, recording: NDArray[np.float32], tmp_path: Path) -> None:
+    """A tiny network of random weights stands in for the trained one."""
+    names = {"msdet": msdet, "np": np, "checkpoint": saved, "audio": recording, "folder": tmp_path}
+    names["separator"] = msdet.load(saved)
+    module = importlib.import_module(name)
+    result = doctest.testmod(module, extraglobs=names, optionflags=doctest.NORMALIZE_WHITESPACE)
+    assert result.failed == 0
+
+
+def test_there_are_examples_of_what_is_public() -> None:
+    finder = doctest.DocTestFinder()
+    found = [case for case in finder.find(msdet.Separator, "Separator") if case.examples]
+    assert {"Separator", "Separator.separate"} <= {case.name for case in found}
