@@ -22,7 +22,8 @@ _COMMANDS = {
     "simulate": "write scenes, and on request their audio",
     "bank": "make the responses of rooms ahead of training",
     "import": "turn a description of scenes made elsewhere into scenes and a corpus",
-    "separate": "separate and localise the speakers of a recording",
+    "separate": "separate and localise the speakers of recordings",
+    "models": "list the trained models that ship with msdet",
     "export": "write a model as ONNX, to run without torch",
 }
 _USAGE = """\
@@ -40,6 +41,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if flag.startswith("-"):
             parser.error(f"unrecognized argument {flag}")
     options.overrides += rest
+    if options.command == "models" and options.overrides:
+        parser.error(f"models takes no settings, got {options.overrides[0]}")
     debug = options.debug or os.environ.get("HYDRA_FULL_ERROR") == "1"
     try:
         run(
@@ -88,6 +91,11 @@ def run(
 
         sweep(overrides, print_config)
         return
+    if command == "models":
+        from msdet.inference.shipped import print_models
+
+        print_models()
+        return
     values = compose(command, overrides)
     if print_config:
         from omegaconf import OmegaConf
@@ -109,6 +117,9 @@ def compose(command: str, overrides: Sequence[str]) -> dict[str, Any]:
     """
     if command == "train":
         _refuse_sweeps(overrides)
+    if command == "separate":
+        overrides = named_recordings(overrides)
+    overrides = with_positions(overrides)
     from hydra import compose as hydra_compose
     from hydra import initialize_config_dir
     from hydra.errors import HydraException
@@ -127,6 +138,49 @@ def compose(command: str, overrides: Sequence[str]) -> dict[str, Any]:
     assert isinstance(values, dict)
     values.pop("experiment", None)
     return {str(key): value for key, value in values.items()}
+
+
+def named_recordings(overrides: Sequence[str]) -> list[str]:
+    """``msdet separate a.wav b.wav KEY=VALUE``: what is no setting is a recording.
+
+    >>> named_recordings(["my take.wav", "array=respeaker4"])
+    ["recording='my take.wav'", 'array=respeaker4']
+
+    Raises:
+        InputError: recordings are named both ways.
+    """
+    bare = [o for o in overrides if "=" not in o or os.path.exists(o)]
+    settings = [o for o in overrides if o not in bare]
+    if not bare:
+        return settings
+    if any(setting.startswith("recording=") for setting in settings):
+        raise InputError(
+            f"{bare[0]!r}: recordings are also given by recording=; use one of the two"
+        )
+    names = [in_quotes(name) for name in bare]
+    value = names[0] if len(names) == 1 else f"[{','.join(names)}]"
+    return [f"recording={value}", *settings]
+
+
+def with_positions(overrides: Sequence[str]) -> list[str]:
+    """``array=FILE.json`` or ``.csv`` as the positions that the file holds.
+
+    Raises:
+        InputError: names the file and what is wrong with it.
+    """
+    found: list[str] = []
+    for override in overrides:
+        key, _, value = override.partition("=")
+        if key == "array" and value.lower().endswith((".json", ".csv")):
+            from msdet.array_files import read_positions
+
+            positions = [list(point) for point in read_positions(value)]
+            stem = value.replace(os.sep, "/").rpartition("/")[2].rpartition(".")[0]
+            found += ["array=positions", f"array.positions={positions}"]
+            found.append(f"+array.name={in_quotes(stem)}")
+        else:
+            found.append(override)
+    return found
 
 
 def quoted(override: str) -> str:
@@ -222,7 +276,8 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, purpose in _COMMANDS.items():
         command = commands.add_parser(name, help=purpose, description=purpose, epilog=_USAGE)
-        command.add_argument("overrides", nargs="*", metavar="KEY=VALUE")
+        shown = "FILE or KEY=VALUE" if name == "separate" else "KEY=VALUE"
+        command.add_argument("overrides", nargs="*", metavar=shown)
         command.add_argument("--config", action="store_true", help="print the config and stop")
         command.add_argument("--debug", action="store_true", help="show the traceback of an error")
         if name == "train":

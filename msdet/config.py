@@ -3,21 +3,19 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, TypeVar
+from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 
 from msdet.corpora import CorpusConfig
 from msdet.criteria import CriterionConfig
 from msdet.datasets import DataConfig
-from msdet.errors import InputError, first_mistake
 from msdet.geometry import ArrayConfig
 from msdet.models.msdet import ModelConfig
+from msdet.parsing import parse as parse
 from msdet.simulation import SceneConfig
 from msdet.simulation.layouts import Format
 from msdet.simulation.symmetry import TargetsAt
-
-ConfigType = TypeVar("ConfigType", bound=BaseModel)
 
 
 class _Config(BaseModel):
@@ -204,22 +202,6 @@ class ImportConfig(_Config):
     rirs: Literal["exact", "hybrid"]
 
 
-class SeparateConfig(_Config):
-    """A recording to separate.
-
-    Attributes:
-        recording: an audio file with all microphones. checkpoint: the model.
-        output: folder for one WAV per speaker and a JSON with the directions; null takes
-            ``outputs/separated/`` and the recording's name.
-        array: the microphones; null takes the array of training.
-    """
-
-    recording: str
-    checkpoint: str
-    output: str | None
-    array: ArrayConfig | None
-
-
 class ExportConfig(_Config):
     """A model to write as ONNX.
 
@@ -231,15 +213,3 @@ class ExportConfig(_Config):
     checkpoint: str
     output: str
     array: ArrayConfig | None
-
-
-def parse(model: type[ConfigType], values: dict[str, Any]) -> ConfigType:
-    """A checked config.
-
-    Raises:
-        InputError: one line that names the first wrong key, what it holds and what it may hold.
-    """
-    try:
-        return model.model_validate(values)
-    except ValidationError as error:
-        raise InputError(first_mistake(error)) from error

@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 
 import msdet
 from msdet.cli import compose, main, quoted
-from msdet.config import SeparateConfig, TrainConfig, parse
+from msdet.config import TrainConfig, parse
 from msdet.errors import InputError
+from msdet.inference.config import SeparateConfig
 
 COMMANDS = ("train", "evaluate", "simulate", "separate", "bank", "import")
 

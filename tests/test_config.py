@@ -20,12 +20,12 @@ from msdet.config import (
     EvaluationConfig,
     ExportConfig,
     ImportConfig,
-    SeparateConfig,
     SimulateConfig,
     TrainConfig,
     parse,
 )
 from msdet.errors import InputError
+from msdet.inference.config import SeparateConfig
 from msdet.resources import configs_dir
 from msdet.simulation import SceneConfig, check_scene_config
 from msdet.training.checks import check

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from collections.abc import Iterator
 from typing import cast
 
@@ -103,6 +104,30 @@ def homes(tracks: Audio, voices: Audio) -> list[int]:
     return found
 
 
+class Dropped:
+    def write(self, track: int, samples: Audio) -> None:
+        pass
+
+
+def peak_memory(seconds: int) -> int:
+    """Bytes at most while a recording at 16 kHz is tracked."""
+    rate = 16000
+    noise = np.random.default_rng(0).standard_normal((2, 4 * rate)).astype(np.float32)
+
+    def network(audio: Audio) -> WindowEstimate:
+        return WindowEstimate(audio.copy(), np.array([40.0, 200.0]), None, None, np.eye(24)[:2])
+
+    stitcher = make_stitcher(
+        "direction_and_voice", overlap=2 * rate, num_slots=2, linear=False, max_speakers=2
+    )
+    tracker = Tracker(cast(WindowNetwork, network), stitcher, 4 * rate, rate, 0)
+    tracemalloc.start()
+    tracker.run((noise for _ in range(seconds // 4)), Dropped())
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    return peak
+
+
 BOTH = [[(0.0, 40.0)], [(0.0, 40.0)]]
 TURNS = [[(0.0, 9.0), (21.0, 30.0)], [(10.0, 20.0), (31.0, 40.0)]]
 
@@ -149,6 +174,12 @@ def test_silence_in_the_middle_is_silence_in_every_track() -> None:
     tracks, heard = conversation.tracked()
     assert not tracks[:, 12 * RATE : 22 * RATE].any()
     assert tracks.shape[1] == heard.num_samples == 30 * RATE
+
+
+def test_memory_does_not_grow_with_the_audio() -> None:
+    more = 400 - 40
+    bytes_of_audio = more * 16000 * 4 * 2
+    assert peak_memory(400) - peak_memory(40) < 0.02 * bytes_of_audio
 
 
 def test_the_tracks_add_up_to_what_the_slots_held() -> None:

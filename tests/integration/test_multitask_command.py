@@ -99,6 +99,6 @@ def test_as_many_speakers_are_separated_as_the_model_finds(
     assert len(result.audio) == len(result.azimuth) <= 2
     settings = (f"recording={recording}", f"checkpoint={varying / 'model.ckpt'}")
     run("separate", *settings, f"output={tmp_path / 'out'}")
-    content = json.loads((tmp_path / "out" / "directions.json").read_text())
+    content = json.loads((tmp_path / "out" / "speakers.json").read_text())
     assert len(content["speakers"]) == len(result.audio)
     assert len(list((tmp_path / "out").glob("*.wav"))) == len(result.audio)

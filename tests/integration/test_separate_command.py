@@ -37,7 +37,7 @@ def test_any_checkpoint_of_a_run_loads(trained: Path, name: str) -> None:
     assert msdet.load(trained / name).description.sample_rate == 8000
 
 
-def test_command_writes_speakers_and_directions(
+def test_command_writes_speakers_directions_and_a_picture(
     trained: Path, recording: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     folder = tmp_path / "a=b (separated)"
@@ -46,12 +46,13 @@ def test_command_writes_speakers_and_directions(
     shown = capsys.readouterr().out
     audio, sample_rate = soundfile.read(recording, dtype="float32")
     wanted = msdet.load(trained / "model.ckpt").separate(audio.T, sample_rate)
-    content = json.loads((folder / "directions.json").read_text())
+    content = json.loads((folder / "speakers.json").read_text())
     assert content["sample_rate"] == sample_rate
     assert {path.name for path in folder.iterdir()} == {
         "speaker1.wav",
         "speaker2.wav",
-        "directions.json",
+        "speakers.json",
+        "speakers.png",
     }
     for i, speaker in enumerate(content["speakers"]):
         assert speaker["azimuth_deg"] == pytest.approx(wanted.azimuth[i], abs=0.06)

@@ -7,13 +7,16 @@
     FOLDER/SCENE ID/directions.json     {"speakers": [{"file": "speaker1.wav", "azimuth_deg": 40.0},
                                         ...]}, in the order of the slots
 
-This is what ``msdet separate`` writes. A system may give audio alone or directions alone (without
-``file``), the same for all scenes. There may be more slots than speakers, not fewer.
+``msdet separate`` writes the same audio, and ``speakers.json``, which is read where there is no
+``directions.json``: it says more of each speaker, in the same words. A system may give audio alone
+or directions alone (without ``file``), the same for all scenes. There may be more slots than
+speakers, not fewer.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 import math
 import re
 from collections import Counter
@@ -32,6 +35,8 @@ from msdet.geometry import wrap_degrees
 from msdet.simulation import Scene
 
 DIRECTIONS_NAME = "directions.json"
+SPEAKERS_NAME = "speakers.json"
+"""What `msdet separate` writes; of other keys than `_Directions` has nothing is read."""
 _SPEAKER_FILE = re.compile(r"speaker([1-9][0-9]*)\.wav")
 _SHOWN = 3
 """Mistakes that an error names; of the rest it says how many there are."""
@@ -196,11 +201,12 @@ def _look(folder: Path, scene: Scene) -> tuple[_Found, list[str]]:
                 f"speaker{expected}.wav: is missing, though there is speaker{number}.wav"
             ]
     directions = None
-    if (folder / DIRECTIONS_NAME).exists():
+    there = [name for name in (DIRECTIONS_NAME, SPEAKERS_NAME) if (folder / name).exists()]
+    if there:
         try:
-            directions = _read_directions(folder / DIRECTIONS_NAME, scene, len(audio))
+            directions = _read_directions(folder / there[0], scene, len(audio))
         except ValueError as error:
-            mistakes.append(f"{DIRECTIONS_NAME}: {error}")
+            mistakes.append(f"{there[0]}: {error}")
     elif not audio:
         mistakes.append(f" holds neither speaker1.wav nor {DIRECTIONS_NAME}")
     wanted = len(scene.speech)
@@ -237,7 +243,10 @@ def _check_audio(path: Path, scene: Scene) -> list[str]:
 def _read_directions(path: Path, scene: Scene, num_files: int) -> tuple[_Speaker, ...]:
     """The slots of a scene. Raises ValueError with what is wrong."""
     try:
-        directions = _Directions.model_validate_json(path.read_bytes())
+        content = path.read_bytes()
+        if path.name == SPEAKERS_NAME:
+            content = _without_the_rest(content)
+        directions = _Directions.model_validate_json(content)
     except ValidationError as error:
         (first, *_) = error.errors()
         # Of what is no JSON, the whole file would be shown.
@@ -268,6 +277,20 @@ def _read_directions(path: Path, scene: Scene, num_files: int) -> tuple[_Speaker
                 "of the microphones"
             )
     return speakers
+
+
+def _without_the_rest(content: bytes) -> bytes:
+    """What `msdet separate` says, less what is not read; as it is where it is of another shape."""
+    try:
+        said = json.loads(content)
+        kept = {key: said[key] for key in _Directions.model_fields if key in said}
+        kept["speakers"] = [
+            {key: speaker[key] for key in _Speaker.model_fields if key in speaker}
+            for speaker in said["speakers"]
+        ]
+    except (ValueError, TypeError, KeyError):
+        return content
+    return json.dumps(kept).encode()
 
 
 def _read(path: Path, scene: Scene) -> NDArray[np.float32]:

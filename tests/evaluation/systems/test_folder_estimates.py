@@ -102,6 +102,21 @@ def test_what_separate_writes_is_read(tmp_path: Path, more: dict[str, Any]) -> N
             assert found.distance is None
 
 
+def test_speakers_json_of_separate_is_read_for_its_directions(tmp_path: Path) -> None:
+    write(tmp_path, confidence=0.9, segments=[[0.0, 0.5]])
+    for one in SCENES:
+        content = json.loads((tmp_path / one.id / "directions.json").read_text())
+        content |= {"gain_db": 0.0, "warnings": []}
+        (tmp_path / one.id / "speakers.json").write_text(json.dumps(content))
+        (tmp_path / one.id / "directions.json").unlink()
+    found = FolderEstimates(tmp_path, SCENES).estimate(SCENES[0])
+    np.testing.assert_array_equal(found.azimuth, [10.0, 200.0])
+    content["speakers"][0]["azimuth_deg"] = "north"
+    (tmp_path / SCENES[-1].id / "speakers.json").write_text(json.dumps(content))
+    with pytest.raises(InputError, match=r"speakers\.json: speakers\.0\.azimuth_deg"):
+        FolderEstimates(tmp_path, SCENES)
+
+
 def test_audio_alone_and_directions_alone(tmp_path: Path) -> None:
     separated = FolderEstimates(write(tmp_path / "audio", azimuths=None), SCENES)
     found = separated.estimate(SCENES[0])

@@ -1,0 +1,210 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`msdet separate`: recordings on disk to speakers, directions and a picture on disk."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import soundfile
+from numpy.typing import NDArray
+
+from msdet import __version__
+from msdet.errors import InputError
+from msdet.geometry import MicrophoneArray
+from msdet.inference.config import SeparateConfig
+from msdet.inference.outputs import (
+    PICTURE_NAME,
+    TrackFiles,
+    check_output,
+    output_folder,
+    write_speakers,
+)
+from msdet.inference.places import Place, places_of
+from msdet.inference.recordings import Recording, open_recording
+from msdet.inference.resampling import BlockResampler
+from msdet.inference.result import Findings, findings_of
+from msdet.inference.separator import Options, Separator, load
+from msdet.inference.shipped import default_model
+
+
+def separate(config: SeparateConfig) -> None:
+    """Separate every recording; a bad one gets its message, and the others are still done.
+
+    Raises:
+        InputError: before any work, or of the only recording; or says how many were bad.
+    """
+    names = (config.recording,) if isinstance(config.recording, str) else config.recording
+    options = Options(config.azimuth, config.window_seconds, config.stitching, config.max_speakers)
+    places = places_of(names, config.output)
+    for place in places:
+        check_output(place.folder, place.recording if place.recording.exists() else None)
+    separator = _model(config)
+    separator.check(options)
+    array = separator.array_for(config.array.build() if config.array else None)
+    print(_assumptions(array))
+    bad = 0
+    for place in places:
+        try:
+            _separate_one(separator, place, array, config.channels, options, config.picture)
+        except InputError as error:
+            message = str(error)
+            if str(place.recording) not in message and not message.startswith("output="):
+                message = f"{place.recording}: {message}"
+            if len(places) == 1:
+                key = "" if message.startswith("output=") else "recording="
+                raise InputError(key + message) from error
+            print(f"msdet separate: {message}", file=sys.stderr)
+            bad += 1
+    if bad:
+        raise InputError(f"recording: {bad} of {len(places)} recordings could not be separated")
+
+
+def _model(config: SeparateConfig) -> Separator:
+    if config.checkpoint is not None:
+        return load(config.checkpoint)
+    model = default_model()
+    print(f"model: {model.name}, the default one; checkpoint= takes another")
+    return load(model.path)
+
+
+def _assumptions(array: MicrophoneArray) -> str:
+    """In which frame directions are given."""
+    first = "azimuth in degrees, counter-clockwise seen from above"
+    if array.is_linear:
+        return (
+            f"array {array.name}: {array.num_mics} microphones on a line: azimuth is the angle to "
+            "the line, 0 to 180, 0 at the end away from microphone 0; front and back are the same "
+            "to them"
+        )
+    points = array.as_array()[0]
+    angle = float(np.degrees(np.arctan2(points[1], points[0]))) % 360
+    at_0 = min(angle, 360 - angle) < 0.5
+    towards = "towards microphone 0" if at_0 else "along the x axis of its positions"
+    return f"array {array.name}: {array.num_mics} microphones, {first}, 0 {towards}"
+
+
+def _separate_one(
+    separator: Separator,
+    place: Place,
+    array: MicrophoneArray,
+    channels: tuple[int, ...] | None,
+    options: Options,
+    picture: bool,
+) -> None:
+    description = separator.description
+    recording = open_recording(place.recording, array, channels, description.reference_mic)
+    separator.check_length(recording.num_samples, recording.sample_rate)
+    for warning in recording.warnings:
+        print(f"{place.recording}: warning: {warning}", file=sys.stderr)
+    with output_folder(place.folder, place.recording) as folder:
+        files = TrackFiles(
+            folder, description.sample_rate, recording.sample_rate, recording.num_samples
+        )
+        try:
+            blocks = _at_rate(recording, description.sample_rate)
+            heard, kept = separator.track(blocks, array, options, files)
+            paths, gain = files.finish(kept, recording.subtype)
+        finally:
+            files.close()
+        findings = Findings(**findings_of(heard, kept, separator.grid, description.sample_rate))
+        content = _content(separator, recording, array, options, findings, paths, gain)
+        if picture:
+            _draw(folder / PICTURE_NAME, findings, paths, recording.sample_rate)
+        write_speakers(folder, content)
+    _tell(place, findings, [path.name for path in paths])
+
+
+def _at_rate(recording: Recording, sample_rate: int) -> Iterator[NDArray[np.float32]]:
+    resampler = BlockResampler(recording.sample_rate, sample_rate, len(recording.channels))
+    for block in recording.blocks():
+        yield resampler.feed(block)
+    yield resampler.feed(np.zeros((len(recording.channels), 0), np.float32), last=True)
+
+
+def _content(
+    separator: Separator,
+    recording: Recording,
+    array: MicrophoneArray,
+    options: Options,
+    findings: Findings,
+    paths: list[Path],
+    gain: float,
+) -> dict[str, Any]:
+    description = separator.description
+    speakers = []
+    for index, path in enumerate(paths):
+        speaker: dict[str, Any] = {
+            "file": path.name,
+            "azimuth_deg": _rounded(findings.azimuth[index], 1),
+            "confidence": _rounded(findings.confidence[index], 3),
+        }
+        if findings.distance is not None:
+            speaker["distance_m"] = _rounded(findings.distance[index], 2)
+        segments = findings.segments[index]
+        speaker["spoken_seconds"] = round(sum(end - start for start, end in segments), 2)
+        speaker["segments"] = [[round(a, 2), round(b, 2)] for a, b in segments]
+        speakers.append(speaker)
+    return {
+        "recording": str(recording.path.absolute()),
+        "sample_rate": recording.sample_rate,
+        "duration_seconds": round(recording.duration, 3),
+        "speakers": speakers,
+        "gain_db": round(20 * float(np.log10(gain)), 2),
+        "bandwidth_hz": min(recording.sample_rate, description.sample_rate) / 2,
+        "model": {
+            "checkpoint": str(separator.path),
+            "sample_rate": description.sample_rate,
+            "num_outputs": description.num_slots,
+            "target": description.target,
+            "assignment": description.assignment,
+            "trained_on_array": description.array.name,
+            "msdet": __version__,
+        },
+        "array": {
+            "name": array.name,
+            "positions_m": [list(point) for point in array.positions],
+            "channels": list(recording.channels),
+            "reference_mic": description.reference_mic,
+            "azimuth": _assumptions(array),
+        },
+        "separated_with": {
+            "azimuth": options.azimuth,
+            "window_seconds": options.window_seconds,
+            "stitching": options.stitching,
+            "max_speakers": options.max_speakers,
+        },
+        "warnings": list(recording.warnings),
+    }
+
+
+def _rounded(value: float, digits: int) -> float | None:
+    return round(float(value), digits) if np.isfinite(value) else None
+
+
+def _draw(path: Path, findings: Findings, audio: list[Path], sample_rate: int) -> None:
+    from msdet.inference.pictures import draw, spectrogram
+
+    pictures = []
+    for voice in audio:
+        with soundfile.SoundFile(voice) as file:
+
+            def read(samples: slice, file: soundfile.SoundFile = file) -> NDArray[np.float32]:
+                file.seek(samples.start)
+                return np.asarray(file.read(samples.stop - samples.start, dtype="float32"))
+
+            pictures.append(spectrogram(read, file.frames, sample_rate))
+    draw(findings, pictures).savefig(path)
+
+
+def _tell(place: Place, findings: Findings, names: list[str]) -> None:
+    for index, name in enumerate(names):
+        azimuth, confidence = findings.azimuth[index], findings.confidence[index]
+        where = "" if np.isnan(azimuth) else f" at {azimuth:.1f} degrees ({confidence:.0%} sure)"
+        spoken = sum(end - start for start, end in findings.segments[index])
+        print(f"{place.folder / name}: speaker {index + 1}{where}, speaks {spoken:.1f} s")
+    if not names:
+        print(f"{place.recording}: the model finds no speaker in it")

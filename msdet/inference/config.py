@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The settings of `msdet separate`."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from msdet.geometry import ArrayConfig
+
+
+class SeparateConfig(BaseModel):
+    """Recordings to separate.
+
+    Attributes:
+        recording: an audio file with all microphones, a folder of such, or several of either.
+        checkpoint: a file, or the name of a model that ships; null takes the default one.
+        output: folder for the speakers of one recording, or for one folder for each of several;
+            null takes ``outputs/separated/``, and there the recording's name.
+        array: the microphones; null takes the array of training.
+        channels: which channel of the file is each microphone, counted from 0; null takes the
+            array's own.
+        azimuth: the speakers in these directions and no others; null puts out all.
+        window_seconds: windows in which longer recordings go through the network.
+        stitching: which output of a window is whose.
+        max_speakers: people in a recording at most; null for as many as are found.
+        picture: draw one.
+    """
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", allow_inf_nan=False, coerce_numbers_to_str=True
+    )
+
+    recording: str | tuple[str, ...]
+    checkpoint: str | None
+    output: str | None
+    array: ArrayConfig | None
+    channels: tuple[int, ...] | None
+    azimuth: float | tuple[float, ...] | None
+    window_seconds: float = Field(gt=0)
+    stitching: Literal["direction_and_voice", "permutation"]
+    max_speakers: int | None = Field(ge=1)
+    picture: bool

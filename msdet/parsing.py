@@ -1,0 +1,24 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Values of a config, checked by the pydantic model that says what they may be."""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from msdet.errors import InputError, first_mistake
+
+ConfigType = TypeVar("ConfigType", bound=BaseModel)
+
+
+def parse(model: type[ConfigType], values: dict[str, Any]) -> ConfigType:
+    """A checked config.
+
+    Raises:
+        InputError: one line that names the first wrong key, what it holds and what it may hold.
+    """
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        raise InputError(first_mistake(error)) from error

@@ -1,0 +1,207 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which output a speaker is in over a long conversation: by direction and voice, or by permutation.
+
+``python scripts/bench_stitching.py CHECKPOINT [--conversations 20] [--minutes 3]``
+
+A conversation is one room of the checkpoint's own training ranges, with as many speakers as it has
+outputs, test voices of the bundled corpus. They take turns of 3 to 10 s; a turn begins between 1 s
+before the end of the last one and 4 s after it, so that pauses are often longer than what two
+windows share. Both ways stitch the estimates of the same windows.
+
+- ``si_sdr_improvement_db``: of each speaker over the whole conversation, direct path at the
+  reference microphone, in the track that a one-to-one matching gives him.
+- ``wrong_output_share``: of the seconds in which he speaks, those in which another track is most
+  like him.
+
+Means over conversations, with 95 % bootstrap intervals over conversations (BCa); the difference is
+paired. The last line is one JSON object.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import linear_sum_assignment
+from scipy.signal import oaconvolve
+from scipy.stats import bootstrap
+
+import msdet
+from msdet.corpora import BundledConfig, Corpus, open_corpus
+from msdet.evaluation.signal_metrics import si_sdr
+from msdet.geometry import MicrophoneArray
+from msdet.inference.separator import Options, Separator
+from msdet.inference.stitching import Stitching
+from msdet.simulation import SceneConfig, compute_rirs, draw_room
+
+WAYS: tuple[Stitching, ...] = ("direction_and_voice", "permutation")
+TURN_SECONDS, GAP_SECONDS = (3.0, 10.0), (-1.0, 4.0)
+SNR_DB = 25.0
+SPEAKS_DB = -30.0
+"""A second counts in which a speaker's power is at most as far below that of his loudest."""
+
+Audio = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Conversation:
+    """``mixture [mic, sample]`` and ``targets [speaker, sample]``."""
+
+    mixture: Audio
+    targets: Audio
+
+
+def main() -> None:
+    """Stitch every conversation in both ways, and print what came out."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("checkpoint")
+    parser.add_argument("--conversations", type=int, default=20)
+    parser.add_argument("--minutes", type=float, default=3.0)
+    parser.add_argument("--window-seconds", type=float, default=4.0)
+    parser.add_argument(
+        "--any-number", action="store_true", help="do not say how many people speak"
+    )
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    separator = msdet.load(options.checkpoint)
+    description = separator.description
+    corpus = open_corpus(BundledConfig(), description.sample_rate).split("test")
+    scene = SceneConfig.model_validate(description.config["scene"])
+    scores: dict[Stitching, list[tuple[float, float, int]]] = {way: [] for way in WAYS}
+    limit = None if options.any_number else description.num_slots
+    for index in range(options.conversations):
+        rng = np.random.default_rng([options.seed, index])
+        conversation = converse(
+            rng, scene, description.array, corpus, options.minutes, description.num_slots
+        )
+        for way in WAYS:
+            tracks = stitched(separator, conversation, way, options.window_seconds, limit)
+            gain, wrong = score(conversation, tracks, description.sample_rate)
+            scores[way].append((gain, wrong, len(tracks)))
+        shown = "; ".join(f"{way} {s[-1][0]:+.1f} dB, {s[-1][1]:.0%} wrong, {s[-1][2]} tracks"
+                          for way, s in scores.items())  # fmt: skip
+        print(f"conversation {index + 1}: {shown}", flush=True)
+    print(json.dumps(table(scores)))
+
+
+def converse(
+    rng: np.random.Generator,
+    scene: SceneConfig,
+    array: MicrophoneArray,
+    corpus: Corpus,
+    minutes: float,
+    speakers: int,
+) -> Conversation:
+    """One room, and people who take turns in it."""
+    rate = corpus.sample_rate
+    fixed = scene.model_copy(update={"num_speakers": (speakers, speakers)})
+    rirs = compute_rirs(draw_room(fixed, array, rng), array, rate)
+    names = rng.choice(corpus.speakers, speakers, replace=False)
+    dry = np.zeros((speakers, round(60 * minutes * rate)), np.float32)
+    speech = [endless(rng, corpus, str(name)) for name in names]
+    end, speaker = 0.0, 0
+    while True:
+        start = max(0.0, end + rng.uniform(*GAP_SECONDS))
+        length = rng.uniform(*TURN_SECONDS)
+        first, last = round(start * rate), round((start + length) * rate)
+        if last > dry.shape[1]:
+            break
+        take = np.resize(
+            np.roll(speech[speaker], -int(rng.integers(len(speech[speaker])))), last - first
+        )
+        dry[speaker, first:last] = take / max(float(np.sqrt(np.square(take).mean())), 1e-9)
+        end, speaker = start + length, (speaker + int(rng.integers(1, speakers))) % speakers
+    size = dry.shape[1]
+    late = slice(rirs.delay, rirs.delay + size)
+
+    def through(responses: Audio) -> Audio:
+        mics = (responses[:, mic] for mic in range(responses.shape[1]))
+        heard = [oaconvolve(dry, at_mic, axes=-1)[:, late] for at_mic in mics]
+        return np.stack(heard, axis=1).astype(np.float32)
+
+    padded = np.pad(rirs.image, ((0, 0), (0, 0), (0, rirs.delay)))
+    mixture = through(padded).sum(axis=0)
+    reference = scene.reference_mic
+    targets = through(np.pad(rirs.direct, ((0, 0), (0, 0), (0, rirs.delay))))[:, reference]
+    level = float(np.sqrt(np.square(mixture[reference]).mean()))
+    mixture += level * 10 ** (-SNR_DB / 20) * rng.standard_normal(mixture.shape, np.float32)
+    return Conversation(0.05 * mixture / level, 0.05 * targets / level)
+
+
+def endless(rng: np.random.Generator, corpus: Corpus, speaker: str) -> Audio:
+    """Utterances of a speaker in a random order, one after the other."""
+    utterances = corpus.of_speaker(speaker)
+    return np.concatenate([corpus.read(utterances[i]) for i in rng.permutation(len(utterances))])
+
+
+class _Kept:
+    def __init__(self) -> None:
+        self.pieces: list[list[Audio]] = []
+
+    def write(self, track: int, samples: Audio) -> None:
+        while len(self.pieces) <= track:
+            self.pieces.append([])
+        self.pieces[track].append(samples)
+
+
+def stitched(
+    separator: Separator,
+    conversation: Conversation,
+    way: Stitching,
+    seconds: float,
+    limit: int | None,
+) -> Audio:
+    """``[track, sample]``."""
+    sink = _Kept()
+    options = Options(window_seconds=seconds, stitching=way, max_speakers=limit)
+    array = separator.description.array
+    _, kept = separator.track(iter([conversation.mixture]), array, options, sink)
+    return np.stack([np.concatenate(sink.pieces[track]) for track in kept])
+
+
+def score(conversation: Conversation, tracks: Audio, rate: int) -> tuple[float, float]:
+    """Mean improvement over the speakers, and the share of their seconds in a wrong track."""
+    targets, reference = conversation.targets, conversation.mixture[0]
+    each = np.array([[si_sdr(track, target) for track in tracks] for target in targets])
+    speakers, homes = linear_sum_assignment(-each)
+    gains = [
+        each[s, t] - si_sdr(reference, targets[s]) for s, t in zip(speakers, homes, strict=True)
+    ]
+    wrong = spoken = 0
+    for speaker, home in zip(speakers, homes, strict=True):
+        seconds = targets[speaker][: len(reference) // rate * rate].reshape(-1, rate)
+        power = np.square(seconds).mean(axis=1)
+        for second in np.flatnonzero(power > power.max() * 10 ** (SPEAKS_DB / 10)):
+            part = slice(second * rate, (second + 1) * rate)
+            likeness = np.abs(tracks[:, part] @ targets[speaker, part])
+            spoken += 1
+            wrong += int(likeness.argmax() != home)
+    return float(np.mean(gains)), wrong / max(1, spoken)
+
+
+def table(scores: dict[Stitching, list[tuple[float, float, int]]]) -> dict[str, object]:
+    """Means and intervals of both ways and of their difference."""
+    found: dict[str, object] = {}
+    values = {way: np.array(rows) for way, rows in scores.items()}
+    values |= {"difference": values[WAYS[0]] - values[WAYS[1]]}  # type: ignore[dict-item]
+    for way, rows in values.items():
+        for column, name in enumerate(
+            ("si_sdr_improvement_db", "wrong_output_share", "num_tracks")
+        ):
+            low, high = np.nan, np.nan
+            if len(rows) > 1 and np.ptp(rows[:, column]) > 0:
+                low, high = bootstrap(
+                    (rows[:, column],), np.mean, rng=np.random.default_rng(0)
+                ).confidence_interval
+            numbers = (rows[:, column].mean(), low, high)
+            found[f"{way}.{name}"] = [None if np.isnan(n) else round(float(n), 3) for n in numbers]
+    return found
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,287 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`msdet separate` on files of all kinds: what is written, what is refused, what is left alone."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+from numpy.typing import NDArray
+
+import msdet
+from msdet.cli import main
+
+pytestmark = pytest.mark.integration
+RATE = 8000
+Audio = NDArray[np.float32]
+Separate = Callable[..., int]
+
+
+@pytest.fixture
+def separate(saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Separate:
+    """The command in an empty folder, with a tiny network of random weights, without pictures."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: str) -> int:
+        return main(["separate", *arguments, f"checkpoint={saved}", "picture=false"])
+
+    return run
+
+
+@pytest.fixture
+def audio(recording: Audio) -> Audio:
+    """Two voices ``[sample, mic]``, below full scale."""
+    return 0.3 * (recording / np.abs(recording).max()).T
+
+
+def said(folder: str | Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads((Path(folder) / "speakers.json").read_text())
+    return content
+
+
+def everything(root: Path) -> set[str]:
+    return {str(path.relative_to(root)) for path in root.rglob("*") if path.is_file()}
+
+
+def quiet_line(capsys: pytest.CaptureFixture[str]) -> str:
+    return capsys.readouterr().err.splitlines()[-1]
+
+
+# --- what is written ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("subtype", ["PCM_16", "PCM_24", "FLOAT"])
+@pytest.mark.parametrize("rate", [8000, 11025])
+def test_speakers_have_the_format_of_the_recording(
+    separate: Separate, audio: Audio, subtype: str, rate: int
+) -> None:
+    soundfile.write("take.wav", audio, rate, subtype=subtype)
+    assert separate("take.wav") == 0
+    for number in (1, 2):
+        info = soundfile.info(f"outputs/separated/take/speaker{number}.wav")
+        assert (info.samplerate, info.frames, info.subtype) == (rate, len(audio), subtype)
+    content = said("outputs/separated/take")
+    assert content["array"]["name"] == "circle4"
+    assert "towards microphone 0" in content["array"]["azimuth"]
+    assert content["bandwidth_hz"] == 4000
+    for speaker in content["speakers"]:
+        assert 0 <= speaker["confidence"] <= 1
+        assert all(0 <= a < b <= len(audio) / rate + 0.01 for a, b in speaker["segments"])
+
+
+def test_command_and_python_say_the_same(separate: Separate, saved: Path, audio: Audio) -> None:
+    soundfile.write("take.wav", audio, RATE, subtype="FLOAT")
+    assert separate("take.wav", "window_seconds=0.4") == 0
+    result = msdet.load(saved).separate(audio.T, RATE, window_seconds=0.4)
+    content = said("outputs/separated/take")
+    for speech, azimuth, speaker in zip(
+        result.audio, result.azimuth, content["speakers"], strict=True
+    ):
+        written, _ = soundfile.read(Path("outputs/separated/take", speaker["file"]))
+        np.testing.assert_allclose(written, speech, atol=1e-5)
+        assert speaker["azimuth_deg"] == pytest.approx(azimuth, abs=0.06)
+
+
+def test_integers_are_turned_down_before_they_clip(
+    separate: Separate, audio: Audio, saved: Path
+) -> None:
+    loud = 0.97 * audio / np.abs(audio).max()
+    peak = np.abs(msdet.load(saved).separate(loud.T, RATE).audio).max()
+    soundfile.write("take.wav", loud, RATE, subtype="PCM_16")
+    assert separate("take.wav") == 0
+    gain = 10 ** (said("outputs/separated/take")["gain_db"] / 20)
+    speakers = [soundfile.read(f"outputs/separated/take/speaker{i}.wav")[0] for i in (1, 2)]
+    assert np.abs(speakers).max() == pytest.approx(gain * peak, rel=0.02)
+    assert np.abs(speakers).max() < 1.0
+
+
+def test_channels_say_which_microphone_is_where(separate: Separate, audio: Audio) -> None:
+    soundfile.write("plain.wav", audio, RATE, subtype="FLOAT")
+    soundfile.write("mixed.wav", audio[:, [1, 3, 0, 2]], RATE, subtype="FLOAT")
+    assert separate("plain.wav") == separate("mixed.wav", "channels=[2,0,3,1]") == 0
+    plain, mixed = (said(f"outputs/separated/{name}")["speakers"] for name in ("plain", "mixed"))
+    assert plain == mixed
+
+
+@pytest.mark.parametrize("ending", ["json", "csv"])
+def test_positions_come_from_a_file(separate: Separate, audio: Audio, ending: str) -> None:
+    soundfile.write("take.wav", audio, RATE)
+    points = [[0.05, 0, 0], [0, 0.05, 0], [-0.05, 0, 0], [0, -0.05, 0]]
+    rows = "\n".join(",".join(map(str, point)) for point in points)
+    text = json.dumps(points) if ending == "json" else f"x,y,z\n{rows}\n"
+    Path(f"my array.{ending}").write_text(text)
+    assert separate("take.wav", f"array=my array.{ending}", "output=given") == 0
+    assert separate("take.wav", "output=own") == 0
+    assert said("given")["array"]["name"] == "my array"
+    assert said("given")["speakers"] == said("own")["speakers"]
+
+
+def test_asked_directions_come_in_their_order(separate: Separate, audio: Audio) -> None:
+    soundfile.write("take.wav", audio, RATE, subtype="FLOAT")
+    assert separate("take.wav", "azimuth=[200,40]", "output=both") == 0
+    assert separate("take.wav", "azimuth=[40,200]", "output=turned") == 0
+    assert separate("take.wav", "azimuth=40", "output=one") == 0
+    assert len(said("one")["speakers"]) == 1
+    first, _ = soundfile.read("both/speaker1.wav")
+    second, _ = soundfile.read("turned/speaker2.wav")
+    np.testing.assert_array_equal(first, second)
+
+
+def test_a_picture_is_drawn(saved: Path, audio: Audio, tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "take.wav", audio, RATE)
+    out = tmp_path / "out"
+    assert (
+        main(["separate", str(tmp_path / "take.wav"), f"checkpoint={saved}", f"output={out}"]) == 0
+    )
+    assert (out / "speakers.png").read_bytes().startswith(b"\x89PNG")
+
+
+# --- several, and again -------------------------------------------------------------------
+
+
+def test_a_folder_is_separated_and_a_bad_file_named(
+    separate: Separate, audio: Audio, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("a/take.wav", "b/take.wav", "b/take.flac"):
+        (tmp_path / "in" / name).parent.mkdir(parents=True, exist_ok=True)
+        soundfile.write(tmp_path / "in" / name, audio, RATE)
+    (tmp_path / "in" / "b" / "notes.wav").write_text("not audio")
+    assert separate("in", "output=out") == 2
+    shown = capsys.readouterr().err
+    assert "notes.wav: cannot be read as audio" in shown
+    assert "1 of 4" in shown.splitlines()[-1]
+    folders = {path.parent.relative_to(tmp_path / "out") for path in tmp_path.glob("out/**/*.json")}
+    assert folders == {Path("a/take"), Path("b/take.wav"), Path("b/take.flac")}
+    assert not list(tmp_path.rglob("*.part"))
+
+
+def test_the_same_recording_again_replaces_and_another_is_refused(
+    separate: Separate, audio: Audio, capsys: pytest.CaptureFixture[str]
+) -> None:
+    soundfile.write("take.wav", audio, RATE)
+    soundfile.write("other.wav", audio[::-1], RATE)
+    assert separate("take.wav", "output=out") == 0
+    assert separate("take.wav", "output=out", "azimuth=40") == 0
+    assert everything(Path("out")) == {"speaker1.wav", "speakers.json"}
+    before = {path: path.read_bytes() for path in Path("out").iterdir()}
+    assert separate("other.wav", "output=out") == 2
+    assert "another recording" in quiet_line(capsys)
+    assert {path: path.read_bytes() for path in Path("out").iterdir()} == before
+
+
+def test_ctrl_c_leaves_nothing_behind(
+    separate: Separate, audio: Audio, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from msdet.inference.estimates import WindowNetwork
+
+    soundfile.write("take.wav", audio, RATE)
+    whole, calls = WindowNetwork.__call__, []
+
+    def interrupted(self: WindowNetwork, window: Audio) -> Any:
+        calls.append(1)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return whole(self, window)
+
+    monkeypatch.setattr(WindowNetwork, "__call__", interrupted)
+    assert separate("take.wav", "output=out/take", "window_seconds=0.2") == 130
+    assert everything(tmp_path) == {"take.wav"}
+
+
+# --- bad input ----------------------------------------------------------------------------
+
+
+def broken(name: str, audio: Audio) -> Any:
+    """A recording that cannot be separated, and what is said of it."""
+    with_nan = audio.copy()
+    with_nan[4000, 1] = np.nan
+    cases = {
+        "mono": (audio[:, :1], "is mono"),
+        "three": (audio[:, :3], "3 channels, but the array 'circle4' has 4"),
+        "nan": (with_nan, "NaN or infinite samples, the first at 0.500 s"),
+        "silent": (0 * audio, "the recording is silent"),
+        "deaf": (audio * [0, 1, 1, 1], "channel 0 is silent"),
+        "copied": (np.repeat(audio[:, :1], 4, axis=1), "all channels are the same"),
+        "empty": (audio[:0], "holds no samples"),
+        "short": (audio[:100], "too short"),
+    }
+    return cases[name]
+
+
+@pytest.mark.parametrize(
+    "name", ["mono", "three", "nan", "silent", "deaf", "copied", "empty", "short"]
+)
+def test_what_is_wrong_with_a_recording_is_said_in_one_line(
+    separate: Separate, audio: Audio, name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    samples, says = broken(name, audio)
+    soundfile.write("take.wav", samples, RATE, subtype="FLOAT")
+    assert separate("take.wav") == 2
+    line = quiet_line(capsys)
+    assert says in line
+    assert "take.wav" in line
+    assert everything(tmp_path) == {"take.wav"}
+
+
+def test_a_cut_file_is_separated_as_far_as_it_goes(
+    separate: Separate, audio: Audio, capsys: pytest.CaptureFixture[str]
+) -> None:
+    soundfile.write("take.wav", audio, RATE, subtype="PCM_16")
+    whole = Path("take.wav").read_bytes()
+    Path("take.wav").write_bytes(whole[: 44 + 4000 * 8])
+    assert separate("take.wav") == 0
+    assert "ends in the middle: 0.500 s" in capsys.readouterr().err
+    assert soundfile.info("outputs/separated/take/speaker1.wav").frames == 4000
+    assert "ends in the middle" in said("outputs/separated/take")["warnings"][0]
+
+
+def test_clipped_samples_are_counted(
+    separate: Separate, audio: Audio, capsys: pytest.CaptureFixture[str]
+) -> None:
+    loud = (40.0 * audio).clip(-1.0, 1.0)
+    soundfile.write("take.wav", loud, RATE, subtype="PCM_16")
+    at_limit = int((np.abs(loud) >= 1.0).sum())
+    assert separate("take.wav") == 0
+    said_of_it = capsys.readouterr().err
+    count = int(said_of_it.split("warning: ")[1].split()[0])
+    assert 0.5 * at_limit < count <= at_limit
+    soundfile.write("take.wav", audio, RATE, subtype="PCM_16")
+    assert separate("take.wav", "output=fine") == 0
+    assert "clipped" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("[[50,0,0],[0,50,0],[-50,0,0],[0,-50,0]]", "in metres"),
+        ("[[0.05,0],[0,0.05]]", "three numbers"),
+        ("[[0,0,0],[0,0,0],[0,0,0],[0,0,0]]", "same place"),
+        ('{"mics": 4}', "expected [[x, y, z], ...]"),
+        ("[[0.05,0,0],", "is not JSON"),
+    ],
+)
+def test_bad_positions_are_named(
+    separate: Separate, text: str, says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("positions.json").write_text(text)
+    assert separate("take.wav", "array=positions.json") == 2
+    line = quiet_line(capsys)
+    assert says in line
+    assert "positions.json" in line
+
+
+def test_without_a_model_one_is_asked_for(
+    audio: Audio,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("msdet.inference.shipped.models_dir", lambda: tmp_path / "none")
+    soundfile.write(tmp_path / "take.wav", audio, RATE)
+    assert main(["separate", str(tmp_path / "take.wav")]) == 2
+    assert "checkpoint=FILE" in quiet_line(capsys)
