@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 from torch import Tensor
 
 from msdet.checkpoints import Description
@@ -34,7 +34,7 @@ class Guidance:
     slots: tuple[int, ...]
 
 
-def check_asked(azimuth: ArrayLike, description: Description) -> NDArray[np.float64]:
+def check_asked(azimuth: float | Sequence[float], description: Description) -> NDArray[np.float64]:
     """The directions that were asked for ``[speaker]``, degrees.
 
     Raises:
