@@ -275,8 +275,7 @@ def _check_metrics(
     ]
     for metric in config.metrics or ():
         if metric != "si_sdr" and not any(metric in of_system[system] for system in heard):
-            others = ", ".join(heard) or "none of the systems"
-            mend = f"; name some of {others} in slow_metrics_of=" if heard else ""
+            mend = f", or name some of {', '.join(heard)} in slow_metrics_of=" if heard else ""
             raise InputError(
                 f"metrics: {metric!r} has no separated audio to be computed of; leave it out{mend}"
             )
