@@ -9,9 +9,9 @@ before the end of the last one and 4 s after it, so that pauses are often longer
 windows share. Both ways stitch the estimates of the same windows.
 
 - ``si_sdr_improvement_db``: of each speaker over the whole conversation, direct path at the
-  reference microphone, in the track that a one-to-one matching gives him.
-- ``wrong_output_share``: of the seconds in which he speaks, those in which another track is most
-  like him.
+  reference microphone, in the track that a one-to-one matching gives each speaker.
+- ``wrong_output_share``: of the seconds in which a speaker speaks, those in which another track
+  is most like that speaker.
 
 Means over conversations, with 95 % bootstrap intervals over conversations (BCa); the difference is
 paired. The last line is one JSON object.
@@ -41,7 +41,7 @@ WAYS: tuple[Stitching, ...] = ("direction_and_voice", "permutation")
 TURN_SECONDS, GAP_SECONDS = (3.0, 10.0), (-1.0, 4.0)
 SNR_DB = 25.0
 SPEAKS_DB = -30.0
-"""A second counts in which a speaker's power is at most as far below that of his loudest."""
+"""A second counts in which a speaker's power is at most as far below that of the loudest."""
 
 Audio = NDArray[np.float32]
 

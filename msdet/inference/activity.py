@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""When a speaker speaks, read off the energy of his estimate, and the frames that it is read off.
+"""When a speaker speaks, read off the energy of the estimate, and the frames that it is read off.
 
 A frame of :data:`FRAME_SECONDS` is active where the estimate's power in it is
 

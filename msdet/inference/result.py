@@ -33,13 +33,13 @@ class Findings:
             trained for separation alone. Over several windows, that of the mean posterior.
         distance: float64 ``[speaker]`` metres; None from a model without a distance head.
         posterior: float64 ``[speaker, class]``, the azimuth classes' probabilities, averaged over
-            windows by how long he speaks in them; None of a model for separation alone.
+            windows by the seconds of speech in them; None of a model for separation alone.
         confidence: float64 ``[speaker]``, the posterior's mass within 10 degrees of the azimuth,
             around the circle, or along [0, 180] for microphones on a line; NaN likewise.
-        activity: bool ``[speaker, frame]``, where he speaks (:mod:`msdet.inference.activity` says
+        activity: bool ``[speaker, frame]``, frames of speech (:mod:`msdet.inference.activity` says
             by which thresholds). frame_seconds: how long a frame is.
         window_times: float64 ``[window]`` seconds, the middle of each window of the recording.
-        window_azimuth: float64 ``[speaker, window]`` degrees; NaN where he does not speak.
+        window_azimuth: float64 ``[speaker, window]`` degrees; NaN where there is no speech.
         is_linear: whether azimuths are angles to a line, [0, 180], or lie on the circle.
         duration: seconds.
     """
@@ -61,7 +61,7 @@ class Findings:
 
     @property
     def segments(self) -> list[list[tuple[float, float]]]:
-        """Of each speaker, start and end in seconds of what he says."""
+        """Of each speaker, start and end in seconds of what is said."""
         return [
             [(start, min(end, self.duration)) for start, end in segments_of(a, self.frame_seconds)]
             for a in self.activity
@@ -83,7 +83,7 @@ class Separation(Findings):
 
     def plot(self) -> Figure:
         """Azimuths over time on a polar plot, beside each speaker's spectrogram with the times
-        at which he speaks. The figure's ``savefig`` writes it."""
+        of speech. The figure's ``savefig`` writes it."""
         from msdet.inference.pictures import draw, spectrogram
 
         rate = self.sample_rate

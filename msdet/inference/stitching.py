@@ -52,9 +52,9 @@ class Track:
     """What is known of a speaker so far.
 
     Attributes:
-        azimuth: degrees, where he last spoke. voice: mean of his windows' ``voice``, weighted by
-            the seconds that he spoke in them. spoken: these seconds.
-        tail: float32 ``[sample]``, his last window's half that the next one shares.
+        azimuth: degrees, of the last speech. voice: mean of the windows' ``voice``, weighted by
+            the seconds of speech in them. spoken: these seconds.
+        tail: float32 ``[sample]``, the last window's half that the next one shares.
     """
 
     azimuth: float
@@ -65,7 +65,7 @@ class Track:
     def hear(
         self, azimuth: float, voice: NDArray[np.float64], seconds: float, surely: bool
     ) -> None:
-        """He spoke in one more window."""
+        """Speech in one more window."""
         if seconds <= 0.0:
             return
         if surely or np.isnan(self.azimuth):

@@ -45,7 +45,7 @@ class Record:
     azimuth: dict[int, float] = field(default_factory=dict)
 
     def hear(self, estimate: WindowEstimate, slot: int, window: int, seconds: float) -> None:
-        """What a window says of him."""
+        """What a window says of the track."""
         weight = seconds + _UNSPOKEN_SECONDS
         if estimate.posterior is not None:
             self.posterior = self.posterior + weight * estimate.posterior[slot]
