@@ -93,7 +93,8 @@ class Batch:
         Raises:
             ValueError: they are recorded with different arrays.
         """
-        if len({None if e.array is None else e.array.positions for e in examples}) > 1:
+        arrays = {e.array.positions: e.array for e in examples if e.array is not None}
+        if len(arrays) > 1:
             raise ValueError("examples of one batch must be recorded with one array")
         width = num_speakers or max(e.num_speakers for e in examples)
         samples = examples[0].mixture.shape[-1]
@@ -119,5 +120,5 @@ class Batch:
             present=torch.from_numpy(present),
             **labelled,
             index=torch.tensor([e.index for e in examples]),
-            array=examples[0].array,
+            array=next(iter(arrays.values()), None),
         )

@@ -45,11 +45,12 @@ def separate(config: SeparateConfig) -> None:
     separator = _model(config)
     separator.check(options)
     array = separator.array_for(config.array.build() if config.array else None)
-    print(_assumptions(array))
-    bad = 0
+    bad, frame = 0, [_assumptions(array)]
     for place in places:
         try:
-            _separate_one(separator, place, array, config.channels, options, config.picture)
+            told = _separate_one(separator, place, array, config.channels, options, config.picture)
+            print("\n".join([*frame, *told]))
+            frame = []
         except InputError as error:
             message = str(error)
             if str(place.recording) not in message and not message.startswith("output="):
@@ -94,7 +95,8 @@ def _separate_one(
     channels: tuple[int, ...] | None,
     options: Options,
     picture: bool,
-) -> None:
+) -> list[str]:
+    """Returns what there is to tell."""
     description = separator.description
     recording = open_recording(place.recording, array, channels, description.reference_mic)
     separator.check_length(recording.num_samples, recording.sample_rate)
@@ -115,7 +117,7 @@ def _separate_one(
         if picture:
             _draw(folder / PICTURE_NAME, findings, paths, recording.sample_rate)
         write_speakers(folder, content)
-    _tell(place, findings, [path.name for path in paths])
+    return list(_told(place, findings, [path.name for path in paths]))
 
 
 def _at_rate(recording: Recording, sample_rate: int) -> Iterator[NDArray[np.float32]]:
@@ -200,11 +202,11 @@ def _draw(path: Path, findings: Findings, audio: list[Path], sample_rate: int) -
     draw(findings, pictures).savefig(path)
 
 
-def _tell(place: Place, findings: Findings, names: list[str]) -> None:
+def _told(place: Place, findings: Findings, names: list[str]) -> Iterator[str]:
     for index, name in enumerate(names):
         azimuth, confidence = findings.azimuth[index], findings.confidence[index]
         where = "" if np.isnan(azimuth) else f" at {azimuth:.1f} degrees ({confidence:.0%} sure)"
         spoken = sum(end - start for start, end in findings.segments[index])
-        print(f"{place.folder / name}: speaker {index + 1}{where}, speaks {spoken:.1f} s")
+        yield f"{place.folder / name}: speaker {index + 1}{where}, speaks {spoken:.1f} s"
     if not names:
-        print(f"{place.recording}: the model finds no speaker in it")
+        yield f"{place.recording}: the model finds no speaker in it"

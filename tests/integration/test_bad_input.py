@@ -340,7 +340,7 @@ def with_nan() -> np.ndarray:
     [
         (with_nan(), "holds NaN"),
         (noise(num_mics=2), "2 channels, but the array 'circle4' has 4 microphones"),
-        (noise(num_mics=1), "1 channel"),
+        (noise(num_mics=1), "is mono"),
         (noise(num_mics=5), "5 channels"),
         (noise(num_samples=100), "too short"),
         (noise(num_samples=0), "holds no samples"),

@@ -74,7 +74,7 @@ def test_what_examples_may_lack_is_known_before_training(
     only = open_sources(config("data.labelled_share=1"), array)
     assert only.labels == frozenset()
     assert only.any_labels == {"azimuth", "targets"}
-    assert only.rooms is None
+    assert only.places == ()
     nothing = open_sources(config("data.labelled=null"), array)
     assert nothing.labels == nothing.any_labels == ALL_LABELS
 
