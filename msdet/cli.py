@@ -23,6 +23,7 @@ _COMMANDS = {
     "bank": "make the responses of rooms ahead of training",
     "import": "turn a description of scenes made elsewhere into scenes and a corpus",
     "separate": "separate and localise the speakers of recordings",
+    "serve": "open a local page to separate recordings and simulated rooms, and to listen",
     "models": "list the trained models that ship with msdet",
     "export": "write a model as ONNX, to run without torch",
 }
@@ -58,11 +59,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"msdet {options.command}: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        whole = options.command in (
-            "separate",
-            "import",
-            "export",
-        )  # nothing is kept of what was begun
+        # Of what these began nothing is kept.
+        whole = options.command in ("separate", "serve", "import", "export")
         more = "" if whole else "; the same command goes on from here"
         print(f"\nstopped{more}", file=sys.stderr)
         return 130

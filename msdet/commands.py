@@ -63,3 +63,12 @@ def export(values: dict[str, Any]) -> None:
     from msdet.inference.export import export as run
 
     run(parse(ExportConfig, values))
+
+
+def serve(values: dict[str, Any]) -> None:
+    """``msdet serve``: the page, until Ctrl-C."""
+    from msdet.parsing import parse
+    from msdet.serve.command import serve as run
+    from msdet.serve.config import ServeConfig
+
+    run(parse(ServeConfig, values))

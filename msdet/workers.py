@@ -81,14 +81,20 @@ def be_a_worker(number: int = 0) -> None:
         number: of a loader's worker, which makes no difference.
     """
     torch.set_num_threads(1)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    end_with_parent()
 
 
-def _end_with_parent() -> None:
+def end_with_parent() -> None:
+    """Let this process end as soon as the one that started it does."""
     parent = parent_process()
     assert parent is not None
-    wait([parent.sentinel])
-    os._exit(1)
+    sentinel = parent.sentinel
+
+    def wait_for_it() -> None:
+        wait([sentinel])
+        os._exit(1)
+
+    threading.Thread(target=wait_for_it, daemon=True).start()
 
 
 def _run(item: object) -> Any:

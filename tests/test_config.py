@@ -27,6 +27,7 @@ from msdet.config import (
 from msdet.errors import InputError
 from msdet.inference.config import SeparateConfig
 from msdet.resources import configs_dir
+from msdet.serve.config import ServeConfig
 from msdet.simulation import SceneConfig, check_scene_config
 from msdet.training.checks import check
 from msdet.training.run import build_model
@@ -36,6 +37,7 @@ COMMANDS: dict[str, type[BaseModel]] = {
     "simulate": SimulateConfig,
     "evaluate": EvaluationConfig,
     "separate": SeparateConfig,
+    "serve": ServeConfig,
     "bank": BankConfig,
     "import": ImportConfig,
     "export": ExportConfig,
@@ -45,6 +47,7 @@ NEEDED = {
     "simulate": ["output=somewhere"],
     "evaluate": ["checkpoint=model.ckpt"],
     "separate": ["recording=a.wav", "checkpoint=model.ckpt"],
+    "serve": [],
     "bank": ["output=somewhere"],
     "import": ["scenes=a.json", "output=b"],
     "export": ["checkpoint=model.ckpt", "output=model.onnx"],

@@ -27,6 +27,7 @@ from msdet.corpora.utterance import read_manifest
 from msdet.geometry import ArrayConfig
 from msdet.inference.config import SeparateConfig
 from msdet.resources import voices_dir
+from msdet.serve.config import ServeConfig
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -35,6 +36,7 @@ PAGES = (
     "evaluation",
     "benchmarks",
     "separating",
+    "page",
     "export",
     "tutorial-recording",
     "tutorial-corpus",
@@ -45,6 +47,7 @@ COMMANDS: dict[str, tuple[type[BaseModel], list[str]]] = {
     "evaluate": (EvaluationConfig, []),
     "simulate": (SimulateConfig, ["output=needed"]),
     "separate": (SeparateConfig, ["recording=needed"]),
+    "serve": (ServeConfig, []),
     "bank": (BankConfig, ["output=needed"]),
     "import": (ImportConfig, ["scenes=needed", "output=needed"]),
     "export": (ExportConfig, ["checkpoint=needed", "output=needed"]),

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import psutil
 import pytest
@@ -20,6 +22,9 @@ import soundfile
 
 from msdet.cli import main
 from msdet.corpora import BundledConfig, open_corpus
+
+if TYPE_CHECKING:
+    from selenium.webdriver import Chrome
 
 RATE = 8000
 PATIENCE = 500.0
@@ -223,3 +228,31 @@ def simulated(
     for name, changed in there.items():
         assert (folder / "audio" / name).stat().st_mtime_ns == changed, "rendered again"
     return folder
+
+
+SCRIPT_SECONDS = 60.0  # that a script in a page may take on a slow machine
+CHROMIUM = next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
+)
+DRIVER = shutil.which("chromedriver")
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Chrome]:
+    webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
+    if CHROMIUM is None or DRIVER is None:
+        pytest.skip("no chromium and chromedriver on the PATH")
+    options = webdriver.ChromeOptions()
+    options.binary_location = CHROMIUM
+    arguments = ["--headless=new", "--disable-gpu", "--disable-dev-shm-usage", "--mute-audio"]
+    arguments.append("--autoplay-policy=no-user-gesture-required")
+    arguments.append("--force-prefers-reduced-motion")  # or clicks miss what still scrolls
+    if hasattr(os, "geteuid") and os.geteuid() == 0:
+        arguments.append("--no-sandbox")  # chromium refuses root otherwise, as in containers
+    for argument in arguments:
+        options.add_argument(argument)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
+    driver.set_script_timeout(SCRIPT_SECONDS)
+    yield driver
+    driver.quit()

@@ -7,9 +7,6 @@ Needs selenium, chromium and its driver (Debian: ``apt-get install chromium chro
 
 from __future__ import annotations
 
-import os
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +14,7 @@ import pytest
 
 from msdet.evaluation.report import write_report
 from tests.evaluation.report.synthetic import BOTH, DIRECTIONS, SOUND, content
+from tests.integration.browsing import DESK, PHONE, requested, resize, too_wide, use_scheme
 
 if TYPE_CHECKING:
     from selenium.webdriver import Chrome
@@ -24,34 +22,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.integration
 
 SCENES = 12
-PHONE, DESK = (390, 844), (1280, 900)
 SECONDS = 30.0  # until a slow machine has played the first tenth of a second
-
-CHROMIUM = next(
-    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
-)
-DRIVER = shutil.which("chromedriver")
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Chrome]:
-    webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
-    if CHROMIUM is None or DRIVER is None:
-        pytest.skip("no chromium and chromedriver on the PATH")
-    options = webdriver.ChromeOptions()
-    options.binary_location = CHROMIUM
-    arguments = ["--headless=new", "--disable-gpu", "--disable-dev-shm-usage", "--mute-audio"]
-    arguments.append("--autoplay-policy=no-user-gesture-required")
-    arguments.append("--force-prefers-reduced-motion")  # or clicks miss what still scrolls
-    if hasattr(os, "geteuid") and os.geteuid() == 0:
-        arguments.append("--no-sandbox")  # chromium refuses root otherwise, as in containers
-    for argument in arguments:
-        options.add_argument(argument)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
-    driver.set_script_timeout(2 * SECONDS)
-    yield driver
-    driver.quit()
 
 
 @pytest.fixture(scope="module")
@@ -64,24 +35,17 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> str:
 @pytest.fixture
 def page(browser: Chrome, address: str) -> Chrome:
     """The report, freshly opened on a desk."""
-    _resize(browser, *DESK)
+    resize(browser, *DESK)
     browser.get(address)
     return browser
 
 
 def test_it_opens_without_complaints_and_without_requests(page: Chrome, address: str) -> None:
-    import json
-
     _play_all(page)
     assert page.get_log("browser") == []
-    sent = [json.loads(entry["message"])["message"] for entry in page.get_log("performance")]
-    requests = [
-        message["params"]["request"]["url"]
-        for message in sent
-        if message["method"] == "Network.requestWillBeSent"
-    ]
+    requests = requested(page)
     assert address in requests
-    assert [url for url in requests if not url.startswith("data:") and url != address] == []
+    assert [url for url in requests if url != address] == []
 
 
 def test_players_play_one_at_a_time(page: Chrome) -> None:
@@ -193,13 +157,12 @@ def test_the_legend_hides_and_shows_a_system(page: Chrome) -> None:
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_text_reads_in_either_scheme(page: Chrome, scheme: str) -> None:
     """At least 4.5 to 1 between text and what it stands on, as WCAG AA asks."""
-    features = [{"name": "prefers-color-scheme", "value": scheme}]
-    page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
+    use_scheme(page, scheme)
     try:
         for text in ("body", ".note", ".chart text", "#summary td small", "nav a"):
             assert _contrast(page, text) >= 4.5, text
     finally:
-        page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
+        use_scheme(page, "")
 
 
 def test_the_button_overrules_the_systems_scheme(page: Chrome) -> None:
@@ -215,23 +178,12 @@ def test_the_button_overrules_the_systems_scheme(page: Chrome) -> None:
 
 
 def test_it_fits_a_phone(page: Chrome) -> None:
-    _resize(page, *PHONE)
+    resize(page, *PHONE)
     assert page.execute_script("return window.innerWidth") == PHONE[0]
-    assert page.execute_script("return document.documentElement.scrollWidth") <= PHONE[0]
-    wide = page.execute_script(
-        """return [...document.querySelectorAll('body *')].filter((e) =>
-          !e.closest('.scroll, svg, .skip') && e.getBoundingClientRect().right > innerWidth + 1)
-          .map((e) => e.outerHTML.slice(0, 80))"""
-    )
-    assert wide == []
+    assert too_wide(page, but=".scroll, svg, .skip") == []
 
 
 # --- what a reader does ---------------------------------------------------------------------
-
-
-def _resize(browser: Chrome, width: int, height: int) -> None:
-    metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600}
-    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
 
 
 def _play_all(browser: Chrome) -> list[dict[str, Any]]:

@@ -21,7 +21,7 @@ from msdet.evaluation.scores import SceneScore
 SPEAKER_COLOURS = 6
 """How many ``--speaker-N`` the style sheet has; more speakers start over, with their numbers."""
 
-_RADIUS = 100.0  # of the circle of directions, in units of its drawing
+RADIUS = 100.0  # of the circle of directions, in units of its drawing
 _ROOM_UNITS = (300.0, 232.0)  # width and height that a room must fit into
 _SMALLEST_ARRAY = 11.0  # units: a smaller array is drawn larger than it is
 
@@ -38,13 +38,13 @@ def directions_svg(
     """
     truth = np.atleast_1d(np.asarray(view.azimuth, float))
     half = view.linear_array
-    parts = [_rings(half)]
+    parts = [rings(half)]
     for place, (index, name) in enumerate(heard):
         parts.append(_open_system(index, place))
         parts.append(_claims_around(view.directions[name], _score(row, name), half))
         parts.append("</g>")
     for speaker, azimuth in enumerate(truth):
-        x, y = _at(azimuth, _RADIUS)
+        x, y = point_at(azimuth, RADIUS)
         parts.append(_numbered(x, y, speaker))
     words = [
         "True directions: "
@@ -59,11 +59,11 @@ def directions_svg(
     return _svg("directions", box, "Directions around the array", " ".join(words), parts)
 
 
-def _rings(half: bool) -> str:
+def rings(half: bool) -> str:
     parts = []
     last = 180 if half else 360
-    for radius in (_RADIUS / 2, _RADIUS):
-        css = "rim" if radius == _RADIUS else "grid"
+    for radius in (RADIUS / 2, RADIUS):
+        css = "rim" if radius == RADIUS else "grid"
         if half:
             parts.append(
                 f'<path class="{css}" d="M{_n(radius)} 0A{_n(radius)} {_n(radius)} 0 0 0 '
@@ -72,9 +72,9 @@ def _rings(half: bool) -> str:
         else:
             parts.append(f'<circle class="{css}" r="{_n(radius)}"/>')
     for degrees in range(0, last + (1 if half else 0), 30):
-        x, y = _at(degrees, _RADIUS)
+        x, y = point_at(degrees, RADIUS)
         parts.append(f'<line class="grid" x1="0" y1="0" x2="{_n(x)}" y2="{_n(y)}"/>')
-        x, y = _at(degrees, _RADIUS + 23)
+        x, y = point_at(degrees, RADIUS + 23)
         parts.append(
             f'<text class="tick" x="{_n(x)}" y="{_n(y + 3.5)}" text-anchor="middle">'
             f"{degrees}°</text>"
@@ -94,7 +94,7 @@ def _claims_around(claims: Directions, score: SceneScore | None, half: bool) -> 
         for slot, shares in enumerate(posterior):
             owner = owners[slot] if slot < len(owners) else None
             points = [
-                _at(c, 0.94 * _RADIUS * s / top) for c, s in zip(centres, shares, strict=True)
+                point_at(c, 0.94 * RADIUS * s / top) for c, s in zip(centres, shares, strict=True)
             ]
             if half:
                 points = [(0.0, 0.0), *points]
@@ -102,11 +102,11 @@ def _claims_around(claims: Directions, score: SceneScore | None, half: bool) -> 
             parts.append(f'<path class="posterior {_colour(owner)}" d="{path}"/>')
     for slot, azimuth in enumerate(azimuths):
         if math.isfinite(azimuth):
-            x, y = _at(azimuth, _RADIUS)
+            x, y = point_at(azimuth, RADIUS)
             colour = _colour(owners[slot])
             parts.append(
                 f'<line class="claim {colour}" x1="0" y1="0" x2="{_n(x)}" y2="{_n(y)}"/>'
-                f"{_diamond(*_at(azimuth, _RADIUS - 14), colour)}"
+                f"{_diamond(*point_at(azimuth, RADIUS - 14), colour)}"
             )
     return "".join(parts)
 
@@ -172,9 +172,9 @@ def _array_svg(view: SceneView, cx: float, cy: float, scale: float) -> tuple[str
     magnified = max(1.0, _SMALLEST_ARRAY / radius) if radius > 0 else 1.0
     turn = view.array_rotation
     length = max(radius * magnified, _SMALLEST_ARRAY) + 22
-    tip = _at(turn, length)
-    wings = [_at(turn + side, length - 6) for side in (7.0, -7.0)]
-    label = _at(turn, length + 9)
+    tip = point_at(turn, length)
+    wings = [point_at(turn + side, length - 6) for side in (7.0, -7.0)]
+    label = point_at(turn, length + 9)
     parts = [
         f'<g transform="translate({_n(cx)} {_n(cy)})">',
         f'<line class="axis" x1="0" y1="0" x2="{_n(tip[0])}" y2="{_n(tip[1])}"/>',
@@ -201,7 +201,7 @@ def _scale_bar(scale: float, high: float) -> str:
 
 def _to_wall(x: float, y: float, degrees: float, right: float, high: float) -> tuple[float, float]:
     """Where a ray from (x, y) meets the wall, in units of the drawing (y down)."""
-    dx, dy = _at(degrees, 1.0)
+    dx, dy = point_at(degrees, 1.0)
     steps = [math.inf]
     if abs(dx) > 1e-9:
         steps.append(((right if dx > 0 else 0.0) - x) / dx)
@@ -242,7 +242,7 @@ def _diamond(x: float, y: float, colour: str) -> str:
     )
 
 
-def _at(degrees: float, radius: float) -> tuple[float, float]:
+def point_at(degrees: float, radius: float) -> tuple[float, float]:
     """A point around the origin; y grows downwards in SVG."""
     angle = math.radians(degrees)
     return radius * math.cos(angle), -radius * math.sin(angle)

@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``msdet serve``: checks, the folder that all files of a session live in, the server, the end."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import socket
+import tempfile
+from contextlib import closing
+from importlib.util import find_spec
+from pathlib import Path
+
+from msdet.errors import InputError
+from msdet.inference.separator import load
+from msdet.inference.shipped import default_model
+from msdet.serve.config import ServeConfig
+from msdet.serve.worker import Worker
+
+
+def serve(config: ServeConfig) -> None:
+    """Serve the page until Ctrl-C, which comes out as ``KeyboardInterrupt``.
+
+    Raises:
+        InputError: gradio is missing, the address is not of this machine alone or is taken, or
+            the checkpoint cannot be loaded.
+    """
+    if find_spec("gradio") is None:
+        raise InputError("the page needs gradio; install it with: pip install 'msdet[serve]'")
+    check_address(config)
+    separator = load(config.checkpoint or default_model().path)
+    with tempfile.TemporaryDirectory(prefix="msdet-serve-") as name:
+        folder = Path(name).resolve()
+        _keep_to(folder)
+        with closing(Worker(separator.path, config.max_job_seconds)) as worker:
+            from msdet.serve.page import build_page
+            from msdet.serve.server import run_server
+
+            page = build_page(separator, worker, config, folder)
+            shown = f"[{config.host}]" if ":" in config.host else config.host
+            print(
+                f"The page is at http://{shown}:{config.port} (model {separator.path.name}); "
+                "Ctrl-C ends it",
+                flush=True,
+            )
+            run_server(page, config)
+
+
+def check_address(config: ServeConfig) -> None:
+    """Refuse an address that others reach, unless that was asked for, and one that is taken.
+
+    Raises:
+        InputError: names the key.
+    """
+    if not config.allow_remote and not is_loopback(config.host):
+        raise InputError(
+            f"host={config.host}: other machines could reach the page, which asks nobody for a "
+            "password; leave host at 127.0.0.1, or give allow_remote=true as well"
+        )
+    family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
+    try:
+        with closing(socket.socket(family)) as trial:
+            trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            trial.bind((config.host, config.port))
+    except OSError as error:
+        raise InputError(
+            f"host={config.host} port={config.port}: cannot be listened on ({error.strerror}); "
+            "give another port"
+        ) from error
+
+
+def is_loopback(host: str) -> bool:
+    """Whether an address or name is of this machine and reaches no other."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _keep_to(folder: Path) -> None:
+    """Let gradio, which reads this when imported, write below the folder alone, and tell nobody."""
+    os.environ["GRADIO_TEMP_DIR"] = str(folder)
+    os.environ["GRADIO_EXAMPLES_CACHE"] = str(folder / "examples")
+    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+    os.environ["HF_HUB_OFFLINE"] = "1"

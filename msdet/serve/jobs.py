@@ -1,0 +1,326 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the page's process is asked for: a recording, an example or a room, separated, with the
+files to play and to keep."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import soundfile
+from numpy.typing import NDArray
+
+from msdet.audio import write_audio
+from msdet.corpora import BundledConfig, Corpus, open_corpus
+from msdet.errors import InputError
+from msdet.evaluation.metrics import score_scene
+from msdet.evaluation.report.media import common_gain, levels_db, spectrogram_uri
+from msdet.evaluation.scores import Claims, SceneScore
+from msdet.files import write_json
+from msdet.geometry import MicrophoneArray
+from msdet.inference.outputs import SPEAKERS_NAME
+from msdet.inference.recordings import open_recording
+from msdet.inference.result import Separation
+from msdet.inference.separator import Separator
+from msdet.serve.examples import example_scene
+from msdet.serve.room_setup import RoomSetup, scene_of
+from msdet.simulation import Example, Scene, compute_rirs, render
+
+
+@dataclass(frozen=True)
+class RecordingJob:
+    """A file, what it was made with, and where the results go."""
+
+    file: Path
+    array: MicrophoneArray
+    max_minutes: float
+    folder: Path
+
+
+@dataclass(frozen=True)
+class ExampleJob:
+    """A scene of a benchmark."""
+
+    benchmark: str
+    number: int
+    folder: Path
+
+
+@dataclass(frozen=True)
+class RoomJob:
+    """A room that was set up."""
+
+    setup: RoomSetup
+    array: MicrophoneArray
+    folder: Path
+
+
+@dataclass(frozen=True)
+class Clip:
+    """Something to play: a file, and its spectrogram as a ``data:`` URI."""
+
+    file: Path
+    spectrogram: str
+
+
+@dataclass(frozen=True)
+class Voice:
+    """A speaker who was found; None where the model does not say.
+
+    Attributes:
+        azimuth: degrees. confidence: 0 to 1. distance: metres.
+        segments: start and end in seconds of what he says.
+        window_azimuth: degrees, of each window of the outcome.
+        truth: azimuth of the scene's speaker that this is. error: degrees between both.
+        improvement: of SI-SDR over the reference microphone, dB.
+    """
+
+    clip: Clip
+    azimuth: float | None
+    confidence: float | None
+    distance: float | None
+    segments: list[tuple[float, float]]
+    window_azimuth: list[float | None]
+    truth: float | None = None
+    error: float | None = None
+    improvement: float | None = None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """All that the page shows of a job.
+
+    Attributes:
+        mixture: the reference microphone. microphones: all of a scene's, as a file to keep.
+        window_times: seconds, the middle of each window.
+        missed: azimuths of a scene's speakers of whom there is no output.
+        t60: as measured on a scene's responses, seconds; None of recordings.
+        warnings: what the user should know of a recording, a sentence each.
+    """
+
+    name: str
+    array: str
+    is_linear: bool
+    sample_rate: int
+    duration: float
+    mixture: Clip
+    microphones: Path | None
+    findings: Path
+    voices: list[Voice]
+    window_times: list[float]
+    missed: list[float]
+    t60: float | None
+    warnings: tuple[str, ...]
+
+
+@cache
+def unseen_voices(sample_rate: int) -> Corpus:
+    """The bundled voices that no model was trained on, at a sample rate."""
+    return open_corpus(BundledConfig(), sample_rate).split("test")
+
+
+def separate_recording(separator: Separator, job: RecordingJob) -> Outcome:
+    """Separate a file; messages call it by its name alone."""
+    name, reference = job.file.name, separator.description.reference_mic
+    try:
+        check_header(job.file, job.array, job.max_minutes)
+        recording = open_recording(job.file, job.array, None, reference)
+        audio = np.concatenate(list(recording.blocks()), axis=1)
+        result = separator.separate(audio, recording.sample_rate, job.array)
+    except InputError as error:
+        told = str(error).replace(str(job.file), name)
+        raise InputError(told if told.startswith(name) else f"{name}: {told}") from error
+    return _outcome(
+        separator,
+        name,
+        job.array,
+        audio[reference],
+        result,
+        job.folder,
+        warnings=recording.warnings,
+    )
+
+
+def check_header(path: Path, array: MicrophoneArray, max_minutes: float) -> None:
+    """Refuse from its header alone, before it is decoded, what is too long or of another array.
+
+    Raises:
+        InputError: also what is no audio.
+    """
+    try:
+        header = soundfile.info(path)
+    except (soundfile.LibsndfileError, RuntimeError, TypeError) as error:
+        raise InputError(f"{path}: cannot be read as audio; give WAV, FLAC, OGG or MP3") from error
+    if header.channels > 1 and array.microphones_of(header.channels) is None:
+        raise InputError(
+            f"{path}: has {header.channels} channels, but the array {array.name!r} has "
+            f"{array.num_mics} microphones; choose the array that it was recorded with"
+        )
+    minutes = header.frames / header.samplerate / 60
+    if minutes > max_minutes:
+        raise InputError(
+            f"{path}: lasts {minutes:.1f} minutes, and this page takes {max_minutes:g}; cut it, "
+            f"start the page with max_minutes={math.ceil(minutes)}, or use msdet separate"
+        )
+
+
+def separate_example(separator: Separator, job: ExampleJob) -> Outcome:
+    """Render a benchmark's scene and separate it."""
+    scene = example_scene(separator, job.benchmark, job.number)
+    return _separate_scene(separator, f"{job.benchmark}, scene {job.number}", scene, job.folder)
+
+
+def separate_room(separator: Separator, job: RoomJob) -> Outcome:
+    """Render a room that was set up and separate it."""
+    description = separator.description
+    voices = unseen_voices(description.sample_rate)
+    scene = scene_of(job.setup, job.array, voices, description)
+    return _separate_scene(separator, "your room", scene, job.folder)
+
+
+def _separate_scene(separator: Separator, name: str, scene: Scene, folder: Path) -> Outcome:
+    array = scene.microphone_array()
+    rirs = compute_rirs(scene.room, array, scene.sample_rate)
+    example = render(scene, unseen_voices(scene.sample_rate), rirs)
+    gain = common_gain(example.mixture)  # a mixture of RMS 1 would be clipped where it is played
+    mixture = example.mixture * np.float32(gain)
+    result = separator.separate(mixture, scene.sample_rate, array)
+    folder.mkdir(parents=True, exist_ok=True)
+    microphones = folder / "microphones.wav"
+    write_audio(microphones, mixture, scene.sample_rate)
+    return _outcome(
+        separator, name, array, mixture[scene.reference_mic], result, folder, example, microphones
+    )
+
+
+def _outcome(
+    separator: Separator,
+    name: str,
+    array: MicrophoneArray,
+    reference: NDArray[np.float32],
+    result: Separation,
+    folder: Path,
+    example: Example | None = None,
+    microphones: Path | None = None,
+    warnings: tuple[str, ...] = (),
+) -> Outcome:
+    """Write the files, and gather what is shown.
+
+    Args:
+        reference: ``[sample]`` of the reference microphone, as loud as ``result``.
+        example: what is known of a scene. warnings: of a recording.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    mixture, *clips = _clips([reference, *result.audio], result.sample_rate, folder)
+    score = None if example is None else _score(result, example)
+    voices = []
+    for slot, clip in enumerate(clips):
+        voice = Voice(
+            clip,
+            azimuth=_known(result.azimuth[slot]),
+            confidence=_known(result.confidence[slot]),
+            distance=None if result.distance is None else _known(result.distance[slot]),
+            segments=result.segments[slot],
+            window_azimuth=[_known(angle) for angle in result.window_azimuth[slot]],
+            **_truth(score, slot),
+        )
+        voices.append(voice)
+    found = len(voices)
+    outcome = Outcome(
+        name=name,
+        array=array.name,
+        is_linear=result.is_linear,
+        sample_rate=result.sample_rate,
+        duration=len(reference) / result.sample_rate,
+        mixture=mixture,
+        microphones=microphones,
+        findings=folder / SPEAKERS_NAME,
+        voices=voices,
+        window_times=result.window_times.tolist(),
+        missed=[
+            of.azimuth
+            for of in (score.speakers if score else ())
+            if not of.silent and (of.slot is None or of.slot >= found)
+        ],
+        t60=None if example is None else example.t60,
+        warnings=warnings,
+    )
+    write_json(outcome.findings, _as_json(outcome, array, separator.path))
+    return outcome
+
+
+def _clips(signals: list[NDArray[np.float32]], sample_rate: int, folder: Path) -> list[Clip]:
+    """The mixture and the speakers, whose spectrograms share one scale."""
+    levels = [levels_db(signal, sample_rate) for signal in signals]
+    # Not the loudest bin of all: a single one would leave the rest of the picture dark.
+    loud = max(float(np.percentile(level, 99.9)) for level in levels)
+    clips = []
+    for number, (signal, level) in enumerate(zip(signals, levels, strict=True)):
+        file = folder / (f"speaker{number}.wav" if number else "mixture.wav")
+        write_audio(file, signal, sample_rate)
+        clips.append(Clip(file, spectrogram_uri(level, loud)))
+    return clips
+
+
+def _score(result: Separation, example: Example) -> SceneScore:
+    """As ``msdet evaluate`` scores a scene; whoever was not found is scored as silence."""
+    missing = max(0, example.num_speakers - result.num_speakers)
+    azimuth = np.append(result.azimuth, np.full(missing, np.nan))
+    return score_scene(
+        np.pad(result.audio, ((0, missing), (0, 0))),
+        # Levels do not matter to any score of these.
+        example.targets,
+        example.mixture[example.scene.reference_mic],
+        Claims(azimuth=azimuth if np.isfinite(result.azimuth).any() else None),
+        example.azimuth,
+        sample_rate=result.sample_rate,
+        metrics=("si_sdr",),
+    )
+
+
+def _truth(score: SceneScore | None, slot: int) -> dict[str, Any]:
+    if score is None:
+        return {}
+    for of in score.speakers:
+        if of.slot == slot:
+            improvement = of.scores.get("si_sdr_improvement")
+            return {
+                "truth": of.azimuth,
+                "error": of.azimuth_error,
+                "improvement": improvement,
+            }
+    return {}
+
+
+def _as_json(outcome: Outcome, array: MicrophoneArray, checkpoint: Path) -> dict[str, Any]:
+    speakers = []
+    for voice in outcome.voices:
+        known = {
+            "azimuth_deg": _rounded(voice.azimuth, 1),
+            "confidence": _rounded(voice.confidence, 3),
+            "distance_m": _rounded(voice.distance, 2),
+            "segments": [[round(t, 3) for t in segment] for segment in voice.segments],
+            "true_azimuth_deg": _rounded(voice.truth, 1),
+            "si_sdr_improvement_db": _rounded(voice.improvement, 2),
+        }
+        speakers.append({"file": voice.clip.file.name} | known)
+    return {
+        "recording": outcome.name,
+        "model": checkpoint.name,
+        "array": {"name": array.name, "positions_m": array.positions},
+        "sample_rate": outcome.sample_rate,
+        "speakers": speakers,
+        "warnings": list(outcome.warnings),
+    }
+
+
+def _known(value: float) -> float | None:
+    return float(value) if math.isfinite(value) else None
+
+
+def _rounded(value: float | None, digits: int) -> float | None:
+    return None if value is None else round(value, digits)

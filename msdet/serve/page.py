@@ -1,0 +1,340 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The page: three ways to bring sound, the microphones, the result."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import gradio as gr
+from markupsafe import escape
+
+from msdet.errors import InputError
+from msdet.geometry import MicrophoneArray
+from msdet.inference.separator import Separator
+from msdet.serve.arrays import OWN, TYPED, array_choices, chosen_array, line_axis
+from msdet.serve.config import ServeConfig
+from msdet.serve.examples import example_benchmarks
+from msdet.serve.jobs import (
+    ExampleJob,
+    Outcome,
+    RecordingJob,
+    RoomJob,
+    separate_example,
+    separate_recording,
+    separate_room,
+    unseen_voices,
+)
+from msdet.serve.result_view import result_html
+from msdet.serve.room_setup import WALL_DISTANCE, default_setup, read_setup
+from msdet.serve.worker import Worker
+
+_ASSETS = Path(__file__).parent / "assets"
+_KEPT_RESULTS = 5
+"""So that a page that is used all day does not fill the disk."""
+
+_UPLOADS_SECONDS = 3600
+_SLIDER_WIDTH = 200
+"""Pixels: a narrower slider gets a scroll bar. Two fit beside each other, on a phone one."""
+
+_NOTHING_YET = '<p class="msdet-empty">Results appear here.</p>'
+_TYPED_EXAMPLE = "[[0.05, 0, 0], [0, 0.05, 0], [-0.05, 0, 0], [0, -0.05, 0]]"
+
+
+def build_page(
+    separator: Separator, worker: Worker, config: ServeConfig, folder: Path
+) -> gr.Blocks:
+    """The page of a model.
+
+    Args:
+        folder: where gradio keeps uploads; the results go below it too.
+    """
+    actions = _Actions(separator, worker, config, folder / "results")
+    page = gr.Blocks(
+        title="msdet",
+        analytics_enabled=False,
+        delete_cache=(_UPLOADS_SECONDS, _UPLOADS_SECONDS),
+        fill_width=True,
+    )
+    with page:
+        gr.HTML(_header(separator), elem_id="msdet-header", apply_default_css=False)
+        with gr.Row(equal_height=False):
+            with gr.Column(scale=2, min_width=340):
+                jobs = _inputs(separator, actions, config)
+            with gr.Column(scale=3, min_width=340):
+                message = gr.HTML(elem_id="msdet-message", apply_default_css=False)
+                result = gr.HTML(
+                    _NOTHING_YET,
+                    elem_id="msdet-result",
+                    apply_default_css=False,
+                    js_on_load=(_ASSETS / "result.js").read_text(encoding="utf-8"),
+                )
+        for job in jobs:
+            job.button.click(
+                job.action,
+                inputs=job.inputs,
+                outputs=[message, result],
+                api_visibility="private",
+                concurrency_id="separation",  # one job at a time, of whichever kind
+                concurrency_limit=1,
+                show_progress="full",
+                show_progress_on=result,
+            )
+    page.queue(max_size=16)
+    return page
+
+
+@dataclass(frozen=True)
+class _Job:
+    """A button, what it does, and the components whose values that takes."""
+
+    button: gr.Button
+    action: Callable[..., tuple[str, str]]
+    inputs: list[Any]
+
+
+class _Actions:
+    """What the buttons do: each gives the message and the result, of which one is empty."""
+
+    def __init__(
+        self, separator: Separator, worker: Worker, config: ServeConfig, folder: Path
+    ) -> None:
+        self._separator, self._worker, self._config = separator, worker, config
+        self._folder = folder
+
+    def recording(self, file: str | None, choice: str, typed: str) -> tuple[str, str]:
+        def work(folder: Path) -> Outcome:
+            if file is None:
+                raise InputError("no recording was chosen; drop a file into the box")
+            array = chosen_array(self._separator, choice, typed)
+            job = RecordingJob(Path(file), array, self._config.max_minutes, folder)
+            return self._worker.run(separate_recording, job)
+
+        return self._answer(work)
+
+    def example(self, benchmark: str, number: float) -> tuple[str, str]:
+        return self._answer(
+            lambda folder: self._worker.run(
+                separate_example, ExampleJob(benchmark, int(number), folder)
+            )
+        )
+
+    def room(
+        self,
+        drawn: dict[str, Any],
+        height: float,
+        t60: float,
+        seconds: float,
+        snr_db: float,
+        take: float,
+        choice: str,
+        typed: str,
+        *voices: str,
+    ) -> tuple[str, str]:
+        def work(folder: Path) -> Outcome:
+            setup = read_setup(
+                {
+                    "size": [*drawn["size"], height],
+                    "t60": t60,
+                    "array": drawn["array"],
+                    "rotation": drawn["rotation"],
+                    "speakers": drawn["speakers"],
+                    "voices": voices,
+                    "seconds": seconds,
+                    "snr_db": snr_db,
+                    "take": int(take),
+                }
+            )
+            array = chosen_array(self._separator, choice, typed)
+            return self._worker.run(separate_room, RoomJob(setup, array, folder))
+
+        return self._answer(work)
+
+    def draw_array(self, drawn: dict[str, Any], choice: str, typed: str) -> dict[str, Any]:
+        """The drawing with other microphones; with those it has while they are being typed."""
+        try:
+            return drawn | _drawn_array(chosen_array(self._separator, choice, typed))
+        except InputError:
+            return drawn
+
+    def _answer(self, work: Callable[[Path], Outcome]) -> tuple[str, str]:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        kept = sorted(self._folder.iterdir(), key=lambda path: path.stat().st_mtime)
+        for old in kept[: -_KEPT_RESULTS + 1]:
+            shutil.rmtree(old)
+        try:
+            return "", result_html(work(self._folder / uuid4().hex))
+        except InputError as error:
+            return f'<div class="msdet-error" role="alert">{escape(str(error))}</div>', ""
+
+
+def _header(separator: Separator) -> str:
+    description = separator.description
+    finds = {0.0: "directions", 1.0: "separation"}.get(description.weight, "both")
+    facts = [
+        f"model {separator.path.name}",
+        f"{description.num_slots} speakers",
+        f"{description.sample_rate / 1000:g} kHz",
+        f"trained on {description.array.name}",
+    ]
+    if finds != "both":
+        facts.append(f"trained for {finds} alone")
+    return (
+        "<h1>msdet</h1><p>Who speaks from where, and what: speakers of a multi-microphone "
+        f"recording, separated and located.<br><small>{escape(' · '.join(facts))}</small></p>"
+    )
+
+
+def _inputs(separator: Separator, actions: _Actions, config: ServeConfig) -> list[_Job]:
+    """The left side: a tab for each way, and the microphones for two of them."""
+    with gr.Tabs():
+        with gr.Tab("Recording") as of_recording:
+            file = gr.File(label="Recording", elem_id="msdet-file", height=180)
+            gr.HTML(
+                '<p class="msdet-note">WAV, FLAC, OGG or MP3 with a channel for each microphone, '
+                f"at most {config.max_megabytes:g} MB and {config.max_minutes:g} minutes.</p>",
+                apply_default_css=False,
+            )
+            separate_file = gr.Button("Separate", variant="primary", elem_id="msdet-separate")
+        with gr.Tab("Example") as of_example:
+            examples = example_benchmarks(separator)
+            benchmark = gr.Dropdown(
+                [(f"{name}: {b.description}", name) for name, b in examples.items()],
+                label="Benchmark",
+                info="Simulated rooms with voices that no model was trained on, rendered here; the "
+                "microphones are the scene's.",
+                elem_id="msdet-benchmark",
+            )
+            most = min((b.num_scenes for b in examples.values()), default=1) - 1
+            number = gr.Slider(0, max(most, 1), 0, step=1, label="Scene")
+            separate_scene = gr.Button(
+                "Render and separate",
+                variant="primary",
+                elem_id="msdet-example",
+                interactive=bool(examples),
+            )
+        with gr.Tab("Set up a room") as of_room:
+            room, numbers, voices = _room(separator)
+            separate_setup = gr.Button(
+                "Render and separate", variant="primary", elem_id="msdet-render"
+            )
+    with gr.Group() as microphones:
+        array = gr.Dropdown(
+            array_choices(separator), value=OWN, label="Microphones", elem_id="msdet-array"
+        )
+        typed = gr.Textbox(
+            _TYPED_EXAMPLE,
+            label="Positions as JSON, metres",
+            info="[[x, y, z], ...] in the order of the channels; 0° is the x axis, angles grow "
+            "counter-clockwise seen from above.",
+            visible=False,
+            elem_id="msdet-positions",
+        )
+    array.change(
+        lambda choice: gr.update(visible=choice == TYPED),
+        array,
+        typed,
+        api_visibility="private",
+        show_progress="hidden",
+    )
+    gr.on(
+        [array.change, typed.change],
+        actions.draw_array,
+        [room, array, typed],
+        room,
+        api_visibility="private",
+        show_progress="hidden",
+    )
+    for tab in (of_recording, of_example, of_room):
+        tab.select(
+            lambda shown=tab is not of_example: gr.update(visible=shown),
+            None,
+            microphones,
+            api_visibility="private",
+            show_progress="hidden",
+        )
+    return [
+        _Job(separate_file, actions.recording, [file, array, typed]),
+        _Job(separate_scene, actions.example, [benchmark, number]),
+        _Job(separate_setup, actions.room, [room, *numbers, array, typed, *voices]),
+    ]
+
+
+def _room(separator: Separator) -> tuple[gr.HTML, list[Any], list[Any]]:
+    """The drawing; the sliders of height, T60, length, SNR and take; the choices of voices."""
+    description = separator.description
+    voices = unseen_voices(description.sample_rate)
+    count = max(2, min(description.num_slots, 3))
+    start = default_setup(count, voices.speakers)
+    drawn = {
+        "size": start.size[:2],
+        "array": start.array,
+        "rotation": start.rotation,
+        "speakers": start.speakers,
+        "wall": WALL_DISTANCE,
+    }
+    room = gr.HTML(
+        drawn | _drawn_array(description.array),
+        html_template=(_ASSETS / "room.html").read_text(encoding="utf-8"),
+        js_on_load=(_ASSETS / "room.js").read_text(encoding="utf-8"),
+        elem_id="msdet-room",
+        apply_default_css=False,
+    )
+    with gr.Row():
+        length = gr.Slider(
+            2.5, 10, start.size[0], step=0.1, label="Length, m", min_width=_SLIDER_WIDTH
+        )
+        width = gr.Slider(
+            2.5, 10, start.size[1], step=0.1, label="Width, m", min_width=_SLIDER_WIDTH
+        )
+    with gr.Row():
+        height = gr.Slider(
+            2.2, 5, start.size[2], step=0.1, label="Height, m", min_width=_SLIDER_WIDTH
+        )
+        t60 = gr.Slider(
+            0, 1, start.t60, step=0.05, label="T60, s (0: no walls)", min_width=_SLIDER_WIDTH
+        )
+    rotation = gr.Slider(0, 359, 0, step=1, label="Array turned by, °")
+    with gr.Row():
+        chosen = [
+            gr.Dropdown(
+                [(_voice_label(speaker, separator), speaker) for speaker in voices.speakers],
+                value=voice,
+                label=f"Voice {number}",
+                min_width=_SLIDER_WIDTH,
+            )
+            for number, voice in enumerate(start.voices, 1)
+        ]
+    with gr.Accordion("More", open=False), gr.Row():
+        seconds = gr.Slider(
+            1, 30, start.seconds, step=1, label="Length, s", min_width=_SLIDER_WIDTH
+        )
+        snr_db = gr.Slider(0, 40, start.snr_db, step=1, label="SNR, dB", min_width=_SLIDER_WIDTH)
+        take = gr.Slider(0, 20, 0, step=1, label="Stretch of speech", min_width=_SLIDER_WIDTH)
+    for slider in (length, width, rotation):
+        slider.change(
+            None,
+            [room, length, width, rotation],
+            room,
+            js="(room, length, width, rotation) => ({...room, size: [length, width], rotation})",
+            show_progress="hidden",
+        )
+    return room, [height, t60, seconds, snr_db, take], chosen
+
+
+def _drawn_array(array: MicrophoneArray) -> dict[str, Any]:
+    """What the drawing needs of an array: microphones from above, and the axis of a linear one."""
+    return {
+        "microphones": array.as_array()[:, :2].tolist(),
+        "axis": line_axis(array),
+    }
+
+
+def _voice_label(speaker: str, separator: Separator) -> str:
+    first, *_ = unseen_voices(separator.description.sample_rate).of_speaker(speaker)
+    known = [part for part in (first.language, first.sex) if part]
+    return f"{speaker} ({', '.join(known)})" if known else speaker
