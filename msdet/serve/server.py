@@ -53,6 +53,8 @@ def make_app(page: gr.Blocks, config: ServeConfig) -> FastAPI:
         theme=_theme(),
         css_paths=_ASSETS / "page.css",
     )
+    # Else gradio, mounted on another app, takes any file of this machine for an upload.
+    page.has_launched = True
     return app
 
 
