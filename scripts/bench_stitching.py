@@ -35,6 +35,7 @@ from msdet.evaluation.signal_metrics import si_sdr
 from msdet.geometry import MicrophoneArray
 from msdet.inference.separator import Options, Separator
 from msdet.inference.stitching import Stitching
+from msdet.inference.tracks import MemorySink
 from msdet.simulation import SceneConfig, compute_rirs, draw_room
 
 WAYS: tuple[Stitching, ...] = ("direction_and_voice", "permutation")
@@ -139,16 +140,6 @@ def endless(rng: np.random.Generator, corpus: Corpus, speaker: str) -> Audio:
     return np.concatenate([corpus.read(utterances[i]) for i in rng.permutation(len(utterances))])
 
 
-class _Kept:
-    def __init__(self) -> None:
-        self.pieces: list[list[Audio]] = []
-
-    def write(self, track: int, samples: Audio) -> None:
-        while len(self.pieces) <= track:
-            self.pieces.append([])
-        self.pieces[track].append(samples)
-
-
 def stitched(
     separator: Separator,
     conversation: Conversation,
@@ -157,11 +148,11 @@ def stitched(
     limit: int | None,
 ) -> Audio:
     """``[track, sample]``."""
-    sink = _Kept()
+    sink = MemorySink()
     options = Options(window_seconds=seconds, stitching=way, max_speakers=limit)
     array = separator.description.array
     _, kept = separator.track(iter([conversation.mixture]), array, options, sink)
-    return np.stack([np.concatenate(sink.pieces[track]) for track in kept])
+    return np.stack([sink.audio(track) for track in kept])
 
 
 def score(conversation: Conversation, tracks: Audio, rate: int) -> tuple[float, float]:

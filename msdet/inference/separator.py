@@ -20,7 +20,7 @@ from msdet.inference.resampling import resampled
 from msdet.inference.result import Separation, findings_of
 from msdet.inference.shipped import find_checkpoint
 from msdet.inference.stitching import Stitching, make_stitcher
-from msdet.inference.tracks import Heard, Sink, Tracker
+from msdet.inference.tracks import Heard, MemorySink, Sink, Tracker
 
 WINDOW_SECONDS = 4.0
 """Models are trained on crops of some seconds, and people may come and go in longer ones."""
@@ -121,15 +121,14 @@ class Separator:
         native = resampled(channels, sample_rate, self.description.sample_rate)
         step = round(_BLOCK_SECONDS * self.description.sample_rate)
         blocks = (native[:, i : i + step] for i in range(0, native.shape[1], step))
-        sink = _Memory()
+        sink = MemorySink()
         heard, kept = self.track(blocks, microphones, options, sink)
         if heard.is_silent:
             reference = self.description.reference_mic
             raise InputError(f"audio: microphone {reference} (the reference) is silent")
         voices = np.zeros((len(kept), channels.shape[1]), np.float32)
         for voice, track in zip(voices, kept, strict=True):
-            whole = np.concatenate(sink.pieces[track])[None]
-            back = resampled(whole, self.description.sample_rate, sample_rate)[0]
+            back = resampled(sink.audio(track)[None], self.description.sample_rate, sample_rate)[0]
             voice[: len(back)] = back[: len(voice)]
         findings = findings_of(heard, kept, self.grid, self.description.sample_rate)
         return Separation(audio=voices, sample_rate=sample_rate, **findings)
@@ -240,18 +239,6 @@ class Separator:
                 f"array {kinds[1]!r}: this model was trained on an array that is {kinds[0]}"
             )
         return array
-
-
-class _Memory:
-    """Keeps all audio."""
-
-    def __init__(self) -> None:
-        self.pieces: list[list[NDArray[np.float32]]] = []
-
-    def write(self, track: int, samples: NDArray[np.float32]) -> None:
-        while len(self.pieces) <= track:
-            self.pieces.append([np.zeros(0, np.float32)])
-        self.pieces[track].append(samples)
 
 
 def _check_audio(audio: ArrayLike, sample_rate: int, array: MicrophoneArray) -> NDArray[np.float32]:

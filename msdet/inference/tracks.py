@@ -28,6 +28,22 @@ class Sink(Protocol):
         """The next samples of a track; all tracks get as many, a new one first what it lacks."""
 
 
+class MemorySink:
+    """Keeps all audio."""
+
+    def __init__(self) -> None:
+        self._pieces: list[list[Audio]] = []
+
+    def write(self, track: int, samples: Audio) -> None:
+        while len(self._pieces) <= track:
+            self._pieces.append([])
+        self._pieces[track].append(samples)
+
+    def audio(self, track: int) -> Audio:
+        """All of a track, ``[sample]``."""
+        return np.concatenate([np.zeros(0, np.float32), *self._pieces[track]])
+
+
 @dataclass
 class Record:
     """What was heard of one track.

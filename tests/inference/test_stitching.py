@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from msdet.inference.estimates import WindowEstimate, WindowNetwork
 from msdet.inference.stitching import Stitching, make_stitcher
-from msdet.inference.tracks import Heard, Tracker
+from msdet.inference.tracks import Heard, MemorySink, Tracker
 
 RATE = 1000
 LENGTH = 4 * RATE
@@ -73,24 +73,14 @@ class Conversation:
             linear=False,
             max_speakers=max_speakers,
         )
-        sink = Kept()
+        sink = MemorySink()
         network = cast(WindowNetwork, self)
         heard = Tracker(network, stitcher, LENGTH, RATE, 0).run(self._blocks(), sink)
-        return np.stack([np.concatenate(pieces) for pieces in sink.pieces]), heard
+        return np.stack([sink.audio(track) for track in range(len(heard.records))]), heard
 
     def _blocks(self) -> Iterator[Audio]:
         for start in range(0, self.mixture.shape[1], 1234):
             yield self.mixture[:, start : start + 1234]
-
-
-class Kept:
-    def __init__(self) -> None:
-        self.pieces: list[list[Audio]] = []
-
-    def write(self, track: int, samples: Audio) -> None:
-        while len(self.pieces) <= track:
-            self.pieces.append([])
-        self.pieces[track].append(samples)
 
 
 def homes(tracks: Audio, voices: Audio) -> list[int]:
