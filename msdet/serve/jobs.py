@@ -73,7 +73,7 @@ class Voice:
 
     Attributes:
         azimuth: degrees. confidence: 0 to 1. distance: metres.
-        segments: start and end in seconds of what he says.
+        segments: start and end in seconds of the speech.
         window_azimuth: degrees, of each window of the outcome.
         truth: azimuth of the scene's speaker that this is. error: degrees between both.
         improvement: of SI-SDR over the reference microphone, dB.
