@@ -153,7 +153,8 @@ class EvaluationConfig(_Config):
             training did.
         split: whose speakers and rooms.
         num_scenes: how many scenes; null takes as many as the training config says, or all.
-        corpus: where the speech is; null takes the corpus of training.
+        corpus: where the speech is; null takes the corpus of training, or the bundled voices of a
+            benchmark.
         systems: what is scored; null takes the models and all baselines.
         metrics: names; null takes all that are installed and need not be asked for.
         slow_metrics_of: systems that the metrics that take long are computed of; null takes the

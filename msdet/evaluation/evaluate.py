@@ -153,6 +153,7 @@ def _measured(
     if data.get("labelled") is not None:
         found |= {f"data.{key}": data[key] for key in ("labelled", "labelled_share")}
     found["peak_rss_gb"] = max(peak_gb, found.get("peak_rss_gb", 0.0))
+    found["evaluation_peak_rss_gb"] = peak_gb
     return found
 
 

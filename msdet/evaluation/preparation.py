@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from itertools import chain, count
 from pathlib import Path
 
-from msdet.benchmarks import scenes_file
+from msdet.benchmarks import benchmark_names, scenes_file
 from msdet.checkpoints import Checkpoint, Description, load_checkpoint
 from msdet.config import EvaluationConfig, TrainConfig, parse
 from msdet.corpora import BundledConfig, Corpus, CorpusConfig, open_corpus
@@ -188,6 +188,8 @@ def _open_scenes(
     elif not checkpoints:
         raise InputError("scenes: is needed with estimates=; give the file that they were made for")
     corpus_config = config.corpus
+    if corpus_config is None and config.scenes in benchmark_names():
+        corpus_config = BundledConfig()
     if corpus_config is None and checkpoints:
         corpus_config = _training_of(next(iter(checkpoints.values()))).corpus
     corpus_config = corpus_config or BundledConfig()

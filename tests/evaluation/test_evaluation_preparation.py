@@ -11,10 +11,12 @@ from typing import Any
 import pytest
 
 from msdet.benchmarks import scenes_file
-from msdet.checkpoints import load_checkpoint
+from msdet.checkpoints import Description, load_checkpoint, save_portable
 from msdet.config import EvaluationConfig
+from msdet.corpora import BundledConfig
 from msdet.errors import InputError
 from msdet.evaluation.preparation import check_scenes, prepare
+from msdet.models.msdet import MSDET
 from msdet.simulation import Scene, read_scenes
 
 
@@ -92,3 +94,15 @@ def test_scenes_that_do_not_fit_name_the_checkpoint_and_what_would(
         check_scenes([scene.model_copy(update=changes)], checkpoint)
     assert str(saved) in str(error.value)
     assert scene.id in str(error.value)
+
+
+def test_a_benchmark_brings_its_voices_where_those_of_training_are_gone(
+    make_model: Callable[..., MSDET], describe: Callable[..., Description], tmp_path: Path
+) -> None:
+    model = make_model()
+    gone = {"corpus": {"name": "folder", "path": str(tmp_path / "gone")}}
+    path = tmp_path / "model.ckpt"
+    save_portable(path, model, describe(model, sample_rate=16000, config=gone))
+    keys: dict[str, Any] = {"checkpoint": str(path), "output": str(tmp_path / "out")}
+    prepared = prepare(EvaluationConfig(scenes="bundled-easy", num_scenes=2, **keys))
+    assert prepared.task.corpus == BundledConfig()
