@@ -15,6 +15,7 @@ from msdet.study import curves, pictures
 from msdet.study.analysis import (
     BREAKDOWN_MEASURES,
     COSINE,
+    FEWEST_NAMED,
     FEWEST_SHOWN,
     NORMS,
     SEAM_MEASURES,
@@ -290,7 +291,10 @@ def _extremes(of_groups: Sequence[Group]) -> str:
                 for g in ends
             )
             title = measure.title[0].upper() + measure.title[1:]
-            text += f"{title}: gains most with {most}, least with {least}.\n\n"
+            text += (
+                f"{title}, among groups of {FEWEST_NAMED} scenes or more: gains most with {most}, "
+                f"least with {least}.\n\n"
+            )
     return text
 
 
