@@ -16,8 +16,6 @@ from msdet.geometry import MicrophoneArray
 _LARGEST_METRES = 2.0
 """From the centre: phases say nothing about directions long before, and millimetres do this."""
 
-ENDINGS = (".json", ".csv")
-
 
 def read_positions(path: str | Path) -> tuple[tuple[float, float, float], ...]:
     """Positions ``[mic][3]`` in metres from a file.

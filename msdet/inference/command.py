@@ -21,6 +21,7 @@ from msdet.inference.outputs import (
     TrackFiles,
     check_output,
     output_folder,
+    speaker_records,
     write_speakers,
 )
 from msdet.inference.places import Place, places_of
@@ -137,24 +138,11 @@ def _content(
     gain: float,
 ) -> dict[str, Any]:
     description = separator.description
-    speakers = []
-    for index, path in enumerate(paths):
-        speaker: dict[str, Any] = {
-            "file": path.name,
-            "azimuth_deg": _rounded(findings.azimuth[index], 1),
-            "confidence": _rounded(findings.confidence[index], 3),
-        }
-        if findings.distance is not None:
-            speaker["distance_m"] = _rounded(findings.distance[index], 2)
-        segments = findings.segments[index]
-        speaker["spoken_seconds"] = round(sum(end - start for start, end in segments), 2)
-        speaker["segments"] = [[round(a, 2), round(b, 2)] for a, b in segments]
-        speakers.append(speaker)
     return {
         "recording": str(recording.path.absolute()),
         "sample_rate": recording.sample_rate,
         "duration_seconds": round(recording.duration, 3),
-        "speakers": speakers,
+        "speakers": speaker_records(findings, [path.name for path in paths]),
         "gain_db": round(20 * float(np.log10(gain)), 2),
         "bandwidth_hz": min(recording.sample_rate, description.sample_rate) / 2,
         "model": {
@@ -181,10 +169,6 @@ def _content(
         },
         "warnings": list(recording.warnings),
     }
-
-
-def _rounded(value: float, digits: int) -> float | None:
-    return round(float(value), digits) if np.isfinite(value) else None
 
 
 def _draw(path: Path, findings: Findings, audio: list[Path], sample_rate: int) -> None:

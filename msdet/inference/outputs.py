@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from msdet.errors import InputError
 from msdet.inference.resampling import BlockResampler
+from msdet.inference.result import Findings
 
 SPEAKERS_NAME = "speakers.json"
 PICTURE_NAME = "speakers.png"
@@ -159,6 +160,28 @@ def check_output(folder: Path, recording: Path | None) -> None:
             f"output={folder}: holds the speakers of another recording ({other}); name another "
             "folder"
         )
+
+
+def speaker_records(findings: Findings, names: Sequence[str]) -> list[dict[str, Any]]:
+    """What the JSON says of each speaker, whose audio is in the file of this name."""
+    records = []
+    for index, name in enumerate(names):
+        record: dict[str, Any] = {
+            "file": name,
+            "azimuth_deg": _rounded(findings.azimuth[index], 1),
+            "confidence": _rounded(findings.confidence[index], 3),
+        }
+        if findings.distance is not None:
+            record["distance_m"] = _rounded(findings.distance[index], 2)
+        segments = findings.segments[index]
+        record["spoken_seconds"] = round(sum(end - start for start, end in segments), 2)
+        record["segments"] = [[round(a, 2), round(b, 2)] for a, b in segments]
+        records.append(record)
+    return records
+
+
+def _rounded(value: float, digits: int) -> float | None:
+    return round(float(value), digits) if np.isfinite(value) else None
 
 
 def write_speakers(folder: Path, content: dict[str, Any]) -> None:

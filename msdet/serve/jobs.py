@@ -22,7 +22,7 @@ from msdet.evaluation.report.media import common_gain, levels_db, spectrogram_ur
 from msdet.evaluation.scores import Claims, SceneScore
 from msdet.files import write_json
 from msdet.geometry import MicrophoneArray
-from msdet.inference.outputs import SPEAKERS_NAME
+from msdet.inference.outputs import SPEAKERS_NAME, speaker_records
 from msdet.inference.recordings import open_recording
 from msdet.inference.result import Separation
 from msdet.inference.separator import Separator
@@ -249,7 +249,7 @@ def _outcome(
         t60=None if example is None else example.t60,
         warnings=warnings,
     )
-    write_json(outcome.findings, _as_json(outcome, array, separator.path))
+    write_json(outcome.findings, _as_json(outcome, result, array, separator.path))
     return outcome
 
 
@@ -296,18 +296,13 @@ def _truth(score: SceneScore | None, slot: int) -> dict[str, Any]:
     return {}
 
 
-def _as_json(outcome: Outcome, array: MicrophoneArray, checkpoint: Path) -> dict[str, Any]:
-    speakers = []
-    for voice in outcome.voices:
-        known = {
-            "azimuth_deg": _rounded(voice.azimuth, 1),
-            "confidence": _rounded(voice.confidence, 3),
-            "distance_m": _rounded(voice.distance, 2),
-            "segments": [[round(t, 3) for t in segment] for segment in voice.segments],
-            "true_azimuth_deg": _rounded(voice.truth, 1),
-            "si_sdr_improvement_db": _rounded(voice.improvement, 2),
-        }
-        speakers.append({"file": voice.clip.file.name} | known)
+def _as_json(
+    outcome: Outcome, result: Separation, array: MicrophoneArray, checkpoint: Path
+) -> dict[str, Any]:
+    speakers = speaker_records(result, [voice.clip.file.name for voice in outcome.voices])
+    for speaker, voice in zip(speakers, outcome.voices, strict=True):
+        speaker["true_azimuth_deg"] = _rounded(voice.truth, 1)
+        speaker["si_sdr_improvement_db"] = _rounded(voice.improvement, 2)
     return {
         "recording": outcome.name,
         "model": checkpoint.name,

@@ -114,6 +114,6 @@ def _work(connection: Connection, checkpoint: Path) -> None:
             answer = True, job(separator, argument)
         except InputError as error:
             answer = False, InputError(str(error))
-        except Exception:
+        except Exception:  # a job that fails must not end the process; the terminal gets the trace
             answer = False, traceback.format_exc()
         connection.send(answer)
