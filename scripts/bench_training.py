@@ -71,7 +71,7 @@ def step_seconds(overrides: list[str], steps: int, keep_pages: bool) -> float:
     array = config.array.build()
     model, criterion = build_model(config, array), Criterion(config.criterion, array.is_linear)
     optimiser = torch.optim.AdamW(model.parameters(), config.trainer.learning_rate)
-    size, speakers = config.data.batch_size, config.scene.num_speakers[1]
+    size, speakers = config.data.batch_size, config.num_slots
     samples = round(config.data.crop_seconds * config.sample_rate)
     angles = torch.rand(size, speakers) * (180 if array.is_linear else 360)
     batch = Batch(

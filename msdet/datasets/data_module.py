@@ -208,7 +208,7 @@ def build_data(
         fill_banks([(bank, [scene.room for scene in scenes]), *shared], available_cores())
     return MixtureData(
         config.data,
-        config.scene.num_speakers[1],
+        config.num_slots,
         training_examples(config, corpus, sources),
         FixedScenes(scenes, valid_corpus, bank),
     )

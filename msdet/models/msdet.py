@@ -61,6 +61,8 @@ class ModelConfig(BaseModel):
         sharing: whether the tasks share an encoder (`hard`: Caruana 1997) or have one each, with
             a penalty on the distance between them (`soft`) or without (`none`). With an encoder
             each, what one task feeds the other carries no gradient.
+        slots: how many speakers it puts out; None: as many as its scenes have at most. Slots to
+            spare learn to be empty, and serve when training goes on with more speakers.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -70,6 +72,7 @@ class ModelConfig(BaseModel):
     encoder: EncoderConfig
     heads: HeadsConfig
     sharing: Literal["hard", "soft", "none"] = "hard"
+    slots: int | None = Field(default=None, ge=2)
 
 
 Task = Literal["separation", "direction", "distance"]

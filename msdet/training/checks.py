@@ -93,6 +93,11 @@ def _check_tasks(config: TrainConfig) -> None:
             f"scene.num_speakers={list(config.scene.num_speakers)}: training needs scenes of up to "
             "2 speakers or more, there is nothing to separate in the others"
         )
+    if config.num_slots < config.scene.num_speakers[1]:
+        raise InputError(
+            f"model.slots={model.slots}: fewer than the speakers of "
+            f"scene.num_speakers={list(config.scene.num_speakers)}; each needs an output"
+        )
     tasks = trained_tasks(criterion.weight, criterion.distance_weight)
     if ("distance" in tasks) != (model.heads.distance != "none"):
         raise InputError(

@@ -122,15 +122,14 @@ def _fit(
 def build_model(config: TrainConfig, array: MicrophoneArray) -> MSDET:
     """The network with its seeded random weights."""
     seed_everything(config.seed, verbose=False)
-    fewest, most = config.scene.num_speakers
     return MSDET(
         config.model,
         array,
         config.sample_rate,
-        num_slots=most,
+        num_slots=config.num_slots,
         reference_mic=config.scene.reference_mic,
         tasks=trained_tasks(config.criterion.weight, config.criterion.distance_weight),
-        empty_slots=fewest < most,
+        empty_slots=config.empty_slots,
     )
 
 
@@ -139,7 +138,7 @@ def _describe(
 ) -> Description:
     return Description(
         model=config.model,
-        num_slots=config.scene.num_speakers[1],
+        num_slots=config.num_slots,
         array=array,
         reference_mic=config.scene.reference_mic,
         sample_rate=config.sample_rate,
@@ -148,7 +147,7 @@ def _describe(
         nearest_gap=config.criterion.nearest_gap,
         weight=config.criterion.weight,
         distance_weight=config.criterion.distance_weight,
-        empty_slots=config.scene.num_speakers[0] < config.scene.num_speakers[1],
+        empty_slots=config.empty_slots,
         config=config.model_dump(mode="json"),
         metrics={key: value for key, value in metrics.items() if isinstance(value, int | float)},
         training=training,
