@@ -102,3 +102,17 @@ def test_as_many_speakers_are_separated_as_the_model_finds(
     content = json.loads((tmp_path / "out" / "speakers.json").read_text())
     assert len(content["speakers"]) == len(result.audio)
     assert len(list((tmp_path / "out").glob("*.wav"))) == len(result.audio)
+
+
+def test_slots_to_spare_are_kept_when_training_goes_on_with_other_scenes(
+    run: Callable[..., Any], debug: tuple[str, ...], tmp_path: Path
+) -> None:
+    pairs, varying = tmp_path / "pairs", tmp_path / "varying"
+    common = ("train", *debug, "evaluate=false", "model.slots=3")
+    run(*common, f"output={pairs}")
+    first = load_checkpoint(pairs / "model.ckpt")
+    assert first.description.empty_slots
+    assert first.model(torch.randn(1, first.model.array.num_mics, 8000)).audio.shape[1] == 3
+    further = ("scene.num_speakers=[1,2]", f"init_from={pairs / 'model.ckpt'}")
+    run(*common, *further, f"output={varying}")
+    assert load_checkpoint(varying / "model.ckpt").description.num_slots == 3

@@ -74,3 +74,10 @@ def test_every_part_is_trained_or_the_config_is_refused(
     gradients = {name: p.grad for name, p in model.named_parameters()}
     assert [name for name, g in gradients.items() if g is None] == []
     assert all(torch.isfinite(g).all() for g in gradients.values() if g is not None)
+
+
+def test_fewer_slots_than_speakers_are_refused() -> None:
+    overrides = ["experiment=debug", "scene.num_speakers=[2,3]", "model.slots=2"]
+    config = parse(TrainConfig, compose("train", overrides))
+    with pytest.raises(InputError, match=r"model\.slots=2: fewer .*scene\.num_speakers=\[2, 3\]"):
+        check(config, config.array.build())
