@@ -26,6 +26,7 @@ from msdet.criteria.assignment import Assignment
 from msdet.errors import InputError, first_mistake
 from msdet.geometry import MicrophoneArray
 from msdet.models.msdet import MSDET, ModelConfig, trained_tasks
+from msdet.shipped import find_checkpoint
 
 FORMAT = 1
 DESCRIPTION_KEY = "msdet"
@@ -120,13 +121,13 @@ def save_portable(path: Path, model: MSDET, description: Description) -> None:
 
 
 def load_checkpoint(path: str | Path) -> Checkpoint:
-    """Load ``model.ckpt`` or ``last.ckpt`` on the CPU.
+    """Load ``model.ckpt`` or ``last.ckpt``, or a model that ships by its name, on the CPU.
 
     Raises:
-        InputError: no such file, cut or damaged, not a checkpoint of this project, or made by a
-            newer version of it.
+        InputError: no such file or model, cut or damaged, not a checkpoint of this project, or
+            made by a newer version of it.
     """
-    path = Path(path)
+    path = find_checkpoint(path)
     content = _read(path)
     description = content.get(DESCRIPTION_KEY)
     if not isinstance(description, dict):

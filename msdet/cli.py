@@ -90,7 +90,7 @@ def run(
         sweep(overrides, print_config)
         return
     if command == "models":
-        from msdet.inference.shipped import print_models
+        from msdet.shipped import print_models
 
         print_models()
         return

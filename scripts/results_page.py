@@ -4,8 +4,10 @@
 
 ``python scripts/results_page.py NAME CHECKPOINT EVALUATION ...`` writes ``docs/results/NAME.md``
 and ``NAME.json``: the table of every evaluation (an output folder of ``msdet evaluate`` or ``msdet
-train``) with the command that made it, and the training's curves where the checkpoint stands in
-its run's folder. Prose in ``NAME-notes.md`` is taken into the page.
+train``) with the command that made it. The summaries of a model that ships go into
+``shipped.json``, under its name, instead. The runs that led to the checkpoint, whose folders are
+given by ``--runs`` or which it stands in, are shown by their curves and by what each doubling of
+examples brought. Prose in ``NAME-notes.md`` is taken into the page.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ import argparse
 import json
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,8 @@ from msdet.checkpoints import Description, load_checkpoint
 from msdet.errors import InputError
 from msdet.evaluation.exports import markdown_table
 from msdet.files import write_atomically, write_json
+from msdet.resources import models_dir
+from msdet.training.callbacks import VALID_METRICS
 
 RESULTS = Path("docs/results")
 
@@ -32,12 +36,13 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("name", help="of the page")
-    parser.add_argument("checkpoint", type=Path)
+    parser.add_argument("checkpoint", help="a file, or the name of a model that ships")
     parser.add_argument("evaluations", type=Path, nargs="+", help="folders with a summary.json")
+    parser.add_argument("--runs", type=Path, nargs="*", help="folders of trainings, in their order")
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the pages")
     options = parser.parse_args()
     try:
-        description = load_checkpoint(options.checkpoint).description
+        checkpoint = load_checkpoint(options.checkpoint)
         summaries = {}
         for folder in options.evaluations:
             summary = read_summary(folder)
@@ -45,12 +50,13 @@ def main() -> int:
                 summary
             )
         page = options.results / f"{options.name}.md"
-        curves = options.checkpoint.parent / "pictures" / "training.png"
-        if curves.exists():
-            (options.results / options.name).mkdir(parents=True, exist_ok=True)
-            shutil.copy(curves, options.results / options.name / curves.name)
-        write_json(page.with_suffix(".json"), summaries)
-        write_atomically(page, text_of(options.name, description, summaries, curves.exists(), page))
+        runs = options.runs
+        if runs is None:
+            beside = checkpoint.path.parent
+            runs = [beside] if (beside / "history.jsonl").exists() else []
+        trainings = [training_of(run, page.with_suffix("")) for run in runs]
+        numbers = write_numbers(checkpoint.path, page, summaries)
+        write_atomically(page, text_of(page, checkpoint.description, summaries, trainings, numbers))
     except InputError as error:
         print(f"results_page.py: {error}", file=sys.stderr)
         return 2
@@ -76,16 +82,65 @@ def read_summary(folder: Path) -> dict[str, Any]:
     return summary
 
 
+def write_numbers(checkpoint: Path, page: Path, summaries: Mapping[str, Any]) -> Path:
+    """The summaries as JSON; of a model that ships, beside those of the others that do."""
+    if checkpoint.resolve().parent != models_dir().resolve():
+        write_json(page.with_suffix(".json"), summaries)
+        return page.with_suffix(".json")
+    path = page.with_name("shipped.json")
+    others = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    write_json(path, {**others, checkpoint.stem: summaries})
+    return path
+
+
+def training_of(run: Path, pictures: Path) -> str:
+    """A training's curves, copied to a folder beside the page, and its doublings, as Markdown.
+
+    Raises:
+        InputError: the folder is not one of a training.
+    """
+    try:
+        lines = (run / "history.jsonl").read_text(encoding="utf-8").splitlines()
+        pictures.mkdir(parents=True, exist_ok=True)
+        picture = f"{run.resolve().name}.png"
+        shutil.copy(run / "pictures" / "training.png", pictures / picture)
+    except OSError as error:
+        raise InputError(f"{run}: is not the folder of a finished training ({error})") from error
+    return "\n".join(
+        [
+            f"### {run.resolve().name}\n",
+            f"![Loss and scores over epochs]({pictures.name}/{picture})\n",
+            doublings([json.loads(line) for line in lines]),
+        ]
+    )
+
+
+def doublings(history: Sequence[Mapping[str, Any]]) -> str:
+    """What each doubling of the examples brought on the valid scenes, as a Markdown table."""
+    epochs = [2**power for power in range(len(history).bit_length()) if 2**power <= len(history)]
+    lines = [
+        "| examples | minutes | SI-SDR improvement, dB | median azimuth error, deg |",
+        "| ---: | ---: | ---: | ---: |",
+    ]
+    for row in (history[epoch - 1] for epoch in sorted({*epochs, len(history)})):
+        scores = [row[f"valid_{name}"] for name in VALID_METRICS[:2]]
+        shown = ["" if score is None else f"{score:.2f}" for score in scores]
+        minutes = f"{row['train_seconds'] / 60:.0f}"
+        lines.append(f"| {row['examples']} | {minutes} | {' | '.join(shown)} |")
+    return "\n".join([*lines, ""])
+
+
 def text_of(
-    name: str,
+    page: Path,
     description: Description,
     summaries: Mapping[str, Mapping[str, Any]],
-    curves: bool,
-    page: Path,
+    trainings: Sequence[str],
+    numbers: Path,
 ) -> str:
     """The page as Markdown."""
     notes = page.with_name(f"{page.stem}-notes.md")
-    parts = [f"# {name}\n", f"{made_of(description)}\n"]
+    made = f"{made_of(description)} All numbers: [{numbers.name}]({numbers.name})."
+    parts = [f"# {page.stem}\n", f"{made}\n"]
     if notes.exists():
         parts.append(notes.read_text(encoding="utf-8"))
     for scenes, summary in summaries.items():
@@ -96,8 +151,13 @@ def text_of(
             markdown_table(summary["systems"]),
             f"Made by `{summary['command']}` {made_with(summary['made_with'])}\n",
         ]
-    if curves:
-        parts += ["## Training\n", f"![Loss and scores over epochs]({name}/training.png)\n"]
+    if trainings:
+        parts += [
+            "## Training\n",
+            "On the valid scenes of each run, at each doubling of its examples; of a run whose "
+            "learning rate falls to zero at its end.\n",
+            *trainings,
+        ]
     return "\n".join(parts)
 
 

@@ -29,7 +29,7 @@ from msdet.inference.recordings import Recording, open_recording
 from msdet.inference.resampling import BlockResampler
 from msdet.inference.result import Findings, findings_of
 from msdet.inference.separator import Options, Separator, load
-from msdet.inference.shipped import default_model
+from msdet.shipped import default_model
 
 
 def separate(config: SeparateConfig) -> None:

@@ -18,7 +18,6 @@ from msdet.inference.asked import check_asked
 from msdet.inference.estimates import WindowNetwork
 from msdet.inference.resampling import resampled
 from msdet.inference.result import Separation, findings_of
-from msdet.inference.shipped import find_checkpoint
 from msdet.inference.stitching import Stitching, make_stitcher
 from msdet.inference.tracks import Heard, MemorySink, Sink, Tracker
 
@@ -278,4 +277,4 @@ def load(path: str | Path) -> Separator:
     Raises:
         InputError: no such file or name, damaged, or not a checkpoint of this project.
     """
-    return Separator(load_checkpoint(find_checkpoint(path)))
+    return Separator(load_checkpoint(path))

@@ -13,9 +13,9 @@ from pathlib import Path
 
 from msdet.errors import InputError
 from msdet.inference.separator import load
-from msdet.inference.shipped import default_model
 from msdet.serve.config import ServeConfig
 from msdet.serve.worker import Worker
+from msdet.shipped import default_model
 
 
 def serve(config: ServeConfig) -> None:

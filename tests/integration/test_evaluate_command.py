@@ -105,8 +105,11 @@ def test_what_was_found_becomes_a_page(
     page = (tmp_path / "tiny.md").read_text()
     assert f"msdet evaluate checkpoint={checkpoint}" in page
     assert "| model | " in page
-    assert "(tiny/training.png)" in page
-    assert (tmp_path / "tiny" / "training.png").stat().st_size > 0
+    assert f"(tiny/{trained.name}.png)" in page
+    assert (tmp_path / "tiny" / f"{trained.name}.png").stat().st_size > 0
+    last = json.loads((trained / "history.jsonl").read_text().splitlines()[-1])
+    score = f"{last['valid_si_sdr_improvement_db']:.2f}"
+    assert f"| {last['examples']} | 0 | {score} |" in page
     found = json.loads((tmp_path / "tiny.json").read_text())
     summaries = [json.loads((folder / "summary.json").read_text()) for folder in evaluations]
     assert list(found.values()) == summaries

@@ -281,7 +281,7 @@ def test_without_a_model_one_is_asked_for(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("msdet.inference.shipped.models_dir", lambda: tmp_path / "none")
+    monkeypatch.setattr("msdet.shipped.models_dir", lambda: tmp_path / "none")
     soundfile.write(tmp_path / "take.wav", audio, RATE)
     assert main(["separate", str(tmp_path / "take.wav")]) == 2
     assert "checkpoint=FILE" in quiet_line(capsys)

@@ -11,7 +11,7 @@ import pytest
 import msdet
 from msdet.cli import main
 from msdet.errors import InputError
-from msdet.inference.shipped import default_model
+from msdet.shipped import default_model
 
 
 @pytest.fixture
@@ -21,7 +21,7 @@ def bundle(saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path
         shutil.copy(saved, tmp_path / f"{name}.ckpt")
     (tmp_path / "small.md").write_text("# small\n\nTwo voices around a table.\n")
     (tmp_path / "default").write_text("small\n")
-    monkeypatch.setattr("msdet.inference.shipped.models_dir", lambda: tmp_path)
+    monkeypatch.setattr("msdet.shipped.models_dir", lambda: tmp_path)
     return tmp_path
 
 
@@ -52,6 +52,6 @@ def test_models_are_listed(bundle: Path, capsys: pytest.CaptureFixture[str]) -> 
 def test_without_any_the_error_says_what_to_give(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("msdet.inference.shipped.models_dir", lambda: tmp_path)
+    monkeypatch.setattr("msdet.shipped.models_dir", lambda: tmp_path)
     with pytest.raises(InputError, match="checkpoint=FILE"):
         default_model()
