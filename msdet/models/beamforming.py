@@ -4,17 +4,21 @@
 A mask on one microphone keeps whatever of the other speaker shares its bins. An MVDR beamformer
 whose covariances come from the masks removes part of that before the second mask (mask-based
 MVDR: Souden, Benesty, Affes 2010; the idea of masking after beamforming:
-Erdogan et al. 2016).
+Erdogan et al. 2016). It passes what the mask holds, the speaker's echoes with it. One that is
+steered to the speaker's own direction passes the direct path alone (Capon 1969; Van Trees 2002).
 """
 
 from __future__ import annotations
+
+import math
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from msdet.geometry import SPEED_OF_SOUND
 from msdet.models.encoders.unet import normalisation
-from msdet.models.frontends import log_magnitude, unit_phasors
+from msdet.models.frontends import line_axis, log_magnitude, unit_phasors
 
 _LOADING = 1e-3
 """Diagonal loading relative to the trace, for covariances of a few seconds of speech."""
@@ -39,6 +43,63 @@ def beamform(spectra: Tensor, estimates: Tensor, reference: int) -> Tensor:
     wanted, unwanted = covariance(spectra, share), covariance(spectra, 1.0 - share)
     weights = mvdr_weights(wanted, unwanted, reference)
     return torch.einsum("bnfm,bmft->bnft", weights.conj(), spectra)
+
+
+@torch.no_grad()
+def beamform_towards(
+    spectra: Tensor, estimates: Tensor, steering: Tensor, reference: int
+) -> Tensor:
+    """MVDR outputs, one per slot, which leave a plane wave from the slot's direction as it is.
+
+    What is to be removed is all that the slot's first estimate, were it that plane wave, does not
+    explain of the microphones: the other speakers, the noise, and this speaker's echoes.
+
+    Args:
+        spectra: mixture, complex ``[batch, mic, freq, frame]``.
+        estimates: complex ``[batch, slot, freq, frame]`` at the reference microphone.
+        steering: :func:`plane_waves` from the slots' directions.
+        reference: index of the reference microphone.
+    Returns:
+        complex ``[batch, slot, freq, frame]``.
+    """
+    frames = spectra.shape[-1]
+    mixture = spectra.transpose(1, 2)  # [batch, freq, mic, frame]
+    slots = estimates.transpose(1, 2)  # [batch, freq, slot, frame]
+    everything = (mixture @ mixture.mH)[:, None] / frames  # [batch, 1, freq, mic, mic]
+    cross = (mixture @ slots.mH).transpose(2, 3).transpose(1, 2) / frames
+    power = estimates.abs().square().mean(dim=-1)  # [batch, slot, freq]
+    towards, crossed = steering[..., None], cross[..., None]
+    explained = crossed @ towards.mH
+    rest = everything - explained - explained.mH + (towards @ towards.mH) * power[..., None, None]
+    loading = _LOADING * rest.diagonal(dim1=-2, dim2=-1).sum(-1).real + 1e-8
+    identity = torch.eye(rest.shape[-1], device=rest.device)
+    product = torch.linalg.solve(rest + identity * loading[..., None, None], towards)
+    response = (towards.mH @ product)[..., 0] + 1e-8  # [batch, slot, freq, 1]
+    weights = product[..., 0] / response
+    return torch.einsum("bnfm,bmft->bnft", weights.conj(), spectra)
+
+
+@torch.no_grad()
+def plane_waves(
+    azimuth: Tensor, positions: Tensor, frequencies: Tensor, reference: int, linear: bool
+) -> Tensor:
+    """What plane waves measure at the microphones relative to the reference.
+
+    Args:
+        azimuth: degrees ``[batch, slot]``; of a linear array, the angle to its line.
+        positions: ``[mic, 3]`` metres. frequencies: hertz ``[freq]``.
+        reference: index of the reference microphone. linear: whether the array is a line.
+    Returns:
+        complex ``[batch, slot, freq, mic]``.
+    """
+    angle = torch.deg2rad(azimuth.float())[..., None]
+    offsets = (positions - positions[reference : reference + 1]).float()
+    if linear:
+        leads = angle.cos() * (offsets * line_axis(positions).float()).sum(-1)
+    else:
+        leads = angle.cos() * offsets[:, 0] + angle.sin() * offsets[:, 1]
+    phases = (2 * math.pi / SPEED_OF_SOUND) * frequencies[:, None] * leads[:, :, None]
+    return torch.complex(phases.cos(), phases.sin())
 
 
 def mvdr_weights(wanted: Tensor, unwanted: Tensor, reference: int) -> Tensor:
@@ -102,7 +163,7 @@ class RefinementHead(nn.Module):
 
         Args:
             mixture: the reference microphone, complex ``[batch, freq, frame]``.
-            beams: :func:`beamform`'s output, complex ``[batch, slot, freq, frame]``.
+            beams: a beamformer's output, complex ``[batch, slot, freq, frame]``.
             estimates: the first estimates, same shape.
             full: the trunk's features ``[batch, channel, freq, frame]``.
         """

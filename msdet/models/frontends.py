@@ -107,10 +107,7 @@ class DirectionalFeatures(nn.Module):
         """Unit vectors ``[direction, 3]``: what :func:`msdet.geometry.far_field_delays` hears."""
         if not self.grid.linear:
             return torch.as_tensor(unit_vectors(self.grid.centres, elevation)).to(positions)
-        offsets = positions - positions[:1]
-        lengths = offsets.square().sum(dim=1).sqrt()
-        farthest = lengths.argmax(dim=0, keepdim=True)
-        axis = offsets[farthest] / lengths[farthest, None]
+        axis = line_axis(positions)
         along = torch.as_tensor(np.cos(np.radians(self.grid.centres))).to(positions)
         return along[:, None] * axis
 
@@ -134,6 +131,18 @@ class DirectionalFeatures(nn.Module):
         for matrix in steering[1:]:
             best = torch.maximum(best, torch.matmul(matrix, differences))
         return best
+
+
+def line_axis(positions: Tensor) -> Tensor:
+    """Unit vector ``[1, 3]`` of a linear array, from its first microphone to the farthest.
+
+    Args:
+        positions: ``[mic, 3]`` metres.
+    """
+    offsets = positions - positions[:1]
+    lengths = offsets.square().sum(dim=1).sqrt()
+    farthest = lengths.argmax(dim=0, keepdim=True)
+    return offsets[farthest] / lengths[farthest, None]
 
 
 def _sphere() -> NDArray[np.float64]:

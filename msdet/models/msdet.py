@@ -7,13 +7,18 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, field_validator
 from torch import Tensor, nn
 
 from msdet.audio import Stft, StftConfig
 from msdet.errors import InputError
 from msdet.geometry import AzimuthGrid, MicrophoneArray, angular_error
-from msdet.models.beamforming import RefinementHead, beamform
+from msdet.models.beamforming import (
+    RefinementHead,
+    beamform,
+    beamform_towards,
+    plane_waves,
+)
 from msdet.models.encoders import EncoderConfig, Encoding, UNet
 from msdet.models.frontends import (
     DirectionalFeatures,
@@ -37,7 +42,11 @@ class HeadsConfig(BaseModel):
     Attributes:
         guidance: what tells each mask where its speaker is: nothing (`none`: plain multitask
             heads), the coarse direction head (`estimated`), or the true azimuth (`oracle`).
-        beamformer: refine the masks behind a mask-based MVDR beamformer.
+        beamformer: refine the masks behind an MVDR beamformer: none; one whose covariances come
+            from the masks (`mask`); or one that is steered to the direction of what the masks hold
+            (`steered`).
+        refinements: how often, each time with the beamformer of the last estimates; the same
+            weights do all.
         resolution: width of an azimuth class, degrees.
         distance: what a third head says of each speaker's distance: nothing (`none`), a number
             (`regression`), or a class (`classes`).
@@ -46,12 +55,18 @@ class HeadsConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     guidance: Literal["none", "estimated", "oracle"]
-    beamformer: bool
+    beamformer: Literal["none", "mask", "steered"]
+    refinements: PositiveInt = 1
     resolution: float = Field(gt=0, le=90)
     direction_channels: int = Field(ge=4)
     mask_channels: int = Field(ge=4)
     mask_bound: float = Field(gt=0)
     distance: Literal["none", "regression", "classes"] = "none"
+
+    @field_validator("beamformer", mode="before")
+    @classmethod
+    def _of_before_there_were_two(cls, value: object) -> object:
+        return {True: "mask", False: "none"}[value] if isinstance(value, bool) else value
 
 
 class ModelConfig(BaseModel):
@@ -144,10 +159,12 @@ class Locations:
 
 @dataclass(frozen=True)
 class Steering:
-    """An array's steering matrices, ``[elevation, freq, direction, 2 * pair]``."""
+    """An array's steering matrices, ``[elevation, freq, direction, 2 * pair]``, and where its
+    microphones are, ``[mic, 3]`` metres."""
 
     coarse: Tensor
     fine: Tensor
+    positions: Tensor
 
 
 class MSDET(nn.Module):
@@ -225,7 +242,7 @@ class MSDET(nn.Module):
         )
         self.refinement_head = (
             RefinementHead(full, heads.mask_channels, heads.mask_bound)
-            if heads.beamformer and "separation" in tasks
+            if heads.beamformer != "none" and "separation" in tasks
             else None
         )
         self.distance_head = (
@@ -244,16 +261,18 @@ class MSDET(nn.Module):
         if key not in self._steering:
             with torch.inference_mode(False):  # they may be needed by a later training step
                 positions = torch.tensor(array.positions, dtype=torch.float64)
-                steering = self.steering_of(positions)
+                parts = vars(self.steering_of(positions))
                 self._steering[key] = Steering(
-                    steering.coarse.float().to(device), steering.fine.float().to(device)
+                    **{name: part.float().to(device) for name, part in parts.items()}
                 )
         return self._steering[key]
 
     def steering_of(self, positions: Tensor) -> Steering:
         """Steering matrices for microphones at ``[mic, 3]`` metres, on the CPU."""
         return Steering(
-            self.coarse_features.steering(positions), self.fine_features.steering(positions)
+            self.coarse_features.steering(positions),
+            self.fine_features.steering(positions),
+            positions,
         )
 
     def forward(
@@ -310,8 +329,14 @@ class MSDET(nn.Module):
             mask_input = torch.cat([mask_input, guidance], dim=1)
         stages = [self.mask_head(mask_input) * reference[:, None]]
         if self.refinement_head is not None:
-            beams = beamform(spectra, stages[0].detach(), self.reference_mic)
-            stages.append(self.refinement_head(reference, beams, stages[0], encoding.full))
+            for _ in range(self.config.heads.refinements):
+                last = stages[-1].detach()
+                if self.config.heads.beamformer == "mask":
+                    beams = beamform(spectra, last, self.reference_mic)
+                else:
+                    towards = self._directions(differences, steering, last, reference, located)
+                    beams = beamform_towards(spectra, last, towards, self.reference_mic)
+                stages.append(self.refinement_head(reference, beams, last, encoding.full))
         weight, fine, distance = self._across(stages[-1].abs()), None, None
         if self.fine_head is not None:
             fine = self.fine_head(differences, steering.fine[0], weight, reference, located.full)
@@ -330,6 +355,28 @@ class MSDET(nn.Module):
         posterior = classes / here[..., None].clamp_min(1e-12)
         azimuth = self.grid.decode(posterior).masked_fill(empty, torch.nan)
         return Locations(azimuth, posterior, empty)
+
+    @torch.no_grad()
+    def _directions(
+        self,
+        differences: Tensor,
+        steering: Steering,
+        estimates: Tensor,
+        reference: Tensor,
+        located: Encoding,
+    ) -> Tensor:
+        """Plane waves ``[batch, slot, freq, mic]`` from where the estimates come from."""
+        assert self.fine_head is not None  # the checks refuse such beamformers without directions
+        fine = steering.fine[0]
+        logits = self.fine_head(differences, fine, estimates.abs(), reference, located.full)
+        posterior = logits[..., : self.grid.num_classes].float().softmax(dim=-1)
+        return plane_waves(
+            self.grid.decode(posterior),
+            steering.positions,
+            self.fine_features.frequencies,
+            self.reference_mic,
+            self.grid.linear,
+        )
 
     def _across(self, features: Tensor) -> Tensor:
         """From one task to the other: without a gradient where they share no encoder."""
