@@ -68,7 +68,8 @@ def make_model(arrays: dict[str, MicrophoneArray]) -> Callable[..., MSDET]:
         slots: int = 2,
         *,
         guidance: str = "estimated",
-        beamformer: bool = True,
+        beamformer: str = "mask",
+        refinements: int = 1,
         frontend: str = "directional",
         reference_mic: int = 0,
         channels: int = 6,
@@ -92,6 +93,7 @@ def make_model(arrays: dict[str, MicrophoneArray]) -> Callable[..., MSDET]:
                 "heads": {
                     "guidance": guidance,
                     "beamformer": beamformer,
+                    "refinements": refinements,
                     "resolution": 15.0,
                     "direction_channels": 4,
                     "mask_channels": 4,

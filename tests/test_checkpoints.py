@@ -55,7 +55,7 @@ def content(saved: Path) -> dict[str, Any]:
     "kind",
     [
         {},
-        {"array": "line4", "beamformer": False},
+        {"array": "line4", "beamformer": "none"},
         {"frontend": "ri", "guidance": "none"},
         {"slots": 3, "array": "respeaker4", "reference_mic": 2},
     ],
@@ -310,7 +310,7 @@ def test_starting_from_a_model_with_parts_that_this_one_lacks(
     saved: Path, make_model: Make
 ) -> None:
     with pytest.raises(InputError, match="init_from"):
-        load_matching_weights(make_model(beamformer=False), saved)
+        load_matching_weights(make_model(beamformer="none"), saved)
 
 
 # --- writing ------------------------------------------------------------------------------

@@ -35,7 +35,7 @@ def cases(
     """Networks of 2 to 5 slots with their outputs on two mixtures, and speakers to learn."""
     made = {}
     for count in (2, 3, 4, 5):
-        model = make_model(slots=count, beamformer=False).eval()
+        model = make_model(slots=count, beamformer="none").eval()
         mixture = np.stack([recording[:, i * SAMPLES :][:, :SAMPLES] for i in range(SCENES)])
         with torch.no_grad():
             output = model(torch.from_numpy(mixture))

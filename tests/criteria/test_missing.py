@@ -28,7 +28,7 @@ TENSORS = [field.name for field in fields(Batch) if field.name != "array"]
 @pytest.fixture(scope="module")
 def case(make_model: Callable[..., MSDET]) -> Case:
     """A network of three slots, and four scenes of 1, 2, 3 and 2 speakers."""
-    model = make_model(slots=3, beamformer=False, empty_slots=True).eval()
+    model = make_model(slots=3, beamformer="none", empty_slots=True).eval()
     generator = torch.Generator().manual_seed(0)
     mixture = torch.randn(4, 4, SAMPLES, generator=generator)
     with torch.no_grad():

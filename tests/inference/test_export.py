@@ -33,16 +33,18 @@ RATE = 8000
 TOLERANCE = 1e-4
 """Of signals whose reference microphone has an RMS of one."""
 KINDS: dict[str, dict[str, Any]] = {
-    "plain": {"guidance": "none", "beamformer": False},
-    "guided": {"beamformer": False},
+    "plain": {"guidance": "none", "beamformer": "none"},
+    "guided": {"beamformer": "none"},
     "guided and beamformed": {},
+    "steered, twice": {"beamformer": "steered", "refinements": 2},
+    "steered along a line": {"beamformer": "steered", "array": "line4"},
     "separate encoders": {"sharing": "none", "guidance": "none"},
-    "distance classes": {"distance": "classes", "beamformer": False},
+    "distance classes": {"distance": "classes", "beamformer": "none"},
     "distance regression, empty slots": {"distance": "regression", "empty_slots": True, "slots": 3},
     "separation alone": {"weight": 1.0, "guidance": "none"},
-    "direction alone": {"weight": 0.0, "guidance": "none", "beamformer": False},
-    "oracle": {"guidance": "oracle", "beamformer": False},
-    "real and imaginary parts": {"frontend": "ri", "beamformer": False},
+    "direction alone": {"weight": 0.0, "guidance": "none", "beamformer": "none"},
+    "oracle": {"guidance": "oracle", "beamformer": "none"},
+    "real and imaginary parts": {"frontend": "ri", "beamformer": "none"},
     "line": {"array": "line4"},
 }
 

@@ -14,7 +14,7 @@ from msdet.criteria.losses import azimuth_targets, cross_entropy, spectral_l1
 from msdet.errors import InputError
 from msdet.geometry import AzimuthGrid, MicrophoneArray
 from msdet.models.beamforming import beamform
-from msdet.models.msdet import MSDET, Output
+from msdet.models.msdet import MSDET, HeadsConfig, Output
 
 Make = Callable[..., MSDET]
 Arrays = dict[str, MicrophoneArray]
@@ -168,9 +168,9 @@ def test_oracle_guidance_needs_the_azimuths(make_model: Make, mixture: torch.Ten
         model(mixture)
 
 
-@pytest.mark.parametrize("beamformer", [True, False])
+@pytest.mark.parametrize("beamformer", ["mask", "steered", "none"])
 def test_oracle_guidance_decides_what_a_slot_holds(
-    make_model: Make, mixture: torch.Tensor, beamformer: bool
+    make_model: Make, mixture: torch.Tensor, beamformer: str
 ) -> None:
     model = make_model(guidance="oracle", beamformer=beamformer).eval()
     one, other = (
@@ -211,15 +211,40 @@ def test_refinement_starts_from_the_beamformer_of_the_first_estimates(
     torch.testing.assert_close(second, share * beams, atol=1e-4, rtol=1e-3)
 
 
+def test_every_refinement_hears_the_estimates_before_it(
+    make_model: Make, mixture: torch.Tensor
+) -> None:
+    once = make_model(beamformer="steered").eval()
+    twice = make_model(beamformer="steered", refinements=2).eval()
+    with torch.no_grad():
+        stages = twice(mixture).stages
+        assert len(stages) == 3
+        for found, expected in zip(stages[:2], once(mixture).stages, strict=True):
+            torch.testing.assert_close(found, expected)
+    assert (stages[2] - stages[1]).abs().max() > 1e-3
+
+
+def test_a_beamformer_that_is_on_or_off_is_known_from_older_checkpoints() -> None:
+    heads = {
+        "guidance": "none",
+        "resolution": 15.0,
+        "direction_channels": 4,
+        "mask_channels": 4,
+        "mask_bound": 2.0,
+    }
+    assert HeadsConfig.model_validate({**heads, "beamformer": True}).beamformer == "mask"
+    assert HeadsConfig.model_validate({**heads, "beamformer": False}).beamformer == "none"
+
+
 # --- what trains what ---------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("beamformer", [True, False])
+@pytest.mark.parametrize("beamformer", ["mask", "steered", "none"])
 @pytest.mark.parametrize(
     ("guidance", "reached"), [("estimated", True), ("none", False), ("oracle", False)]
 )
 def test_separation_trains_the_direction_head_only_through_guidance(
-    make_model: Make, mixture: torch.Tensor, guidance: str, reached: bool, beamformer: bool
+    make_model: Make, mixture: torch.Tensor, guidance: str, reached: bool, beamformer: str
 ) -> None:
     model = make_model(guidance=guidance, beamformer=beamformer)
     azimuth = torch.tensor([[40.0, 160.0]]).expand(2, 2) if guidance == "oracle" else None

@@ -49,7 +49,7 @@ def batch() -> Batch:
 def test_each_task_is_read_for_every_speaker_there_is(
     make_model: Callable[..., MSDET], batch: Batch, weight: float, there: dict[str, bool]
 ) -> None:
-    model = make_model(weight=weight, guidance="none", beamformer=False).eval()
+    model = make_model(weight=weight, guidance="none", beamformer="none").eval()
     with torch.inference_mode():
         output = model(batch.mixture)
     rows = []

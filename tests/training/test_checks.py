@@ -76,6 +76,13 @@ def test_every_part_is_trained_or_the_config_is_refused(
     assert all(torch.isfinite(g).all() for g in gradients.values() if g is not None)
 
 
+def test_nothing_is_steered_to_directions_that_nothing_trains() -> None:
+    overrides = ["experiment=debug", "criterion.weight=1", "model.heads.beamformer=steered"]
+    config = parse(TrainConfig, compose("train", overrides))
+    with pytest.raises(InputError, match=r"beamformer='steered' with criterion\.weight=1"):
+        check(config, config.array.build())
+
+
 def test_fewer_slots_than_speakers_are_refused() -> None:
     overrides = ["experiment=debug", "scene.num_speakers=[2,3]", "model.slots=2"]
     config = parse(TrainConfig, compose("train", overrides))
