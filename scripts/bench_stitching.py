@@ -33,7 +33,7 @@ import msdet
 from msdet.corpora import BundledConfig, Corpus, open_corpus
 from msdet.evaluation.signal_metrics import si_sdr
 from msdet.geometry import MicrophoneArray
-from msdet.inference.separator import Options, Separator
+from msdet.inference.separator import OVERLAP, WINDOW_SECONDS, Options, Separator
 from msdet.inference.stitching import Stitching
 from msdet.inference.tracks import MemorySink
 from msdet.simulation import SceneConfig, compute_rirs, draw_room
@@ -63,7 +63,9 @@ def main() -> None:
     parser.add_argument("checkpoint")
     parser.add_argument("--conversations", type=int, default=20)
     parser.add_argument("--minutes", type=float, default=3.0)
-    parser.add_argument("--window-seconds", type=float, default=4.0)
+    parser.add_argument("--speakers", type=int, help="as many as in the scenes of training")
+    parser.add_argument("--window-seconds", type=float, default=WINDOW_SECONDS)
+    parser.add_argument("--overlap", type=float, default=OVERLAP)
     parser.add_argument(
         "--any-number", action="store_true", help="do not say how many people speak"
     )
@@ -74,14 +76,14 @@ def main() -> None:
     corpus = open_corpus(BundledConfig(), description.sample_rate).split("test")
     scene = SceneConfig.model_validate(description.config["scene"])
     scores: dict[Stitching, list[tuple[float, float, int]]] = {way: [] for way in WAYS}
-    limit = None if options.any_number else description.num_slots
+    speakers = options.speakers or scene.num_speakers[1]
+    limit = None if options.any_number else speakers
+    spans = options.window_seconds, options.overlap
     for index in range(options.conversations):
         rng = np.random.default_rng([options.seed, index])
-        conversation = converse(
-            rng, scene, description.array, corpus, options.minutes, description.num_slots
-        )
+        conversation = converse(rng, scene, description.array, corpus, options.minutes, speakers)
         for way in WAYS:
-            tracks = stitched(separator, conversation, way, options.window_seconds, limit)
+            tracks = stitched(separator, conversation, way, *spans, limit)
             gain, wrong = score(conversation, tracks, description.sample_rate)
             scores[way].append((gain, wrong, len(tracks)))
         shown = "; ".join(f"{way} {s[-1][0]:+.1f} dB, {s[-1][1]:.0%} wrong, {s[-1][2]} tracks"
@@ -145,11 +147,12 @@ def stitched(
     conversation: Conversation,
     way: Stitching,
     seconds: float,
+    overlap: float,
     limit: int | None,
 ) -> Audio:
     """``[track, sample]``."""
     sink = MemorySink()
-    options = Options(window_seconds=seconds, stitching=way, max_speakers=limit)
+    options = Options(window_seconds=seconds, overlap=overlap, stitching=way, max_speakers=limit)
     array = separator.description.array
     _, kept = separator.track(iter([conversation.mixture]), array, options, sink)
     return np.stack([sink.audio(track) for track in kept])

@@ -39,7 +39,13 @@ def separate(config: SeparateConfig) -> None:
         InputError: before any work, or of the only recording; or says how many were bad.
     """
     names = (config.recording,) if isinstance(config.recording, str) else config.recording
-    options = Options(config.azimuth, config.window_seconds, config.stitching, config.max_speakers)
+    options = Options(
+        config.azimuth,
+        config.window_seconds,
+        config.overlap,
+        config.stitching,
+        config.max_speakers,
+    )
     places = places_of(names, config.output)
     for place in places:
         check_output(place.folder, place.recording if place.recording.exists() else None)
@@ -164,6 +170,7 @@ def _content(
         "separated_with": {
             "azimuth": options.azimuth,
             "window_seconds": options.window_seconds,
+            "overlap": options.overlap,
             "stitching": options.stitching,
             "max_speakers": options.max_speakers,
         },

@@ -23,6 +23,7 @@ class SeparateConfig(BaseModel):
             array's own.
         azimuth: the speakers in these directions and no others; null puts out all.
         window_seconds: windows in which longer recordings go through the network.
+        overlap: share of a window that the next one has too.
         stitching: which output of a window is whose.
         max_speakers: people in a recording at most; null for as many as are found.
         picture: draw one.
@@ -39,6 +40,7 @@ class SeparateConfig(BaseModel):
     channels: tuple[int, ...] | None
     azimuth: float | tuple[float, ...] | None
     window_seconds: float = Field(gt=0)
+    overlap: float = Field(gt=0, le=0.5)
     stitching: Literal["direction_and_voice", "permutation"]
     max_speakers: int | None = Field(ge=1)
     picture: bool

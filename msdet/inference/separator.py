@@ -24,6 +24,9 @@ from msdet.inference.tracks import Heard, MemorySink, Sink, Tracker
 WINDOW_SECONDS = 4.0
 """Models are trained on crops of some seconds, and people may come and go in longer ones."""
 
+OVERLAP = 0.25
+"""Of a window. What two share is computed twice, and tells whose output is whose in the next."""
+
 SHORTEST_SPEAKER = 1.0
 """Seconds of speech that somebody must have in a recording of several windows to be put out."""
 
@@ -36,6 +39,7 @@ class Options:
 
     azimuth: float | Sequence[float] | None = None
     window_seconds: float = WINDOW_SECONDS
+    overlap: float = OVERLAP
     stitching: Stitching = "direction_and_voice"
     max_speakers: int | None = None
 
@@ -78,6 +82,7 @@ class Separator:
         *,
         azimuth: float | Sequence[float] | None = None,
         window_seconds: float = WINDOW_SECONDS,
+        overlap: float = OVERLAP,
         stitching: Stitching = "direction_and_voice",
         max_speakers: int | None = None,
     ) -> Separation:
@@ -93,8 +98,8 @@ class Separator:
                 others; degrees in the array's frame. None puts out all that are found. The model
                 must have been trained with guidance by direction. Asking for fewer than it has
                 outputs takes twice as long: it first finds where the others are.
-            window_seconds: what is longer goes through the network in windows of this length,
-                each half over the next.
+            window_seconds: what is longer goes through the network in windows of this length.
+            overlap: share of a window that the next one has too, half at most.
             stitching: which output of a window is whose: ``direction_and_voice`` follows as many
                 speakers as come and go, ``permutation`` as many as the model has outputs.
             max_speakers: people in the recording at most, where that is known; of
@@ -112,7 +117,7 @@ class Separator:
             InputError: the recording is mono, silent, too short, holds NaN, or does not fit the
                 array; the model serves its own array only, or follows no directions.
         """
-        options = Options(azimuth, window_seconds, stitching, max_speakers)
+        options = Options(azimuth, window_seconds, overlap, stitching, max_speakers)
         microphones = self.array_for(array)
         self.check(options)
         channels = _check_audio(audio, sample_rate, microphones)
@@ -149,7 +154,8 @@ class Separator:
             What was heard of all tracks, and which of them are speakers.
         """
         model, description = self._checkpoint.model, self.description
-        length = 2 * round(options.window_seconds * description.sample_rate / 2)
+        length = round(options.window_seconds * description.sample_rate)
+        overlap = int(options.overlap * length)
         asked = None
         if options.azimuth is not None:
             asked = check_asked(options.azimuth, description)
@@ -157,21 +163,27 @@ class Separator:
         if asked is None:
             stitcher = make_stitcher(
                 options.stitching,
-                overlap=length // 2,
+                overlap=overlap,
                 num_slots=model.num_slots,
                 linear=model.grid.linear,
                 max_speakers=options.max_speakers,
             )
         network = WindowNetwork(self._checkpoint, array, asked)
         tracker = Tracker(
-            network, stitcher, length, description.sample_rate, description.reference_mic
+            network,
+            stitcher,
+            length,
+            overlap,
+            description.sample_rate,
+            description.reference_mic,
         )
         heard = tracker.run(blocks, sink)
         everyone = list(range(len(heard.records)))
         if asked is not None or options.stitching == "permutation" or len(heard.window_times) == 1:
             return heard, everyone
-        # windows overlap by half, so that all speech is counted twice
-        spoken = [sum(record.spoken.values()) / 2 for record in heard.records]
+        # speech where windows overlap is counted twice
+        once = 1.0 - options.overlap
+        spoken = [once * sum(record.spoken.values()) for record in heard.records]
         return heard, [i for i in everyone if spoken[i] >= SHORTEST_SPEAKER] or everyone
 
     def check(self, options: Options) -> None:
@@ -194,6 +206,8 @@ class Separator:
                 f"window_seconds={options.window_seconds}: must be at least {shortest:.3f}, "
                 "four of the model's transform windows"
             )
+        if not 0 < options.overlap <= 0.5:
+            raise InputError(f"overlap={options.overlap}: must be above 0 and at most 0.5")
         if options.max_speakers is not None and options.max_speakers < 1:
             raise InputError(f"max_speakers={options.max_speakers}: must be at least 1")
 

@@ -54,7 +54,7 @@ class Track:
     Attributes:
         azimuth: degrees, of the last speech. voice: mean of the windows' ``voice``, weighted by
             the seconds of speech in them. spoken: these seconds.
-        tail: float32 ``[sample]``, the last window's half that the next one shares.
+        tail: float32 ``[sample]``, what the last window shares with the next one.
     """
 
     azimuth: float

@@ -97,12 +97,15 @@ class Tracker:
         network: WindowNetwork,
         stitcher: Stitcher | None,
         length: int,
+        overlap: int,
         sample_rate: int,
         reference_mic: int,
     ) -> None:
-        """``stitcher``: None where slots are asked for, and so are the tracks themselves."""
+        """``length`` and ``overlap``: of windows, samples. ``stitcher``: None where slots are asked
+        for, and so are the tracks themselves."""
         self._network, self._stitcher = network, stitcher
-        self._length, self._rate, self._reference = length, sample_rate, reference_mic
+        self._length, self._overlap = length, overlap
+        self._rate, self._reference = sample_rate, reference_mic
         self._adders: list[OverlapAdd] = []
         self._records: list[Record] = []
         self._mixture = FramePowers(sample_rate)
@@ -116,7 +119,7 @@ class Tracker:
         Args:
             blocks: ``[mic, sample]`` at the model's rate. sink: gets the audio as it is final.
         """
-        for window in windows(blocks, self._length):
+        for window in windows(blocks, self._length, self._overlap):
             self._take(window, sink)
         return Heard(
             self._records,
@@ -142,7 +145,7 @@ class Tracker:
                     self._begin_until(track, sink)
                     self._records[track].hear(estimate, slot, len(self._times), spoken[slot])
         size = window.audio.shape[1]
-        final = size if window.last else size - self._length // 2
+        final = size if window.last else size - self._overlap
         for track, adder in enumerate(self._adders):
             audio = np.zeros(size, np.float32)
             if estimate is not None and track in placed:
@@ -164,7 +167,7 @@ class Tracker:
     def _begin_until(self, track: int, sink: Sink) -> None:
         """A new track was silent until now."""
         while len(self._adders) <= track:
-            self._adders.append(OverlapAdd(self._length))
+            self._adders.append(OverlapAdd(self._overlap))
             self._records.append(Record(FramePowers(self._rate)))
             new = len(self._adders) - 1
             for start in range(0, self._emitted, self._length):

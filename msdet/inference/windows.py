@@ -21,18 +21,19 @@ class Window:
     last: bool
 
 
-def windows(blocks: Iterable[Audio], length: int) -> Iterator[Window]:
-    """Windows that begin every half length; the last one ends with the recording, and is longer
-    than half a window unless it is the only one.
+def windows(blocks: Iterable[Audio], length: int, overlap: int) -> Iterator[Window]:
+    """Windows of which neighbours share ``overlap`` samples; the last one ends with the recording,
+    and is longer than that unless it is the only one.
 
     Args:
-        blocks: ``[mic, sample]`` each, of any length. length: of a window, an even number.
+        blocks: ``[mic, sample]`` each, of any length. length: of a window.
+        overlap: less than a window; more than two never share a sample up to half of it.
 
     >>> blocks = [np.zeros((1, 3), np.float32)] * 4
-    >>> [(w.start, w.audio.shape[1], w.last) for w in windows(blocks, 4)]
+    >>> [(w.start, w.audio.shape[1], w.last) for w in windows(blocks, 4, 2)]
     [(0, 4, False), (2, 4, False), (4, 4, False), (6, 4, False), (8, 4, True)]
     """
-    start, hop = 0, length // 2
+    start, hop = 0, length - overlap
     pending: Audio | None = None
     for block in blocks:
         pending = block if pending is None else np.concatenate([pending, block], axis=1)
@@ -44,12 +45,12 @@ def windows(blocks: Iterable[Audio], length: int) -> Iterator[Window]:
 
 
 class OverlapAdd:
-    """One track's windows, crossfaded by sin² over the half that two of them share."""
+    """One track's windows, crossfaded by sin² over what two of them share."""
 
-    def __init__(self, length: int) -> None:
-        self._overlap = length - length // 2
+    def __init__(self, overlap: int) -> None:
+        self._overlap = overlap
         self.tail: Audio = np.zeros(self._overlap, np.float32)
-        """What the last window said about the half that it shares with the next."""
+        """What the last window said about what it shares with the next."""
         phase = (np.arange(self._overlap) + 0.5) / self._overlap
         self._rise = np.asarray(np.sin(0.5 * np.pi * phase) ** 2, np.float32)
 

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from msdet.geometry import SPEED_OF_SOUND
-from msdet.models.encoders.unet import normalisation
+from msdet.models.encoders.unet import ReducedContext, normalisation
 from msdet.models.frontends import line_axis, log_magnitude, unit_phasors
 
 _LOADING = 1e-3
@@ -143,15 +143,24 @@ class RefinementHead(nn.Module):
     """Second complex masks, on the beamformed signal and on the reference microphone.
 
     The same weights serve every slot; a slot sees its own beam, its first estimate and the
-    strongest of the others', relative to the mixture, beside the trunk's features.
+    strongest of the others', relative to the mixture, beside the trunk's features. Residual blocks
+    at a quarter of the frequencies, if any, look further around each bin.
     """
 
-    def __init__(self, trunk_channels: int, channels: int, bound: float) -> None:
+    def __init__(
+        self,
+        trunk_channels: int,
+        channels: int,
+        bound: float,
+        blocks: int = 0,
+        block_channels: int = 32,
+    ) -> None:
         super().__init__()
         self.bound = bound
         self.trunk = nn.Conv2d(trunk_channels, channels, 3, padding=1, bias=False)
         self.own = nn.Conv2d(8, channels, 3, padding=1, bias=False)
         self.norm = normalisation(channels)
+        self.context = ReducedContext(channels, block_channels, blocks) if blocks else None
         self.out = nn.Conv2d(channels, 4, 3, padding=1)
         nn.init.zeros_(self.out.weight)
         with torch.no_grad():
@@ -173,12 +182,13 @@ class RefinementHead(nn.Module):
         estimates = estimates.detach()
         relative = unit_phasors(beams) * phase
         own_phase = unit_phasors(estimates) * phase
+        beam_level, own_level = log_magnitude(beams) - level, log_magnitude(estimates) - level
         features = torch.stack(
             [
-                log_magnitude(beams) - level,
-                log_magnitude(estimates) - level,
-                _strongest_other(log_magnitude(beams)) - level,
-                _strongest_other(log_magnitude(estimates)) - level,
+                beam_level,
+                own_level,
+                _strongest_other(beam_level),
+                _strongest_other(own_level),
                 relative.real,
                 relative.imag,
                 own_phase.real,
@@ -188,7 +198,10 @@ class RefinementHead(nn.Module):
         )
         features = features.flatten(0, 1).contiguous(memory_format=torch.channels_last)
         x = self.own(features) + self.trunk(full).repeat_interleave(slots, dim=0)
-        x = self.out(F.relu(self.norm(x)))
+        x = F.relu(self.norm(x))
+        if self.context is not None:
+            x = self.context(x)
+        x = self.out(x)
         parts = (self.bound * torch.tanh(x / self.bound)).float()
         parts = parts.reshape(batch, slots, *parts.shape[1:])
         on_beam = torch.complex(parts[:, :, 0], parts[:, :, 1])

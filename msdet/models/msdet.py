@@ -47,6 +47,8 @@ class HeadsConfig(BaseModel):
             (`steered`).
         refinements: how often, each time with the beamformer of the last estimates; the same
             weights do all.
+        refinement_blocks: residual blocks in these, at a quarter of the frequencies, which see
+            further around each bin. refinement_channels: of the blocks.
         resolution: width of an azimuth class, degrees.
         distance: what a third head says of each speaker's distance: nothing (`none`), a number
             (`regression`), or a class (`classes`).
@@ -57,6 +59,8 @@ class HeadsConfig(BaseModel):
     guidance: Literal["none", "estimated", "oracle"]
     beamformer: Literal["none", "mask", "steered"]
     refinements: PositiveInt = 1
+    refinement_blocks: int = Field(default=0, ge=0)
+    refinement_channels: int = Field(default=32, ge=4)
     resolution: float = Field(gt=0, le=90)
     direction_channels: int = Field(ge=4)
     mask_channels: int = Field(ge=4)
@@ -241,7 +245,13 @@ class MSDET(nn.Module):
             full + guided * num_slots, heads.mask_channels, num_slots, heads.mask_bound
         )
         self.refinement_head = (
-            RefinementHead(full, heads.mask_channels, heads.mask_bound)
+            RefinementHead(
+                full,
+                heads.mask_channels,
+                heads.mask_bound,
+                heads.refinement_blocks,
+                heads.refinement_channels,
+            )
             if heads.beamformer != "none" and "separation" in tasks
             else None
         )

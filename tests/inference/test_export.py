@@ -36,7 +36,7 @@ KINDS: dict[str, dict[str, Any]] = {
     "plain": {"guidance": "none", "beamformer": "none"},
     "guided": {"beamformer": "none"},
     "guided and beamformed": {},
-    "steered, twice": {"beamformer": "steered", "refinements": 2},
+    "steered, twice": {"beamformer": "steered", "refinements": 2, "refinement_blocks": 2},
     "steered along a line": {"beamformer": "steered", "array": "line4"},
     "separate encoders": {"sharing": "none", "guidance": "none"},
     "distance classes": {"distance": "classes", "beamformer": "none"},

@@ -95,12 +95,21 @@ def test_resampling_keeps_time() -> None:
     np.testing.assert_allclose(back[0, 500:-500], tone[0, 500:-500], atol=1e-3)
 
 
-@given(length=st.integers(1, 400), size=st.sampled_from([20, 64, 100]), sizes=SIZES)
+@given(
+    length=st.integers(1, 400),
+    size=st.sampled_from([20, 64, 101]),
+    share=st.sampled_from([2, 3, 4, 10]),
+    sizes=SIZES,
+)
 @settings(deadline=None, max_examples=60)
-def test_windows_crossfade_to_what_they_were(length: int, size: int, sizes: list[int]) -> None:
+def test_windows_crossfade_to_what_they_were(
+    length: int, size: int, share: int, sizes: list[int]
+) -> None:
     audio = np.random.default_rng(0).standard_normal((1, length)).astype(np.float32)
-    adder, made = OverlapAdd(size), []
-    for window in windows(pieces(audio, sizes), size):
+    overlap = size // share
+    adder, made = OverlapAdd(overlap), []
+    for window in windows(pieces(audio, sizes), size, overlap):
+        assert window.audio.shape[1] > overlap or window.start == 0
         np.testing.assert_array_equal(window.audio, audio[:, window.start :][:, :size])
         made.append(adder.add(window.audio[0], window.start == 0, window.last))
     np.testing.assert_allclose(np.concatenate(made), audio[0], atol=1e-5)

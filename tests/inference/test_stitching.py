@@ -75,7 +75,7 @@ class Conversation:
         )
         sink = MemorySink()
         network = cast(WindowNetwork, self)
-        heard = Tracker(network, stitcher, LENGTH, RATE, 0).run(self._blocks(), sink)
+        heard = Tracker(network, stitcher, LENGTH, LENGTH // 2, RATE, 0).run(self._blocks(), sink)
         return np.stack([sink.audio(track) for track in range(len(heard.records))]), heard
 
     def _blocks(self) -> Iterator[Audio]:
@@ -110,7 +110,7 @@ def peak_memory(seconds: int) -> int:
     stitcher = make_stitcher(
         "direction_and_voice", overlap=2 * rate, num_slots=2, linear=False, max_speakers=2
     )
-    tracker = Tracker(cast(WindowNetwork, network), stitcher, 4 * rate, rate, 0)
+    tracker = Tracker(cast(WindowNetwork, network), stitcher, 4 * rate, 2 * rate, rate, 0)
     tracemalloc.start()
     tracker.run((noise for _ in range(seconds // 4)), Dropped())
     _, peak = tracemalloc.get_traced_memory()

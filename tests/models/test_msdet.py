@@ -224,6 +224,24 @@ def test_every_refinement_hears_the_estimates_before_it(
     assert (stages[2] - stages[1]).abs().max() > 1e-3
 
 
+def test_blocks_let_a_refinement_see_further(make_model: Make) -> None:
+    far = {}
+    for blocks in (0, 2):
+        head = make_model(beamformer="steered", refinement_blocks=blocks).eval().refinement_head
+        assert head is not None
+        torch.manual_seed(0)
+        beams = torch.randn(1, 2, 65, 40, dtype=torch.complex64)
+        beams.requires_grad_()
+        mixture, full = beams.detach()[:, 0], torch.zeros(1, 4, 65, 40)
+        head(mixture, beams, beams.detach(), full)[0, 0, 30, 20].abs().backward()
+        assert beams.grad is not None
+        heard = beams.grad[0, 0].abs() > 0
+        far[blocks] = (int(heard.any(0).sum()), int(heard.any(1).sum()))
+    assert far[0] == (5, 5)
+    assert far[2][0] > 9
+    assert far[2][1] > 20
+
+
 def test_a_beamformer_that_is_on_or_off_is_known_from_older_checkpoints() -> None:
     heads = {
         "guidance": "none",

@@ -80,6 +80,23 @@ class ResidualBlock(nn.Module):
         return F.relu(x + y * torch.sigmoid(gate))
 
 
+class ReducedContext(nn.Module):
+    """Residual blocks at a quarter of the frequencies, dilated in time 1, 2, 4, ... frames, whose
+    output is added at full resolution."""
+
+    def __init__(self, outer: int, channels: int, blocks: int) -> None:
+        super().__init__()
+        self.down = nn.Conv2d(outer, channels, (5, 3), (4, 1), (2, 1), bias=False)
+        self.down_norm = normalisation(channels)
+        self.blocks = nn.Sequential(*(ResidualBlock(channels, 2**i) for i in range(blocks)))
+        self.up = nn.ConvTranspose2d(channels, outer, (4, 1), (4, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``[batch, outer, freq, frame]``, shape kept."""
+        y = self.up(self.blocks(F.relu(self.down_norm(self.down(x)))))
+        return F.relu(x + y[:, :, : x.shape[2]])
+
+
 class UNet(nn.Module):
     """Frequency is reduced by 4, then by 2 a level, and restored with skips; time is kept."""
 
