@@ -62,7 +62,8 @@ class Stft(nn.Module):
         spectra = torch.stft(
             flat, self.window, self.hop, window=self.taper, center=True, return_complex=True
         )
-        return spectra.reshape(*audio.shape[:-1], *spectra.shape[-2:])
+        # as it comes, frames lie far apart, and products of matrices would copy them one by one
+        return spectra.reshape(*audio.shape[:-1], *spectra.shape[-2:]).contiguous()
 
     def inverse(self, spectra: Tensor, num_samples: int) -> Tensor:
         """Complex ``[..., freq, frame]`` to ``[..., sample]``."""

@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 from msdet.geometry import SPEED_OF_SOUND
 from msdet.models.encoders.unet import ReducedContext, normalisation
-from msdet.models.frontends import line_axis, log_magnitude, unit_phasors
+from msdet.models.frontends import line_axis, log_magnitude, power, unit_phasors
 
 _LOADING = 1e-3
 """Diagonal loading relative to the trace, for covariances of a few seconds of speech."""
@@ -37,9 +37,9 @@ def beamform(spectra: Tensor, estimates: Tensor, reference: int) -> Tensor:
     Returns:
         complex ``[batch, slot, freq, frame]``.
     """
-    power = estimates.abs().square()
-    residual = (spectra[:, reference] - estimates.sum(1)).abs().square()
-    share = power / (power.sum(1) + residual + 1e-8)[:, None]
+    explained = power(estimates)
+    residual = power(spectra[:, reference] - estimates.sum(1))
+    share = explained / (explained.sum(1) + residual + 1e-8)[:, None]
     wanted, unwanted = covariance(spectra, share), covariance(spectra, 1.0 - share)
     weights = mvdr_weights(wanted, unwanted, reference)
     return torch.einsum("bnfm,bmft->bnft", weights.conj(), spectra)
@@ -67,10 +67,10 @@ def beamform_towards(
     slots = estimates.transpose(1, 2)  # [batch, freq, slot, frame]
     everything = (mixture @ mixture.mH)[:, None] / frames  # [batch, 1, freq, mic, mic]
     cross = (mixture @ slots.mH).transpose(2, 3).transpose(1, 2) / frames
-    power = estimates.abs().square().mean(dim=-1)  # [batch, slot, freq]
+    level = power(estimates).mean(dim=-1)  # [batch, slot, freq]
     towards, crossed = steering[..., None], cross[..., None]
     explained = crossed @ towards.mH
-    rest = everything - explained - explained.mH + (towards @ towards.mH) * power[..., None, None]
+    rest = everything - explained - explained.mH + (towards @ towards.mH) * level[..., None, None]
     loading = _LOADING * rest.diagonal(dim1=-2, dim2=-1).sum(-1).real + 1e-8
     identity = torch.eye(rest.shape[-1], device=rest.device)
     product = torch.linalg.solve(rest + identity * loading[..., None, None], towards)
@@ -198,7 +198,7 @@ class RefinementHead(nn.Module):
         )
         features = features.flatten(0, 1).contiguous(memory_format=torch.channels_last)
         x = self.own(features) + self.trunk(full).repeat_interleave(slots, dim=0)
-        x = F.relu(self.norm(x))
+        x = F.relu(self.norm(x), inplace=True)
         if self.context is not None:
             x = self.context(x)
         x = self.out(x)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from msdet.geometry import SPEED_OF_SOUND, AzimuthGrid, unit_vectors
 
 _EPS = 1e-8
+_TINY = 1e-20
 _SPREAD_FLOOR = 0.05
 """Below this spread over directions (low frequencies) sensor noise decides, not direction."""
 
@@ -39,9 +40,19 @@ class RealImaginaryConfig(_Config):
 FrontendConfig = Annotated[DirectionalConfig | RealImaginaryConfig, Field(discriminator="name")]
 
 
+def power(spectra: Tensor) -> Tensor:
+    """Squared magnitude. From the parts: a complex ``abs`` takes a CPU four times as long."""
+    return spectra.real.square() + spectra.imag.square()
+
+
+def magnitude(spectra: Tensor) -> Tensor:
+    """With a gradient that is zero at zero."""
+    return (power(spectra) + _TINY).sqrt()
+
+
 def unit_phasors(spectra: Tensor) -> Tensor:
     """``X / (|X| + eps)``: phases without angles, with a gradient that is finite at zero."""
-    return spectra / (spectra.abs() + _EPS)
+    return spectra * (1.0 / (magnitude(spectra) + _EPS))
 
 
 def phase_differences(spectra: Tensor) -> Tensor:
@@ -198,7 +209,7 @@ class RealImaginaryFrontend(nn.Module):
 
 def log_magnitude(spectra: Tensor) -> Tensor:
     """Natural log of the magnitude, floored 80 dB below the utterance's RMS level of one."""
-    return (spectra.abs() + 1e-4).log() / 3.0
+    return (magnitude(spectra) + 1e-4).log() / 3.0
 
 
 def _log_frequency(frequencies: NDArray[np.float64]) -> Tensor:

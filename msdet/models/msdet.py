@@ -26,6 +26,7 @@ from msdet.models.frontends import (
     FrontendConfig,
     RealImaginaryFrontend,
     look_grid,
+    magnitude,
     phase_differences,
 )
 from msdet.models.heads import (
@@ -328,7 +329,7 @@ class MSDET(nn.Module):
         features = self.frontend(spectra, directional, self.reference_mic)
         encoding = self.encoder(features)
         located = encoding if self.direction_encoder is None else self.direction_encoder(features)
-        energy = reference.abs().sqrt()
+        energy = magnitude(reference).sqrt()
         coarse = None
         if self.coarse_head is not None:
             coarse = self.coarse_head(directional, energy, located.bottom)
@@ -378,7 +379,7 @@ class MSDET(nn.Module):
         """Plane waves ``[batch, slot, freq, mic]`` from where the estimates come from."""
         assert self.fine_head is not None  # the checks refuse such beamformers without directions
         fine = steering.fine[0]
-        logits = self.fine_head(differences, fine, estimates.abs(), reference, located.full)
+        logits = self.fine_head(differences, fine, magnitude(estimates), reference, located.full)
         posterior = logits[..., : self.grid.num_classes].float().softmax(dim=-1)
         return plane_waves(
             self.grid.decode(posterior),

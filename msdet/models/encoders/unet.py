@@ -74,10 +74,10 @@ class ResidualBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """``[batch, channel, freq, frame]``, shape kept."""
-        y = F.relu(self.first_norm(self.first(x)))
+        y = F.relu(self.first_norm(self.first(x)), inplace=True)
         y = self.second_norm(self.second(y))
         gate = self.context(y.mean(dim=(2, 3)))[:, :, None, None]
-        return F.relu(x + y * torch.sigmoid(gate))
+        return F.relu(x + y * torch.sigmoid(gate), inplace=True)
 
 
 class ReducedContext(nn.Module):
@@ -93,8 +93,8 @@ class ReducedContext(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """``[batch, outer, freq, frame]``, shape kept."""
-        y = self.up(self.blocks(F.relu(self.down_norm(self.down(x)))))
-        return F.relu(x + y[:, :, : x.shape[2]])
+        y = self.up(self.blocks(F.relu(self.down_norm(self.down(x)), inplace=True)))
+        return F.relu(x + y[:, :, : x.shape[2]], inplace=True)
 
 
 class UNet(nn.Module):
@@ -119,7 +119,7 @@ class UNet(nn.Module):
                 nn.Sequential(
                     nn.Conv2d(previous, channels, (stride + 1, 3), (stride, 1), (stride // 2, 1)),
                     normalisation(channels),
-                    nn.ReLU(),
+                    nn.ReLU(inplace=True),
                 )
             )
             dilations = config.dilations if lowest else (1,)
@@ -144,5 +144,5 @@ class UNet(nn.Module):
         for up in reversed(self.up):
             upper = skips.pop()
             x = upper + up(x)[:, :, : upper.shape[2]]
-            x = F.relu(x) if skips else F.relu(self.full_norm(x))
+            x = F.relu(x if skips else self.full_norm(x), inplace=True)
         return Encoding(full=x, bottom=bottom)
