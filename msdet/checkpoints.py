@@ -68,6 +68,13 @@ class Description(BaseModel):
     versions: dict[str, str]
     git_commit: str | None
 
+    @property
+    def trained_speakers(self) -> tuple[int, int]:
+        """How many speakers the scenes of training had, at least and at most; the network may
+        have outputs to spare."""
+        fewest, most = self.config.get("scene", {}).get("num_speakers", [self.num_slots] * 2)
+        return fewest, most
+
     def build(self) -> MSDET:
         """The network, with random weights."""
         return MSDET(
@@ -176,7 +183,8 @@ def load_matching_weights(model: MSDET, path: str | Path) -> None:
 
 def _read(path: Path) -> dict[str, Any]:
     if not path.is_file():
-        raise InputError(f"checkpoint={path}: no such file")
+        what = "is a folder; name the model.ckpt in it" if path.is_dir() else "no such file"
+        raise InputError(f"checkpoint={path}: {what}")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises a dozen types for a damaged file

@@ -170,15 +170,23 @@ def with_positions(overrides: Sequence[str]) -> list[str]:
     for override in overrides:
         key, _, value = override.partition("=")
         if key == "array" and value.lower().endswith((".json", ".csv")):
-            from msdet.array_files import read_positions
+            from msdet.named_arrays import read_positions
 
             positions = [list(point) for point in read_positions(value)]
             stem = value.replace(os.sep, "/").rpartition("/")[2].rpartition(".")[0]
             found += ["array=positions", f"array.positions={positions}"]
             found.append(f"+array.name={in_quotes(stem)}")
+        elif key == "array" and value.isidentifier() and not _is_config("array", value):
+            from msdet.named_arrays import named_array
+
+            named_array(value)  # which says what there is
         else:
             found.append(override)
     return found
+
+
+def _is_config(group: str, name: str) -> bool:
+    return (configs_dir() / group / f"{name}.yaml").is_file()
 
 
 def quoted(override: str) -> str:

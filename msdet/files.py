@@ -5,11 +5,18 @@ from __future__ import annotations
 
 import json
 import os
+import platform
+import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from glob import escape
 from pathlib import Path
 from typing import Any, BinaryIO
 from uuid import uuid4
+from zlib import crc32
+
+from psutil import pid_exists
 
 
 def write_atomically(
@@ -58,3 +65,37 @@ def replacing(path: Path, scratch: Path | None = None) -> Iterator[BinaryIO]:
     finally:
         with suppress(OSError):
             temporary.unlink()
+
+
+@dataclass(frozen=True)
+class ProcessFolders:
+    """Temporary folders whose names say which process of which machine they are of, so that what a
+    killed one left can be told from what is at work.
+
+    Attributes:
+        parent: where they are. start, suffix: of their names.
+    """
+
+    parent: Path
+    start: str
+    suffix: str = ""
+
+    @property
+    def prefix(self) -> str:
+        """What the names of this process's begin with."""
+        return f"{self._of_machine}{os.getpid()}-"
+
+    def new(self) -> Path:
+        """The path of another one; it is not made."""
+        return self.parent / f"{self.prefix}{uuid4().hex[:12]}{self.suffix}"
+
+    def remove_leftovers(self) -> None:
+        """Delete what processes left that run no more; what cannot be deleted stays."""
+        for path in self.parent.glob(f"{escape(self._of_machine)}*{self.suffix}"):
+            process = path.name.removeprefix(self._of_machine).partition("-")[0]
+            if process.isdigit() and not path.is_symlink() and not pid_exists(int(process)):
+                shutil.rmtree(path, ignore_errors=True)
+
+    @property
+    def _of_machine(self) -> str:
+        return f"{self.start}{crc32(platform.node().encode()):08x}-"

@@ -6,9 +6,11 @@ The file ``default`` beside them holds the name of the one that is taken where n
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
+from typing import Any
 
 from msdet.errors import InputError
 from msdet.resources import models_dir
@@ -59,7 +61,7 @@ def find_checkpoint(name: str | Path) -> Path:
         InputError: a plain name that is neither a file nor a model; says which models there are.
     """
     path = Path(name)
-    if path.exists() or path.suffix or len(path.parts) != 1:
+    if path.is_file() or path.suffix or len(path.parts) != 1:
         return path
     names = [model.name for model in shipped_models()]
     if str(name) in names:
@@ -81,16 +83,35 @@ def print_models() -> None:
     default = default_model().name
     for model in models:
         made = load_checkpoint(model.path).description
-        fewer = "up to " if made.empty_slots else ""
         served = "lines" if made.array.is_linear else "arrays that are no lines"
         if made.model.frontend.name == "ri":
             served = "this array only"
-        print(
-            f"{model.name}{' (default)' if model.name == default else ''}: "
-            f"{model.path.stat().st_size / 1e6:.1f} MB, {made.sample_rate} Hz, "
-            f"{fewer}{made.num_slots} speakers, trained on {made.array.name}, serves {served}"
-            + (f"; {model.summary}" if model.summary else "")
-        )
+        facts = [
+            f"{model.path.stat().st_size / 1e6:.1f} MB",
+            f"{made.sample_rate} Hz",
+            f"{how_many(*made.trained_speakers)} speakers",
+            f"trained on {trained_arrays(made.config, made.array.name)}",
+            f"serves {served}",
+        ]
+        chosen = " (default)" if model.name == default else ""
+        summary = f"; {model.summary}" if model.summary else ""
+        print(f"{model.name}{chosen}: {', '.join(facts)}{summary}")
+
+
+def how_many(fewest: int, most: int) -> str:
+    """A range in words.
+
+    >>> how_many(2, 2), how_many(1, 3)
+    ('2', '1 to 3')
+    """
+    return str(most) if fewest == most else f"{fewest} to {most}"
+
+
+def trained_arrays(config: Mapping[str, Any], own: str) -> str:
+    """Those of a training: its own, and how many more."""
+    arrays = config.get("data", {}).get("arrays", {})
+    more = len(arrays.get("shapes", ())) + arrays.get("drawn", 0)
+    return f"{own} and {more} more arrays" if more else own
 
 
 def _summary(card: Path) -> str:

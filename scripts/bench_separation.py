@@ -31,6 +31,8 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import soundfile
 
+from msdet.shipped import find_checkpoint
+
 SHORT_SECONDS = 5.0
 WINDOWS = 3
 
@@ -40,15 +42,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument("checkpoint", type=Path)
+    parser.add_argument("checkpoint", help="a file, or the name of a model that ships")
     parser.add_argument("--seconds", type=float, default=300.0)
     parser.add_argument("--sample-rate", type=int, default=16000)
     options = parser.parse_args()
     os.environ["OMP_NUM_THREADS"] = "1"
-    network, num_mics = network_seconds(options.checkpoint)
+    checkpoint = find_checkpoint(options.checkpoint).absolute()
+    network, num_mics = network_seconds(checkpoint)
     with TemporaryDirectory() as folder:
-        short = measured(Path(folder), options, SHORT_SECONDS, num_mics)
-        long = measured(Path(folder), options, options.seconds, num_mics)
+        short = measured(Path(folder), checkpoint, options.sample_rate, SHORT_SECONDS, num_mics)
+        long = measured(Path(folder), checkpoint, options.sample_rate, options.seconds, num_mics)
     factor = (long[0] - short[0]) / (options.seconds - SHORT_SECONDS)
     print(
         json.dumps(
@@ -68,15 +71,14 @@ def network_seconds(checkpoint: Path) -> tuple[float, int]:
     """CPU seconds that the network takes for a second of a long recording; microphones."""
     import torch
 
-    import msdet
     from msdet.checkpoints import load_checkpoint
     from msdet.inference.estimates import WindowNetwork
-    from msdet.inference.separator import WINDOW_SECONDS
+    from msdet.inference.separator import OVERLAP, WINDOW_SECONDS
 
     torch.set_num_threads(1)
     loaded = load_checkpoint(checkpoint)
     array = loaded.description.array
-    network = WindowNetwork(loaded, msdet.load(checkpoint).array_for(None), None)
+    network = WindowNetwork(loaded, array, None)
     size = round(WINDOW_SECONDS * loaded.description.sample_rate)
     audio = np.random.default_rng(0).standard_normal((array.num_mics, size)).astype(np.float32)
     network(audio)
@@ -84,22 +86,22 @@ def network_seconds(checkpoint: Path) -> tuple[float, int]:
     for _ in range(WINDOWS):
         network(audio)
     took = (time.process_time() - start) / WINDOWS
-    return took / (WINDOW_SECONDS / 2), array.num_mics
+    return took / (WINDOW_SECONDS * (1.0 - OVERLAP)), array.num_mics
 
 
 def measured(
-    folder: Path, options: argparse.Namespace, seconds: float, num_mics: int
+    folder: Path, checkpoint: Path, rate: int, seconds: float, num_mics: int
 ) -> tuple[float, float]:
     """CPU seconds and peak bytes of separating a recording of this length."""
     path = folder / f"{seconds:g}.wav"
-    rng, rate = np.random.default_rng(0), options.sample_rate
+    rng = np.random.default_rng(0)
     with soundfile.SoundFile(path, "w", rate, num_mics, subtype="PCM_16", format="WAV") as file:
         for second in range(int(seconds)):
             loudness = 0.1 * abs(np.sin(2 * np.pi * (3.1 * second + np.arange(rate) / rate * 3.1)))
             file.write((loudness[:, None] * rng.standard_normal((rate, num_mics))).clip(-1, 1))
     out = folder / f"out {seconds:g}"
     command = [sys.executable, "-m", "msdet", "separate", str(path), "picture=false"]
-    command += [f"checkpoint={options.checkpoint.absolute()}", f"output={out}"]
+    command += [f"checkpoint={checkpoint}", f"output={out}"]
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     subprocess.run(command, check=True, capture_output=True)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)

@@ -3,8 +3,8 @@
 
 ``python scripts/bench_stitching.py CHECKPOINT [--conversations 20] [--minutes 3]``
 
-A conversation is one room of the checkpoint's own training ranges, with as many speakers as it has
-outputs, test voices of the bundled corpus. They take turns of 3 to 10 s; a turn begins between 1 s
+A conversation is one room of the checkpoint's own training ranges, with as many speakers as in
+training, test voices of the bundled corpus. They take turns of 3 to 10 s; a turn begins between 1 s
 before the end of the last one and 4 s after it, so that pauses are often longer than what two
 windows share. Both ways stitch the estimates of the same windows.
 
@@ -63,7 +63,7 @@ def main() -> None:
     parser.add_argument("checkpoint")
     parser.add_argument("--conversations", type=int, default=20)
     parser.add_argument("--minutes", type=float, default=3.0)
-    parser.add_argument("--speakers", type=int, help="as many as in the scenes of training")
+    parser.add_argument("--speakers", type=int, help="two or more; as many as in training")
     parser.add_argument("--window-seconds", type=float, default=WINDOW_SECONDS)
     parser.add_argument("--overlap", type=float, default=OVERLAP)
     parser.add_argument(
@@ -76,7 +76,7 @@ def main() -> None:
     corpus = open_corpus(BundledConfig(), description.sample_rate).split("test")
     scene = SceneConfig.model_validate(description.config["scene"])
     scores: dict[Stitching, list[tuple[float, float, int]]] = {way: [] for way in WAYS}
-    speakers = options.speakers or scene.num_speakers[1]
+    speakers = options.speakers or description.trained_speakers[1]
     limit = None if options.any_number else speakers
     spans = options.window_seconds, options.overlap
     for index in range(options.conversations):

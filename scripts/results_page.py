@@ -25,6 +25,7 @@ from msdet.errors import InputError
 from msdet.evaluation.exports import markdown_table
 from msdet.files import write_atomically, write_json
 from msdet.resources import models_dir
+from msdet.shipped import how_many
 from msdet.training.callbacks import VALID_METRICS
 
 RESULTS = Path("docs/results")
@@ -167,11 +168,11 @@ def made_of(description: Description) -> str:
         description.training,
         sum(p.numel() for p in description.build().parameters()),
     )
-    fewest, most = description.config["scene"]["num_speakers"]
-    speakers = str(most) if fewest == most else f"{fewest} to {most}"
+    speakers = how_many(*description.trained_speakers)
+    going_on = ", going on from another model," if description.config["init_from"] else ""
     return (
         f"{weights / 1e6:.2f} M weights; {description.sample_rate} Hz; trained on "
-        f"{training['examples']} mixtures of {speakers} speakers for "
+        f"{training['examples']} mixtures of {speakers} speakers{going_on} for "
         f"{training['train_seconds']:.0f} s"
         f" (commit `{(description.git_commit or 'unknown')[:12]}`); outputs assigned by "
         f"`{description.assignment}`. The whole config is in the checkpoint."

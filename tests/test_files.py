@@ -3,12 +3,15 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from msdet.files import replacing, write_atomically
+from msdet.files import ProcessFolders, replacing, write_atomically
 
 
 @pytest.mark.parametrize("content", ["ü\n", "ü\n".encode(), iter(["ü", "\n"])], ids=type)
@@ -52,3 +55,20 @@ def test_a_folder_that_cannot_be_is_named(tmp_path: Path) -> None:
     with pytest.raises(NotADirectoryError) as error:
         write_atomically(path, "new")
     assert error.value.filename == str(path)
+
+
+def test_what_a_killed_process_left_is_removed(tmp_path: Path) -> None:
+    place = ProcessFolders(tmp_path, ".take.", ".part")
+    mine = place.new()
+    killed = subprocess.run(
+        [sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, check=True
+    )
+    number = killed.stdout.decode().strip()
+    left = tmp_path / mine.name.replace(f"-{os.getpid()}-", f"-{number}-")
+    others = [tmp_path / ".take.0000-1-aa.part", tmp_path / f".other-{number}-aa.part"]
+    for folder in (mine, left, *others):
+        folder.mkdir()
+        (folder / "track0.wav").write_bytes(b"x")
+    place.remove_leftovers()
+    assert not left.exists()
+    assert all(folder.exists() for folder in (mine, *others))

@@ -20,6 +20,9 @@ _ANGLE_OF_NOBODY = 45.0
 """Degrees. A direction takes the slot of the speaker that the network finds within this angle of
 it, and beyond that sooner a slot that holds nobody."""
 
+_MISSED_DEGREES = 20.0
+"""From what was asked for to what was found: more than a model's errors and a user's guess."""
+
 
 @dataclass(frozen=True)
 class Guidance:
@@ -69,6 +72,24 @@ def check_asked(azimuth: float | Sequence[float], description: Description) -> N
     if (between + np.eye(len(asked)) < 1e-6).any():
         raise InputError(f"azimuth={azimuth}: asks twice for one direction")
     return asked if linear else wrap_degrees(asked)
+
+
+def missed(
+    asked: float | Sequence[float] | None, found: NDArray[np.float64], linear: bool
+) -> list[str]:
+    """A sentence for each direction that was asked for and from which nothing came.
+
+    Args:
+        found: degrees ``[speaker]``, what was put out for them.
+    """
+    if asked is None:
+        return []
+    return [
+        f"asked for {one:g} degrees: what was put out comes from {other:.0f} degrees; perhaps "
+        "nobody speaks there"
+        for one, other in zip(np.atleast_1d(asked), found, strict=True)
+        if _angle(one, other, linear) > _MISSED_DEGREES
+    ]
 
 
 def needs_estimates(num_asked: int, description: Description) -> bool:

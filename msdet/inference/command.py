@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from msdet import __version__
 from msdet.errors import InputError
 from msdet.geometry import MicrophoneArray
+from msdet.inference.asked import missed
 from msdet.inference.config import SeparateConfig
 from msdet.inference.outputs import (
     PICTURE_NAME,
@@ -52,7 +53,8 @@ def separate(config: SeparateConfig) -> None:
     separator = _model(config)
     separator.check(options)
     array = separator.array_for(config.array.build() if config.array else None)
-    bad, frame = 0, [_assumptions(array)]
+    assumed = "" if config.array else ", that of training; array= takes another"
+    bad, frame = 0, [_assumptions(array) + assumed]
     for place in places:
         try:
             told = _separate_one(separator, place, array, config.channels, options, config.picture)
@@ -120,7 +122,11 @@ def _separate_one(
         finally:
             files.close()
         findings = Findings(**findings_of(heard, kept, separator.grid, description.sample_rate))
-        content = _content(separator, recording, array, options, findings, paths, gain)
+        nobody = missed(options.azimuth, findings.azimuth, separator.grid.linear)
+        for warning in nobody:
+            print(f"{place.recording}: warning: {warning}", file=sys.stderr)
+        warnings = [*recording.warnings, *nobody]
+        content = _content(separator, recording, array, options, findings, paths, gain, warnings)
         if picture:
             _draw(folder / PICTURE_NAME, findings, paths, recording.sample_rate)
         write_speakers(folder, content)
@@ -142,6 +148,7 @@ def _content(
     findings: Findings,
     paths: list[Path],
     gain: float,
+    warnings: list[str],
 ) -> dict[str, Any]:
     description = separator.description
     return {
@@ -174,7 +181,7 @@ def _content(
             "stitching": options.stitching,
             "max_speakers": options.max_speakers,
         },
-        "warnings": list(recording.warnings),
+        "warnings": warnings,
     }
 
 

@@ -13,6 +13,7 @@ from msdet.audio import rms
 from msdet.checkpoints import Checkpoint
 from msdet.geometry import MicrophoneArray
 from msdet.inference.asked import guide, needs_estimates
+from msdet.models.frontends import power
 from msdet.models.msdet import Output
 
 SILENT_RMS = 1e-6
@@ -87,7 +88,7 @@ class WindowNetwork:
         if chosen is None:
             everyone = torch.ones(model.num_slots, dtype=torch.bool)
             there = everyone if locations is None else ~locations.empty[0]
-            chosen = torch.nonzero(there)[:, 0].tolist()
+            chosen = self._loudest(torch.nonzero(there)[:, 0].tolist(), output.audio[0])
         azimuth, posterior, distance = np.full(len(chosen), np.nan), None, None
         if locations is not None:
             posterior = locations.posterior[0, chosen].double().numpy()
@@ -98,17 +99,23 @@ class WindowNetwork:
         voice = self._voice(output.spectra[0, chosen])
         return WindowEstimate(audio, azimuth, posterior, distance, voice)
 
+    def _loudest(self, slots: list[int], audio: torch.Tensor) -> list[int]:
+        """As many as there were speakers in training: outputs to spare hold leftovers."""
+        energy = audio.square().sum(-1).tolist()
+        loudest = sorted(slots, key=lambda slot: -energy[slot])
+        return sorted(loudest[: self._description.trained_speakers[1]])
+
     def _voice(self, spectra: torch.Tensor) -> NDArray[np.float64]:
         if self._mel is None:
             from torchaudio.functional import melscale_fbanks
 
             rate = self._description.sample_rate
             self._mel = melscale_fbanks(spectra.shape[-2], 80.0, rate / 2, _MEL_BANDS, rate)
-        power = spectra.abs().square()  # [slot, freq, frame]
-        loudness = power.sum(-2)
+        powers = power(spectra)  # [slot, freq, frame]
+        loudness = powers.sum(-2)
         floor = loudness.amax(-1, keepdim=True) * 10 ** (-_VOICE_RANGE_DB / 10)
-        loud = (loudness >= floor).to(power.dtype)[:, None]
-        bands = torch.einsum("sft,fm->smt", power, self._mel)
+        loud = (loudness >= floor).to(powers.dtype)[:, None]
+        bands = torch.einsum("sft,fm->smt", powers, self._mel)
         decibels = 10 * torch.log10(bands + 1e-3 * bands.amax((-2, -1), keepdim=True) + 1e-20)
         mean = (decibels * loud).sum(-1) / loud.sum(-1).clamp_min(1.0)
         return (mean - mean.mean(-1, keepdim=True)).double().numpy()

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What `msdet separate` writes of a recording: a folder that appears when all in it is there.
 
-Everything is written to a hidden folder beside it, which goes whatever happens (but for a kill).
+Everything is written to a hidden folder beside it, which goes whatever happens; after a kill, when
+the same folder is written to again.
 Tracks are written as floats while the recording is read, so that memory does not grow with it;
 what is kept then gets the recording's own sample format.
 """
@@ -14,13 +15,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
 from msdet.errors import InputError
+from msdet.files import ProcessFolders
 from msdet.inference.resampling import BlockResampler
 from msdet.inference.result import Findings
 
@@ -121,7 +122,9 @@ def output_folder(folder: Path, recording: Path) -> Iterator[Path]:
         InputError: what it holds is of something else, or nothing can be written.
     """
     check_output(folder, recording)
-    scratch = folder.parent / f".{folder.name}.{uuid4().hex[:12]}.part"
+    place = ProcessFolders(folder.parent, f".{folder.name}.", ".part")
+    place.remove_leftovers()
+    scratch = place.new()
     try:
         scratch.mkdir(parents=True)
         yield scratch

@@ -158,6 +158,13 @@ def findings_of(
     }
 
 
+def spoken_of(heard: Heard, sample_rate: int) -> list[float]:
+    """Seconds of speech of each track."""
+    seconds = frame_length(sample_rate) / sample_rate
+    active = (activity_of(r.powers.powers(), heard.mixture, seconds) for r in heard.records)
+    return [float(frames.sum() * seconds) for frames in active]
+
+
 def _posteriors(records: list[Record], grid: AzimuthGrid) -> NDArray[np.float64] | None:
     """``[speaker, class]``; None where no window had any."""
     if not records:

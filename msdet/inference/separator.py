@@ -3,28 +3,30 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from msdet.array_files import check_metres
 from msdet.checkpoints import Checkpoint, Description, load_checkpoint
 from msdet.errors import InputError
 from msdet.geometry import AzimuthGrid, MicrophoneArray
 from msdet.inference.asked import check_asked
 from msdet.inference.estimates import WindowNetwork
 from msdet.inference.resampling import resampled
-from msdet.inference.result import Separation, findings_of
+from msdet.inference.result import Separation, findings_of, spoken_of
 from msdet.inference.stitching import Stitching, make_stitcher
 from msdet.inference.tracks import Heard, MemorySink, Sink, Tracker
+from msdet.named_arrays import check_metres, find_array
 
-WINDOW_SECONDS = 4.0
-"""Models are trained on crops of some seconds, and people may come and go in longer ones."""
+WINDOW_SECONDS = 8.0
+"""Shorter ones hold one speaker alone more often, longer ones more people than a model puts out."""
 
-OVERLAP = 0.25
+OVERLAP = 0.125
 """Of a window. What two share is computed twice, and tells whose output is whose in the next."""
 
 SHORTEST_SPEAKER = 1.0
@@ -78,7 +80,7 @@ class Separator:
         self,
         audio: ArrayLike,
         sample_rate: int,
-        array: MicrophoneArray | Sequence[Sequence[float]] | None = None,
+        array: MicrophoneArray | Sequence[Sequence[float]] | str | Path | None = None,
         *,
         azimuth: float | Sequence[float] | None = None,
         window_seconds: float = WINDOW_SECONDS,
@@ -92,8 +94,8 @@ class Separator:
             audio: ``[mic, sample]``, one channel per microphone, or all channels of a recording
                 made by a product whose array says which of them are microphones.
             sample_rate: of ``audio``, hertz; any.
-            array: the microphones: an array, or positions ``[mic][3]`` in metres; None for the
-                array that the model was trained with.
+            array: the microphones: an array or the name of one, positions ``[mic][3]`` in metres or
+                a file of them (JSON or CSV); None for the array that the model was trained with.
             azimuth: the speaker in this direction, or the speakers in these, in this order and no
                 others; degrees in the array's frame. None puts out all that are found. The model
                 must have been trained with guidance by direction. Asking for fewer than it has
@@ -181,9 +183,7 @@ class Separator:
         everyone = list(range(len(heard.records)))
         if asked is not None or options.stitching == "permutation" or len(heard.window_times) == 1:
             return heard, everyone
-        # speech where windows overlap is counted twice
-        once = 1.0 - options.overlap
-        spoken = [once * sum(record.spoken.values()) for record in heard.records]
+        spoken = spoken_of(heard, description.sample_rate)
         return heard, [i for i in everyone if spoken[i] >= SHORTEST_SPEAKER] or everyone
 
     def check(self, options: Options) -> None:
@@ -201,13 +201,22 @@ class Separator:
                 "it finds none itself: give azimuth, the directions of its speakers"
             )
         shortest = 4 * description.model.stft.window / description.sample_rate
-        if not options.window_seconds >= shortest:
+        if not shortest <= options.window_seconds < math.inf:
             raise InputError(
                 f"window_seconds={options.window_seconds}: must be at least {shortest:.3f}, "
                 "four of the model's transform windows"
             )
         if not 0 < options.overlap <= 0.5:
             raise InputError(f"overlap={options.overlap}: must be above 0 and at most 0.5")
+        if options.overlap * options.window_seconds < shortest / 4:
+            raise InputError(
+                f"overlap={options.overlap}: windows of {options.window_seconds:g} s would share "
+                f"less than {shortest / 4:.3f} s, one of the model's transform windows"
+            )
+        if options.stitching not in get_args(Stitching):
+            raise InputError(
+                f"stitching={options.stitching!r}: choose from {', '.join(get_args(Stitching))}"
+            )
         if options.max_speakers is not None and options.max_speakers < 1:
             raise InputError(f"max_speakers={options.max_speakers}: must be at least 1")
 
@@ -221,7 +230,7 @@ class Separator:
             )
 
     def array_for(
-        self, array: MicrophoneArray | Sequence[Sequence[float]] | None
+        self, array: MicrophoneArray | Sequence[Sequence[float]] | str | Path | None
     ) -> MicrophoneArray:
         """The microphones, seen to be such as this model serves.
 
@@ -231,8 +240,15 @@ class Separator:
         trained = self.description.array
         if array is None:
             return trained
+        if isinstance(array, str | Path):
+            array = find_array(str(array))
         if not isinstance(array, MicrophoneArray):
-            positions = tuple(tuple(float(x) for x in point) for point in array)
+            try:
+                positions = tuple(tuple(float(x) for x in point) for point in array)
+            except (TypeError, ValueError) as error:
+                raise InputError(
+                    f"array: positions are [[x, y, z], ...] in metres, got {array!r}"
+                ) from error
             array = MicrophoneArray("custom", positions)  # type: ignore[arg-type]
         check_metres(array)
         if self.description.model.frontend.name == "ri" and array.positions != trained.positions:
@@ -277,8 +293,12 @@ def _check_audio(audio: ArrayLike, sample_rate: int, array: MicrophoneArray) -> 
         raise InputError("audio: holds no samples")
     if not np.isfinite(samples).all():
         raise InputError("audio: holds NaN or infinite samples")
-    if np.issubdtype(samples.dtype, np.unsignedinteger):
+    if np.issubdtype(samples.dtype, np.unsignedinteger) or np.iscomplexobj(samples):
         raise InputError(f"audio: is of type {samples.dtype}; give floats or signed integers")
+    if (samples == samples[:1]).all() and samples.any():
+        raise InputError(
+            "audio: all channels are the same: a mono recording, copied, holds no directions"
+        )
     if np.issubdtype(samples.dtype, np.signedinteger):  # full scale is 1, as soundfile reads it
         samples = samples / -float(np.iinfo(samples.dtype).min)
     return np.ascontiguousarray(samples, np.float32)

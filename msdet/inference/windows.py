@@ -23,21 +23,22 @@ class Window:
 
 def windows(blocks: Iterable[Audio], length: int, overlap: int) -> Iterator[Window]:
     """Windows of which neighbours share ``overlap`` samples; the last one ends with the recording,
-    and is longer than that unless it is the only one.
+    and is half a window longer at most, and half a window long at least unless it is the only one.
 
     Args:
         blocks: ``[mic, sample]`` each, of any length. length: of a window.
-        overlap: less than a window; more than two never share a sample up to half of it.
+        overlap: half of it at most, so that no three windows share a sample.
 
     >>> blocks = [np.zeros((1, 3), np.float32)] * 4
     >>> [(w.start, w.audio.shape[1], w.last) for w in windows(blocks, 4, 2)]
     [(0, 4, False), (2, 4, False), (4, 4, False), (6, 4, False), (8, 4, True)]
     """
     start, hop = 0, length - overlap
+    most = length + max(0, length // 2 - overlap)
     pending: Audio | None = None
     for block in blocks:
         pending = block if pending is None else np.concatenate([pending, block], axis=1)
-        while pending.shape[1] > length:
+        while pending.shape[1] > most:
             yield Window(start, pending[:, :length], last=False)
             pending, start = pending[:, hop:], start + hop
     if pending is not None and pending.shape[1]:

@@ -6,26 +6,23 @@ from __future__ import annotations
 
 import json
 import math
-from functools import cache
-from typing import Any
 
 import numpy as np
-from omegaconf import OmegaConf
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 
 from msdet.errors import InputError, first_mistake
-from msdet.geometry import ArrayConfig, MicrophoneArray, Positions
+from msdet.geometry import MicrophoneArray, Positions
 from msdet.inference.separator import Separator
-from msdet.resources import configs_dir
+from msdet.named_arrays import POSITIONS, named_array, named_arrays
 
-OWN, TYPED = "own", "positions"
+OWN, TYPED = "own", POSITIONS
 """Choices beside the names of the configs; ``positions`` is the config that leaves them to you."""
 
 
 def array_choices(separator: Separator) -> list[tuple[str, str]]:
     """What the page shows and what it stands for, of the arrays that the model serves."""
     choices = [(f"as in training ({separator.description.array.name})", OWN)]
-    for name, array in _named_arrays().items():
+    for name, array in named_arrays().items():
         try:
             separator.array_for(array)
         except InputError:
@@ -47,10 +44,7 @@ def chosen_array(separator: Separator, choice: str, typed: str) -> MicrophoneArr
         return separator.description.array
     if choice == TYPED:
         return separator.array_for(_typed_array(typed))
-    named = _named_arrays()
-    if choice not in named:
-        raise InputError(f"array={choice}: no such array; there are {', '.join(named)}")
-    return separator.array_for(named[choice])
+    return separator.array_for(named_array(choice))
 
 
 def line_axis(array: MicrophoneArray) -> float | None:
@@ -81,13 +75,3 @@ def _typed_array(typed: str) -> MicrophoneArray:
     if not np.isfinite(array.as_array()).all():
         raise InputError(f"positions: must be finite; write metres such as {example}")
     return array
-
-
-@cache
-def _named_arrays() -> dict[str, MicrophoneArray]:
-    adapter: TypeAdapter[Any] = TypeAdapter(ArrayConfig)
-    return {
-        file.stem: adapter.validate_python(OmegaConf.to_container(OmegaConf.load(file))).build()
-        for file in sorted((configs_dir() / "array").glob("*.yaml"))
-        if file.stem != TYPED
-    }

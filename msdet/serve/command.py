@@ -12,6 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from msdet.errors import InputError
+from msdet.files import ProcessFolders
 from msdet.inference.separator import load
 from msdet.serve.config import ServeConfig
 from msdet.serve.worker import Worker
@@ -29,7 +30,9 @@ def serve(config: ServeConfig) -> None:
         raise InputError("the page needs gradio; install it with: pip install 'msdet[serve]'")
     check_address(config)
     separator = load(config.checkpoint or default_model().path)
-    with tempfile.TemporaryDirectory(prefix="msdet-serve-") as name:
+    place = ProcessFolders(Path(tempfile.gettempdir()), "msdet-serve-")
+    place.remove_leftovers()
+    with tempfile.TemporaryDirectory(prefix=place.prefix) as name:
         folder = Path(name).resolve()
         _keep_to(folder)
         with closing(Worker(separator.path, config.max_job_seconds)) as worker:

@@ -14,13 +14,13 @@ from msdet.simulation.scene_files import read_scenes
 
 
 def example_benchmarks(separator: Separator) -> dict[str, Benchmark]:
-    """The benchmarks with as many speakers as the model puts out, on arrays that it serves."""
+    """The benchmarks with as many speakers as in training, on arrays that the model serves."""
     found = {}
-    slots, fewer = separator.description.num_slots, separator.description.empty_slots
+    fewest, most = separator.description.trained_speakers
     for name, benchmark in benchmarks().items():
         scenes = _scenes(name)
         counts = {len(scene.speech) for scene in scenes}
-        fits = max(counts) <= slots and (fewer or counts == {slots})
+        fits = fewest <= min(counts) and max(counts) <= most
         arrays = {scene.microphone_array() for scene in scenes}
         if fits and all(_serves(separator, array) for array in arrays):
             found[name] = benchmark

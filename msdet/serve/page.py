@@ -32,6 +32,7 @@ from msdet.serve.jobs import (
 from msdet.serve.result_view import result_html
 from msdet.serve.room_setup import WALL_DISTANCE, default_setup, read_setup
 from msdet.serve.worker import Worker
+from msdet.shipped import how_many, trained_arrays
 
 _ASSETS = Path(__file__).parent / "assets"
 _KEPT_RESULTS = 5
@@ -177,9 +178,9 @@ def _header(separator: Separator) -> str:
     finds = {0.0: "directions", 1.0: "separation"}.get(description.weight, "both")
     facts = [
         f"model {separator.path.name}",
-        f"{description.num_slots} speakers",
+        f"{how_many(*description.trained_speakers)} speakers",
         f"{description.sample_rate / 1000:g} kHz",
-        f"trained on {description.array.name}",
+        f"trained on {trained_arrays(description.config, description.array.name)}",
     ]
     if finds != "both":
         facts.append(f"trained for {finds} alone")
@@ -268,7 +269,7 @@ def _room(separator: Separator) -> tuple[gr.HTML, list[Any], list[Any]]:
     """The drawing; the sliders of height, T60, length, SNR and take; the choices of voices."""
     description = separator.description
     voices = unseen_voices(description.sample_rate)
-    count = max(2, min(description.num_slots, 3))
+    count = max(2, min(description.trained_speakers[1], 3))
     start = default_setup(count, voices.speakers)
     drawn = {
         "size": start.size[:2],

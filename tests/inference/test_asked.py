@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from msdet.checkpoints import Checkpoint, Description
 from msdet.errors import InputError
-from msdet.inference.asked import check_asked, guide
+from msdet.inference.asked import check_asked, guide, missed
 from msdet.inference.separator import Separator
 from msdet.models.msdet import MSDET
 
@@ -137,3 +137,10 @@ def test_own_estimates_guide_the_slots_that_are_told_so(make_model: Make) -> Non
     torch.testing.assert_close(same.audio, own.audio)
     swapped = model(mixture, azimuth=nothing, estimate_of=torch.tensor([[1, 0]]))
     assert (swapped.audio - own.audio).abs().max() > 1e-5
+
+
+def test_what_comes_from_elsewhere_is_said() -> None:
+    assert missed(None, np.array([85.0, 298.0]), linear=False) == []
+    assert missed([355.0, 90.0], np.array([3.0, 85.0]), linear=False) == []
+    (said,) = missed([40.0, 300.0], np.array([85.0, 298.0]), linear=False)
+    assert said.startswith("asked for 40 degrees: what was put out comes from 85 degrees")

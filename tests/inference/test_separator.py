@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -143,6 +144,39 @@ def test_a_model_for_separation_alone_says_no_direction(
     assert np.isfinite(result.audio).all()
 
 
+def test_outputs_to_spare_are_never_put_out(
+    separator_of: Callable[..., Separator], recording: NDArray[np.float32]
+) -> None:
+    config = {"scene": {"num_speakers": [2, 2]}}
+    three = separator_of(slots=3).separate(recording, RATE)
+    two = separator_of({"config": config}, slots=3).separate(recording, RATE)
+    assert (three.num_speakers, two.num_speakers) == (3, 2)
+    quietest = np.square(three.audio).sum(axis=1).argmin()
+    np.testing.assert_array_equal(two.audio, np.delete(three.audio, quietest, axis=0))
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"overlap": 0.6}, "overlap=0.6"),
+        ({"overlap": 1e-5}, "would share less than"),
+        ({"window_seconds": np.inf}, "window_seconds=inf"),
+        ({"stitching": "permutations"}, "choose from direction_and_voice, permutation"),
+    ],
+)
+def test_windows_that_cannot_be_are_refused(
+    separator: Separator, recording: NDArray[np.float32], changes: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(InputError, match=words):
+        separator.separate(recording, RATE, **changes)
+
+
+def test_a_copied_mono_recording_is_refused(
+    separator: Separator, recording: NDArray[np.float32]
+) -> None:
+    assert "all channels are the same" in refusal(separator, np.tile(recording[:1], (4, 1)))
+
+
 def test_a_dead_microphone_is_survived(
     separator: Separator, recording: NDArray[np.float32]
 ) -> None:
@@ -182,6 +216,20 @@ def test_positions_are_an_array(
     given = arrays["circle4"].as_array() + np.array([1.0, 2.0, 0.5])  # from another origin
     found = separator.separate(recording, RATE, given.tolist())
     np.testing.assert_allclose(found.audio, separator.separate(recording, RATE).audio, atol=1e-4)
+
+
+def test_an_array_has_a_name_or_a_file(
+    separator: Separator, arrays: Arrays, recording: NDArray[np.float32], tmp_path: Path
+) -> None:
+    file = tmp_path / "table.json"
+    file.write_text(json.dumps(arrays["circle4"].as_array().tolist()))
+    expected = separator.separate(recording, RATE).audio
+    for given in ("circle4", str(file), file):
+        found = separator.separate(recording, RATE, given).audio
+        np.testing.assert_allclose(found, expected, atol=1e-4)
+    assert "did you mean 'circle4'" in refusal(separator, recording, array="cirle4")
+    assert "gone.csv" in refusal(separator, recording, array="gone.csv")
+    assert "[[x, y, z], ...]" in refusal(separator, recording, array=[1, 2, 3])
 
 
 def test_a_larger_array_is_served(separator: Separator, arrays: Arrays) -> None:
@@ -265,7 +313,7 @@ def test_silence_is_refused(separator: Separator, recording: NDArray[np.float32]
 
 @pytest.mark.parametrize(("samples", "rate"), [(127, 8000), (200, 16000), (1, 8000)])
 def test_too_short_a_recording_is_refused(separator: Separator, samples: int, rate: int) -> None:
-    message = refusal(separator, np.ones((4, samples)), rate)
+    message = refusal(separator, np.arange(4.0 * samples).reshape(4, -1), rate)
     assert "too short" in message
     assert "0.016 s" in message
 

@@ -15,6 +15,7 @@ from msdet.errors import InputError
 from msdet.geometry import angular_error
 from msdet.inference.separator import Separator, load
 from msdet.serve import jobs
+from msdet.serve.arrays import chosen_array
 from msdet.serve.jobs import (
     ExampleJob,
     RecordingJob,
@@ -37,6 +38,14 @@ def separator(saved: Path) -> Separator:
 
 def job_of(file: Path, separator: Separator, max_minutes: float = 10.0) -> RecordingJob:
     return RecordingJob(file, separator.description.array, max_minutes, file.parent / "out")
+
+
+def test_a_choice_of_an_array_is_never_a_file(separator: Separator, tmp_path: Path) -> None:
+    file = tmp_path / "positions.json"
+    file.write_text("[[0.05, 0, 0], [0, 0.05, 0], [-0.05, 0, 0]]")
+    assert separator.array_for(str(file)).num_mics == 3
+    with pytest.raises(InputError, match="no such array"):
+        chosen_array(separator, str(file), "")
 
 
 def write(path: Path, audio: NDArray[np.float32]) -> Path:

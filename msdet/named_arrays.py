@@ -1,20 +1,66 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Microphone positions from files: JSON or CSV, metres."""
+"""Arrays by name, as in ``configs/array``, or from files of positions: JSON or CSV, metres."""
 
 from __future__ import annotations
 
 import csv
 import json
+from difflib import get_close_matches
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from msdet.errors import InputError
-from msdet.geometry import MicrophoneArray
+from msdet.geometry import ArrayConfig, MicrophoneArray
+from msdet.resources import configs_dir
 
 _LARGEST_METRES = 2.0
 """From the centre: phases say nothing about directions long before, and millimetres do this."""
+
+
+POSITIONS = "positions"
+"""The config that leaves them to its user."""
+
+
+@cache
+def named_arrays() -> dict[str, MicrophoneArray]:
+    """The arrays of ``configs/array``, by name."""
+    from omegaconf import OmegaConf
+    from pydantic import TypeAdapter
+
+    adapter: TypeAdapter[Any] = TypeAdapter(ArrayConfig)
+    return {
+        file.stem: adapter.validate_python(OmegaConf.to_container(OmegaConf.load(file))).build()
+        for file in sorted((configs_dir() / "array").glob("*.yaml"))
+        if file.stem != POSITIONS
+    }
+
+
+def find_array(name: str) -> MicrophoneArray:
+    """An array by its name, or of the positions in a ``.json`` or ``.csv`` file.
+
+    Raises:
+        InputError: there is no such array; or names the file and what is wrong with it.
+    """
+    if name.lower().endswith((".json", ".csv")):
+        return MicrophoneArray(Path(name).stem, read_positions(name))
+    return named_array(name)
+
+
+def named_array(name: str) -> MicrophoneArray:
+    """An array by its name, never a file.
+
+    Raises:
+        InputError: there is no such array; says which there are.
+    """
+    named = named_arrays()
+    if name not in named:
+        near = get_close_matches(name, named, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise InputError(f"array={name}: no such array; there are {', '.join(named)}{hint}")
+    return named[name]
 
 
 def read_positions(path: str | Path) -> tuple[tuple[float, float, float], ...]:
