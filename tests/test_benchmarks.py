@@ -156,11 +156,10 @@ def test_each_one_is_what_it_is_called(scenes: dict[str, tuple[Scene, ...]]) -> 
     assert {s.array.name for s in rest} == {"circle4"}
 
 
-@pytest.mark.parametrize("experiment", ["planar", "planar_pairs"])
 def test_training_on_many_arrays_has_none_of_the_unseen_shapes(
-    scenes: dict[str, tuple[Scene, ...]], experiment: str
+    scenes: dict[str, tuple[Scene, ...]],
 ) -> None:
-    config = parse(TrainConfig, compose("train", [f"experiment={experiment}"]))
+    config = parse(TrainConfig, compose("train", ["experiment=planar_pairs"]))
     trained = build_arrays(config.data.arrays, config.array.build(), config.seed)
     for unseen in {s.microphone_array() for s in scenes["bundled-unseen-array"]}:
         same_size = [array for array in trained if array.num_mics == unseen.num_mics]

@@ -58,7 +58,9 @@ TABLES = ("scene", "data", "model", "criterion", "trainer", "logger")
 
 def shown_commands() -> list[list[str]]:
     """The arguments of every ``msdet`` line in the code blocks of the documentation."""
-    pages = [(ROOT / "docs" / f"{name}.md").read_text(encoding="utf-8") for name in PAGES]
+    files = [ROOT / "docs" / f"{name}.md" for name in PAGES]
+    files += sorted((ROOT / "data" / "models").glob("*.md"))
+    pages = [file.read_text(encoding="utf-8") for file in files]
     blocks = re.findall(r"```bash\n(.*?)```", README + CONFIGS + "".join(pages), re.DOTALL)
     lines = [line for block in blocks for line in block.splitlines()]
     return [shlex.split(line, comments=True)[1:] for line in lines if line.startswith("msdet ")]

@@ -3,15 +3,18 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import msdet
+from msdet.benchmarks import benchmark_names
 from msdet.cli import main
 from msdet.errors import InputError
-from msdet.shipped import default_model
+from msdet.shipped import default_model, shipped_models
 
 
 @pytest.fixture
@@ -35,6 +38,16 @@ def test_an_unknown_name_is_answered_with_those_that_are_known(bundle: Path) -> 
         msdet.load("smal")
 
 
+def test_a_folder_of_that_name_is_in_nobodys_way(
+    bundle: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path_factory.mktemp("work"))
+    Path("large").mkdir()
+    assert msdet.load("large").path == bundle / "large.ckpt"
+    with pytest.raises(InputError, match=r"is a folder; name the model\.ckpt in it"):
+        msdet.load(Path.cwd())
+
+
 def test_a_file_is_a_file(bundle: Path) -> None:
     with pytest.raises(InputError, match=r"gone\.ckpt: no such file$"):
         msdet.load("gone.ckpt")
@@ -55,3 +68,32 @@ def test_without_any_the_error_says_what_to_give(
     monkeypatch.setattr("msdet.shipped.models_dir", lambda: tmp_path)
     with pytest.raises(InputError, match="checkpoint=FILE"):
         default_model()
+
+
+# --- what ships ---------------------------------------------------------------------------
+
+MAX_BYTES = 12_000_000
+RESULTS = Path(__file__).parents[1] / "docs" / "results" / "shipped.json"
+
+
+def test_what_ships_is_small_and_has_a_card_and_results() -> None:
+    models = shipped_models()
+    assert default_model() in models
+    results = json.loads(RESULTS.read_text(encoding="utf-8"))
+    assert set(results) == {model.name for model in models}
+    for model in models:
+        assert model.path.stat().st_size <= MAX_BYTES
+        assert model.summary
+        assert set(results[model.name]) == set(benchmark_names())
+        for name, summary in results[model.name].items():
+            assert summary["num_scenes"] == 200
+            assert f"checkpoint={model.name} scenes={name}" in summary["command"]
+
+
+def test_a_model_that_ships_separates_on_an_array_by_name() -> None:
+    separator = msdet.load(default_model().name)
+    audio = np.random.default_rng(0).standard_normal((4, separator.description.sample_rate))
+    result = separator.separate(audio, separator.description.sample_rate, "respeaker4")
+    assert result.audio.shape[1] == audio.shape[1]
+    assert np.isfinite(result.audio).all()
+    assert result.num_speakers <= separator.description.trained_speakers[1]
