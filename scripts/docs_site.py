@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What MkDocs is told beyond mkdocs.yml: the changelog is a page, and how docstrings read."""
+"""What MkDocs is told beyond mkdocs.yml: the changelog and cards are pages, how docstrings read."""
 
 from __future__ import annotations
 
@@ -15,9 +15,13 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """The changelog is a page too, and stays the file at the top."""
+    """The changelog and the models' cards are pages too, and stay where they are."""
     text = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
     files.append(File.generated(config, "changelog.md", content=text))
+    for card in sorted((ROOT / "data" / "models").glob("*.md")):
+        if card.with_suffix(".ckpt").exists():
+            text = card.read_text(encoding="utf-8").replace("](../../docs/", "](../")
+            files.append(File.generated(config, f"models/{card.name}", content=text))
     return files
 
 
