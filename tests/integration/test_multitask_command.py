@@ -26,12 +26,19 @@ def history(folder: Path) -> list[dict[str, Any]]:
 @pytest.mark.parametrize(
     "settings",
     [
-        ("criterion.balancing=uncertainty",),
-        ("criterion.balancing=dwa",),
         ("criterion.balancing=pcgrad", "model.heads.guidance=none"),
         ("criterion.balancing=upgrad", "criterion.sparsity=1e-6"),
-        ("model.sharing=soft", "criterion.sharing_strength=10", "criterion.label_width=10"),
-        ("model.heads.distance=classes", "criterion.distance_weight=0.1"),
+        (
+            "criterion.balancing=uncertainty",
+            "model.heads.distance=classes",
+            "criterion.distance_weight=0.1",
+        ),
+        (
+            "criterion.balancing=dwa",
+            "model.sharing=soft",
+            "criterion.sharing_strength=10",
+            "criterion.label_width=10",
+        ),
     ],
     ids=lambda settings: settings[0],
 )
