@@ -75,6 +75,13 @@ class Description(BaseModel):
         fewest, most = self.config.get("scene", {}).get("num_speakers", [self.num_slots] * 2)
         return fewest, most
 
+    @property
+    def trained_arrays(self) -> str:
+        """The array of training, and how many more there were."""
+        arrays = self.config.get("data", {}).get("arrays", {})
+        more = len(arrays.get("shapes", ())) + arrays.get("drawn", 0)
+        return f"{self.array.name} and {more} more arrays" if more else self.array.name
+
     def build(self) -> MSDET:
         """The network, with random weights."""
         return MSDET(

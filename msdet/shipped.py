@@ -6,11 +6,9 @@ The file ``default`` beside them holds the name of the one that is taken where n
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
 
 from msdet.errors import InputError
 from msdet.resources import models_dir
@@ -90,7 +88,7 @@ def print_models() -> None:
             f"{model.path.stat().st_size / 1e6:.1f} MB",
             f"{made.sample_rate} Hz",
             f"{how_many(*made.trained_speakers)} speakers",
-            f"trained on {trained_arrays(made.config, made.array.name)}",
+            f"trained on {made.trained_arrays}",
             f"serves {served}",
         ]
         chosen = " (default)" if model.name == default else ""
@@ -105,13 +103,6 @@ def how_many(fewest: int, most: int) -> str:
     ('2', '1 to 3')
     """
     return str(most) if fewest == most else f"{fewest} to {most}"
-
-
-def trained_arrays(config: Mapping[str, Any], own: str) -> str:
-    """Those of a training: its own, and how many more."""
-    arrays = config.get("data", {}).get("arrays", {})
-    more = len(arrays.get("shapes", ())) + arrays.get("drawn", 0)
-    return f"{own} and {more} more arrays" if more else own
 
 
 def _summary(card: Path) -> str:

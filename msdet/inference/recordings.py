@@ -18,6 +18,8 @@ from msdet.inference.riff import missing_seconds
 
 BLOCK_SECONDS = 10.0
 
+COPIED_MONO = "all channels are the same: a mono recording, copied, holds no directions"
+
 _CLIPPED_FROM = 0.98
 """Of full scale: equal samples in a row above it are a peak that was cut."""
 
@@ -88,9 +90,7 @@ def open_recording(
     if scan.num_samples == 0:
         raise InputError(f"{path}: holds no samples")
     if scan.same_everywhere:
-        raise InputError(
-            f"{path}: all channels are the same: a mono recording, copied, holds no directions"
-        )
+        raise InputError(f"{path}: {COPIED_MONO}")
     levels = np.sqrt(scan.energy / scan.num_samples)
     if levels[reference] < SILENT_RMS:
         everything = "the recording" if levels.max() < SILENT_RMS else f"channel {picks[reference]}"

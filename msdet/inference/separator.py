@@ -17,6 +17,7 @@ from msdet.errors import InputError
 from msdet.geometry import AzimuthGrid, MicrophoneArray
 from msdet.inference.asked import check_asked
 from msdet.inference.estimates import WindowNetwork
+from msdet.inference.recordings import COPIED_MONO
 from msdet.inference.resampling import resampled
 from msdet.inference.result import Separation, findings_of, spoken_of
 from msdet.inference.stitching import Stitching, make_stitcher
@@ -100,7 +101,8 @@ class Separator:
                 others; degrees in the array's frame. None puts out all that are found. The model
                 must have been trained with guidance by direction. Asking for fewer than it has
                 outputs takes twice as long: it first finds where the others are.
-            window_seconds: what is longer goes through the network in windows of this length.
+            window_seconds: of the windows in which it goes through the network; the last one is
+                half as long at least, and less than half longer.
             overlap: share of a window that the next one has too, half at most.
             stitching: which output of a window is whose: ``direction_and_voice`` follows as many
                 speakers as come and go, ``permutation`` as many as the model has outputs.
@@ -296,9 +298,7 @@ def _check_audio(audio: ArrayLike, sample_rate: int, array: MicrophoneArray) -> 
     if np.issubdtype(samples.dtype, np.unsignedinteger) or np.iscomplexobj(samples):
         raise InputError(f"audio: is of type {samples.dtype}; give floats or signed integers")
     if (samples == samples[:1]).all() and samples.any():
-        raise InputError(
-            "audio: all channels are the same: a mono recording, copied, holds no directions"
-        )
+        raise InputError(f"audio: {COPIED_MONO}")
     if np.issubdtype(samples.dtype, np.signedinteger):  # full scale is 1, as soundfile reads it
         samples = samples / -float(np.iinfo(samples.dtype).min)
     return np.ascontiguousarray(samples, np.float32)

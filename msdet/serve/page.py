@@ -32,7 +32,7 @@ from msdet.serve.jobs import (
 from msdet.serve.result_view import result_html
 from msdet.serve.room_setup import WALL_DISTANCE, default_setup, read_setup
 from msdet.serve.worker import Worker
-from msdet.shipped import how_many, trained_arrays
+from msdet.shipped import how_many
 
 _ASSETS = Path(__file__).parent / "assets"
 _KEPT_RESULTS = 5
@@ -180,7 +180,7 @@ def _header(separator: Separator) -> str:
         f"model {separator.path.name}",
         f"{how_many(*description.trained_speakers)} speakers",
         f"{description.sample_rate / 1000:g} kHz",
-        f"trained on {trained_arrays(description.config, description.array.name)}",
+        f"trained on {description.trained_arrays}",
     ]
     if finds != "both":
         facts.append(f"trained for {finds} alone")
