@@ -35,15 +35,26 @@ def wrap_degrees(angle: ArrayLike) -> NDArray[np.float64]:
 
 
 @overload
-def angular_error(estimate: torch.Tensor, truth: torch.Tensor) -> torch.Tensor: ...
+def angular_error(
+    estimate: torch.Tensor, truth: torch.Tensor, linear: bool = ...
+) -> torch.Tensor: ...
 @overload
-def angular_error(estimate: ArrayLike, truth: ArrayLike) -> NDArray[np.float64]: ...
-def angular_error(estimate, truth):  # type: ignore[no-untyped-def]
-    """Absolute angle between two azimuths on the circle, degrees in [0, 180]; broadcasts."""
+def angular_error(
+    estimate: ArrayLike, truth: ArrayLike, linear: bool = ...
+) -> NDArray[np.float64]: ...
+def angular_error(estimate, truth, linear=False):  # type: ignore[no-untyped-def]
+    """Absolute angle between two azimuths, degrees in [0, 180]; broadcasts.
+
+    Args:
+        linear: they are angles to a line, which do not wrap; otherwise they are on the circle.
+    """
     if isinstance(estimate, torch.Tensor):
-        return (torch.remainder(estimate - truth + 180.0, 360.0) - 180.0).abs()
+        difference = estimate - truth
+        if not linear:
+            difference = torch.remainder(difference + 180.0, 360.0) - 180.0
+        return difference.abs()
     difference = np.asarray(estimate, np.float64) - np.asarray(truth, np.float64)
-    return np.abs(np.mod(difference + 180.0, 360.0) - 180.0)
+    return np.abs(difference if linear else np.mod(difference + 180.0, 360.0) - 180.0)
 
 
 def unit_vectors(azimuth: ArrayLike, elevation: ArrayLike = 0.0) -> NDArray[np.float64]:

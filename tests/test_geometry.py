@@ -67,6 +67,8 @@ def test_neighbours_across_zero_are_two_degrees_apart() -> None:
     assert angular_error(359.0, 1.0) == pytest.approx(2.0)
     assert angular_error(torch.tensor(1.0), torch.tensor(359.0)).item() == pytest.approx(2.0)
     assert angular_error([0.0, 90.0], [180.0, 270.0]).tolist() == [180.0, 180.0]
+    assert angular_error([0.0, 10.0], 180.0, linear=True).tolist() == [180.0, 170.0]
+    assert angular_error(torch.tensor(5.0), torch.tensor(0.0), linear=True).item() == 5.0
 
 
 @fast

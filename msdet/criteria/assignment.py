@@ -133,7 +133,7 @@ def _smallest_angle(azimuth: Tensor, present: Tensor, linear: bool) -> Tensor:
     """Between any two speakers of each scene, degrees ``[batch]``; infinite for one speaker."""
     azimuth = azimuth.masked_fill(~present, 0.0)
     first, second = azimuth[:, :, None], azimuth[:, None]
-    between = (first - second).abs() if linear else angular_error(first, second)
+    between = angular_error(first, second, linear)
     same = torch.eye(azimuth.shape[-1], dtype=torch.bool, device=azimuth.device)
     pairs = present[:, :, None] & present[:, None] & ~same
     return between.masked_fill(~pairs, torch.inf).amin(dim=(-2, -1))

@@ -68,7 +68,7 @@ def check_asked(azimuth: float | Sequence[float], description: Description) -> N
         raise InputError(
             f"azimuth={azimuth}: microphones on a line hear the angle to their line, 0 to 180"
         )
-    between = np.array([[_angle(a, b, linear) for a in asked] for b in asked])
+    between = angular_error(asked[:, None], asked, linear)
     if (between + np.eye(len(asked)) < 1e-6).any():
         raise InputError(f"azimuth={azimuth}: asks twice for one direction")
     return asked if linear else wrap_degrees(asked)
@@ -88,7 +88,7 @@ def missed(
         f"asked for {one:g} degrees: what was put out comes from {other:.0f} degrees; perhaps "
         "nobody speaks there"
         for one, other in zip(np.atleast_1d(asked), found, strict=True)
-        if _angle(one, other, linear) > _MISSED_DEGREES
+        if angular_error(one, other, linear) > _MISSED_DEGREES
     ]
 
 
@@ -150,10 +150,6 @@ def _nearest(
     """A different slot for each direction, so that all together are nearest to what is there."""
     from scipy.optimize import linear_sum_assignment
 
-    cost = np.array([[_angle(a, o, linear) for o in own] for a in asked])
+    cost = angular_error(asked[:, None], own, linear)
     rows, columns = linear_sum_assignment(np.where(np.isnan(cost), _ANGLE_OF_NOBODY, cost))
     return np.asarray(columns[np.argsort(rows)], np.int64)
-
-
-def _angle(a: float, b: float, linear: bool) -> float:
-    return abs(a - b) if linear else float(angular_error(a, b))

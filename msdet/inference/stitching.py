@@ -175,7 +175,7 @@ class DirectionAndVoice:
         """Degrees; 0 where a model says no directions."""
         if np.isnan(one) or np.isnan(other):
             return 0.0
-        return abs(one - other) if self._linear else float(angular_error(one, other))
+        return float(angular_error(one, other, self._linear))
 
 
 class Permutation:

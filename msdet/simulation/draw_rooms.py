@@ -243,10 +243,7 @@ def _draw_pose(
         positions.append((round(point[0], 6), round(point[1], 6), round(point[2], 6)))
     speakers = tuple(place(array, centre, rotation, p) for p in positions)
     labels = np.array([p.azimuth for p in speakers])
-    if array.is_linear:
-        between = np.abs(labels[:, None] - labels[None])
-    else:
-        between = angular_error(labels[:, None], labels[None])
+    between = angular_error(labels[:, None], labels, array.is_linear)
     others = ~np.eye(len(labels), dtype=bool)
     if between.min(initial=np.inf, where=others) < config.speaker.min_angle:
         return "speaker.min_angle"
