@@ -76,6 +76,12 @@ class Description(BaseModel):
         return fewest, most
 
     @property
+    def nearest_speakers(self) -> float:
+        """Degrees: no two speakers of training's scenes were closer."""
+        speaker = self.config.get("scene", {}).get("speaker", {})
+        return float(speaker.get("min_angle", 0.0))
+
+    @property
     def trained_arrays(self) -> str:
         """The array of training, and how many more there were."""
         arrays = self.config.get("data", {}).get("arrays", {})

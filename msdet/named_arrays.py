@@ -19,7 +19,6 @@ from msdet.resources import configs_dir
 _LARGEST_METRES = 2.0
 """From the centre: phases say nothing about directions long before, and millimetres do this."""
 
-
 POSITIONS = "positions"
 """The config that leaves them to its user."""
 

@@ -9,12 +9,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.signal import oaconvolve
 
 import msdet
 from msdet.benchmarks import benchmark_names
 from msdet.cli import main
+from msdet.corpora import BundledConfig, open_corpus
 from msdet.errors import InputError
+from msdet.geometry import angular_error
 from msdet.shipped import default_model, shipped_models
+from msdet.simulation import SceneConfig, compute_rirs, draw_room
 
 
 @pytest.fixture
@@ -97,3 +101,20 @@ def test_a_model_that_ships_separates_on_an_array_by_name() -> None:
     assert result.audio.shape[1] == audio.shape[1]
     assert np.isfinite(result.audio).all()
     assert result.num_speakers <= separator.description.trained_speakers[1]
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_one_voice_alone_is_one_speaker(seed: int) -> None:
+    """Though it was trained on two people who speak at once."""
+    separator = msdet.load(default_model().name)
+    array, rate = separator.description.array, separator.description.sample_rate
+    scene = SceneConfig.model_validate({"num_speakers": [1, 1], "t60": [0.2, 0.4]})
+    room = draw_room(scene, array, np.random.default_rng(seed))
+    corpus = open_corpus(BundledConfig(), rate).split("test")
+    speech = corpus.read(max(corpus.utterances, key=lambda utterance: utterance.duration))
+    image = compute_rirs(room, array, rate).image[0]
+    audio = np.stack([oaconvolve(speech, response) for response in image])
+    audio += 1e-3 * audio.std() * np.random.default_rng(1).standard_normal(audio.shape)
+    result = separator.separate(audio, rate)
+    assert result.num_speakers == 1
+    assert angular_error(result.azimuth[0], room.speakers[0].azimuth) <= 5.0

@@ -1,8 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One window of a recording through the network."""
+"""One window of a recording through the network.
+
+A network that learned from people who all speak at once spreads one voice over several outputs
+where that person is alone, each with that person's azimuth. Outputs that come from closer together
+than any two speakers of its training are therefore one speaker's, and are summed.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +17,7 @@ from numpy.typing import NDArray
 
 from msdet.audio import rms
 from msdet.checkpoints import Checkpoint
-from msdet.geometry import MicrophoneArray
+from msdet.geometry import MicrophoneArray, angular_error
 from msdet.inference.asked import guide, needs_estimates
 from msdet.models.frontends import power
 from msdet.models.msdet import Output
@@ -25,7 +31,8 @@ _VOICE_RANGE_DB = 25.0
 
 @dataclass(frozen=True)
 class WindowEstimate:
-    """What the network says about a window. Slots that hold nobody are left out.
+    """What the network says about a window. Slots that hold nobody are left out; several that hold
+    one speaker are one.
 
     Attributes:
         audio: float32 ``[slot, sample]`` at the recording's level.
@@ -54,6 +61,7 @@ class WindowNetwork:
     ) -> None:
         self._model, self._description = checkpoint.model, checkpoint.description
         self._array, self._asked = array, asked
+        self._nearest = checkpoint.description.nearest_speakers
         self._mel: torch.Tensor | None = None
 
     @torch.inference_mode()
@@ -64,12 +72,12 @@ class WindowNetwork:
         if level < SILENT_RMS:
             return None
         normal = (mixture / level)[None]
+        asked: list[int] = []
         if self._asked is None:
             output = self._model(normal, self._array)
-            chosen = None
         else:
-            output, chosen = self._guided(normal, self._asked)
-        return self._read(output, float(level), chosen)
+            output, asked = self._guided(normal, self._asked)
+        return self._read(output, float(level), asked)
 
     def _guided(
         self, mixture: torch.Tensor, asked: NDArray[np.float64]
@@ -82,28 +90,33 @@ class WindowNetwork:
         output = self._model(mixture, self._array, guidance.azimuth, guidance.estimate_of)
         return output, list(guidance.slots)
 
-    def _read(self, output: Output, level: float, chosen: list[int] | None) -> WindowEstimate:
+    def _read(self, output: Output, level: float, asked: list[int]) -> WindowEstimate:
         model = self._model
         locations = model.locate(output)
-        if chosen is None:
-            everyone = torch.ones(model.num_slots, dtype=torch.bool)
-            there = everyone if locations is None else ~locations.empty[0]
-            chosen = self._loudest(torch.nonzero(there)[:, 0].tolist(), output.audio[0])
+        everyone = torch.ones(model.num_slots, dtype=torch.bool)
+        there = everyone if locations is None else ~locations.empty[0]
+        found = self._loudest(torch.nonzero(there)[:, 0].tolist(), output.audio[0])
+        angles = np.full(model.num_slots, np.nan)
+        if locations is not None:
+            angles = locations.azimuth[0].double().numpy()
+        parts = one_speaker_each(found, asked, angles, self._nearest, model.grid.linear)
+        chosen = list(parts)
         azimuth, posterior, distance = np.full(len(chosen), np.nan), None, None
         if locations is not None:
             posterior = locations.posterior[0, chosen].double().numpy()
             azimuth = model.grid.decode(locations.posterior[0, chosen]).double().numpy()
         if model.distance_head is not None and output.distance is not None:
             distance = model.distance_head.decode(output.distance)[0, chosen].double().numpy()
-        audio = (output.audio[0, chosen] * level).float().numpy()
-        voice = self._voice(output.spectra[0, chosen])
+        audio = (_summed(output.audio[0], parts) * level).float().numpy()
+        voice = self._voice(_summed(output.spectra[0], parts))
         return WindowEstimate(audio, azimuth, posterior, distance, voice)
 
     def _loudest(self, slots: list[int], audio: torch.Tensor) -> list[int]:
-        """As many as there were speakers in training: outputs to spare hold leftovers."""
+        """As many as there were speakers in training, loudest first: outputs to spare hold
+        leftovers."""
         energy = audio.square().sum(-1).tolist()
         loudest = sorted(slots, key=lambda slot: -energy[slot])
-        return sorted(loudest[: self._description.trained_speakers[1]])
+        return loudest[: self._description.trained_speakers[1]]
 
     def _voice(self, spectra: torch.Tensor) -> NDArray[np.float64]:
         if self._mel is None:
@@ -119,3 +132,43 @@ class WindowNetwork:
         decibels = 10 * torch.log10(bands + 1e-3 * bands.amax((-2, -1), keepdim=True) + 1e-20)
         mean = (decibels * loud).sum(-1) / loud.sum(-1).clamp_min(1.0)
         return (mean - mean.mean(-1, keepdim=True)).double().numpy()
+
+
+def one_speaker_each(
+    found: Sequence[int],
+    asked: Sequence[int],
+    azimuth: NDArray[np.float64],
+    nearest: float,
+    linear: bool,
+) -> dict[int, list[int]]:
+    """Which slots together are each speaker, by the slot that says where the speaker is.
+
+    Args:
+        found: slots that hold somebody, loudest first. asked: those that are to be put out, in
+            this order; none: all that are found.
+        azimuth: degrees ``[slot]``. nearest: two speakers are at least as many degrees apart.
+        linear: azimuths are angles to a line.
+
+    >>> one_speaker_each([1, 0], [], np.array([40.0, 43.0]), nearest=8.0, linear=False)
+    {1: [1, 0]}
+    >>> one_speaker_each([1, 0], [0], np.array([40.0, 90.0]), nearest=8.0, linear=False)
+    {0: [0]}
+    """
+    speakers = {slot: [slot] for slot in asked}
+    for slot in found:
+        if slot in asked:
+            continue
+        heads = list(speakers)
+        errors = angular_error(azimuth[slot], azimuth[heads], linear)
+        near = np.flatnonzero(errors < nearest)
+        if len(near):
+            parts = speakers[heads[near[errors[near].argmin()]]]
+            parts.append(slot)
+        elif not asked:
+            speakers[slot] = [slot]
+    return speakers if asked else dict(sorted(speakers.items()))
+
+
+def _summed(slots: torch.Tensor, parts: dict[int, list[int]]) -> torch.Tensor:
+    """``[slot, ...]`` to ``[speaker, ...]``."""
+    return torch.stack([slots[group].sum(0) for group in parts.values()]) if parts else slots[:0]

@@ -155,6 +155,28 @@ def test_outputs_to_spare_are_never_put_out(
     np.testing.assert_array_equal(two.audio, np.delete(three.audio, quietest, axis=0))
 
 
+def test_outputs_from_one_direction_are_one_speaker(
+    separator_of: Callable[..., Separator], recording: NDArray[np.float32]
+) -> None:
+    def apart(degrees: float) -> Separator:
+        return separator_of({"config": {"scene": {"speaker": {"min_angle": degrees}}}})
+
+    two = apart(0.0).separate(recording, RATE)
+    one = apart(181.0).separate(recording, RATE)
+    loudest = np.square(two.audio).sum(axis=1).argmax()
+    assert (one.num_speakers, two.num_speakers) == (1, 2)
+    np.testing.assert_allclose(one.audio[0], two.audio.sum(axis=0), atol=1e-6)
+    assert one.azimuth[0] == two.azimuth[loudest]
+
+    asked = apart(0.0).separate(recording, RATE, azimuth=40.0)
+    whole = apart(181.0).separate(recording, RATE, azimuth=40.0)
+    assert (asked.num_speakers, whole.num_speakers) == (1, 1)
+    assert whole.azimuth == asked.azimuth
+    assert np.abs(whole.audio - asked.audio).max() > 1e-4
+    both = apart(181.0).separate(recording, RATE, azimuth=[40.0, 200.0])
+    assert both.num_speakers == 2  # who asks for two gets two
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
