@@ -98,7 +98,8 @@ class Separator:
             array: the microphones: an array or the name of one, positions ``[mic][3]`` in metres or
                 a file of them (JSON or CSV); None for the array that the model was trained with.
             azimuth: the speaker in this direction, or the speakers in these, in this order and no
-                others; degrees in the array's frame. None puts out all that are found. The model
+                others; degrees in the array's frame. None puts out all that are found; outputs
+                from closer together than any two speakers of training are one speaker's. The model
                 must have been trained with guidance by direction. Asking for fewer than it has
                 outputs takes twice as long: it first finds where the others are.
             window_seconds: of the windows in which it goes through the network; the last one is
