@@ -156,11 +156,14 @@ def test_outputs_to_spare_are_never_put_out(
 
 
 def test_outputs_from_one_direction_are_one_speaker(
-    separator_of: Callable[..., Separator], recording: NDArray[np.float32]
+    separator_of: Callable[..., Separator],
+    recording: NDArray[np.float32],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def apart(degrees: float) -> Separator:
         return separator_of({"config": {"scene": {"speaker": {"min_angle": degrees}}}})
 
+    monkeypatch.setattr("msdet.inference.estimates._ONE_DIRECTION", 181.0)
     two = apart(0.0).separate(recording, RATE)
     one = apart(181.0).separate(recording, RATE)
     loudest = np.square(two.audio).sum(axis=1).argmax()
