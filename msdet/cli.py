@@ -34,6 +34,9 @@ command's keys are in configs/COMMAND.yaml, and --config prints them as they wou
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; returns its exit code: 0, 2 for what the user can mend, 130 for Ctrl-C."""
+    # Threads of torch that wait for one another sleep. Where they spin, they hold up whoever else
+    # works on these cores, and that holds up them: scripts/bench_training.py. Read with torch.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     parser = _parser()
     options, rest = parser.parse_known_args(arguments)
     for flag in rest:  # argparse takes no positional after an option that follows one

@@ -1,56 +1,75 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a training step costs, and what keeping freed memory pages buys on a CPU.
+"""What a training step costs, and what `msdet train` does for it on a CPU: it keeps freed memory
+pages, and lets threads that wait for one another sleep.
 
 ``python scripts/bench_training.py [KEY=VALUE ...]`` takes the overrides of ``msdet train``. Each
-way is timed in processes of its own, in turn (A B A B ...), since an allocator cannot be reset.
-The last line is one JSON object; ratios hold on a noisy machine where seconds do not.
+way is timed in processes of its own, in turn (A B C A B C ...), since neither an allocator nor
+OpenMP can be reset; ``--beside 1`` does it while one other process works on these cores. The last
+line is one JSON object; ratios hold on a noisy machine where seconds do not.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import statistics
 import subprocess
 import sys
 import time
 
+WAYS = ("as it is", "default allocator", "spinning threads")
+
 
 def main() -> None:
-    """Time both ways in turn and print the medians and their ratio."""
+    """Time all ways in turn and print the medians of their ratios."""
     parser = argparse.ArgumentParser(
         description=__doc__,
         formatter_class=argparse.RawTextHelpFormatter,
     )
     parser.add_argument("overrides", nargs="*", help="overrides of msdet train")
-    parser.add_argument("--rounds", type=int, default=3, help="pairs of processes")
+    parser.add_argument("--rounds", type=int, default=3, help="of all ways")
     parser.add_argument("--steps", type=int, default=8, help="timed steps in each")
-    parser.add_argument("--keep-pages", choices=("yes", "no"), help=argparse.SUPPRESS)
+    parser.add_argument("--beside", type=int, default=0, help="processes that work meanwhile")
+    parser.add_argument("--way", choices=WAYS, help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if options.keep_pages:
-        keep = options.keep_pages == "yes"
+    if options.way:
+        keep = options.way != "default allocator"
         print(json.dumps(step_seconds(options.overrides, options.steps, keep)))
         return
-    seconds: dict[str, list[float]] = {"yes": [], "no": []}
-    for _ in range(options.rounds):
-        for way in ("yes", "no"):
-            command = [sys.executable, __file__, *options.overrides]
-            command += ["--steps", str(options.steps), "--keep-pages", way]
-            done = subprocess.run(command, check=True, capture_output=True, text=True)
+    others = [
+        subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(options.beside)
+    ]
+    try:
+        seconds = in_turn(options.overrides, options.steps, options.rounds)
+    finally:
+        for other in others:
+            other.kill()
+    found: dict[str, object] = {"beside": options.beside}
+    found["step_seconds"] = round(statistics.median(seconds["as it is"]), 4)
+    for way in WAYS[1:]:
+        ratios = [
+            there / here for here, there in zip(seconds["as it is"], seconds[way], strict=True)
+        ]
+        lowest, highest = round(min(ratios), 2), round(max(ratios), 2)
+        found[f"{way}, times as long"] = [round(statistics.median(ratios), 2), lowest, highest]
+    print(json.dumps(found))
+
+
+def in_turn(overrides: list[str], steps: int, rounds: int) -> dict[str, list[float]]:
+    """Seconds of a step in each way, one for each round."""
+    seconds: dict[str, list[float]] = {way: [] for way in WAYS}
+    for _ in range(rounds):
+        for way in WAYS:
+            command = [sys.executable, __file__, *overrides, "--steps", str(steps), "--way", way]
+            policy = {} if way == "spinning threads" else {"OMP_WAIT_POLICY": "PASSIVE"}
+            inherited = {k: v for k, v in os.environ.items() if k != "OMP_WAIT_POLICY"}
+            done = subprocess.run(
+                command, check=True, capture_output=True, text=True, env=inherited | policy
+            )
             seconds[way].append(json.loads(done.stdout.splitlines()[-1]))
-            print(f"keep freed pages: {way:3}  {seconds[way][-1]:.3f} s a step", flush=True)
-    ratios = [no / yes for yes, no in zip(seconds["yes"], seconds["no"], strict=True)]
-    print(
-        json.dumps(
-            {
-                "step_seconds": round(statistics.median(seconds["yes"]), 4),
-                "step_seconds_default_allocator": round(statistics.median(seconds["no"]), 4),
-                "speedup_of_kept_pages": round(statistics.median(ratios), 2),
-                "speedup_lowest": round(min(ratios), 2),
-                "speedup_highest": round(max(ratios), 2),
-            }
-        )
-    )
+            print(f"{way:17}  {seconds[way][-1]:.3f} s a step", flush=True)
+    return seconds
 
 
 def step_seconds(overrides: list[str], steps: int, keep_pages: bool) -> float:
