@@ -77,9 +77,11 @@ class Description(BaseModel):
 
     @property
     def nearest_speakers(self) -> float:
-        """Degrees: no two speakers of training's scenes were closer."""
-        speaker = self.config.get("scene", {}).get("speaker", {})
-        return float(speaker.get("min_angle", 0.0))
+        """Degrees: no two speakers of training's scenes were closer; 0 where that is not known."""
+        data = self.config.get("data", {})
+        if data.get("simulated") or data.get("labelled"):
+            return 0.0
+        return float(self.config.get("scene", {}).get("speaker", {}).get("min_angle", 0.0))
 
     @property
     def trained_arrays(self) -> str:

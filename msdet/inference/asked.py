@@ -20,7 +20,7 @@ _ANGLE_OF_NOBODY = 45.0
 """Degrees. A direction takes the slot of the speaker that the network finds within this angle of
 it, and beyond that sooner a slot that holds nobody."""
 
-_MISSED_DEGREES = 20.0
+MISSED_DEGREES = 20.0
 """From what was asked for to what was found: more than a model's errors and a user's guess."""
 
 
@@ -44,8 +44,12 @@ def check_asked(azimuth: float | Sequence[float], description: Description) -> N
         InputError: they are no numbers, too many or too few for the model, two are the same, or
             the model's outputs do not follow directions.
     """
-    asked = np.atleast_1d(np.asarray(azimuth, np.float64))
+    try:
+        asked = np.atleast_1d(np.asarray(azimuth, np.float64))
+    except (TypeError, ValueError):
+        asked = np.array([np.nan])
     guidance, slots = description.model.heads.guidance, description.num_slots
+    most = min(slots, description.trained_speakers[1])
     if guidance == "none":
         raise InputError(
             f"azimuth={azimuth}: this model's outputs do not follow directions "
@@ -54,9 +58,9 @@ def check_asked(azimuth: float | Sequence[float], description: Description) -> N
         )
     if asked.ndim != 1 or not len(asked) or not np.isfinite(asked).all():
         raise InputError(f"azimuth={azimuth}: give degrees, one number or a list of them")
-    if len(asked) > slots:
+    if len(asked) > most:
         raise InputError(
-            f"azimuth={azimuth}: {len(asked)} directions, but the model separates {slots} speakers"
+            f"azimuth={azimuth}: {len(asked)} directions, but the model separates {most} speakers"
         )
     if guidance == "oracle" and len(asked) < slots and not description.empty_slots:
         raise InputError(
@@ -88,7 +92,7 @@ def missed(
         f"asked for {one:g} degrees: what was put out comes from {other:.0f} degrees; perhaps "
         "nobody speaks there"
         for one, other in zip(np.atleast_1d(asked), found, strict=True)
-        if angular_error(one, other, linear) > _MISSED_DEGREES
+        if angular_error(one, other, linear) > MISSED_DEGREES
     ]
 
 

@@ -30,6 +30,7 @@ from msdet.inference.recordings import Recording, open_recording
 from msdet.inference.resampling import BlockResampler
 from msdet.inference.result import Findings, findings_of
 from msdet.inference.separator import Options, Separator, load
+from msdet.inference.unheard import unheard_of
 from msdet.shipped import default_model
 
 
@@ -109,7 +110,8 @@ def _separate_one(
     description = separator.description
     recording = open_recording(place.recording, array, channels, description.reference_mic)
     separator.check_length(recording.num_samples, recording.sample_rate)
-    for warning in recording.warnings:
+    early = [*unheard_of(array, description), *recording.warnings]
+    for warning in early:
         print(f"{place.recording}: warning: {warning}", file=sys.stderr)
     with output_folder(place.folder, place.recording) as folder:
         files = TrackFiles(
@@ -125,7 +127,7 @@ def _separate_one(
         nobody = missed(options.azimuth, findings.azimuth, separator.grid.linear)
         for warning in nobody:
             print(f"{place.recording}: warning: {warning}", file=sys.stderr)
-        warnings = [*recording.warnings, *nobody]
+        warnings = [*early, *nobody]
         content = _content(separator, recording, array, options, findings, paths, gain, warnings)
         if picture:
             _draw(folder / PICTURE_NAME, findings, paths, recording.sample_rate)

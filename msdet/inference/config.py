@@ -3,9 +3,10 @@
 
 from __future__ import annotations
 
+from math import isfinite
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from msdet.geometry import ArrayConfig
 
@@ -44,3 +45,15 @@ class SeparateConfig(BaseModel):
     stitching: Literal["direction_and_voice", "permutation"]
     max_speakers: int | None = Field(ge=1)
     picture: bool
+
+    @field_validator("azimuth", mode="before")
+    @classmethod
+    def _degrees(cls, value: object) -> object:
+        numbers = value if isinstance(value, list | tuple) else [value]
+        if value is not None and not all(_is_finite(number) for number in numbers):
+            raise ValueError("give degrees, one number or a list of them")
+        return value
+
+
+def _is_finite(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value)

@@ -8,7 +8,7 @@ closer together than any two speakers of its training, are therefore one speaker
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from msdet.audio import rms
 from msdet.checkpoints import Checkpoint
 from msdet.geometry import MicrophoneArray, angular_error
-from msdet.inference.asked import guide, needs_estimates
+from msdet.inference.asked import MISSED_DEGREES, guide, needs_estimates
 from msdet.models.frontends import power
 from msdet.models.msdet import Output
 
@@ -76,11 +76,12 @@ class WindowNetwork:
         if level < SILENT_RMS:
             return None
         normal = (mixture / level)[None]
-        asked: list[int] = []
+        asked: dict[int, float] = {}
         if self._asked is None:
             output = self._model(normal, self._array)
         else:
-            output, asked = self._guided(normal, self._asked)
+            output, slots = self._guided(normal, self._asked)
+            asked = dict(zip(slots, self._asked.tolist(), strict=True))
         return self._read(output, float(level), asked)
 
     def _guided(
@@ -94,7 +95,7 @@ class WindowNetwork:
         output = self._model(mixture, self._array, guidance.azimuth, guidance.estimate_of)
         return output, list(guidance.slots)
 
-    def _read(self, output: Output, level: float, asked: list[int]) -> WindowEstimate:
+    def _read(self, output: Output, level: float, asked: dict[int, float]) -> WindowEstimate:
         model = self._model
         locations = model.locate(output)
         everyone = torch.ones(model.num_slots, dtype=torch.bool)
@@ -140,7 +141,7 @@ class WindowNetwork:
 
 def one_speaker_each(
     found: Sequence[int],
-    asked: Sequence[int],
+    asked: Mapping[int, float],
     azimuth: NDArray[np.float64],
     nearest: float,
     linear: bool,
@@ -148,21 +149,30 @@ def one_speaker_each(
     """Which slots together are each speaker, by the slot that says where the speaker is.
 
     Args:
-        found: slots that hold somebody, loudest first. asked: those that are to be put out, in
-            this order; none: all that are found.
+        found: slots that hold somebody, loudest first.
+        asked: slots that are to be put out, in this order, and the degrees that were asked for;
+            none: all that are found. A slot that holds somebody else than asked for gets no more
+            of that voice.
         azimuth: degrees ``[slot]``. nearest: two speakers are at least as many degrees apart.
         linear: azimuths are angles to a line.
 
-    >>> one_speaker_each([1, 0], [], np.array([40.0, 43.0]), nearest=8.0, linear=False)
+    >>> one_speaker_each([1, 0], {}, np.array([40.0, 43.0]), nearest=8.0, linear=False)
     {1: [1, 0]}
-    >>> one_speaker_each([1, 0], [0], np.array([40.0, 90.0]), nearest=8.0, linear=False)
+    >>> one_speaker_each([1, 0], {0: 30.0}, np.array([40.0, 43.0]), nearest=8.0, linear=False)
+    {0: [0, 1]}
+    >>> one_speaker_each([1, 0], {0: 200.0}, np.array([40.0, 43.0]), nearest=8.0, linear=False)
     {0: [0]}
     """
     speakers = {slot: [slot] for slot in asked}
+    elsewhere = {
+        slot
+        for slot, degrees in asked.items()
+        if not angular_error(azimuth[slot], degrees, linear) <= MISSED_DEGREES
+    }
     for slot in found:
         if slot in asked:
             continue
-        heads = list(speakers)
+        heads = [slot for slot in speakers if slot not in elsewhere]
         errors = angular_error(azimuth[slot], azimuth[heads], linear)
         near = np.flatnonzero(errors < nearest)
         if len(near):

@@ -153,6 +153,9 @@ def check_output(folder: Path, recording: Path | None) -> None:
     """
     if folder.exists() and not folder.is_dir():
         raise InputError(f"output={folder}: is a file; name a folder")
+    above = _existing(folder.absolute())
+    if not above.is_dir():
+        raise InputError(f"output={folder}: {above} is a file, not a folder")
     if not folder.exists() or not any(folder.iterdir()):
         return
     other = _recording_of(folder)

@@ -69,11 +69,13 @@ def draw(findings: Findings, spectrograms: Sequence[Spectrogram]) -> Figure:
         spectrograms: of each speaker.
     """
     from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
 
     count = findings.num_speakers
     shown = sorted(np.argsort(-findings.activity.sum(axis=1), kind="stable")[:_SHOWN].tolist())
     rows = max(1, len(shown))
-    figure = Figure(figsize=(11.0, max(4.5, 1.7 * rows)), dpi=120, layout="constrained")
+    layout = ConstrainedLayoutEngine(rect=(0.0, 0.05, 1.0, 0.9))  # labels around a circle need more
+    figure = Figure(figsize=(11.0, max(4.5, 1.7 * rows)), dpi=120, layout=layout)
     grid = figure.add_gridspec(rows, 2, width_ratios=(1.0, 1.6))
     _draw_directions(figure.add_subplot(grid[:, 0], projection="polar"), findings, shown)
     axes: Axes | None = None
@@ -85,15 +87,20 @@ def draw(findings: Findings, spectrograms: Sequence[Spectrogram]) -> Figure:
     if axes is not None:
         axes.set_xlabel("time (s)")
     if not count:
-        figure.text(0.65, 0.5, "no speaker was found", ha="center")
+        blank = figure.add_subplot(grid[0, 1])
+        blank.axis("off")
+        blank.text(0.5, 0.5, "no speaker was found", ha="center")
     elif count > len(shown):
         figure.suptitle(f"the {len(shown)} of {count} speakers who speak most")
     return figure
 
 
 def _draw_directions(axes: Any, findings: Findings, shown: Sequence[int]) -> None:
-    axes.set_title("azimuth (deg); time runs outwards (s)", fontsize=10)
+    from matplotlib.ticker import MaxNLocator
+
+    axes.set_title("azimuth (deg); time runs outwards (s)", fontsize=10, pad=14)
     axes.set_rlim(0.0, max(findings.duration, 1e-3))
+    axes.yaxis.set_major_locator(MaxNLocator(4))
     if findings.is_linear:
         axes.set_thetalim(0.0, np.pi)
     for speaker in shown:

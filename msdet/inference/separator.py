@@ -6,6 +6,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from numbers import Real
 from pathlib import Path
 from typing import get_args
 
@@ -220,8 +221,9 @@ class Separator:
             raise InputError(
                 f"stitching={options.stitching!r}: choose from {', '.join(get_args(Stitching))}"
             )
-        if options.max_speakers is not None and options.max_speakers < 1:
-            raise InputError(f"max_speakers={options.max_speakers}: must be at least 1")
+        most = options.max_speakers
+        if most is not None and not (_is_positive(most) and most % 1 == 0):
+            raise InputError(f"max_speakers={most!r}: must be a whole number, at least 1")
 
     def check_length(self, num_samples: int, sample_rate: int) -> None:
         """Refuse what is shorter than one window of the model's transform."""
@@ -273,6 +275,10 @@ class Separator:
         return array
 
 
+def _is_positive(value: object) -> bool:
+    return isinstance(value, Real) and 0 < float(value) < math.inf
+
+
 def _check_audio(audio: ArrayLike, sample_rate: int, array: MicrophoneArray) -> NDArray[np.float32]:
     """The microphones' channels ``[mic, sample]`` as float32."""
     samples = np.asarray(audio)
@@ -281,8 +287,8 @@ def _check_audio(audio: ArrayLike, sample_rate: int, array: MicrophoneArray) -> 
             f"audio: must be [mic, sample], one row a microphone, got shape {samples.shape}; "
             "a mono recording holds no directions"
         )
-    if sample_rate <= 0:
-        raise InputError(f"sample_rate={sample_rate}: must be positive")
+    if not _is_positive(sample_rate):
+        raise InputError(f"sample_rate={sample_rate!r}: must be a positive number of hertz")
     count = len(samples)
     microphones = array.microphones_of(count)
     if microphones is None:
@@ -294,10 +300,10 @@ def _check_audio(audio: ArrayLike, sample_rate: int, array: MicrophoneArray) -> 
     samples = samples[list(microphones)]
     if not samples.shape[1]:
         raise InputError("audio: holds no samples")
+    if samples.dtype.kind not in "fi":
+        raise InputError(f"audio: is of type {samples.dtype}; give floats or signed integers")
     if not np.isfinite(samples).all():
         raise InputError("audio: holds NaN or infinite samples")
-    if np.issubdtype(samples.dtype, np.unsignedinteger) or np.iscomplexobj(samples):
-        raise InputError(f"audio: is of type {samples.dtype}; give floats or signed integers")
     if (samples == samples[:1]).all() and samples.any():
         raise InputError(f"audio: {COPIED_MONO}")
     if np.issubdtype(samples.dtype, np.signedinteger):  # full scale is 1, as soundfile reads it

@@ -119,6 +119,13 @@ def test_the_asked_order_comes_out(
     assert np.abs(moved.audio[1] - one.audio[1]).max() > 1e-5
 
 
+def test_no_more_are_asked_for_than_there_were_in_training(described: Describe) -> None:
+    spare = described(3, {"config": {"scene": {"num_speakers": [2, 2]}}})
+    with pytest.raises(InputError, match="3 directions, but the model separates 2 speakers"):
+        check_asked([10.0, 100.0, 200.0], spare)
+    assert check_asked([10.0, 100.0, 200.0], described(3)).tolist() == [10.0, 100.0, 200.0]
+
+
 def test_a_network_that_needs_directions_separates_where_they_are_given(
     make_model: Make, describe: Describe, recording: NDArray[np.float32]
 ) -> None:

@@ -172,9 +172,13 @@ def test_outputs_from_one_direction_are_one_speaker(
     assert one.azimuth[0] == two.azimuth[loudest]
 
     asked = apart(0.0).separate(recording, RATE, azimuth=40.0)
+    monkeypatch.setattr("msdet.inference.estimates.MISSED_DEGREES", 0.0)
+    elsewhere = apart(181.0).separate(recording, RATE, azimuth=40.0)
+    monkeypatch.setattr("msdet.inference.estimates.MISSED_DEGREES", 181.0)
     whole = apart(181.0).separate(recording, RATE, azimuth=40.0)
     assert (asked.num_speakers, whole.num_speakers) == (1, 1)
-    assert whole.azimuth == asked.azimuth
+    assert whole.azimuth == asked.azimuth == elsewhere.azimuth
+    np.testing.assert_array_equal(elsewhere.audio, asked.audio)  # somebody else's voice stays out
     assert np.abs(whole.audio - asked.audio).max() > 1e-4
     both = apart(181.0).separate(recording, RATE, azimuth=[40.0, 200.0])
     assert both.num_speakers == 2  # who asks for two gets two
@@ -187,6 +191,8 @@ def test_outputs_from_one_direction_are_one_speaker(
         ({"overlap": 1e-5}, "would share less than"),
         ({"window_seconds": np.inf}, "window_seconds=inf"),
         ({"stitching": "permutations"}, "choose from direction_and_voice, permutation"),
+        ({"max_speakers": 1.5}, "max_speakers=1.5: must be a whole number"),
+        ({"azimuth": "north"}, "azimuth=north: give degrees"),
     ],
 )
 def test_windows_that_cannot_be_are_refused(
@@ -347,9 +353,9 @@ def test_a_recording_without_samples_is_refused(separator: Separator) -> None:
     assert "no samples" in refusal(separator, np.zeros((4, 0)))
 
 
-@pytest.mark.parametrize("rate", [0, -8000])
+@pytest.mark.parametrize("rate", [0, -8000, float("nan"), float("inf"), "8000"])
 def test_a_sample_rate_that_cannot_be_is_refused(
-    separator: Separator, recording: NDArray[np.float32], rate: int
+    separator: Separator, recording: NDArray[np.float32], rate: Any
 ) -> None:
     assert "sample_rate" in refusal(separator, recording, rate)
 

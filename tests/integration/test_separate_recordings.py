@@ -132,6 +132,15 @@ def test_asked_directions_come_in_their_order(separate: Separate, audio: Audio) 
     np.testing.assert_array_equal(first, second)
 
 
+def test_an_array_unlike_those_of_training_is_warned_of(
+    separate: Separate, audio: Audio, capsys: pytest.CaptureFixture[str]
+) -> None:
+    soundfile.write("take.wav", audio, RATE)
+    assert separate("take.wav", "array=tetrahedron", "output=out") == 0
+    assert "take.wav: warning: array tetrahedron4: microphones are up to" in quiet_line(capsys)
+    assert len(said("out")["warnings"]) == 1
+
+
 def test_a_picture_is_drawn(saved: Path, audio: Audio, tmp_path: Path) -> None:
     soundfile.write(tmp_path / "take.wav", audio, RATE)
     out = tmp_path / "out"
@@ -194,6 +203,24 @@ def test_ctrl_c_leaves_nothing_behind(
 
 
 # --- bad input ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("value", ["abc", "", "nan", "[40,x]", "[]"])
+def test_directions_that_are_no_numbers_are_refused(
+    separate: Separate, audio: Audio, value: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    soundfile.write("take.wav", audio, RATE)
+    assert separate("take.wav", f"azimuth={value}") == 2
+    assert "give degrees, one number or a list of them" in quiet_line(capsys)
+
+
+def test_an_output_below_a_file_is_refused(
+    separate: Separate, audio: Audio, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    soundfile.write("take.wav", audio, RATE)
+    assert separate("take.wav", "output=take.wav/speakers") == 2
+    assert "take.wav is a file, not a folder" in quiet_line(capsys)
+    assert everything(tmp_path) == {"take.wav"}
 
 
 def broken(name: str, audio: Audio) -> Any:
