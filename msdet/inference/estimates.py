@@ -172,12 +172,11 @@ def one_speaker_each(
     for slot in found:
         if slot in asked:
             continue
-        heads = [slot for slot in speakers if slot not in elsewhere]
+        heads = [head for head in speakers if head not in elsewhere]
         errors = angular_error(azimuth[slot], azimuth[heads], linear)
         near = np.flatnonzero(errors < nearest)
         if len(near):
-            parts = speakers[heads[near[errors[near].argmin()]]]
-            parts.append(slot)
+            speakers[heads[near[errors[near].argmin()]]].append(slot)
         elif not asked:
             speakers[slot] = [slot]
     return speakers if asked else dict(sorted(speakers.items()))
