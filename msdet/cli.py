@@ -34,8 +34,10 @@ command's keys are in configs/COMMAND.yaml, and --config prints them as they wou
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; returns its exit code: 0, 2 for what the user can mend, 130 for Ctrl-C."""
-    # Threads of torch that wait for one another sleep. Where they spin, they hold up whoever else
-    # works on these cores, and that holds up them: scripts/bench_training.py. Read with torch.
+    # Threads of torch that wait for one another sleep. Spinning, they hold up whoever else works on
+    # these cores, and that holds up them: beside one busy process, steps of the quickstart on two
+    # cores took 1.48 times as long (1.01 times alone; scripts/bench_training.py). OpenMP reads this
+    # when torch is imported.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     parser = _parser()
     options, rest = parser.parse_known_args(arguments)

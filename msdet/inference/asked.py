@@ -49,7 +49,7 @@ def check_asked(azimuth: float | Sequence[float], description: Description) -> N
     except (TypeError, ValueError):
         asked = np.array([np.nan])
     guidance, slots = description.model.heads.guidance, description.num_slots
-    most = min(slots, description.trained_speakers[1])
+    most = description.trained_speakers[1]
     if guidance == "none":
         raise InputError(
             f"azimuth={azimuth}: this model's outputs do not follow directions "

@@ -30,7 +30,7 @@ from msdet.inference.recordings import Recording, open_recording
 from msdet.inference.resampling import BlockResampler
 from msdet.inference.result import Findings, findings_of
 from msdet.inference.separator import Options, Separator, load
-from msdet.inference.unheard import unheard_of
+from msdet.inference.unlike_training import unlike_training
 from msdet.shipped import default_model
 
 
@@ -110,7 +110,7 @@ def _separate_one(
     description = separator.description
     recording = open_recording(place.recording, array, channels, description.reference_mic)
     separator.check_length(recording.num_samples, recording.sample_rate)
-    early = [*unheard_of(array, description), *recording.warnings]
+    early = [*unlike_training(array, description), *recording.warnings]
     for warning in early:
         print(f"{place.recording}: warning: {warning}", file=sys.stderr)
     with output_folder(place.folder, place.recording) as folder:

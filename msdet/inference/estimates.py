@@ -153,7 +153,8 @@ def one_speaker_each(
         asked: slots that are to be put out, in this order, and the degrees that were asked for;
             none: all that are found. A slot that holds somebody else than asked for gets no more
             of that voice.
-        azimuth: degrees ``[slot]``. nearest: two speakers are at least as many degrees apart.
+        azimuth: degrees ``[slot]``; one that is NaN is near none.
+        nearest: two speakers are at least as many degrees apart.
         linear: azimuths are angles to a line.
 
     >>> one_speaker_each([1, 0], {}, np.array([40.0, 43.0]), nearest=8.0, linear=False)
@@ -164,7 +165,7 @@ def one_speaker_each(
     {0: [0]}
     """
     speakers = {slot: [slot] for slot in asked}
-    elsewhere = {
+    elsewhere = {  # or nowhere: NaN
         slot
         for slot, degrees in asked.items()
         if not angular_error(azimuth[slot], degrees, linear) <= MISSED_DEGREES

@@ -6,9 +6,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from numbers import Real
+from numbers import Integral, Real
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -222,7 +222,7 @@ class Separator:
                 f"stitching={options.stitching!r}: choose from {', '.join(get_args(Stitching))}"
             )
         most = options.max_speakers
-        if most is not None and not (_is_positive(most) and most % 1 == 0):
+        if most is not None and not _is_positive(most, Integral):
             raise InputError(f"max_speakers={most!r}: must be a whole number, at least 1")
 
     def check_length(self, num_samples: int, sample_rate: int) -> None:
@@ -275,8 +275,8 @@ class Separator:
         return array
 
 
-def _is_positive(value: object) -> bool:
-    return isinstance(value, Real) and 0 < float(value) < math.inf
+def _is_positive(value: object, kind: Any = Real) -> bool:
+    return isinstance(value, kind) and 0 < value < math.inf
 
 
 def _check_audio(audio: ArrayLike, sample_rate: int, array: MicrophoneArray) -> NDArray[np.float32]:

@@ -43,7 +43,7 @@ KINDS: dict[str, dict[str, Any]] = {
     "steered, twice, distance regression, empty slots": {
         "beamformer": "steered",
         "refinements": 2,
-        "refinement_blocks": 1,
+        "refinement_blocks": 2,
         "distance": "regression",
         "empty_slots": True,
         "slots": 3,

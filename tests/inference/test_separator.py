@@ -192,6 +192,7 @@ def test_outputs_from_one_direction_are_one_speaker(
         ({"window_seconds": np.inf}, "window_seconds=inf"),
         ({"stitching": "permutations"}, "choose from direction_and_voice, permutation"),
         ({"max_speakers": 1.5}, "max_speakers=1.5: must be a whole number"),
+        ({"max_speakers": 2.0}, "max_speakers=2.0: must be a whole number"),
         ({"azimuth": "north"}, "azimuth=north: give degrees"),
     ],
 )

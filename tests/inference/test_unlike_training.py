@@ -10,7 +10,7 @@ import pytest
 
 from msdet.checkpoints import Description
 from msdet.geometry import MicrophoneArray
-from msdet.inference.unheard import unheard_of
+from msdet.inference.unlike_training import unlike_training
 from msdet.models.msdet import MSDET
 
 Arrays = dict[str, MicrophoneArray]
@@ -38,20 +38,20 @@ def trained_with(
 def test_what_training_was_like_needs_no_word(
     trained_with: Callable[..., Description], arrays: Arrays, more: dict[str, Any], name: str
 ) -> None:
-    assert unheard_of(arrays[name], trained_with(more)) == []
+    assert unlike_training(arrays[name], trained_with(more)) == []
 
 
 @pytest.mark.parametrize(("more", "warned"), [({}, True), (PLANAR, True), (TALL, False)])
 def test_heights(
     trained_with: Callable[..., Description], arrays: Arrays, more: dict[str, Any], warned: bool
 ) -> None:
-    found = unheard_of(arrays["tetrahedron"], trained_with(more))
+    found = unlike_training(arrays["tetrahedron"], trained_with(more))
     assert len(found) == warned
     assert all("all at one height" in sentence for sentence in found)
 
 
 def test_distances(trained_with: Callable[..., Description]) -> None:
-    (sentence,) = unheard_of(circle(0.2), trained_with({}))
+    (sentence,) = unlike_training(circle(0.2), trained_with({}))
     assert "up to 0.4 m apart, in training they were 0.1 m at most" in sentence
-    assert unheard_of(circle(0.15), trained_with(PLANAR)) == []
-    assert unheard_of(circle(0.2), trained_with(PLANAR)) != []
+    assert unlike_training(circle(0.15), trained_with(PLANAR)) == []
+    assert unlike_training(circle(0.2), trained_with(PLANAR)) != []

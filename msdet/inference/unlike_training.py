@@ -12,12 +12,14 @@ from msdet.checkpoints import Description
 from msdet.geometry import ArrayConfig, MicrophoneArray
 
 _APERTURE_RATIO = 2.0
+"""Of the largest aperture in training: wider arrays are warned of."""
 _HEIGHT_METRES = 0.01
+"""Heights that differ by less are those of a real array that is meant to be flat."""
 
 
-def unheard_of(array: MicrophoneArray, description: Description) -> list[str]:
-    """A sentence for each way in which an array is unlike those of training; what a model says
-    with it has not been measured."""
+def unlike_training(array: MicrophoneArray, description: Description) -> list[str]:
+    """A sentence for each way in which an array is unlike those of training: much wider, or with
+    microphones at different heights. None of the figures of a model are about such arrays."""
     more: dict[str, Any] = description.config.get("data", {}).get("arrays") or {}
     adapter: TypeAdapter[Any] = TypeAdapter(ArrayConfig)
     shapes = [adapter.validate_python(shape).build() for shape in more.get("shapes", ())]
