@@ -11,7 +11,7 @@ quickstart: installed
 
 ## make test         lint, types and tests
 test: lint
-	$(RUN) -m pytest --numprocesses auto --maxprocesses 8
+	$(RUN) -m pytest --numprocesses auto --maxprocesses 8 --dist worksteal
 
 ## make lint         lint and types alone
 lint: installed-for-tests
