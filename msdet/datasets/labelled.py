@@ -30,6 +30,7 @@ from msdet.audio import resample
 from msdet.datasets.batch import Label
 from msdet.errors import InputError, first_mistake
 from msdet.geometry import MicrophoneArray
+from msdet.high_pass import HighPass, high_passed, reach
 
 _BLOCK = 1 << 18
 """Frames that are checked at a time."""
@@ -140,12 +141,13 @@ class LabelledRecordings:
     def _stretch(
         self, recording: Recording, path: Path, num_channels: int, begin: int, num_samples: int
     ) -> NDArray[np.float32]:
-        """``[channel, num_samples]``, the same samples as of the file resampled whole."""
+        """``[channel, num_samples]``, the same samples as of the whole file, resampled and rid of
+        offsets and rumble."""
         import soundfile
 
         common = math.gcd(recording.rate, self.sample_rate)
         step, made = recording.rate // common, self.sample_rate // common  # so many make so many
-        margin = math.ceil(_FILTER_REACH / made)
+        margin = math.ceil((_FILTER_REACH + reach(self.sample_rate)) / made)
         first = max(0, begin // made - margin)
         last = -(-(begin + num_samples) // made) + margin
         try:
@@ -157,7 +159,7 @@ class LabelledRecordings:
             raise InputError(f"{path}: cannot be read as audio ({error})") from None
         audio = resample(torch.from_numpy(native.T.copy()), recording.rate, self.sample_rate)
         start = begin - first * made
-        found: NDArray[np.float32] = audio[:, start : start + num_samples].numpy()
+        found = high_passed(audio.numpy(), self.sample_rate)[:, start : start + num_samples]
         if not as_checked or found.shape[-1] < num_samples or not np.isfinite(found).all():
             raise InputError(f"{path}: has changed since training began; start it anew")
         return found
@@ -311,17 +313,21 @@ def _header(key: str, path: Path) -> tuple[int, int, int]:
 
 
 def _level(key: str, path: Path, frames: int, channel: int) -> float:
-    """RMS of a channel; all of the file is read, so that nothing bad shows up in training."""
+    """RMS of a channel without offset and rumble; all of the file is read, so that nothing bad
+    shows up in training."""
     import soundfile
 
     energy, read = 0.0, 0
     try:
         with soundfile.SoundFile(path) as sound:
+            high_pass = HighPass(sound.samplerate)
             for block in sound.blocks(_BLOCK, dtype="float32", always_2d=True):
                 if not np.isfinite(block).all():
                     raise InputError(f"{key}: {path} holds NaN or infinite samples")
-                energy += float(np.square(block[:, channel], dtype=np.float64).sum())
+                heard = high_pass.feed(block[None, :, channel])
+                energy += float(np.square(heard, dtype=np.float64).sum())
                 read += len(block)
+        energy += float(np.square(high_pass.feed(heard[:, :0], last=True)).sum()) if read else 0.0
     except (soundfile.LibsndfileError, OSError, RuntimeError) as error:
         raise InputError(f"{key}: {path} cannot be read as audio ({error})") from None
     if read != frames:

@@ -208,8 +208,8 @@ def _apply(system: str, done: Done) -> Estimate:
         audio = beamformers.mvdr_from_estimates(heard, separated.audio).audio
         return Estimate(audio, separated.azimuth, separated.distance, separated.empty)
     azimuth = directions.weighted_srp_phat(heard, separated.audio)
-    if separated.empty is not None:
-        azimuth = np.where(separated.empty, np.nan, azimuth)
+    if separated.azimuth is not None:  # who is not there has no direction
+        azimuth = np.where(np.isnan(separated.azimuth), np.nan, azimuth)
     return Estimate(separated.audio, azimuth, None, separated.empty)
 
 

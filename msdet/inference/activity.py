@@ -4,13 +4,15 @@
 A frame of :data:`FRAME_SECONDS` is active where the estimate's power in it is
 
 - at most :data:`OWN_RANGE_DB` below the speaker's own loud level, and
+- at most :data:`OTHERS_RANGE_DB` below the strongest other speaker's estimate in the same frame:
+  what somebody leaves in another output is fainter than that, and
 - at most :data:`MIXTURE_RANGE_DB` below the power of the mixture (reference microphone) in the
-  same frame: what another speaker leaves in this output is fainter than that, and
+  same frame: a direct path in reverberation and noise may be much fainter than they, and
 - at most :data:`FLOOR_DB` below the mixture's loud level: what is left of noise is fainter.
 
 Then pauses shorter than :data:`SHORTEST_PAUSE` are closed, and what is shorter than
-:data:`SHORTEST_SOUND` is dropped. The loud level is the mean power weighted by power, of frames
-clipped at their 99.9th percentile: long silence does not lower it, a click does not raise it.
+:data:`SHORTEST_SOUND` is dropped. Loud levels do not count what lasts for less than
+:data:`TRANSIENT_SECONDS` in all.
 """
 
 from __future__ import annotations
@@ -20,10 +22,12 @@ from numpy.typing import NDArray
 
 FRAME_SECONDS = 0.032
 OWN_RANGE_DB = 20.0
-MIXTURE_RANGE_DB = 13.0
+OTHERS_RANGE_DB = 10.0
+MIXTURE_RANGE_DB = 20.0
 FLOOR_DB = 25.0
 SHORTEST_PAUSE = 0.2
 SHORTEST_SOUND = 0.1
+TRANSIENT_SECONDS = 0.3
 
 Powers = NDArray[np.float64]
 Activity = NDArray[np.bool_]
@@ -69,35 +73,51 @@ class FramePowers:
         return np.concatenate([*self._powers, frame_powers(self._rest, self._sample_rate)])
 
 
-def loud_level(powers: Powers) -> float:
-    """The power at which somebody speaks who does, as of ``[frame]``.
+def without_transients(powers: Powers) -> Powers:
+    """Return powers ``[frame]`` of which none is above the loudest level that is there for
+    :data:`TRANSIENT_SECONDS`: a click, a pop or a door counts as no louder than speech."""
+    rank = min(round(TRANSIENT_SECONDS / FRAME_SECONDS), (len(powers) + 3) // 4)
+    lasting = np.partition(powers, len(powers) - rank)[len(powers) - rank] if rank else 0.0
+    return np.minimum(powers, lasting) if lasting else powers
 
-    >>> loud_level(np.array([1.0] * 10 + [0.0] * 1000))
+
+def loud_level(powers: Powers) -> float:
+    """Return the power at which somebody speaks who does, of ``[frame]``: the mean power weighted
+    by power, which long silence does not lower, nor a transient raise.
+
+    >>> loud_level(np.array([1.0] * 10 + [0.0] * 1000 + [1e6] * 3))
     1.0
     """
-    if not powers.any():
-        return 0.0
-    clipped = np.minimum(powers, np.quantile(powers, 0.999, method="higher"))
-    return float(np.square(clipped).sum() / clipped.sum())
+    steady = without_transients(powers)
+    return float(np.square(steady).sum() / steady.sum()) if steady.any() else 0.0
 
 
-def activity_of(
+def activities_of(
     powers: Powers, mixture: Powers, frame_seconds: float, loud_mixture: float | None = None
 ) -> Activity:
-    """Where a speaker is active.
+    """Return where each speaker is active, bool ``[speaker, frame]``.
 
     Args:
-        powers: of the estimate ``[frame]``. mixture: of the reference microphone, likewise.
+        powers: of the estimates ``[speaker, frame]``. mixture: of the reference microphone
+            ``[frame]``.
         loud_mixture: loud level of the mixture, where more than these frames is known of it.
     """
     if loud_mixture is None:
         loud_mixture = loud_level(mixture)
-    loud = loud_level(powers)
-    if loud == 0.0:
-        return np.zeros(len(powers), np.bool_)
-    heard = powers >= loud * 10 ** (-OWN_RANGE_DB / 10)
-    heard &= powers >= loud_mixture * 10 ** (-FLOOR_DB / 10)
-    heard &= powers >= mixture * 10 ** (-MIXTURE_RANGE_DB / 10)
+    active = np.zeros(powers.shape, np.bool_)
+    for speaker, own in enumerate(powers):
+        others = np.delete(powers, speaker, axis=0).max(axis=0, initial=0.0)
+        heard = own > 0.0
+        heard &= own >= loud_level(own) * 10 ** (-OWN_RANGE_DB / 10)
+        heard &= own >= others * 10 ** (-OTHERS_RANGE_DB / 10)
+        heard &= own >= mixture * 10 ** (-MIXTURE_RANGE_DB / 10)
+        heard &= own >= loud_mixture * 10 ** (-FLOOR_DB / 10)
+        active[speaker] = without_gaps(heard, frame_seconds)
+    return active
+
+
+def without_gaps(heard: Activity, frame_seconds: float) -> Activity:
+    """Close pauses shorter than :data:`SHORTEST_PAUSE`, drop sounds below :data:`SHORTEST_SOUND`."""
     closed = _without_short(~heard, round(SHORTEST_PAUSE / frame_seconds), keep_ends=True)
     return _without_short(~closed, round(SHORTEST_SOUND / frame_seconds))
 

@@ -78,21 +78,17 @@ def check_asked(azimuth: float | Sequence[float], description: Description) -> N
     return asked if linear else wrap_degrees(asked)
 
 
-def missed(
-    asked: float | Sequence[float] | None, found: NDArray[np.float64], linear: bool
-) -> list[str]:
-    """A sentence for each direction that was asked for and from which nothing came.
+def missed(asked: NDArray[np.float64], found: Sequence[int]) -> list[str]:
+    """Return a sentence for each direction that was asked for and from which nothing came.
 
     Args:
-        found: degrees ``[speaker]``, what was put out for them.
+        asked: degrees ``[direction]``. found: which of them were found.
     """
-    if asked is None:
-        return []
     return [
-        f"asked for {one:g} degrees: what was put out comes from {other:.0f} degrees; perhaps "
-        "nobody speaks there"
-        for one, other in zip(np.atleast_1d(asked), found, strict=True)
-        if angular_error(one, other, linear) > MISSED_DEGREES
+        f"asked for {one:g} degrees: nobody was found within {MISSED_DEGREES:g} degrees of it, and "
+        "nothing is put out for it"
+        for place, one in enumerate(asked)
+        if place not in found
     ]
 
 
@@ -101,7 +97,7 @@ def needs_estimates(num_asked: int, description: Description) -> bool:
     if description.model.heads.guidance == "oracle":
         return False
     settled = description.assignment in ("azimuth", "cyclic")
-    return num_asked < description.num_slots or not settled
+    return num_asked < description.trained_speakers[1] or not settled
 
 
 def guide(
@@ -110,7 +106,8 @@ def guide(
     """Give each direction a slot.
 
     A direction takes the place of what the network found nearest to it; the others keep their
-    own estimates. Where the assignment of training orders slots by azimuth (``azimuth``,
+    own estimates, but where as many are asked for as the network was trained to separate: a voice
+    that is found elsewhere must not keep what belongs to one of these. Where the assignment of training orders slots by azimuth (``azimuth``,
     ``cyclic``, ``nearest_gap``), all of them are then brought into that order, estimates too.
 
     Args:
@@ -124,6 +121,9 @@ def guide(
     if own is not None:
         directions[:] = own
         places = _nearest(asked, directions, linear)
+    others = own is not None and len(asked) < description.trained_speakers[1]
+    if not others:
+        directions[:] = np.nan
     directions[places] = asked
     order = np.arange(slots)
     if description.assignment in BY_LOCATION:
@@ -140,10 +140,9 @@ def guide(
             present=~there.isnan(),
         )[0].numpy()
     given = np.isin(order, places)
-    estimates = own is not None
     return Guidance(
         azimuth=torch.tensor(np.where(given, directions[order], np.nan), dtype=torch.float32)[None],
-        estimate_of=torch.tensor(np.where(given | (not estimates), -1, order))[None],
+        estimate_of=torch.tensor(np.where(given | (not others), -1, order))[None],
         slots=tuple(int(np.flatnonzero(order == place)[0]) for place in places),
     )
 

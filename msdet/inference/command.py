@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from msdet import __version__
 from msdet.errors import InputError
 from msdet.geometry import MicrophoneArray
-from msdet.inference.asked import missed
 from msdet.inference.config import SeparateConfig
 from msdet.inference.outputs import (
     PICTURE_NAME,
@@ -46,6 +45,7 @@ def separate(config: SeparateConfig) -> None:
         config.window_seconds,
         config.overlap,
         config.stitching,
+        config.num_speakers,
         config.max_speakers,
     )
     places = places_of(names, config.output)
@@ -119,15 +119,14 @@ def _separate_one(
         )
         try:
             blocks = _at_rate(recording, description.sample_rate)
-            heard, kept = separator.track(blocks, array, options, files)
+            heard, kept, told = separator.track(blocks, array, options, files)
             paths, gain = files.finish(kept, recording.subtype)
         finally:
             files.close()
         findings = Findings(**findings_of(heard, kept, separator.grid, description.sample_rate))
-        nobody = missed(options.azimuth, findings.azimuth, separator.grid.linear)
-        for warning in nobody:
+        for warning in told:
             print(f"{place.recording}: warning: {warning}", file=sys.stderr)
-        warnings = [*early, *nobody]
+        warnings = [*early, *told]
         content = _content(separator, recording, array, options, findings, paths, gain, warnings)
         if picture:
             _draw(folder / PICTURE_NAME, findings, paths, recording.sample_rate)
@@ -181,6 +180,7 @@ def _content(
             "window_seconds": options.window_seconds,
             "overlap": options.overlap,
             "stitching": options.stitching,
+            "num_speakers": options.num_speakers,
             "max_speakers": options.max_speakers,
         },
         "warnings": warnings,

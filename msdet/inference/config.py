@@ -26,6 +26,7 @@ class SeparateConfig(BaseModel):
         window_seconds: windows in which longer recordings go through the network.
         overlap: share of a window that the next one has too.
         stitching: which output of a window is whose.
+        num_speakers: people in a recording, where that is known; null for as many as are found.
         max_speakers: people in a recording at most; null for as many as are found.
         picture: draw one.
     """
@@ -43,6 +44,7 @@ class SeparateConfig(BaseModel):
     window_seconds: float = Field(gt=0)
     overlap: float = Field(gt=0, le=0.5)
     stitching: Literal["direction_and_voice", "permutation"]
+    num_speakers: int | None = Field(ge=1)
     max_speakers: int | None = Field(ge=1)
     picture: bool
 

@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One window of a recording through the network.
+"""One window of a recording through the network: who is in it, and what each of them says.
 
-A network that learned from people who all speak at once spreads one voice over several outputs
-where that person is alone, each with that person's azimuth. Outputs that come from one direction,
-closer together than any two speakers of its training, are therefore one speaker's, and are summed.
+Where one person is alone in it, a network that learned from people who all speak at once spreads
+the voice thin. That person's audio is then a superdirective beam towards the azimuth that was found.
 """
 
 from __future__ import annotations
@@ -15,28 +14,28 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from msdet.audio import rms
 from msdet.checkpoints import Checkpoint
 from msdet.geometry import MicrophoneArray, angular_error
+from msdet.inference.activity import frame_powers, without_transients
 from msdet.inference.asked import MISSED_DEGREES, guide, needs_estimates
+from msdet.inference.presence import PRESENT, Candidates, candidates_in, fits
+from msdet.models.beamforming import plane_waves, superdirective
 from msdet.models.frontends import power
 from msdet.models.msdet import Output
 
 SILENT_RMS = 1e-6
 """Of the reference microphone, where full scale is 1: a window below it holds nothing."""
 
-_ONE_DIRECTION = 10.0
-"""Degrees: the azimuths of outputs that hold one voice differ by less (by 5 at most in 16 windows
-in which the model that ships heard one speaker)."""
-
+_APART_DEGREES = 20.0
+"""A speaker who is known to be there, but was not found, is sought this far from the others."""
 _MEL_BANDS = 24
 _VOICE_RANGE_DB = 25.0
 
 
 @dataclass(frozen=True)
 class WindowEstimate:
-    """What the network says about a window. Slots that hold nobody are left out; several that hold
-    one speaker are one.
+    """What is heard in a window. Slots that hold nobody are left out; several that hold one speaker
+    are one, called a slot too.
 
     Attributes:
         audio: float32 ``[slot, sample]`` at the recording's level.
@@ -44,6 +43,9 @@ class WindowEstimate:
         posterior: ``[slot, class]``, or None. distance: metres ``[slot]``, or None.
         voice: ``[slot, band]`` decibels, mean log-mel spectrum of the slot's loud frames, less
             its mean over bands: how somebody sounds, however loud.
+        presence: ``[slot]``, the probability that it is a speaker.
+        places: of each slot, which of the directions that were asked for it is; None where none
+            were.
     """
 
     audio: NDArray[np.float32]
@@ -51,13 +53,15 @@ class WindowEstimate:
     posterior: NDArray[np.float64] | None
     distance: NDArray[np.float64] | None
     voice: NDArray[np.float64]
+    presence: NDArray[np.float64]
+    places: tuple[int, ...] | None = None
 
 
 class WindowNetwork:
     """A model at work on the windows of one recording.
 
     Args:
-        asked: directions in degrees, checked; their speakers are put out, in this order.
+        asked: directions in degrees, checked; their speakers alone are put out.
     """
 
     def __init__(
@@ -65,24 +69,42 @@ class WindowNetwork:
     ) -> None:
         self._model, self._description = checkpoint.model, checkpoint.description
         self._array, self._asked = array, asked
-        self._nearest = min(checkpoint.description.nearest_speakers, _ONE_DIRECTION)
+        self._device = self._model.stft.taper.device
+        self._positions = torch.tensor(array.positions, device=self._device)
         self._mel: torch.Tensor | None = None
 
     @torch.inference_mode()
-    def __call__(self, audio: NDArray[np.float32]) -> WindowEstimate | None:
-        """Of ``[mic, sample]``; None where the reference microphone is silent."""
-        mixture = torch.from_numpy(np.ascontiguousarray(audio))
-        level = rms(mixture[self._description.reference_mic])
+    def __call__(
+        self, audio: NDArray[np.float32], num_speakers: int | None = None
+    ) -> WindowEstimate | None:
+        """Find who speaks in ``[mic, sample]``; None where the reference microphone is silent.
+
+        Args:
+            num_speakers: so many are put out, if the model can separate as many; None for those
+                who are more likely there than not.
+        """
+        reference = audio[self._description.reference_mic]
+        powers = frame_powers(reference, self._description.sample_rate)
+        level = float(np.sqrt(without_transients(powers).mean()))
         if level < SILENT_RMS:
             return None
-        normal = (mixture / level)[None]
+        mixture = torch.from_numpy(np.asarray(audio / level, np.float32))[None].to(self._device)
         asked: dict[int, float] = {}
         if self._asked is None:
-            output = self._model(normal, self._array)
+            output = self._model(mixture, self._array)
         else:
-            output, slots = self._guided(normal, self._asked)
+            output, slots = self._guided(mixture, self._asked)
             asked = dict(zip(slots, self._asked.tolist(), strict=True))
-        return self._read(output, float(level), asked)
+        spectra = self._model.stft(mixture[0])
+        who = self._who(spectra, output, asked)
+        count = min(num_speakers or 0, self._description.trained_speakers[1])
+        if not asked and len(who.slots) < count:
+            output, apart = self._apart(mixture, spectra, output, who, count)
+            who = self._who(spectra, output, apart)
+        return self._read(spectra, output, level, asked, who, num_speakers)
+
+    def _who(self, spectra: torch.Tensor, output: Output, asked: Mapping[int, float]) -> Candidates:
+        return candidates_in(self._model, self._description, spectra, output, self._array, asked)
 
     def _guided(
         self, mixture: torch.Tensor, asked: NDArray[np.float64]
@@ -95,33 +117,85 @@ class WindowNetwork:
         output = self._model(mixture, self._array, guidance.azimuth, guidance.estimate_of)
         return output, list(guidance.slots)
 
-    def _read(self, output: Output, level: float, asked: dict[int, float]) -> WindowEstimate:
-        model = self._model
+    def _read(
+        self,
+        spectra: torch.Tensor,
+        output: Output,
+        level: float,
+        asked: Mapping[int, float],
+        who: Candidates,
+        num_speakers: int | None,
+    ) -> WindowEstimate:
+        model, size = self._model, output.audio.shape[-1]
         locations = model.locate(output)
-        everyone = torch.ones(model.num_slots, dtype=torch.bool)
-        there = everyone if locations is None else ~locations.empty[0]
-        found = self._loudest(torch.nonzero(there)[:, 0].tolist(), output.audio[0])
-        angles = np.full(model.num_slots, np.nan)
+        heads = [group[0] for group in who.slots]
+        azimuth, posterior, distance = np.full(len(heads), np.nan), None, None
         if locations is not None:
-            angles = locations.azimuth[0].double().numpy()
-        parts = one_speaker_each(found, asked, angles, self._nearest, model.grid.linear)
-        chosen = list(parts)
-        azimuth, posterior, distance = np.full(len(chosen), np.nan), None, None
-        if locations is not None:
-            posterior = locations.posterior[0, chosen].double().numpy()
-            azimuth = model.grid.decode(locations.posterior[0, chosen]).double().numpy()
+            posterior = locations.posterior[0, heads].double().cpu().numpy()
+            azimuth = model.grid.decode(locations.posterior[0, heads]).double().cpu().numpy()
         if model.distance_head is not None and output.distance is not None:
-            distance = model.distance_head.decode(output.distance)[0, chosen].double().numpy()
-        audio = (_summed(output.audio[0], parts) * level).float().numpy()
-        voice = self._voice(_summed(output.spectra[0], parts))
-        return WindowEstimate(audio, azimuth, posterior, distance, voice)
+            distance = model.distance_head.decode(output.distance)[0, heads].double().cpu().numpy()
+        present = who.probability >= PRESENT
+        if num_speakers is not None:
+            present = np.zeros(len(heads), np.bool_)
+            present[np.argsort(-who.probability, kind="stable")[:num_speakers]] = True
+        alone = present.sum() == 1
+        if asked:
+            errors = angular_error(azimuth[: len(asked)], list(asked.values()), model.grid.linear)
+            present[: len(asked)] &= errors <= MISSED_DEGREES
+            present[len(asked) :] = False
+        chosen = np.flatnonzero(present)
+        voices = _summed(output.spectra[0], [who.slots[i] for i in chosen])
+        audio = _summed(output.audio[0], [who.slots[i] for i in chosen])
+        if alone and len(chosen) and np.isfinite(azimuth[chosen[0]]):
+            voices = self._beams(spectra, azimuth[chosen])
+            audio = model.stft.inverse(voices, size)
+        return WindowEstimate(
+            (audio * level).float().cpu().numpy(),
+            azimuth[chosen],
+            None if posterior is None else posterior[chosen],
+            None if distance is None else distance[chosen],
+            self._voice(voices),
+            who.probability[chosen],
+            tuple(chosen.tolist()) if self._asked is not None else None,
+        )
 
-    def _loudest(self, slots: list[int], audio: torch.Tensor) -> list[int]:
-        """As many as there were speakers in training, loudest first: outputs to spare hold
-        leftovers."""
-        energy = audio.square().sum(-1).tolist()
-        loudest = sorted(slots, key=lambda slot: -energy[slot])
-        return loudest[: self._description.trained_speakers[1]]
+    def _beams(self, spectra: torch.Tensor, azimuth: NDArray[np.float64]) -> torch.Tensor:
+        """Superdirective beams ``[beam, freq, frame]`` towards azimuths in degrees."""
+        frequencies = self._model.fine_features.frequencies
+        reference, linear = self._model.reference_mic, self._model.grid.linear
+        towards = torch.as_tensor(azimuth, device=self._device)[None]
+        steering = plane_waves(towards, self._positions, frequencies, reference, linear)
+        return superdirective(spectra[None], steering, self._positions, frequencies)[0]
+
+    def _apart(
+        self,
+        mixture: torch.Tensor,
+        spectra: torch.Tensor,
+        output: Output,
+        who: Candidates,
+        count: int,
+    ) -> tuple[Output, dict[int, float]]:
+        """Look for more speakers where outputs hold fewer: guide the network to the directions that
+        were found, and to those that fit best what beams to these leave.
+
+        Returns the new output, and the slots of ``count`` directions.
+        """
+        model, locations = self._model, self._model.locate(output)
+        if locations is None or self._description.model.heads.guidance != "estimated":
+            return output, {slot: float("nan") for slot in range(model.num_slots)}
+        heads = [group[0] for group in who.slots]
+        known = model.grid.decode(locations.posterior[0, heads]).double().cpu().numpy()
+        centres, reference = model.grid.centres, spectra[model.reference_mic]
+        while len(known) < count:
+            left = reference - self._beams(spectra, known).sum(0) if len(known) else reference
+            fit = fits(model, spectra, left[None], centres, self._array)[0]
+            for azimuth in known:
+                fit[angular_error(centres, azimuth, model.grid.linear) < _APART_DEGREES] = -np.inf
+            known = np.append(known, centres[fit.argmax()])
+        guidance = guide(known, None, self._description)
+        again = model(mixture, self._array, guidance.azimuth, guidance.estimate_of)
+        return again, dict(zip(guidance.slots, known.tolist(), strict=True))
 
     def _voice(self, spectra: torch.Tensor) -> NDArray[np.float64]:
         if self._mel is None:
@@ -139,50 +213,6 @@ class WindowNetwork:
         return (mean - mean.mean(-1, keepdim=True)).double().numpy()
 
 
-def one_speaker_each(
-    found: Sequence[int],
-    asked: Mapping[int, float],
-    azimuth: NDArray[np.float64],
-    nearest: float,
-    linear: bool,
-) -> dict[int, list[int]]:
-    """Which slots together are each speaker, by the slot that says where the speaker is.
-
-    Args:
-        found: slots that hold somebody, loudest first.
-        asked: slots that are to be put out, in this order, and the degrees that were asked for;
-            none: all that are found. A slot that holds somebody else than asked for gets no more
-            of that voice.
-        azimuth: degrees ``[slot]``; one that is NaN is near none.
-        nearest: two speakers are at least as many degrees apart.
-        linear: azimuths are angles to a line.
-
-    >>> one_speaker_each([1, 0], {}, np.array([40.0, 43.0]), nearest=8.0, linear=False)
-    {1: [1, 0]}
-    >>> one_speaker_each([1, 0], {0: 30.0}, np.array([40.0, 43.0]), nearest=8.0, linear=False)
-    {0: [0, 1]}
-    >>> one_speaker_each([1, 0], {0: 200.0}, np.array([40.0, 43.0]), nearest=8.0, linear=False)
-    {0: [0]}
-    """
-    speakers = {slot: [slot] for slot in asked}
-    elsewhere = {  # or nowhere: NaN
-        slot
-        for slot, degrees in asked.items()
-        if not angular_error(azimuth[slot], degrees, linear) <= MISSED_DEGREES
-    }
-    for slot in found:
-        if slot in asked:
-            continue
-        heads = [head for head in speakers if head not in elsewhere]
-        errors = angular_error(azimuth[slot], azimuth[heads], linear)
-        near = np.flatnonzero(errors < nearest)
-        if len(near):
-            speakers[heads[near[errors[near].argmin()]]].append(slot)
-        elif not asked:
-            speakers[slot] = [slot]
-    return speakers if asked else dict(sorted(speakers.items()))
-
-
-def _summed(slots: torch.Tensor, parts: dict[int, list[int]]) -> torch.Tensor:
+def _summed(slots: torch.Tensor, groups: Sequence[list[int]]) -> torch.Tensor:
     """``[slot, ...]`` to ``[speaker, ...]``."""
-    return torch.stack([slots[group].sum(0) for group in parts.values()]) if parts else slots[:0]
+    return torch.stack([slots[group].sum(0) for group in groups]) if groups else slots[:0]

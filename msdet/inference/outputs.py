@@ -176,6 +176,7 @@ def speaker_records(findings: Findings, names: Sequence[str]) -> list[dict[str, 
             "file": name,
             "azimuth_deg": _rounded(findings.azimuth[index], 1),
             "confidence": _rounded(findings.confidence[index], 3),
+            "presence": _rounded(findings.presence[index], 3),
         }
         if findings.distance is not None:
             record["distance_m"] = _rounded(findings.distance[index], 2)

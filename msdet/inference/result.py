@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from msdet.geometry import AzimuthGrid
-from msdet.inference.activity import FRAME_SECONDS, activity_of, frame_length, segments_of
+from msdet.inference.activity import FRAME_SECONDS, activities_of, frame_length, segments_of
 from msdet.inference.tracks import Heard, Record
 
 if TYPE_CHECKING:
@@ -34,19 +34,24 @@ class Findings:
         distance: float64 ``[speaker]`` metres; None from a model without a distance head.
         posterior: float64 ``[speaker, class]``, the azimuth classes' probabilities, averaged over
             windows by the seconds of speech in them; None of a model for separation alone.
-        confidence: float64 ``[speaker]``, the posterior's mass within 10 degrees of the azimuth,
-            around the circle, or along [0, 180] for microphones on a line; NaN likewise.
+        presence: float64 ``[speaker]``, the probability that it is a speaker
+            (:mod:`msdet.inference.presence`); over several windows, the highest.
+        confidence: float64 ``[speaker]``, the probability that a speaker is within 10 degrees of
+            the azimuth: ``presence`` times the posterior's mass there, around the circle, or along
+            [0, 180] for microphones on a line; NaN like the azimuth.
         activity: bool ``[speaker, frame]``, frames of speech (:mod:`msdet.inference.activity` says
             by which thresholds). frame_seconds: how long a frame is.
         window_times: float64 ``[window]`` seconds, the middle of each window of the recording.
         window_azimuth: float64 ``[speaker, window]`` degrees; NaN where there is no speech.
         is_linear: whether azimuths are angles to a line, [0, 180], or lie on the circle.
         duration: seconds.
+        warnings: what the user should know, a sentence each.
     """
 
     azimuth: NDArray[np.float64]
     distance: NDArray[np.float64] | None
     posterior: NDArray[np.float64] | None = field(repr=False)
+    presence: NDArray[np.float64]
     confidence: NDArray[np.float64]
     activity: NDArray[np.bool_] = field(repr=False)
     frame_seconds: float = FRAME_SECONDS
@@ -54,6 +59,7 @@ class Findings:
     window_azimuth: NDArray[np.float64] = field(repr=False)
     is_linear: bool
     duration: float
+    warnings: tuple[str, ...] = ()
 
     @property
     def num_speakers(self) -> int:
@@ -92,17 +98,17 @@ class Separation(Findings):
         )
 
 
-def confidence_of(posterior: NDArray[np.float64], azimuth: float, grid: AzimuthGrid) -> float:
-    """The posterior's mass within :data:`CONFIDENCE_DEGREES` of an azimuth.
+def mass_near(posterior: NDArray[np.float64], azimuth: float, grid: AzimuthGrid) -> float:
+    """Return the posterior's mass within :data:`CONFIDENCE_DEGREES` of an azimuth.
 
     A class's probability is spread evenly over its width, so that the resolution does not matter.
 
     >>> grid = AzimuthGrid(10.0)
     >>> near_0 = np.zeros(36)
     >>> near_0[[0, 35]] = 0.5
-    >>> confidence_of(near_0, 355.0, grid)
+    >>> mass_near(near_0, 355.0, grid)
     1.0
-    >>> confidence_of(near_0, 340.0, grid)
+    >>> mass_near(near_0, 340.0, grid)
     0.25
     """
     half = grid.resolution / 2
@@ -133,19 +139,24 @@ def findings_of(
         azimuth = grid.decode(torch.from_numpy(posterior)).numpy()
     ranged = bool(heard.records) and any(record.distance for record in heard.records)
     window_azimuth = np.full((len(records), len(heard.window_times)), np.nan)
-    activity = np.zeros((len(records), len(heard.mixture)), np.bool_)
+    powers = np.array([record.powers.powers() for record in records])
+    activity = activities_of(
+        powers.reshape(len(records), len(heard.mixture)), heard.mixture, frame_seconds
+    )
     for row, record in enumerate(records):
         for window, seconds in record.spoken.items():
             if seconds >= _SPOKEN_IN_WINDOW or len(heard.window_times) == 1:
                 window_azimuth[row, window] = record.azimuth[window]
-        activity[row] = activity_of(record.powers.powers(), heard.mixture, frame_seconds)
     return {
         "azimuth": azimuth,
         "distance": np.array([r.distance / r.weight for r in records]) if ranged else None,
         "posterior": posterior,
+        "presence": np.array([record.presence for record in records]),
         "confidence": np.array(
             [
-                np.nan if posterior is None else confidence_of(posterior[row], angle, grid)
+                np.nan
+                if posterior is None
+                else records[row].presence * mass_near(posterior[row], angle, grid)
                 for row, angle in enumerate(azimuth)
             ]
         ),
@@ -161,7 +172,8 @@ def findings_of(
 def spoken_of(heard: Heard, sample_rate: int) -> list[float]:
     """Seconds of speech of each track."""
     seconds = frame_length(sample_rate) / sample_rate
-    active = (activity_of(r.powers.powers(), heard.mixture, seconds) for r in heard.records)
+    powers = np.array([record.powers.powers() for record in heard.records])
+    active = activities_of(powers.reshape(-1, len(heard.mixture)), heard.mixture, seconds)
     return [float(frames.sum() * seconds) for frames in active]
 
 

@@ -4,8 +4,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, get_args
@@ -16,12 +17,13 @@ from numpy.typing import ArrayLike, NDArray
 from msdet.checkpoints import Checkpoint, Description, load_checkpoint
 from msdet.errors import InputError
 from msdet.geometry import AzimuthGrid, MicrophoneArray
-from msdet.inference.asked import check_asked
+from msdet.high_pass import HighPass
+from msdet.inference.asked import check_asked, missed
 from msdet.inference.estimates import WindowNetwork
 from msdet.inference.recordings import COPIED_MONO
 from msdet.inference.resampling import resampled
 from msdet.inference.result import Separation, findings_of, spoken_of
-from msdet.inference.stitching import Stitching, make_stitcher
+from msdet.inference.stitching import SHORTEST_SPEAKER, Stitching, make_stitcher
 from msdet.inference.tracks import Heard, MemorySink, Sink, Tracker
 from msdet.named_arrays import check_metres, find_array
 
@@ -30,9 +32,6 @@ WINDOW_SECONDS = 8.0
 
 OVERLAP = 0.125
 """Of a window. What two share is computed twice, and tells whose output is whose in the next."""
-
-SHORTEST_SPEAKER = 1.0
-"""Seconds of speech that somebody must have in a recording of several windows to be put out."""
 
 _BLOCK_SECONDS = 10.0
 
@@ -45,6 +44,7 @@ class Options:
     window_seconds: float = WINDOW_SECONDS
     overlap: float = OVERLAP
     stitching: Stitching = "direction_and_voice"
+    num_speakers: int | None = None
     max_speakers: int | None = None
 
 
@@ -88,6 +88,7 @@ class Separator:
         window_seconds: float = WINDOW_SECONDS,
         overlap: float = OVERLAP,
         stitching: Stitching = "direction_and_voice",
+        num_speakers: int | None = None,
         max_speakers: int | None = None,
     ) -> Separation:
         """Separate and localise the speakers of one recording.
@@ -108,8 +109,11 @@ class Separator:
             overlap: share of a window that the next one has too, half at most.
             stitching: which output of a window is whose: ``direction_and_voice`` follows as many
                 speakers as come and go, ``permutation`` as many as the model has outputs.
-            max_speakers: people in the recording at most, where that is known; of
-                ``direction_and_voice``.
+            num_speakers: people in the recording, where that is known: as many are put out, as far
+                as the model can separate them. None puts out whoever is more likely a speaker
+                than not.
+            max_speakers: people in the recording at most, where that is known: those who speak
+                most.
 
         >>> asked = separator.separate(audio, 8000, azimuth=[200, 40])
         >>> asked.audio.shape[0]
@@ -123,7 +127,7 @@ class Separator:
             InputError: the recording is mono, silent, too short, holds NaN, or does not fit the
                 array; the model serves its own array only, or follows no directions.
         """
-        options = Options(azimuth, window_seconds, overlap, stitching, max_speakers)
+        options = Options(azimuth, window_seconds, overlap, stitching, num_speakers, max_speakers)
         microphones = self.array_for(array)
         self.check(options)
         channels = _check_audio(audio, sample_rate, microphones)
@@ -132,7 +136,7 @@ class Separator:
         step = round(_BLOCK_SECONDS * self.description.sample_rate)
         blocks = (native[:, i : i + step] for i in range(0, native.shape[1], step))
         sink = MemorySink()
-        heard, kept = self.track(blocks, microphones, options, sink)
+        heard, kept, warnings = self.track(blocks, microphones, options, sink)
         if heard.is_silent:
             reference = self.description.reference_mic
             raise InputError(f"audio: microphone {reference} (the reference) is silent")
@@ -141,7 +145,9 @@ class Separator:
             back = resampled(sink.audio(track)[None], self.description.sample_rate, sample_rate)[0]
             voice[: len(back)] = back[: len(voice)]
         findings = findings_of(heard, kept, self.grid, self.description.sample_rate)
-        return Separation(audio=voices, sample_rate=sample_rate, **findings)
+        return Separation(
+            audio=voices, sample_rate=sample_rate, warnings=tuple(warnings), **findings
+        )
 
     def track(
         self,
@@ -149,7 +155,7 @@ class Separator:
         array: MicrophoneArray,
         options: Options,
         sink: Sink,
-    ) -> tuple[Heard, list[int]]:
+    ) -> tuple[Heard, list[int], list[str]]:
         """Separate a recording of any length as it comes, in memory that does not grow with it.
 
         Args:
@@ -157,7 +163,8 @@ class Separator:
             array: from :meth:`array_for`. options: checked by :meth:`check`.
             sink: gets each track's audio at the model's sample rate.
         Returns:
-            What was heard of all tracks, and which of them are speakers.
+            What was heard of all tracks, which of them are speakers (of directions that were asked
+            for, each is a track, in their order), and a sentence for each who was not found.
         """
         model, description = self._checkpoint.model, self.description
         length = round(options.window_seconds * description.sample_rate)
@@ -172,7 +179,7 @@ class Separator:
                 overlap=overlap,
                 num_slots=model.num_slots,
                 linear=model.grid.linear,
-                max_speakers=options.max_speakers,
+                max_speakers=options.num_speakers or options.max_speakers,
             )
         network = WindowNetwork(self._checkpoint, array, asked)
         tracker = Tracker(
@@ -182,13 +189,23 @@ class Separator:
             overlap,
             description.sample_rate,
             description.reference_mic,
+            options.num_speakers,
         )
-        heard = tracker.run(blocks, sink)
-        everyone = list(range(len(heard.records)))
-        if asked is not None or options.stitching == "permutation" or len(heard.window_times) == 1:
-            return heard, everyone
-        spoken = spoken_of(heard, description.sample_rate)
-        return heard, [i for i in everyone if spoken[i] >= SHORTEST_SPEAKER] or everyone
+        high_pass = HighPass(description.sample_rate)
+        filtered = (high_pass.feed(block) for block in blocks)
+        heard = tracker.run(chain(filtered, _rest(high_pass, array)), sink)
+        kept = _speakers(heard, options, description.sample_rate)
+        return heard, kept, self._not_found(options, kept)
+
+    def _not_found(self, options: Options, kept: list[int]) -> list[str]:
+        if options.azimuth is not None:
+            return missed(check_asked(options.azimuth, self.description), kept)
+        if options.num_speakers is not None and len(kept) < options.num_speakers:
+            return [
+                f"num_speakers={options.num_speakers}: {len(kept)} were found; the model separates "
+                f"at most {self.description.trained_speakers[1]} who speak at one time"
+            ]
+        return []
 
     def check(self, options: Options) -> None:
         """Whether the model can do what is asked.
@@ -221,9 +238,15 @@ class Separator:
             raise InputError(
                 f"stitching={options.stitching!r}: choose from {', '.join(get_args(Stitching))}"
             )
-        most = options.max_speakers
-        if most is not None and not _is_positive(most, Integral):
-            raise InputError(f"max_speakers={most!r}: must be a whole number, at least 1")
+        for key in ("num_speakers", "max_speakers"):
+            count = getattr(options, key)
+            if count is not None and not _is_positive(count, Integral):
+                raise InputError(f"{key}={count!r}: must be a whole number, at least 1")
+        if options.num_speakers is not None and options.azimuth is not None:
+            raise InputError(
+                f"num_speakers={options.num_speakers} beside azimuth={options.azimuth}: as many are "
+                "put out as directions are asked for; leave one of them out"
+            )
 
     def check_length(self, num_samples: int, sample_rate: int) -> None:
         """Refuse what is shorter than one window of the model's transform."""
@@ -273,6 +296,29 @@ class Separator:
                 f"array {kinds[1]!r}: this model was trained on an array that is {kinds[0]}"
             )
         return array
+
+
+def _rest(high_pass: HighPass, array: MicrophoneArray) -> Iterator[NDArray[np.float32]]:
+    """What a filter still holds when all of a recording went in."""
+    yield high_pass.feed(np.zeros((array.num_mics, 0), np.float32), last=True)
+
+
+def _speakers(heard: Heard, options: Options, sample_rate: int) -> list[int]:
+    """The tracks that are put out, in their order."""
+    everyone = list(range(len(heard.records)))
+    if options.azimuth is not None:
+        return [track for track in everyone if heard.records[track].presence]
+    spoken = spoken_of(heard, sample_rate)
+    by_speech = sorted(everyone, key=lambda track: -spoken[track])
+    several = len(heard.window_times) > 1
+    if options.num_speakers is not None:
+        heard_of = [track for track in by_speech if spoken[track] or not several]
+        return sorted(heard_of[: options.num_speakers])
+    speaking = [track for track in by_speech if spoken[track]]
+    if several:
+        longer = [track for track in speaking if spoken[track] >= SHORTEST_SPEAKER]
+        speaking = longer or speaking
+    return sorted(speaking[: options.max_speakers])
 
 
 def _is_positive(value: object, kind: Any = Real) -> bool:

@@ -21,7 +21,7 @@ from msdet.geometry import angular_error
 from msdet.inference.activity import (
     MIXTURE_RANGE_DB,
     Powers,
-    activity_of,
+    activities_of,
     frame_length,
     frame_powers,
 )
@@ -45,6 +45,9 @@ _UNHEARD_COST = 2.0
 """Of a track that nobody has spoken in: sooner than a new one, later than one that fits."""
 _BIRTH_SECONDS = 0.5
 """Of speech in a window, that a new track needs."""
+
+SHORTEST_SPEAKER = 1.0
+"""Seconds of speech that somebody must have in a recording of several windows to be put out."""
 
 
 @dataclass
@@ -108,9 +111,7 @@ class DirectionAndVoice:
     ) -> list[int | None]:
         placed: list[int | None] = [None] * len(spoken)
         if not self.tracks:
-            most = sorted(range(len(spoken)), key=lambda slot: -spoken[slot])[: self._max_speakers]
-            for slot in sorted(most):
-                placed[slot] = self._begin(estimate, slot)
+            placed = [self._begin(estimate, slot) for slot in range(len(spoken))]
         else:
             cost = self._costs(estimate, mixture[: self._overlap])
             speaking = [slot for slot, seconds in enumerate(spoken) if seconds > 0]
@@ -134,10 +135,11 @@ class DirectionAndVoice:
         cost: NDArray[np.float64],
         placed: list[int | None],
     ) -> None:
-        known = len(self.tracks)
-        limit = np.inf if self._max_speakers is None else self._max_speakers
-        room = int(min(len(speaking), limit - known))
-        births = np.full((len(speaking), max(room, 0)), _BIRTH_COST)
+        known, room = len(self.tracks), len(speaking)
+        if self._max_speakers is not None:  # who hardly spoke does not keep others out
+            settled = sum(track.spoken >= SHORTEST_SPEAKER for track in self.tracks)
+            room = min(room, max(0, self._max_speakers - settled))
+        births = np.full((len(speaking), room), _BIRTH_COST)
         for row, slot in enumerate(speaking):
             if spoken[slot] < _BIRTH_SECONDS:
                 births[row] = np.inf
@@ -214,7 +216,8 @@ def make_stitcher(
 
     Args:
         overlap: samples that two windows share.
-        max_speakers: tracks at most; None for as many as are found. Of `direction_and_voice`.
+        max_speakers: tracks of some length at most; None for as many as are found. Of
+            `direction_and_voice`.
     """
     if stitching == "permutation":
         return Permutation(num_slots, overlap)
@@ -230,8 +233,8 @@ def spoken_seconds(
         mixture: of the reference microphone in the window's frames. loud: of the recording so far.
     """
     seconds = frame_length(sample_rate) / sample_rate
-    powers = frame_powers(estimate.audio, sample_rate)
-    return [float(activity_of(p, mixture, seconds, loud).sum() * seconds) for p in powers]
+    active = activities_of(frame_powers(estimate.audio, sample_rate), mixture, seconds, loud)
+    return [float(frames.sum() * seconds) for frames in active]
 
 
 def _in_common(head: NDArray[np.float32], tail: NDArray[np.float32], floor: float) -> float | None:

@@ -50,6 +50,7 @@ class Record:
 
     Attributes:
         posterior, distance: sums over windows, weighted by ``weight``.
+        presence: the highest probability of any window that this is a speaker.
         spoken: seconds of speech in each window, by the window's number; azimuth: likewise.
     """
 
@@ -57,6 +58,7 @@ class Record:
     posterior: NDArray[np.float64] | float = 0.0
     distance: float = 0.0
     weight: float = 0.0
+    presence: float = 0.0
     spoken: dict[int, float] = field(default_factory=dict)
     azimuth: dict[int, float] = field(default_factory=dict)
 
@@ -68,6 +70,7 @@ class Record:
         if estimate.distance is not None:
             self.distance += weight * float(estimate.distance[slot])
         self.weight += weight
+        self.presence = max(self.presence, float(estimate.presence[slot]))
         self.spoken[window] = seconds
         self.azimuth[window] = float(estimate.azimuth[slot])
 
@@ -100,18 +103,19 @@ class Tracker:
         overlap: int,
         sample_rate: int,
         reference_mic: int,
+        num_speakers: int | None = None,
     ) -> None:
-        """``length`` and ``overlap``: of windows, samples. ``stitcher``: None where slots are asked
-        for, and so are the tracks themselves."""
+        """``length`` and ``overlap``: of windows, samples. ``stitcher``: None where directions are
+        asked for, each of which is a track. ``num_speakers``: where that is known."""
         self._network, self._stitcher = network, stitcher
         self._length, self._overlap = length, overlap
         self._rate, self._reference = sample_rate, reference_mic
+        self._num_speakers = num_speakers
         self._adders: list[OverlapAdd] = []
         self._records: list[Record] = []
         self._mixture = FramePowers(sample_rate)
         self._times: list[float] = []
         self._emitted, self._silent = 0, True
-        self._loud, self._energy = 0.0, 0.0
 
     def run(self, blocks: Iterable[Audio], sink: Sink) -> Heard:
         """All of a recording.
@@ -131,14 +135,17 @@ class Tracker:
 
     def _take(self, window: Window, sink: Sink) -> None:
         reference = window.audio[self._reference]
-        estimate = self._network(window.audio)
+        whole = window.start == 0 and window.last  # else somebody may be silent in it
+        estimate = self._network(window.audio, self._num_speakers if whole else None)
         placed: list[int | None] = []
         if estimate is not None:
             self._silent = False
             powers = frame_powers(reference, self._rate)
-            spoken = spoken_seconds(estimate, powers, self._loud_level(powers), self._rate)
-            placed = list(range(len(spoken)))
-            if self._stitcher is not None:
+            loud = loud_level(np.concatenate([self._mixture.powers(), powers]))
+            spoken = spoken_seconds(estimate, powers, loud, self._rate)
+            if self._stitcher is None:
+                placed = list(estimate.places or ())
+            else:
                 placed = self._stitcher.place(estimate, spoken, reference)
             for slot, track in enumerate(placed):
                 if track is not None:
@@ -156,13 +163,6 @@ class Tracker:
         self._mixture.add(reference[:final])
         self._emitted += final
         self._times.append((window.start + size / 2) / self._rate)
-
-    def _loud_level(self, powers: Powers) -> float:
-        """Of the reference microphone so far: that of each window, weighted by its energy."""
-        energy = float(powers.sum())
-        self._energy += energy
-        self._loud += (loud_level(powers) - self._loud) * energy / max(self._energy, 1e-30)
-        return self._loud
 
     def _begin_until(self, track: int, sink: Sink) -> None:
         """A new track was silent until now."""

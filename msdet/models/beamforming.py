@@ -23,6 +23,12 @@ from msdet.models.frontends import line_axis, log_magnitude, power, unit_phasors
 _LOADING = 1e-3
 """Diagonal loading relative to the trace, for covariances of a few seconds of speech."""
 
+_SELF_NOISE = 0.03
+"""Power of a microphone's own noise relative to the diffuse field. One speaker alone in 120
+simulated scenes gained, with .01, .03 and .1: 5.2, 4.8 and 3.9 dB of SI-SDR with true microphones;
+1.7, 2.8 and 3.1 dB (at worst -8.5, -1.7 and .7) with gains off by 1.5 dB, phases by 8 degrees and
+places by 3 mm (standard deviations)."""
+
 
 @torch.no_grad()
 def beamform(spectra: Tensor, estimates: Tensor, reference: int) -> Tensor:
@@ -77,6 +83,31 @@ def beamform_towards(
     response = (towards.mH @ product)[..., 0] + 1e-8  # [batch, slot, freq, 1]
     weights = product[..., 0] / response
     return torch.einsum("bnfm,bmft->bnft", weights.conj(), spectra)
+
+
+@torch.no_grad()
+def superdirective(
+    spectra: Tensor, steering: Tensor, positions: Tensor, frequencies: Tensor
+) -> Tensor:
+    """Pass a plane wave from each direction as it is, and as little of a diffuse field as possible.
+
+    A fixed beamformer: it asks nothing of estimates, and cannot cancel what it is to pass (Bitzer,
+    Simmer 2001, in Brandstein, Ward: Microphone Arrays, eq. 2.26).
+
+    Args:
+        spectra: mixture, complex ``[batch, mic, freq, frame]``.
+        steering: :func:`plane_waves` from the directions, complex ``[batch, slot, freq, mic]``.
+        positions: ``[mic, 3]`` metres. frequencies: hertz ``[freq]``.
+    Returns:
+        complex ``[batch, slot, freq, frame]`` at the reference microphone of the steering.
+    """
+    places = positions.double()
+    distances = torch.linalg.norm(places[:, None] - places, dim=-1)
+    coherence = torch.sinc(2 / SPEED_OF_SOUND * frequencies.double()[:, None, None] * distances)
+    loaded = coherence + _SELF_NOISE * torch.eye(len(places), device=places.device)
+    product = torch.linalg.solve(loaded.to(steering.dtype), steering[..., None])[..., 0]
+    response = (steering.conj() * product).sum(-1, keepdim=True)
+    return torch.einsum("bnfm,bmft->bnft", (product / response).conj(), spectra)
 
 
 @torch.no_grad()

@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from msdet.geometry import AzimuthGrid
-from msdet.inference.activity import FramePowers, activity_of, frame_powers, segments_of
+from msdet.inference.activity import FramePowers, activities_of, frame_powers, segments_of
 from msdet.inference.resampling import BlockResampler, resampled
-from msdet.inference.result import confidence_of
+from msdet.inference.result import mass_near
 from msdet.inference.windows import OverlapAdd, windows
 
 RATE = 8000
@@ -23,18 +23,18 @@ RATE = 8000
 def test_confidence_turns_with_the_circle(resolution: float, turn: float, centre: float) -> None:
     grid = AzimuthGrid(resolution)
     even = np.full(grid.num_classes, 1 / grid.num_classes)
-    assert confidence_of(even, centre, grid) == pytest.approx(20 / 360)
+    assert mass_near(even, centre, grid) == pytest.approx(20 / 360)
     classes = int(turn / resolution)
     peaked = np.roll(np.eye(grid.num_classes)[0], classes)
-    assert confidence_of(peaked, classes * resolution, grid) == pytest.approx(1.0)
+    assert mass_near(peaked, classes * resolution, grid) == pytest.approx(1.0)
 
 
 def test_confidence_on_a_line_does_not_wrap() -> None:
     grid = AzimuthGrid(5.0, linear=True)
     posterior = np.zeros(37)
     posterior[[0, 36]] = 0.5
-    assert confidence_of(posterior, 0.0, grid) == pytest.approx(0.5)
-    assert confidence_of(posterior, 180.0, grid) == pytest.approx(0.5)
+    assert mass_near(posterior, 0.0, grid) == pytest.approx(0.5)
+    assert mass_near(posterior, 180.0, grid) == pytest.approx(0.5)
 
 
 def test_activity_is_where_somebody_speaks() -> None:
@@ -44,18 +44,39 @@ def test_activity_is_where_somebody_speaks() -> None:
     voice = (loudness * rng.standard_normal(4 * RATE)).astype(np.float32)
     mixture = voice + 0.03 * rng.standard_normal(4 * RATE).astype(np.float32)
     heard = [frame_powers(a, RATE) for a in (0.3 * voice + 0.01 * mixture, mixture)]
-    (first, second) = segments_of(activity_of(heard[0], heard[1], 0.032), 0.032)
+    (first, second) = segments_of(activities_of(heard[0][None], heard[1], 0.032)[0], 0.032)
     assert first == pytest.approx((1.0, 2.0), abs=0.05)
     assert second == pytest.approx((3.0, 4.0), abs=0.05)
 
 
 def test_what_another_speaker_leaves_is_no_activity() -> None:
     rng = np.random.default_rng(0)
-    mixture = rng.standard_normal(RATE).astype(np.float32)
-    powers = frame_powers(mixture, RATE)
-    assert activity_of(powers, powers, 0.032).all()
-    assert not activity_of(0.01 * powers, powers, 0.032).any()
-    assert not activity_of(np.zeros(32), powers[:32], 0.032).any()
+    powers = frame_powers(rng.standard_normal(RATE).astype(np.float32), RATE)
+    both = np.stack([powers, 0.05 * powers])
+    assert activities_of(both, powers, 0.032)[0].all()
+    assert not activities_of(both, powers, 0.032)[1].any()
+    assert activities_of(both[1:], powers, 0.032).all()  # a direct path that is alone
+    assert not activities_of(0.001 * powers[None], powers, 0.032).any()
+    assert not activities_of(np.zeros((1, 32)), powers[:32], 0.032).any()
+
+
+@pytest.mark.parametrize(("seconds", "gain"), [(0.001, 1000.0), (0.25, 30.0)])
+@pytest.mark.parametrize("at", [0.0, 1.7])
+def test_a_click_a_pop_and_a_door_take_no_speech_away(
+    seconds: float, gain: float, at: float
+) -> None:
+    rng = np.random.default_rng(0)
+    voice = rng.standard_normal(8 * RATE).astype(np.float32)
+    voice[: 2 * RATE] = voice[5 * RATE :] = 1e-3
+    disturbed = voice.copy()
+    part = slice(int(at * RATE), int((at + seconds) * RATE))
+    disturbed[part] += gain * np.exp(-np.linspace(0, 5, part.stop - part.start))
+    plain, heard = (
+        activities_of(frame_powers(a[None], RATE), frame_powers(a, RATE), 0.032)[0]
+        for a in (voice, disturbed)
+    )
+    assert (heard & plain).sum() > 0.95 * plain.sum()
+    assert heard.sum() < plain.sum() + 0.6 / 0.032
 
 
 def pieces(audio: np.ndarray, sizes: list[int]) -> list[np.ndarray]:

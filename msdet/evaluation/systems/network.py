@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -14,6 +15,7 @@ from msdet.checkpoints import Checkpoint, Description
 from msdet.criteria.assignment import BY_LOCATION, assign_by_location, take
 from msdet.datasets import Batch
 from msdet.evaluation.systems.estimate import Estimate, Heard
+from msdet.inference.presence import PRESENT, candidates_in
 from msdet.models.msdet import MSDET, Output, trained_tasks
 
 
@@ -31,7 +33,27 @@ class Network:
         if self.description.model.heads.guidance == "oracle":
             azimuth = _slot_azimuths(self.description, batch, self.model.num_slots)
         output = self.model(batch.mixture, heard[0].array, azimuth)
-        return estimates_of(self.model, output, self.separates)
+        estimates = estimates_of(self.model, output, self.separates)
+        if not self.separates or output.azimuth_logits is None:
+            return estimates
+        spectra = self.model.stft(batch.mixture)
+        return [
+            replace(estimate, empty=self._empty(spectra[i], output, heard[i], i))
+            for i, estimate in enumerate(estimates)
+        ]
+
+    def _empty(
+        self, mixture: Tensor, output: Output, heard: Heard, example: int
+    ) -> NDArray[np.bool_]:
+        """Which slots hold nobody, or no more of somebody, as ``msdet separate`` decides it."""
+        model = self.model
+        found = candidates_in(
+            model, self.description, mixture, output, heard.array, example=example
+        )
+        empty = np.ones(model.num_slots, np.bool_)
+        present = zip(found.slots, found.probability >= PRESENT, strict=True)
+        empty[[group[0] for group, there in present if there]] = False
+        return empty
 
     @property
     def separates(self) -> bool:

@@ -1,0 +1,150 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Fit the probability that an output holds a speaker, and write msdet/inference/presence.json.
+
+``python scripts/calibrate_presence.py [CHECKPOINT] [--scenes 100]``
+
+Scenes of no to three speakers of the bundled corpus's valid voices, ordinary and difficult ones
+alike, and windows of conversations. A candidate is a speaker where it is the one that is most like
+a speaker's direct path; two candidates are never one speaker. Logistic regression with squares and
+products of the measures (scikit-learn); the last line says how well it does on scenes that it was
+not fitted to, by five-fold cross-validation.
+
+Needs ``pip install scikit-learn``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from conversations import converse
+from few_people import ARRAYS, DIFFICULT, ORDINARY, few_people, scene_config
+from numpy.typing import NDArray
+from rich.progress import track
+from scipy.optimize import linear_sum_assignment
+
+import msdet.inference.presence as presence
+from msdet.checkpoints import Checkpoint, load_checkpoint
+from msdet.corpora import BundledConfig, Corpus, open_corpus
+from msdet.geometry import MicrophoneArray
+from msdet.inference.separator import WINDOW_SECONDS
+from msdet.named_arrays import named_array
+
+SEED = 1000
+_SPEAKS_SECONDS = 0.5
+"""Of speech in a window, with which somebody counts; less than that leaves the window out."""
+
+Audio = NDArray[np.float32]
+Measured = tuple[NDArray[np.float64], NDArray[np.bool_]]
+
+
+def main() -> None:
+    """Measure all scenes, fit, and write the weights."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("checkpoint", nargs="?", default="planar-pairs")
+    parser.add_argument("--scenes", type=int, default=100, help="of each number of speakers")
+    parser.add_argument("--conversations", type=int, default=24, help="of a minute")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    checkpoint = load_checkpoint(options.checkpoint)
+    corpus = open_corpus(BundledConfig(), checkpoint.description.sample_rate).split("valid")
+    rows = [*_scenes(checkpoint, corpus, options.scenes)]
+    rows += _windows(checkpoint, corpus, options.conversations)
+    measures = np.concatenate([row for row, _ in rows])
+    speaks = np.concatenate([row for _, row in rows])
+    scene = np.repeat(np.arange(len(rows)), [len(row) for row, _ in rows])
+    path = Path(presence.__file__).with_name(presence.WEIGHTS_NAME)
+    weights, wrong, loss = fit(measures, speaks, scene % 5)
+    made = f"scripts/calibrate_presence.py {options.checkpoint} --scenes {options.scenes}"
+    content = {"made_by": made, "candidates": len(speaks), **weights}
+    path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    found = {"candidates": len(speaks), "wrong": round(wrong, 4), "log_loss": round(loss, 4)}
+    print(json.dumps(found))
+
+
+def fit(
+    measures: NDArray[np.float64], speaks: NDArray[np.bool_], fold: NDArray[np.int64]
+) -> tuple[dict[str, object], float, float]:
+    """Return the content of the file, and what cross-validation finds: the share of candidates
+    that are judged wrongly, and the mean log loss."""
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.metrics import log_loss
+    from sklearn.model_selection import PredefinedSplit, cross_val_predict
+
+    mean, scale = measures.mean(0), measures.std(0)
+    terms = presence.terms((measures - mean) / scale)
+    model = LogisticRegression(C=0.3, max_iter=5000)
+    held_out = cross_val_predict(
+        model, terms, speaks, cv=PredefinedSplit(fold), method="predict_proba"
+    )[:, 1]
+    model.fit(terms, speaks)
+    weights: dict[str, object] = {
+        "measures": list(presence.MEASURES),
+        "mean": mean.round(6).tolist(),
+        "scale": scale.round(6).tolist(),
+        "weight": model.coef_[0].round(5).tolist(),
+        "bias": round(float(model.intercept_[0]), 5),
+    }
+    wrong = float(((held_out >= presence.PRESENT) != speaks).mean())
+    return weights, wrong, float(log_loss(speaks, held_out))
+
+
+def _scenes(checkpoint: Checkpoint, corpus: Corpus, count: int) -> Iterator[Measured]:
+    kinds = [kind for hard in DIFFICULT for kind in (hard, ORDINARY[len(hard) % 2])]
+    for index in track(range(count), "scenes"):
+        for speakers in (0, 1, 1, 2, 3):  # one alone twice: there most is to be decided
+            kind = kinds[index % len(kinds)]
+            seed = SEED + 10 * (speakers == 1 and index % 2)
+            people = few_people(corpus, speakers, kind, index, seed=seed)
+            yield _measured(checkpoint, people.mixture, people.targets, people.array)
+
+
+def _windows(checkpoint: Checkpoint, corpus: Corpus, count: int) -> Iterator[Measured]:
+    rate, size = corpus.sample_rate, round(WINDOW_SECONDS * corpus.sample_rate)
+    for index in track(range(count), "conversations"):
+        rng = np.random.default_rng([SEED, index])
+        array = named_array(ARRAYS[index % len(ARRAYS)])
+        noise = None if index % 2 else float(rng.uniform(5.0, 20.0))
+        ranges = scene_config(2, "quiet")
+        talk = converse(rng, ranges, array, corpus, 1.0, 2, noise)
+        for start in range(0, talk.mixture.shape[1] - size + 1, size):
+            part = slice(start, start + size)
+            spoken = [_within(s, start / rate, (start + size) / rate) for s in talk.segments]
+            if all(one == 0 or one >= _SPEAKS_SECONDS for one in spoken):
+                targets = talk.targets[[one > 0 for one in spoken], part]
+                yield _measured(checkpoint, talk.mixture[:, part], targets, array)
+
+
+def _within(segments: list[tuple[float, float]], start: float, end: float) -> float:
+    return sum(max(0.0, min(b, end) - max(a, start)) for a, b in segments)
+
+
+@torch.inference_mode()
+def _measured(
+    checkpoint: Checkpoint, mixture: Audio, targets: Audio, array: MicrophoneArray
+) -> Measured:
+    """The measures of the candidates, and which of them are speakers."""
+    model = checkpoint.model
+    level = np.sqrt(np.square(mixture[checkpoint.description.reference_mic]).mean())
+    heard = torch.from_numpy(mixture / level)
+    output = model(heard[None], array)
+    slots, measures = presence.measured_in(
+        model, checkpoint.description, model.stft(heard), output, array
+    )
+    speaks = np.zeros(len(slots), np.bool_)
+    if slots and len(targets):
+        voices = np.stack([output.audio[0, group].sum(0).numpy() for group in slots])
+        norms = np.linalg.norm(voices, axis=1)[:, None] * np.linalg.norm(targets, axis=1)
+        likeness = np.abs(voices @ targets.T) / (norms + 1e-12)
+        speaks[linear_sum_assignment(-likeness)[0]] = True
+    return measures, speaks
+
+
+if __name__ == "__main__":
+    main()
