@@ -72,7 +72,7 @@ class WindowNetwork:
     def __call__(self, audio: NDArray[np.float32]) -> WindowEstimate | None:
         """Of ``[mic, sample]``; None where the reference microphone is silent."""
         mixture = torch.from_numpy(np.ascontiguousarray(audio))
-        level = rms(mixture[self._description.reference_mic])
+        level = rms(mixture[self._description.reference_mic].double()).float()  # 1e19 squared
         if level < SILENT_RMS:
             return None
         normal = (mixture / level)[None]
