@@ -84,7 +84,7 @@ def read_positions(path: str | Path) -> tuple[tuple[float, float, float], ...]:
         if not isinstance(row, list | tuple) or len(row) != 3 or not all(map(_is_number, row)):
             raise InputError(
                 f"array={path}: microphone {number}: expected three numbers x, y, z in metres "
-                f"(z = 0 where all are in one plane), got {row!r}"
+                f"(z = 0 where all are in one plane), got {str(row)[:80]}"
             )
         positions.append((float(row[0]), float(row[1]), float(row[2])))
     try:

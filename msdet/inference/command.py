@@ -51,7 +51,10 @@ def separate(config: SeparateConfig) -> None:
     )
     places = places_of(names, config.output, config.together)
     for place in places:
-        check_output(place.folder, place.recording if os.path.exists(place.recording) else None)
+        try:
+            check_output(place.folder, place.recording if os.path.exists(place.recording) else None)
+        except OSError as error:  # a name that is too long, a folder that is not one's own
+            raise InputError(f"output={place.folder}: {error.strerror}") from error
     separator = _model(config)
     separator.check(options)
     array = separator.array_for(config.array.build() if config.array else None)

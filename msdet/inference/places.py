@@ -45,6 +45,8 @@ def places_of(names: Sequence[str], output: str | None, together: bool = False) 
         InputError: a folder holds no audio, all files are mono, or two recordings would be written
             to one place.
     """
+    if not names:
+        raise InputError("recording=[]: names no recording")
     if output is not None and _utf8(output) != output:
         raise InputError(f"output={output}: the name is not UTF-8; take another")
     folders = [name for name in names if os.path.isdir(name)]

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import soundfile
@@ -21,7 +22,7 @@ from msdet.errors import InputError
 from msdet.geometry import MicrophoneArray
 from msdet.inference.bandwidth import MeanSpectrum
 from msdet.inference.estimates import SILENT_RMS
-from msdet.inference.riff import missing_seconds
+from msdet.inference.riff import missing_seconds, with_length
 from msdet.inference.unlike_training import how_to_train, needs
 
 BLOCK_SECONDS = 10.0
@@ -36,8 +37,10 @@ _ROUNDED_ONE = 1.0001
 """Full scale of floats that were integers divided by 32767."""
 _ESTIMATED_SECONDS = 0.5
 """By so much a compressed file may be shorter than its number of frames lets expect."""
-_NO_LENGTH = 1e9
-"""Seconds; what lasts longer is a stream that does not say how long it is."""
+_LONGEST = 1e9
+"""Seconds; what says that it lasts longer does not know, and cannot be read."""
+_FAR_LOUDER = 1e6
+"""Than the reference microphone: a broken channel, and too loud for floats of 32 bits."""
 _FULL_BAND = 0.8
 """Of what the model listens to: who has less is told. Filters take the rest."""
 _LENGTHS_DIFFER = 0.05
@@ -129,6 +132,13 @@ def open_recording(
         raise InputError(
             f"{path}: {everything} is silent (the reference is microphone {reference})"
         )
+    for name, level in zip(names, levels, strict=True):
+        if level > _FAR_LOUDER * levels[reference]:
+            louder = 20 * np.log10(level / levels[reference])
+            raise InputError(
+                f"{path}: {name} is {louder:.0f} dB louder than {names[reference]} (the reference "
+                f"is microphone {reference}): no microphones of one array differ by so much"
+            )
     warnings = list(_cut_off(files, unread / rate))
     if cut:
         warnings.append(
@@ -141,16 +151,28 @@ def open_recording(
     )
 
 
-def _opened(file: Path) -> soundfile.SoundFile:
+@contextmanager
+def _opened(file: Path) -> Iterator[soundfile.SoundFile]:
     if not os.path.isfile(file):
         is_there = "is a folder, a pipe or a device; save the audio as a file, which is read twice"
         raise InputError(f"{file}: {is_there if os.path.exists(file) else 'no such file'}")
-    # soundfile takes names that are not UTF-8 as bytes alone, which Windows has none of.
-    name = os.fsencode(file) if os.name == "posix" else file
-    try:
-        return soundfile.SoundFile(name)
-    except (soundfile.LibsndfileError, RuntimeError, TypeError, OSError) as error:
-        raise InputError(f"{file}: cannot be read as audio ({error})") from error
+    with ExitStack() as stack:
+        try:
+            # soundfile takes names that are not UTF-8 as bytes alone; Windows has none of these.
+            source: Any = os.fsencode(file) if os.name == "posix" else file
+            mended = with_length(file)
+            if mended is not None:
+                source = stack.enter_context(mended)
+            sound = stack.enter_context(soundfile.SoundFile(source))
+        except (soundfile.LibsndfileError, RuntimeError, TypeError, OSError) as error:
+            told = getattr(error, "error_string", error)  # without the name in bytes
+            raise InputError(f"{file}: cannot be read as audio ({told})") from error
+        if sound.frames > _LONGEST * sound.samplerate:
+            raise InputError(
+                f"{file}: is a stream that does not say how long it is; write it as a file, such as "
+                "by: ffmpeg -i IN.flac OUT.flac"
+            )
+        yield sound
 
 
 def _read(
@@ -300,7 +322,7 @@ def _cut_off(files: Sequence[Path], unread: float) -> Iterator[str]:
     """Args: unread: seconds that the decoder expects and does not give."""
     for file in files:
         missing = missing_seconds(file)
-        if not missing and _ESTIMATED_SECONDS < unread < _NO_LENGTH:
+        if not missing and unread > _ESTIMATED_SECONDS:
             missing = unread
         if missing > 0:
             name = f"{file.name}: " if len(files) > 1 else ""
