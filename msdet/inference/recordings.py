@@ -169,8 +169,8 @@ def _opened(file: Path) -> Iterator[soundfile.SoundFile]:
             raise InputError(f"{file}: cannot be read as audio ({told})") from error
         if sound.frames > _LONGEST * sound.samplerate:
             raise InputError(
-                f"{file}: is a stream that does not say how long it is; write it as a file, such as "
-                "by: ffmpeg -i IN.flac OUT.flac"
+                f"{file}: is a stream that does not say how long it is; write it to a file, "
+                "such as by: ffmpeg -i IN.flac OUT.flac"
             )
         yield sound
 
