@@ -67,7 +67,8 @@ def separate(config: SeparateConfig) -> None:
             frame = []
         except InputError as error:
             message = str(error)
-            if str(place.recording) not in message and not message.startswith("output="):
+            named = any(str(file) in message for file in (place.recording, *place.files))
+            if not named and not message.startswith("output="):
                 message = f"{place.recording}: {message}"
             if len(places) == 1:
                 key = "" if message.startswith("output=") else "recording="
