@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import re
 import sys
@@ -39,6 +40,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # cores took 1.48 times as long (1.01 times alone; scripts/bench_training.py). OpenMP reads this
     # when torch is imported.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # Commands draw files alone. A shell that was opened from a notebook exports the notebook's
+    # backend, and where that is not installed matplotlib, which libraries import, raises.
+    os.environ["MPLBACKEND"] = "agg"
+    if isinstance(sys.stdout, io.TextIOWrapper):  # names of files need not be UTF-8
+        sys.stdout.reconfigure(errors="backslashreplace")
     parser = _parser()
     options, rest = parser.parse_known_args(arguments)
     for flag in rest:  # argparse takes no positional after an option that follows one
@@ -47,6 +53,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if flag.startswith("-"):
             parser.error(f"unrecognized argument {flag}")
     options.overrides += rest
+    if getattr(options, "together", False):
+        options.overrides.append("together=true")
     if options.command == "models" and options.overrides:
         parser.error(f"models takes no settings, got {options.overrides[0]}")
     debug = options.debug or os.environ.get("HYDRA_FULL_ERROR") == "1"
@@ -294,6 +302,9 @@ def _parser() -> argparse.ArgumentParser:
         if name == "train":
             purpose = "a run for each combination of values, such as seed=0,1,2, or a search"
             command.add_argument("-m", "--multirun", action="store_true", help=purpose)
+        if name == "separate":
+            purpose = "the files are one recording, a microphone each; so are those of a folder"
+            command.add_argument("--together", action="store_true", help=purpose)
         if name == "simulate":
             purpose = "measure a few scenes and tell what all would cost; write nothing"
             command.add_argument("--dry-run", action="store_true", help=purpose)

@@ -1,15 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Files that appear whole or not at all, also to those who look while they are written."""
+"""Files that appear whole or not at all, also to those who look while they are written; and where
+what can be made again is kept."""
 
 from __future__ import annotations
 
 import json
+import logging
 import os
 import platform
 import shutil
+import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import lru_cache
 from glob import escape
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -17,6 +21,40 @@ from uuid import uuid4
 from zlib import crc32
 
 from psutil import pid_exists
+
+from msdet.errors import InputError
+
+_log = logging.getLogger(__name__)
+
+
+def user_cache(name: str) -> Path:
+    """A folder of this name in the user's cache folder, made where it is not there.
+
+    Where none can be made, as in a container whose user has no home, it is one in the temporary
+    folder that no other user can write to, and a warning says so.
+
+    Raises:
+        InputError: the temporary folder holds somebody else's of the same name.
+    """
+    base = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    if not base.startswith("~"):  # as it begins where there is no home
+        with suppress(OSError):
+            folder = Path(base, "msdet", name)
+            folder.mkdir(parents=True, exist_ok=True)
+            return folder
+    user = os.getuid() if hasattr(os, "getuid") else 0
+    root = Path(tempfile.gettempdir(), f"msdet-cache-{user}")
+    root.mkdir(mode=0o700, exist_ok=True)
+    if root.is_symlink() or root.stat().st_uid != user:
+        raise InputError(f"{root}: is another user's; set XDG_CACHE_HOME to a folder of yours")
+    _warn_once(f"no cache folder can be made in {base}; {root} takes its place")
+    (root / name).mkdir(exist_ok=True)
+    return root / name
+
+
+@lru_cache(maxsize=8)
+def _warn_once(message: str) -> None:
+    _log.warning("%s", message)
 
 
 def write_atomically(

@@ -84,7 +84,7 @@ def read_positions(path: str | Path) -> tuple[tuple[float, float, float], ...]:
         if not isinstance(row, list | tuple) or len(row) != 3 or not all(map(_is_number, row)):
             raise InputError(
                 f"array={path}: microphone {number}: expected three numbers x, y, z in metres "
-                f"(z = 0 where all are in one plane), got {row!r}"
+                f"(z = 0 where all are in one plane), got {str(row)[:80]}"
             )
         positions.append((float(row[0]), float(row[1]), float(row[2])))
     try:
@@ -112,8 +112,8 @@ def check_metres(array: MicrophoneArray) -> None:
 def _from_json(path: Path, text: str) -> list[Any]:
     try:
         content = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise InputError(f"array={path}: is not JSON ({error})") from error
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"array={path}: is not JSON that can be read ({error})") from error
     if isinstance(content, dict):
         content = content.get("positions")
     if not isinstance(content, list):
@@ -124,7 +124,10 @@ def _from_json(path: Path, text: str) -> list[Any]:
 
 
 def _from_csv(path: Path, text: str) -> list[Any]:
-    rows: list[Any] = [row for row in csv.reader(text.splitlines()) if any(row)]
+    try:
+        rows: list[Any] = [row for row in csv.reader(text.splitlines()) if any(row)]
+    except csv.Error as error:
+        raise InputError(f"array={path}: is not CSV ({error})") from error
     found = [[_number(cell) for cell in row] for row in rows]
     if found and not any(_is_number(cell) for cell in found[0]):
         found = found[1:]  # names of the columns
@@ -141,4 +144,5 @@ def _number(cell: str) -> float | str:
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    # JSON has integers that no float holds.
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e300

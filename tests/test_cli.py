@@ -48,6 +48,13 @@ def test_threads_that_wait_sleep_unless_told_otherwise(
     assert os.environ["OMP_WAIT_POLICY"] == (own or "PASSIVE")
 
 
+def test_a_notebooks_backend_does_not_matter() -> None:
+    """A shell that was opened from a notebook exports what only the notebook has."""
+    code = "from msdet.cli import main; main(['models']); import matplotlib"
+    environment = {**os.environ, "MPLBACKEND": "nowhere"}
+    subprocess.run([sys.executable, "-c", code], env=environment, check=True, capture_output=True)
+
+
 def test_help_names_the_commands(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as done:
         main(["--help"])

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from msdet.files import ProcessFolders, replacing, write_atomically
+from msdet.files import ProcessFolders, replacing, user_cache, write_atomically
 
 
 @pytest.mark.parametrize("content", ["ü\n", "ü\n".encode(), iter(["ü", "\n"])], ids=type)
@@ -72,3 +72,19 @@ def test_what_a_killed_process_left_is_removed(tmp_path: Path) -> None:
     place.remove_leftovers()
     assert not left.exists()
     assert all(folder.exists() for folder in (mine, *others))
+
+
+@pytest.mark.parametrize("home", ["/dev/null/nobody", None])
+def test_without_a_home_what_can_be_made_again_is_kept_in_the_temporary_folder(
+    home: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    if home is None:  # nor an entry among the system's users
+        monkeypatch.setattr("os.path.expanduser", lambda path: path)
+    else:
+        monkeypatch.setenv("HOME", home)
+    folder = user_cache("rirs")
+    assert folder.is_relative_to(tmp_path)
+    assert folder.is_dir()
+    assert not folder.parent.stat().st_mode & 0o077

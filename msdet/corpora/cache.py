@@ -10,11 +10,12 @@ from pathlib import Path
 
 from msdet.corpora.utterance import Utterance, check_files, read_manifest, write_manifest
 from msdet.errors import InputError
+from msdet.files import user_cache
 
 log = logging.getLogger(__name__)
 
 CACHE = "~/.cache/msdet/manifests"
-"""Default folder of the manifests."""
+"""Default folder of the manifests; in the user's cache folder wherever that is."""
 
 
 def cached_manifest(
@@ -28,7 +29,7 @@ def cached_manifest(
 
     ``files`` are the audio files that lie there now, to notice ones that came later.
     """
-    folder = Path(cache).expanduser()
+    folder = user_cache("manifests") if cache == CACHE else Path(cache).expanduser()
     path = folder / f"{hashlib.sha256(key.encode()).hexdigest()[:16]}.jsonl"
     if path.is_file():
         rows = read_manifest(path)

@@ -11,13 +11,13 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from msdet.audio_files import AUDIO_SUFFIXES, find_audio
 from msdet.corpora.cache import CACHE, cached_manifest
 from msdet.corpora.corpus import Corpus, make_corpus
 from msdet.corpora.listing import Recording, corpus_root, list_recordings
 from msdet.corpora.utterance import MANIFEST, Split, Utterance, check_files, read_manifest
 from msdet.errors import InputError
 
-AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3")
 MIN_SPEAKERS_PER_SPLIT = 2
 """A mixture needs two people."""
 
@@ -52,7 +52,7 @@ def open_folder(config: FolderConfig, sample_rate: int) -> Corpus:
         rows = read_manifest(root / MANIFEST)
         check_files(root, rows)
         return make_corpus("folder", root, rows, sample_rate)
-    return open_speaker_folders(config, root, find_audio(root), sample_rate)
+    return open_speaker_folders(config, root, speakers_audio(root), sample_rate)
 
 
 def open_speaker_folders(
@@ -74,15 +74,9 @@ def open_speaker_folders(
     return make_corpus(config.name, root, rows, sample_rate)
 
 
-def find_audio(root: Path) -> list[Path]:
+def speakers_audio(root: Path) -> list[Path]:
     """Audio files below the sub-folders of ``root``, in the order of their names."""
-    return sorted(
-        path
-        for folder in root.iterdir()
-        if folder.is_dir() and not folder.name.startswith(".")
-        for path in folder.rglob("*")
-        if path.suffix.lower() in AUDIO_SUFFIXES and path.is_file()
-    )
+    return [path for path in find_audio(root) if path.parent != root]
 
 
 def list_folder(

@@ -9,6 +9,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from msdet.audio_files import find_audio
 from msdet.corpora.cache import CACHE, cached_manifest
 from msdet.corpora.corpus import Corpus, make_corpus
 from msdet.corpora.listing import Recording, list_recordings, read_header
@@ -76,7 +77,7 @@ def list_librispeech(config: LibriSpeechConfig, root: Path) -> list[Utterance]:
     recordings: list[Recording] = []
     for split in SPLITS:
         for subset in config.subsets(split):
-            files = sorted((root / subset).rglob("*.flac"))
+            files = find_audio(root / subset, (".flac",))
             if not files:
                 raise InputError(f"{root / subset}: holds no .flac files; unpack the subset again")
             for path in files:

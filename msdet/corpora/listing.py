@@ -58,7 +58,7 @@ def inspect_audio(path: Path) -> tuple[float, int]:
                     raise InputError(f"{path}: holds NaN or infinite samples")
                 loudest = max(loudest, peak)
             frames, rate = file.tell(), file.samplerate
-    except (soundfile.LibsndfileError, OSError) as error:
+    except (soundfile.LibsndfileError, OSError, UnicodeError) as error:
         raise InputError(f"{path}: cannot be read as audio ({error})") from None
     if frames and loudest == 0.0:
         raise InputError(f"{path}: is silent (every sample is zero)")
@@ -71,7 +71,7 @@ def read_header(path: Path) -> tuple[float, int]:
 
     try:
         info = soundfile.info(path)
-    except (soundfile.LibsndfileError, OSError) as error:
+    except (soundfile.LibsndfileError, OSError, UnicodeError) as error:
         raise InputError(f"{path}: cannot be read as audio ({error})") from None
     return info.frames / info.samplerate, info.samplerate
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from msdet.corpora.corpus import Corpus
-from msdet.corpora.folder import SpeakerFoldersConfig, find_audio, open_speaker_folders
+from msdet.corpora.folder import SpeakerFoldersConfig, open_speaker_folders, speakers_audio
 from msdet.corpora.listing import corpus_root
 from msdet.errors import InputError
 
@@ -28,7 +28,7 @@ class VCTKConfig(SpeakerFoldersConfig):
 def open_vctk(config: VCTKConfig, sample_rate: int) -> Corpus:
     """Open VCTK at its root or at the folder of its recordings."""
     root = recordings_folder(corpus_root(config.path, "VCTK's folder"))
-    audio = find_audio(root)
+    audio = speakers_audio(root)
     files = [path for path in audio if microphone(path) == config.mic]
     if audio and not files:
         raise InputError(

@@ -4,13 +4,13 @@ its subsets lie on the discs, as SPHERE files or converted."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from msdet.audio_files import walk
 from msdet.corpora.cache import CACHE, cached_manifest
 from msdet.corpora.corpus import Corpus, make_corpus
 from msdet.corpora.listing import Recording, corpus_root, list_recordings
@@ -60,10 +60,10 @@ def find_recordings(config: WSJ0Config, root: Path) -> list[Recording]:
     split_of = _split_of_subset(config)
     found: dict[tuple[str, str], tuple[int, Recording]] = {}
     empty = dict(split_of)
-    for path in walk(root):
+    for path in walk(root, SUFFIXES):
         suffix = path.suffix.lower()
         # Converted files may be called 011a0101.wv1.wav, those of the second microphone .wv2.wav.
-        if suffix not in SUFFIXES or ".wv2" in path.name.lower():
+        if ".wv2" in path.name.lower():
             continue
         folders = [part.lower() for part in path.parts[:-1]]
         depth = next((n for n, folder in enumerate(folders) if folder in split_of), None)
@@ -122,20 +122,6 @@ def refuse_compressed(path: Path) -> None:
                 f"{path}: its samples are compressed ({line.split()[-1]}); convert the corpus with"
                 " LDC's sph2pipe, such as `sph2pipe -p -f wav 011a0101.wv1 011a0101.wav`"
             )
-
-
-def walk(root: Path) -> Iterator[Path]:
-    """Files below a folder, relative to it, sorted; links are followed, hidden names left out."""
-    entered: set[str] = set()
-    for folder, folders, files in os.walk(root, followlinks=True):
-        real = os.path.realpath(folder)
-        if real in entered:  # a link leads back up, or to a disc that was listed already
-            folders.clear()
-            continue
-        entered.add(real)
-        folders[:] = sorted(name for name in folders if name[0] != ".")
-        inside = Path(folder).relative_to(root)
-        yield from (inside / name for name in sorted(files) if name[0] != ".")
 
 
 def _split_of_subset(config: WSJ0Config) -> dict[str, Split]:

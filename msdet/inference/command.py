@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -48,9 +49,12 @@ def separate(config: SeparateConfig) -> None:
         config.num_speakers,
         config.max_speakers,
     )
-    places = places_of(names, config.output)
+    places = places_of(names, config.output, config.together)
     for place in places:
-        check_output(place.folder, place.recording if place.recording.exists() else None)
+        try:
+            check_output(place.folder, place.recording if os.path.exists(place.recording) else None)
+        except OSError as error:  # a name that is too long, a folder that is not one's own
+            raise InputError(f"output={place.folder}: {error.strerror}") from error
     separator = _model(config)
     separator.check(options)
     array = separator.array_for(config.array.build() if config.array else None)
@@ -63,7 +67,8 @@ def separate(config: SeparateConfig) -> None:
             frame = []
         except InputError as error:
             message = str(error)
-            if str(place.recording) not in message and not message.startswith("output="):
+            named = any(str(file) in message for file in (place.recording, *place.files))
+            if not named and not message.startswith("output="):
                 message = f"{place.recording}: {message}"
             if len(places) == 1:
                 key = "" if message.startswith("output=") else "recording="
@@ -108,7 +113,7 @@ def _separate_one(
 ) -> list[str]:
     """Returns what there is to tell."""
     description = separator.description
-    recording = open_recording(place.recording, array, channels, description.reference_mic)
+    recording = open_recording(place.files, array, channels, description)
     separator.check_length(recording.num_samples, recording.sample_rate)
     early = [*unlike_training(array, description), *recording.warnings]
     for warning in early:
@@ -127,7 +132,9 @@ def _separate_one(
         for warning in told:
             print(f"{place.recording}: warning: {warning}", file=sys.stderr)
         warnings = [*early, *told]
-        content = _content(separator, recording, array, options, findings, paths, gain, warnings)
+        content = {"recording": str(place.recording.absolute())} | _content(
+            separator, recording, array, options, findings, paths, gain, warnings
+        )
         if picture:
             _draw(folder / PICTURE_NAME, findings, paths, recording.sample_rate)
         write_speakers(folder, content)
@@ -153,7 +160,7 @@ def _content(
 ) -> dict[str, Any]:
     description = separator.description
     return {
-        "recording": str(recording.path.absolute()),
+        "files": [str(file.absolute()) for file in recording.files],
         "sample_rate": recording.sample_rate,
         "duration_seconds": round(recording.duration, 3),
         "speakers": speaker_records(findings, [path.name for path in paths]),

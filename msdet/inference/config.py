@@ -16,6 +16,8 @@ class SeparateConfig(BaseModel):
 
     Attributes:
         recording: an audio file with all microphones, a folder of such, or several of either.
+        together: the files are the microphones of one recording, in this order; so are those that
+            lie in one folder.
         checkpoint: a file, or the name of a model that ships; null takes the default one.
         output: folder for the speakers of one recording, or for one folder for each of several;
             null takes ``outputs/separated/``, and there the recording's name.
@@ -36,12 +38,13 @@ class SeparateConfig(BaseModel):
     )
 
     recording: str | tuple[str, ...]
+    together: bool
     checkpoint: str | None
     output: str | None
     array: ArrayConfig | None
     channels: tuple[int, ...] | None
     azimuth: float | tuple[float, ...] | None
-    window_seconds: float = Field(gt=0)
+    window_seconds: float = Field(gt=0, le=3600)  # minutes take gigabytes
     overlap: float = Field(gt=0, le=0.5)
     stitching: Literal["direction_and_voice", "permutation"]
     num_speakers: int | None = Field(ge=1)

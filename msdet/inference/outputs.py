@@ -194,7 +194,8 @@ def _rounded(value: float, digits: int) -> float | None:
 def write_speakers(folder: Path, content: dict[str, Any]) -> None:
     """The JSON beside the audio."""
     text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
-    (folder / SPEAKERS_NAME).write_text(text, encoding="utf-8")
+    # Names that are not UTF-8 become escapes of JSON.
+    (folder / SPEAKERS_NAME).write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def _recording_of(folder: Path) -> str | None:

@@ -3,59 +3,143 @@
 
 from __future__ import annotations
 
+import os
+import re
+import shlex
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from itertools import takewhile
 from pathlib import Path
 
-from msdet.errors import InputError
+import soundfile
 
-_AUDIO = {".wav", ".wave", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aiff", ".aif", ".au",
-          ".w64", ".rf64", ".caf"}  # fmt: skip
+from msdet.audio_files import find_audio
+from msdet.errors import InputError
 
 
 @dataclass(frozen=True)
 class Place:
-    """A recording, and the folder of its speakers."""
+    """A recording, and the folder of its speakers.
+
+    Attributes:
+        recording: its file; of several files the folder that they are in, or the first of them.
+        files: one with all microphones, or one for each in their order.
+    """
 
     recording: Path
     folder: Path
+    files: tuple[Path, ...]
 
 
-def places_of(names: Sequence[str], output: str | None) -> list[Place]:
-    """Of files, and of all audio files in folders and the folders in them.
+def places_of(names: Sequence[str], output: str | None, together: bool = False) -> list[Place]:
+    """The recordings in files, and in folders and the folders in them.
 
     Args:
-        output: None takes ``outputs/separated``. Of a single file it is the folder itself; of
+        output: None takes ``outputs/separated``. Of a single recording it is the folder itself; of
             several, each has one in it, at the same place as in the folder that it was found in.
+        together: the files are one recording, with a microphone in each; so are those that lie in
+            one folder, in the order of the numbers in their names.
     Raises:
-        InputError: a folder holds no audio, or two recordings would be written to one place.
+        InputError: a folder holds no audio, all files are mono, or two recordings would be written
+            to one place.
     """
-    found: list[tuple[Path, Path]] = []
-    for name in names:
-        path = Path(name)
-        if path.is_dir():
-            files = sorted(p for p in path.rglob("*") if _is_audio(p, path))
-            if not files:
-                raise InputError(f"recording={path}: a folder without audio files")
-            found += [(file, file.relative_to(path)) for file in files]
-        else:
-            found.append((path, Path(path.name)))
-    if len(found) == 1 and output is not None and not Path(names[0]).is_dir():
-        return [Place(found[0][0], Path(output))]
+    if not names:
+        raise InputError("recording=[]: names no recording")
+    if output is not None and _utf8(output) != output:
+        raise InputError(f"output={output}: the name is not UTF-8; take another")
+    folders = [name for name in names if os.path.isdir(name)]
+    found = list(_together(names, folders) if together else _each(names, folders))
+    if not together:
+        _refuse_all_mono(names, found)
+    if len(found) == 1 and output is not None and (together or not folders):
+        return [replace(found[0], folder=Path(output))]
     root = Path("outputs", "separated") if output is None else Path(output)
-    stems = Counter(inside.with_suffix("") for _, inside in found)
-    places = []
-    for path, inside in found:
-        alone = stems[inside.with_suffix("")] == 1
-        places.append(Place(path, root / (inside.with_suffix("") if alone else inside)))
+    places = [replace(place, folder=root / _utf8(str(place.folder))) for place in found]
     _refuse_one_place_for_two(places)
     return places
 
 
-def _is_audio(path: Path, root: Path) -> bool:
-    hidden = any(part.startswith(".") for part in path.relative_to(root).parts)
-    return path.suffix.lower() in _AUDIO and not hidden and path.is_file()
+def _each(names: Sequence[str], folders: Sequence[str]) -> Iterator[Place]:
+    """Each file, with a folder relative to that of all; audio in folders is found."""
+    found: list[tuple[Path, Path]] = []
+    for name in names:
+        if name in folders:
+            found += [(file, file.relative_to(name)) for file in _audio_in(Path(name))]
+        else:
+            found.append((Path(name), Path(Path(name).name)))
+    stems = Counter(inside.with_suffix("") for _, inside in found)
+    for file, inside in found:
+        stem = inside.with_suffix("")
+        yield Place(file, stem if stems[stem] == 1 else inside, (file,))
+
+
+def _together(names: Sequence[str], folders: Sequence[str]) -> Iterator[Place]:
+    """Likewise: all files as one recording, or those of each folder as one."""
+    if not folders:
+        files = tuple(map(Path, names))
+        yield Place(files[0], Path(_shared_name(files)), files)
+    elif len(folders) < len(names):
+        raise InputError(
+            "together=true: name the files of one recording, or folders that hold one each, not "
+            "both"
+        )
+    for name in folders:
+        audio = _audio_in(Path(name))
+        for folder in sorted({file.parent for file in audio}):
+            inside = folder.relative_to(name) if folder != Path(name) else folder.absolute().name
+            files = tuple(sorted((f for f in audio if f.parent == folder), key=_natural))
+            yield Place(folder, Path(inside), files)
+
+
+def _audio_in(folder: Path) -> list[Path]:
+    audio = find_audio(folder)
+    if not audio:
+        raise InputError(f"recording={folder}: a folder without audio files")
+    return audio
+
+
+def _natural(path: Path) -> tuple[list[str], list[int]]:
+    """Sorts ``ch10`` after ``ch2``."""
+    parts = re.split(r"(\d+)", path.name.casefold())
+    return parts[::2], [int(digits) for digits in parts[1::2]]
+
+
+def _shared_name(files: Sequence[Path]) -> str:
+    """With what all names begin, numbers being whole; else the name of their folder.
+
+    >>> _shared_name([Path("a/meeting_ch1.wav"), Path("a/meeting_ch12.wav")])
+    'meeting_ch'
+    >>> _shared_name([Path("a/1.wav"), Path("a/2.wav")])
+    'a'
+    """
+    names = [re.findall(r"\d+|\D+", file.stem) for file in files]
+    alike = takewhile(lambda parts: len(set(parts)) == 1, zip(*names, strict=False))
+    shared = "".join(parts[0] for parts in alike)
+    return shared.rstrip(" .-_") or files[0].absolute().parent.name or files[0].stem
+
+
+def _refuse_all_mono(names: Sequence[str], places: Sequence[Place]) -> None:
+    """Of several files that are one microphone each it is said at once how they are separated."""
+    if len(places) < 2:
+        return
+    for place in places:
+        with suppress(soundfile.LibsndfileError, RuntimeError, TypeError, OSError, UnicodeError):
+            if not os.path.isfile(place.recording) or soundfile.info(place.recording).channels > 1:
+                return
+            continue
+        return  # what cannot be read gets its own message
+    shown = shlex.join(names) if len(names) < 9 else "FILE..."
+    raise InputError(
+        f"recording: all {len(places)} files are mono; where each is one microphone of the same "
+        f"recording: msdet separate {shown} --together (in the order of array='s microphones)"
+    )
+
+
+def _utf8(name: str) -> str:
+    """Without what is not UTF-8, which most programs cannot read from names."""
+    return re.sub("[\ud800-\udfff]", "_", name)
 
 
 def _refuse_one_place_for_two(places: Sequence[Place]) -> None:

@@ -25,6 +25,7 @@ from msdet.inference.resampling import resampled
 from msdet.inference.result import Separation, findings_of, spoken_of
 from msdet.inference.stitching import SHORTEST_SPEAKER, Stitching, make_stitcher
 from msdet.inference.tracks import Heard, MemorySink, Sink, Tracker
+from msdet.inference.unlike_training import how_to_train, needs
 from msdet.named_arrays import check_metres, find_array
 
 WINDOW_SECONDS = 8.0
@@ -282,7 +283,8 @@ class Separator:
         if self.description.model.frontend.name == "ri" and array.positions != trained.positions:
             raise InputError(
                 f"array {array.name!r}: this model's frontend 'ri' serves only the array that it "
-                f"was trained with ({trained.name!r}); the frontend 'directional' serves any"
+                f"was trained with ({trained.name!r}); the frontend 'directional' serves any; "
+                f"{how_to_train(array, array.is_linear)}"
             )
         reference = self.description.reference_mic
         if reference >= array.num_mics:
@@ -291,9 +293,10 @@ class Separator:
                 f"reference is microphone {reference}"
             )
         if array.is_linear != trained.is_linear:
-            kinds = ("linear" if trained.is_linear else "not linear", array.name)
+            kind = "on a line" if array.is_linear else "not on a line"
             raise InputError(
-                f"array {kinds[1]!r}: this model was trained on an array that is {kinds[0]}"
+                f"array {array.name!r}: its {array.num_mics} microphones are {kind}, and this "
+                f"model needs {needs(self.description)}; {how_to_train(array, array.is_linear)}"
             )
         return array
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Arrays that a model takes, and that nothing in its training was like."""
+"""Arrays that a model takes, and that nothing in its training was like; and what it needs."""
 
 from __future__ import annotations
 
@@ -10,11 +10,31 @@ from pydantic import TypeAdapter
 
 from msdet.checkpoints import Description
 from msdet.geometry import ArrayConfig, MicrophoneArray
+from msdet.named_arrays import named_arrays
 
 _APERTURE_RATIO = 2.0
 """Of the largest aperture in training: wider arrays are warned of."""
 _HEIGHT_METRES = 0.01
 """Heights that differ by less are those of a real array that is meant to be flat."""
+
+
+def needs(description: Description) -> str:
+    """What microphones a model needs, in words."""
+    if description.model.frontend.name == "ri":
+        return f"those that it was trained with, of array {description.array.name!r}"
+    if description.array.is_linear:
+        return "two or more microphones on a line"
+    return "three or more microphones that are not on one line"
+
+
+def how_to_train(array: MicrophoneArray | None, linear: bool) -> str:
+    """The command that trains a first model for such microphones, in a sentence."""
+    known = [name for name, known in named_arrays().items() if array and _same(known, array)]
+    name = known[0] if known else "FILE.json"
+    places = "" if known else " (their positions [[x, y, z], ...] in metres)"
+    # The quickstart's own assignment goes around a circle.
+    more = " criterion.assignment=azimuth" if linear else ""
+    return f"train one for yours: msdet train experiment=quickstart array={name}{more}{places}"
 
 
 def unlike_training(array: MicrophoneArray, description: Description) -> list[str]:
@@ -41,6 +61,10 @@ def unlike_training(array: MicrophoneArray, description: Description) -> list[st
             f"in training they were {flat}; do not trust what is found"
         )
     return sentences
+
+
+def _same(array: MicrophoneArray, other: MicrophoneArray) -> bool:
+    return array.positions == other.positions
 
 
 def _height(array: MicrophoneArray) -> float:

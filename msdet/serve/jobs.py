@@ -128,7 +128,7 @@ def separate_recording(separator: Separator, job: RecordingJob) -> Outcome:
     name, reference = job.file.name, separator.description.reference_mic
     try:
         check_header(job.file, job.array, job.max_minutes)
-        recording = open_recording(job.file, job.array, None, reference)
+        recording = open_recording([job.file], job.array, None, separator.description)
         audio = np.concatenate(list(recording.blocks()), axis=1)
         result = separator.separate(audio, recording.sample_rate, job.array)
     except InputError as error:

@@ -26,6 +26,7 @@ from pathlib import Path
 import numpy as np
 
 from msdet.errors import InputError
+from msdet.files import user_cache
 from msdet.geometry import SPEED_OF_SOUND, MicrophoneArray
 from msdet.simulation.rirs import METHOD, Rirs, compute_rirs
 from msdet.simulation.rooms import Room, canonical
@@ -40,9 +41,7 @@ _CHECKSUM, _LONGEST_HEADER = 8, 4096
 
 def rirs_folder(cache: str | None) -> Path:
     """The folder of room responses: the one asked for, or one in the user's cache folder."""
-    if cache is not None:
-        return Path(cache)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "msdet" / "rirs"
+    return user_cache("rirs") if cache is None else Path(cache)
 
 
 class RirBank:

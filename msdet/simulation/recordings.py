@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from msdet.audio import resample
-from msdet.corpora.folder import AUDIO_SUFFIXES
+from msdet.audio_files import AUDIO_SUFFIXES, find_audio
 from msdet.errors import InputError
 
 _log = logging.getLogger(__name__)
@@ -103,10 +103,10 @@ def open_recordings(folder: str, sample_rate: int) -> Recordings:
         raise InputError(f"{key}: {'is a file' if root.exists() else 'does not exist'}")
     lengths = {}
     digest = hashlib.sha256()
-    for path in sorted(p for p in root.rglob("*") if p.suffix.lower() in AUDIO_SUFFIXES):
+    for path in find_audio(root):
         try:
             info = soundfile.info(path)
-        except (soundfile.LibsndfileError, OSError) as error:
+        except (soundfile.LibsndfileError, OSError, UnicodeError) as error:
             raise InputError(f"{path}: cannot be read as audio ({error})") from None
         name = path.relative_to(root).as_posix()
         if info.frames == 0:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -150,6 +151,48 @@ def test_a_picture_is_drawn(saved: Path, audio: Audio, tmp_path: Path) -> None:
     assert (out / "speakers.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_files_of_one_microphone_each_are_one_recording(separate: Separate, audio: Audio) -> None:
+    soundfile.write("take.wav", audio, RATE, subtype="FLOAT")
+    names = [f"mics/take_ch{number}.wav" for number in (2, 9, 10, 11)]  # ch10 after ch9
+    Path("mics").mkdir()
+    for name, channel in zip(names, audio.T, strict=True):
+        soundfile.write(name, channel, RATE, subtype="FLOAT")
+    assert separate("take.wav") == separate("mics", "--together") == 0
+    assert separate(*names, "together=true") == 0
+    whole = said("outputs/separated/take")["speakers"]
+    for folder in ("mics", "take_ch"):
+        content = said(f"outputs/separated/{folder}")
+        assert content["speakers"] == whole
+        assert [Path(file).name for file in content["files"]] == [Path(n).name for n in names]
+    assert separate(*reversed(names), "together=true", "output=turned") == 0
+    assert said("turned")["speakers"] != whole
+
+
+def test_files_that_are_not_of_one_recording_are_refused(
+    separate: Separate, audio: Audio, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for number, channel in enumerate(audio.T):
+        soundfile.write(f"mic{number}.wav", channel, RATE)
+    names = [f"mic{number}.wav" for number in range(4)]
+    assert separate(*names) == 2
+    assert "msdet separate mic0.wav mic1.wav mic2.wav mic3.wav --together" in quiet_line(capsys)
+    assert separate(*names[:3], "--together") == 2
+    assert "3 files, but the array 'circle4' has 4 microphones" in quiet_line(capsys)
+    assert separate("mic0.wav") == 2
+    assert "--together" in quiet_line(capsys)
+    soundfile.write("mic3.wav", audio[:-40, 3], RATE)  # 5 ms
+    assert separate(*names, "--together") == 0
+    assert "differ in length by 40 samples" in said("outputs/separated/mic")["warnings"][0]
+    for samples, rate, says in (
+        (audio[:-800, 3], RATE, "mic3.wav: lasts 0.900 s, but mic2.wav 1.000 s"),
+        (audio[:, 3], 2 * RATE, "mic3.wav: has 16000 Hz, but mic0.wav 8000 Hz"),
+        (audio[:, 2:], RATE, "mic3.wav: has 2 channels"),
+    ):
+        soundfile.write("mic3.wav", samples, rate)
+        assert separate(*names, "--together") == 2
+        assert says in quiet_line(capsys)
+
+
 # --- several, and again -------------------------------------------------------------------
 
 
@@ -214,6 +257,14 @@ def test_directions_that_are_no_numbers_are_refused(
     assert "give degrees, one number or a list of them" in quiet_line(capsys)
 
 
+@pytest.mark.parametrize("setting", ["window_seconds=1e300", "overlap=nan", "recording=[]"])
+def test_what_no_recording_can_have_is_refused(
+    separate: Separate, setting: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert separate(*([] if "recording" in setting else ["take.wav"]), setting) == 2
+    assert setting.partition("=")[0] in quiet_line(capsys)
+
+
 def test_an_output_below_a_file_is_refused(
     separate: Separate, audio: Audio, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -225,7 +276,8 @@ def test_an_output_below_a_file_is_refused(
 
 def broken(name: str, audio: Audio) -> Any:
     """A recording that cannot be separated, and what is said of it."""
-    with_nan = audio.copy()
+    with_nan, broken = audio.copy(), audio.copy()
+    broken[:, 2] *= 1e19
     with_nan[4000, 1] = np.nan
     cases = {
         "mono": (audio[:, :1], "is mono"),
@@ -233,6 +285,12 @@ def broken(name: str, audio: Audio) -> Any:
         "nan": (with_nan, "NaN or infinite samples, the first at 0.500 s"),
         "silent": (0 * audio, "the recording is silent"),
         "deaf": (audio * [0, 1, 1, 1], "channel 0 is silent"),
+        "tiny": (1e-30 * audio, "the recording is silent"),
+        "broken": (broken, "louder than channel 0"),
+        "stereo": (
+            audio[:, :2],
+            "train experiment=quickstart array=FILE.json criterion.assignment",
+        ),
         "copied": (np.repeat(audio[:, :1], 4, axis=1), "all channels are the same"),
         "empty": (audio[:0], "holds no samples"),
         "short": (audio[:100], "too short"),
@@ -241,7 +299,20 @@ def broken(name: str, audio: Audio) -> Any:
 
 
 @pytest.mark.parametrize(
-    "name", ["mono", "three", "nan", "silent", "deaf", "copied", "empty", "short"]
+    "name",
+    [
+        "mono",
+        "three",
+        "nan",
+        "silent",
+        "deaf",
+        "copied",
+        "empty",
+        "short",
+        "tiny",
+        "broken",
+        "stereo",
+    ],
 )
 def test_what_is_wrong_with_a_recording_is_said_in_one_line(
     separate: Separate, audio: Audio, name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -267,6 +338,76 @@ def test_a_cut_file_is_separated_as_far_as_it_goes(
     assert "ends in the middle" in said("outputs/separated/take")["warnings"][0]
 
 
+@pytest.mark.parametrize(
+    "announced",
+    [0, 0x7FFFFFFF, 0x7FFFFFFF - 36, 0x80000000, 0x7FFFEFFC, 0x7FFF0000, 0xFFFFFFFF, 0xFFFFF000],
+)
+def test_a_stream_is_whole_though_its_header_does_not_know_its_length(
+    separate: Separate, audio: Audio, announced: int
+) -> None:
+    soundfile.write("take.wav", audio, RATE, subtype="PCM_16")
+    header = bytearray(Path("take.wav").read_bytes())
+    header[4:8] = ((announced + 36) % 2**32).to_bytes(4, "little")
+    header[40:44] = announced.to_bytes(4, "little")
+    Path("stream.wav").write_bytes(header)
+    assert separate("take.wav", "stream.wav") == 0
+    content = said("outputs/separated/stream")
+    assert content["warnings"] == []
+    assert content["speakers"] == said("outputs/separated/take")["speakers"]
+
+
+@pytest.mark.parametrize("scale", [2.0**15, 1e19])
+def test_floats_of_any_scale_are_separated_alike(
+    separate: Separate, audio: Audio, scale: float
+) -> None:
+    """Full scale of integers in floats is that of the integers."""
+    loud = np.round((40 * audio).clip(-1, 1 - 2**-15) * 2**15) / 2**15
+    for name, samples in (("quiet", np.round(audio * 2**15) / 2**15), ("loud", loud)):
+        soundfile.write(f"{name}.wav", samples, RATE, subtype="PCM_16")
+        soundfile.write(f"{name}-floats.wav", samples * scale, RATE, subtype="FLOAT")
+    assert separate("quiet.wav", "quiet-floats.wav", "loud.wav", "loud-floats.wav") == 0
+    for name in ("quiet", "loud"):
+        integers, floats = (said(f"outputs/separated/{name}{end}") for end in ("", "-floats"))
+        assert integers["speakers"] == floats["speakers"]
+        gain = 10 ** (integers["gain_db"] / 20)
+        for file in ("speaker1.wav", "speaker2.wav"):
+            one, _ = soundfile.read(f"outputs/separated/{name}/{file}")
+            other, _ = soundfile.read(f"outputs/separated/{name}-floats/{file}")
+            np.testing.assert_allclose(other / scale * gain, one, atol=1e-3)
+        if scale == 2.0**15:
+            assert integers["warnings"] == floats["warnings"]
+            assert bool(floats["warnings"]) == (name == "loud")
+        else:
+            assert floats["warnings"] == []
+
+
+def test_an_empty_band_is_warned_of(separate: Separate, audio: Audio) -> None:
+    spectrum = np.fft.rfft(audio, axis=0)
+    spectrum[2500:] = 0  # above 2500 Hz of a second
+    soundfile.write("whole.wav", audio, RATE, subtype="PCM_16")
+    soundfile.write("cut.wav", np.fft.irfft(spectrum, axis=0), RATE, subtype="PCM_16")
+    assert separate("whole.wav", "cut.wav") == 0
+    assert said("outputs/separated/whole")["warnings"] == []
+    (warning,) = said("outputs/separated/cut")["warnings"]
+    assert "nothing is in it above 2750 Hz" in warning  # in steps of 250, filters included
+    assert "listens up to 4000 Hz" in warning
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with names")
+def test_names_that_are_not_utf8_and_pipes(
+    separate: Separate, audio: Audio, capsys: pytest.CaptureFixture[str]
+) -> None:
+    soundfile.write("take.wav", audio, RATE)
+    try:
+        Path("take.wav").rename(name := os.fsdecode(b"t\xe9.wav"))
+    except OSError:
+        pytest.skip("names on this disk are UTF-8")
+    os.mkfifo("pipe.wav")
+    assert separate("pipe.wav", name) == 2
+    assert "pipe.wav: is a folder, a pipe or a device" in capsys.readouterr().err
+    assert said("outputs/separated/t_")["recording"].endswith(name)
+
+
 def test_clipped_samples_are_counted(
     separate: Separate, audio: Audio, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -290,6 +431,9 @@ def test_clipped_samples_are_counted(
         ("[[0,0,0],[0,0,0],[0,0,0],[0,0,0]]", "same place"),
         ('{"mics": 4}', "expected [[x, y, z], ...]"),
         ("[[0.05,0,0],", "is not JSON"),
+        ("[" * 100_000, "is not JSON"),
+        ("[[1e400,0,0],[0,0.05,0]]", "three numbers"),
+        (f"[[1{'0' * 400},0,0],[0,0.05,0]]", "three numbers"),
     ],
 )
 def test_bad_positions_are_named(
