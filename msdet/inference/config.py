@@ -27,6 +27,7 @@ class SeparateConfig(BaseModel):
         overlap: share of a window that the next one has too.
         stitching: which output of a window is whose.
         max_speakers: people in a recording at most; null for as many as are found.
+        exact: 32-bit floats at the recording's own level, however loud.
         picture: draw one.
     """
 
@@ -44,6 +45,7 @@ class SeparateConfig(BaseModel):
     overlap: float = Field(gt=0, le=0.5)
     stitching: Literal["direction_and_voice", "permutation"]
     max_speakers: int | None = Field(ge=1)
+    exact: bool
     picture: bool
 
     @field_validator("azimuth", mode="before")
