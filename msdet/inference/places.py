@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from msdet.errors import InputError
+from msdet.simulation.layouts import FOLDERS, LABELS_NAME, MIXTURE_NAME
 
 _AUDIO = {".wav", ".wave", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aiff", ".aif", ".au",
           ".w64", ".rf64", ".caf"}  # fmt: skip
@@ -25,6 +26,9 @@ class Place:
 def places_of(names: Sequence[str], output: str | None) -> list[Place]:
     """Of files, and of all audio files in folders and the folders in them.
 
+    In a folder of `msdet simulate`, the mixtures are the recordings and have the folders of their
+    scenes, as `msdet evaluate` reads estimates.
+
     Args:
         output: None takes ``outputs/separated``. Of a single file it is the folder itself; of
             several, each has one in it, at the same place as in the folder that it was found in.
@@ -38,7 +42,12 @@ def places_of(names: Sequence[str], output: str | None) -> list[Place]:
             files = sorted(p for p in path.rglob("*") if _is_audio(p, path))
             if not files:
                 raise InputError(f"recording={path}: a folder without audio files")
-            found += [(file, file.relative_to(path)) for file in files]
+            scenes = {file.parent for file in files if _is_mixture(file)}
+            for file in files:
+                if file.parent not in scenes:
+                    found.append((file, file.relative_to(path)))
+                elif file.name == MIXTURE_NAME:
+                    found.append((file, _scene_in(path, file.parent)))
         else:
             found.append((path, Path(path.name)))
     if len(found) == 1 and output is not None and not Path(names[0]).is_dir():
@@ -51,6 +60,19 @@ def places_of(names: Sequence[str], output: str | None) -> list[Place]:
         places.append(Place(path, root / (inside.with_suffix("") if alone else inside)))
     _refuse_one_place_for_two(places)
     return places
+
+
+def _is_mixture(file: Path) -> bool:
+    """Whether it is that of a rendered scene, beside which the speakers' own audio lies."""
+    return file.name == MIXTURE_NAME and (file.parent / LABELS_NAME).exists()
+
+
+def _scene_in(folder: Path, scene: Path) -> Path:
+    """A scene as if it were a recording of its name, without the ``audio`` that it lies in."""
+    *parents, name = scene.relative_to(folder).parts or (folder.resolve().name,)
+    if parents[-1:] == [FOLDERS["folder"]]:
+        parents.pop()
+    return Path(*parents, f"{name}.wav")
 
 
 def _is_audio(path: Path, root: Path) -> bool:

@@ -124,7 +124,7 @@ def files(example: Example, corpus: Corpus) -> dict[str, bytes]:
             for i, target in enumerate(heard.targets)
         },
     }
-    scale = _scale(max(float(np.abs(signal).max()) for signal in signals.values()))
+    scale = scale_of(example)
     rate = example.scene.sample_rate
     audio = {name: wav(signal * np.float32(scale), rate) for name, signal in signals.items()}
     checksums = {name: _checksum(content) for name, content in audio.items()}
@@ -180,12 +180,11 @@ def _checksum_of_labels(content: dict[str, Any]) -> str:
     return _checksum(json.dumps(content).encode())
 
 
-def _scale(peak: float) -> float:
-    """A power of two, the same for nearly all scenes, that brings a peak below full scale.
-
-    >>> [_scale(peak) for peak in (0.5, 14.3, 14.5, 29.0)]
-    [0.0625, 0.0625, 0.03125, 0.015625]
-    """
+def scale_of(example: Example) -> float:
+    """What samples are multiplied by where they are written: a power of two, the same for nearly
+    all mixtures, less where one of its files would reach full scale."""
+    signals = (example.mixture, example.targets, *(h.targets for h in example.others.values()))
+    peak = max(float(np.abs(signal).max()) for signal in signals)
     return min(_SCALE, 2.0 ** math.floor(math.log2(_PEAK / max(peak, _PEAK))))
 
 

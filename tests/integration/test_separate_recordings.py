@@ -202,6 +202,31 @@ def test_a_folder_is_separated_and_a_bad_file_named(
     assert not list(tmp_path.rglob("*.part"))
 
 
+@pytest.mark.usefixtures("same_home")
+def test_a_folder_of_scenes_is_separated_to_be_scored(
+    separate: Separate, saved: Path, tmp_path: Path
+) -> None:
+    """The mixtures alone are separated; found speakers score as those of the model itself."""
+    drawn = ["num_scenes=2", "seconds=2", "sample_rate=8000", "audio=true"]
+    assert main(["simulate", "output=set", *drawn]) == 0
+    ids = {path.name for path in Path("set/audio").iterdir()}
+    assert separate("set", "output=both") == 0
+    names = ("speaker1.wav", "speaker2.wav", "speakers.json")
+    assert everything(tmp_path / "both") == {f"{id}/{name}" for id in ids for name in names}
+    assert separate("set/audio", "output=fewer", "max_speakers=1") == 0
+    scored = ["scenes=set/scenes.jsonl", "corpus=bundled", "pictures=0", "metrics=[si_sdr]"]
+    found = {}
+    for name in ("both", "fewer"):
+        command = ["evaluate", f"estimates={name}", f"checkpoint={saved}", *scored]
+        assert main([*command, f"output=scores-{name}", "systems=[model,model+mvdr]"]) == 0
+        found[name] = json.loads(Path(f"scores-{name}/summary.json").read_text())["systems"]
+    for after in ("", "+mvdr"):  # which hears of the files' level too
+        of_model, of_files = (found["both"][f"{name}{after}"] for name in (saved.stem, "estimates"))
+        for key in ("si_sdr_db", "azimuth_error_mean_deg"):
+            assert of_files[key] == pytest.approx(of_model[key], abs=0.05), after
+    assert found["fewer"]["estimates"]["speaker_count_confusion"]["2"]["1"] == 2
+
+
 def test_the_same_recording_again_replaces_and_another_is_refused(
     separate: Separate, audio: Audio, capsys: pytest.CaptureFixture[str]
 ) -> None:
