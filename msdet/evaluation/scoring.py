@@ -20,7 +20,7 @@ from msdet.evaluation.metrics import score_scene, score_unprocessed
 from msdet.evaluation.rows import SceneLabels, SceneRow
 from msdet.evaluation.scores import Claims, SceneScore, Unprocessed
 from msdet.evaluation.systems.estimate import Estimate, Heard
-from msdet.evaluation.systems.folder import FolderEstimates
+from msdet.evaluation.systems.folder import FolderEstimates, as_rendered
 from msdet.evaluation.systems.names import MODEL, NEED_PARTS
 from msdet.evaluation.systems.network import Network, estimates_of
 from msdet.models.msdet import MSDET, Output
@@ -128,7 +128,8 @@ class SceneScorer:
         for name, model in self.models.items():
             if not isinstance(model, Network):
                 for one in done:
-                    one.estimates[name] = model.estimate(one.heard.example.scene)
+                    example = one.heard.example
+                    one.estimates[name] = as_rendered(model.estimate(example.scene), example)
                 continue
             began = time.process_time()
             found = model(heard)

@@ -117,7 +117,7 @@ def activities_of(
 
 
 def without_gaps(heard: Activity, frame_seconds: float) -> Activity:
-    """Close pauses shorter than :data:`SHORTEST_PAUSE`, drop sounds below :data:`SHORTEST_SOUND`."""
+    """Close pauses below :data:`SHORTEST_PAUSE`, drop sounds below :data:`SHORTEST_SOUND`."""
     closed = _without_short(~heard, round(SHORTEST_PAUSE / frame_seconds), keep_ends=True)
     return _without_short(~closed, round(SHORTEST_SOUND / frame_seconds))
 

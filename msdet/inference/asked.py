@@ -107,8 +107,9 @@ def guide(
 
     A direction takes the place of what the network found nearest to it; the others keep their
     own estimates, but where as many are asked for as the network was trained to separate: a voice
-    that is found elsewhere must not keep what belongs to one of these. Where the assignment of training orders slots by azimuth (``azimuth``,
-    ``cyclic``, ``nearest_gap``), all of them are then brought into that order, estimates too.
+    that is found elsewhere must not keep what belongs to one of these. Where the assignment of
+    training orders slots by azimuth (``azimuth``, ``cyclic``, ``nearest_gap``), all of them are
+    then brought into that order, estimates too.
 
     Args:
         asked: degrees ``[speaker]``.

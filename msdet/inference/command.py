@@ -7,13 +7,11 @@ import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
-from msdet import __version__
 from msdet.errors import InputError
 from msdet.geometry import MicrophoneArray
 from msdet.inference.config import SeparateConfig
@@ -22,14 +20,15 @@ from msdet.inference.outputs import (
     TrackFiles,
     check_output,
     output_folder,
-    speaker_records,
-    write_speakers,
+    recording_id,
+    subtype_of,
 )
 from msdet.inference.places import Place, places_of
 from msdet.inference.recordings import Recording, open_recording
 from msdet.inference.resampling import BlockResampler
 from msdet.inference.result import Findings, findings_of
 from msdet.inference.separator import Options, Separator, load
+from msdet.inference.speakers_file import SPEAKERS_NAME, azimuth_frame, speakers_file
 from msdet.inference.unlike_training import unlike_training
 from msdet.shipped import default_model
 
@@ -59,10 +58,10 @@ def separate(config: SeparateConfig) -> None:
     separator.check(options)
     array = separator.array_for(config.array.build() if config.array else None)
     assumed = "" if config.array else ", that of training; array= takes another"
-    bad, frame = 0, [_assumptions(array) + assumed]
+    bad, frame = 0, [azimuth_frame(array) + assumed]
     for place in places:
         try:
-            told = _separate_one(separator, place, array, config.channels, options, config.picture)
+            told = _separate_one(separator, place, array, options, config)
             print("\n".join([*frame, *told]))
             frame = []
         except InputError as error:
@@ -87,33 +86,16 @@ def _model(config: SeparateConfig) -> Separator:
     return load(model.path)
 
 
-def _assumptions(array: MicrophoneArray) -> str:
-    """In which frame directions are given."""
-    first = "azimuth in degrees, counter-clockwise seen from above"
-    if array.is_linear:
-        return (
-            f"array {array.name}: {array.num_mics} microphones on a line: azimuth is the angle to "
-            "the line, 0 to 180, 0 at the end away from microphone 0; front and back are the same "
-            "to them"
-        )
-    points = array.as_array()[0]
-    angle = float(np.degrees(np.arctan2(points[1], points[0]))) % 360
-    at_0 = min(angle, 360 - angle) < 0.5
-    towards = "towards microphone 0" if at_0 else "along the x axis of its positions"
-    return f"array {array.name}: {array.num_mics} microphones, {first}, 0 {towards}"
-
-
 def _separate_one(
     separator: Separator,
     place: Place,
     array: MicrophoneArray,
-    channels: tuple[int, ...] | None,
     options: Options,
-    picture: bool,
+    config: SeparateConfig,
 ) -> list[str]:
     """Returns what there is to tell."""
     description = separator.description
-    recording = open_recording(place.files, array, channels, description)
+    recording = open_recording(place.files, array, config.channels, description)
     separator.check_length(recording.num_samples, recording.sample_rate)
     early = [*unlike_training(array, description), *recording.warnings]
     for warning in early:
@@ -125,20 +107,32 @@ def _separate_one(
         try:
             blocks = _at_rate(recording, description.sample_rate)
             heard, kept, told = separator.track(blocks, array, options, files)
-            paths, gain = files.finish(kept, recording.subtype)
+            paths, gain = files.finish(kept, subtype_of(recording.subtype, config.exact))
         finally:
             files.close()
         findings = Findings(**findings_of(heard, kept, separator.grid, description.sample_rate))
         for warning in told:
             print(f"{place.recording}: warning: {warning}", file=sys.stderr)
-        warnings = [*early, *told]
-        content = {"recording": str(place.recording.absolute())} | _content(
-            separator, recording, array, options, findings, paths, gain, warnings
-        )
-        if picture:
+        names = [path.name for path in paths]
+        if config.picture:
             _draw(folder / PICTURE_NAME, findings, paths, recording.sample_rate)
-        write_speakers(folder, content)
-    return list(_told(place, findings, [path.name for path in paths]))
+        described = speakers_file(
+            separator,
+            findings,
+            array,
+            options,
+            recording=place.recording.name,
+            recording_files=[file.name for file in place.files],
+            recording_id=recording_id(place.recording),
+            sample_rate=recording.sample_rate,
+            duration=recording.duration,
+            files=names,
+            channels=recording.channels,
+            gain=gain,
+            warnings=[*early, *told],
+        )
+        (folder / SPEAKERS_NAME).write_text(described.text(), encoding="utf-8")
+    return list(_told(place, findings, names))
 
 
 def _at_rate(recording: Recording, sample_rate: int) -> Iterator[NDArray[np.float32]]:
@@ -146,52 +140,6 @@ def _at_rate(recording: Recording, sample_rate: int) -> Iterator[NDArray[np.floa
     for block in recording.blocks():
         yield resampler.feed(block)
     yield resampler.feed(np.zeros((len(recording.channels), 0), np.float32), last=True)
-
-
-def _content(
-    separator: Separator,
-    recording: Recording,
-    array: MicrophoneArray,
-    options: Options,
-    findings: Findings,
-    paths: list[Path],
-    gain: float,
-    warnings: list[str],
-) -> dict[str, Any]:
-    description = separator.description
-    return {
-        "files": [str(file.absolute()) for file in recording.files],
-        "sample_rate": recording.sample_rate,
-        "duration_seconds": round(recording.duration, 3),
-        "speakers": speaker_records(findings, [path.name for path in paths]),
-        "gain_db": round(20 * float(np.log10(gain)), 2),
-        "bandwidth_hz": min(recording.sample_rate, description.sample_rate) / 2,
-        "model": {
-            "checkpoint": str(separator.path),
-            "sample_rate": description.sample_rate,
-            "num_outputs": description.num_slots,
-            "target": description.target,
-            "assignment": description.assignment,
-            "trained_on_array": description.array.name,
-            "msdet": __version__,
-        },
-        "array": {
-            "name": array.name,
-            "positions_m": [list(point) for point in array.positions],
-            "channels": list(recording.channels),
-            "reference_mic": description.reference_mic,
-            "azimuth": _assumptions(array),
-        },
-        "separated_with": {
-            "azimuth": options.azimuth,
-            "window_seconds": options.window_seconds,
-            "overlap": options.overlap,
-            "stitching": options.stitching,
-            "num_speakers": options.num_speakers,
-            "max_speakers": options.max_speakers,
-        },
-        "warnings": warnings,
-    }
 
 
 def _draw(path: Path, findings: Findings, audio: list[Path], sample_rate: int) -> None:

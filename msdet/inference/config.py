@@ -30,6 +30,7 @@ class SeparateConfig(BaseModel):
         stitching: which output of a window is whose.
         num_speakers: people in a recording, where that is known; null for as many as are found.
         max_speakers: people in a recording at most; null for as many as are found.
+        exact: 32-bit floats at the recording's own level, however loud.
         picture: draw one.
     """
 
@@ -49,6 +50,7 @@ class SeparateConfig(BaseModel):
     stitching: Literal["direction_and_voice", "permutation"]
     num_speakers: int | None = Field(ge=1)
     max_speakers: int | None = Field(ge=1)
+    exact: bool
     picture: bool
 
     @field_validator("azimuth", mode="before")

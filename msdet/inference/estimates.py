@@ -2,7 +2,7 @@
 """One window of a recording through the network: who is in it, and what each of them says.
 
 Where one person is alone in it, a network that learned from people who all speak at once spreads
-the voice thin. That person's audio is then a superdirective beam towards the azimuth that was found.
+the voice thin. That person's audio is then a superdirective beam towards the azimuth found.
 """
 
 from __future__ import annotations
@@ -27,9 +27,20 @@ SILENT_RMS = 1e-6
 """Of the reference microphone, where full scale is 1: a window below it holds nothing."""
 
 _APART_DEGREES = 20.0
-"""A speaker who is known to be there, but was not found, is sought this far from the others."""
+"""Somebody whom the network did not find by itself is sought this far from the others."""
+_BLOCK_SECONDS, _TURN_BLOCKS = 0.5, 2
+"""Who speaks in turn with somebody else is noticed by so many blocks of a window."""
+_TURN_MARGIN = 0.06
+"""Mean cosine by which these blocks fit another direction better. In windows of simulated
+conversations in which one person spoke, the second best block had .03 at most; in 9 of 19 windows
+with two of whom the network found one, .06 and more."""
+_TURN_RANGE_DB = 15.0
 _MEL_BANDS = 24
 _VOICE_RANGE_DB = 25.0
+
+
+Azimuths = NDArray[np.float64]
+Heard = tuple[Output, Candidates]
 
 
 @dataclass(frozen=True)
@@ -97,11 +108,35 @@ class WindowNetwork:
             asked = dict(zip(slots, self._asked.tolist(), strict=True))
         spectra = self._model.stft(mixture[0])
         who = self._who(spectra, output, asked)
-        count = min(num_speakers or 0, self._description.trained_speakers[1])
-        if not asked and len(who.slots) < count:
-            output, apart = self._apart(mixture, spectra, output, who, count)
-            who = self._who(spectra, output, apart)
+        if not asked and self._description.model.heads.guidance == "estimated":
+            output, who = self._second_look(mixture, spectra, output, who, num_speakers)
         return self._read(spectra, output, level, asked, who, num_speakers)
+
+    def _second_look(
+        self,
+        mixture: torch.Tensor,
+        spectra: torch.Tensor,
+        output: Output,
+        who: Candidates,
+        num_speakers: int | None,
+    ) -> Heard:
+        """Guide the network to directions where it did not find all who speak by itself."""
+        locations, most = self._model.locate(output), self._description.trained_speakers[1]
+        if locations is None or most < 2:
+            return output, who
+        heads = [group[0] for group in who.slots]
+        known = self._model.grid.decode(locations.posterior[0, heads]).double().cpu().numpy()
+        if num_speakers is not None:
+            count = min(num_speakers, most)
+            enough = len(heads) >= count
+            return (output, who) if enough else self._more(mixture, spectra, known, count)
+        present = known[who.probability >= PRESENT]
+        other = self._other_turns(spectra, float(present[0])) if len(present) == 1 else None
+        if other is None:
+            return output, who
+        again = self._towards(mixture, spectra, np.append(present, other))
+        both = (again[1].probability[:2] >= PRESENT).all()
+        return again if both else (output, who)
 
     def _who(self, spectra: torch.Tensor, output: Output, asked: Mapping[int, float]) -> Candidates:
         return candidates_in(self._model, self._description, spectra, output, self._array, asked)
@@ -168,34 +203,51 @@ class WindowNetwork:
         steering = plane_waves(towards, self._positions, frequencies, reference, linear)
         return superdirective(spectra[None], steering, self._positions, frequencies)[0]
 
-    def _apart(
-        self,
-        mixture: torch.Tensor,
-        spectra: torch.Tensor,
-        output: Output,
-        who: Candidates,
-        count: int,
-    ) -> tuple[Output, dict[int, float]]:
-        """Look for more speakers where outputs hold fewer: guide the network to the directions that
-        were found, and to those that fit best what beams to these leave.
-
-        Returns the new output, and the slots of ``count`` directions.
-        """
-        model, locations = self._model, self._model.locate(output)
-        if locations is None or self._description.model.heads.guidance != "estimated":
-            return output, {slot: float("nan") for slot in range(model.num_slots)}
-        heads = [group[0] for group in who.slots]
-        known = model.grid.decode(locations.posterior[0, heads]).double().cpu().numpy()
-        centres, reference = model.grid.centres, spectra[model.reference_mic]
+    def _more(
+        self, mixture: torch.Tensor, spectra: torch.Tensor, known: Azimuths, count: int
+    ) -> Heard:
+        """Look for more speakers than these: guide the network to their directions, and to those
+        that fit best what beams to these leave."""
+        centres, reference = self._model.grid.centres, spectra[self._model.reference_mic]
         while len(known) < count:
             left = reference - self._beams(spectra, known).sum(0) if len(known) else reference
-            fit = fits(model, spectra, left[None], centres, self._array)[0]
-            for azimuth in known:
-                fit[angular_error(centres, azimuth, model.grid.linear) < _APART_DEGREES] = -np.inf
-            known = np.append(known, centres[fit.argmax()])
-        guidance = guide(known, None, self._description)
-        again = model(mixture, self._array, guidance.azimuth, guidance.estimate_of)
-        return again, dict(zip(guidance.slots, known.tolist(), strict=True))
+            fit = fits(self._model, spectra, left[None], centres, self._array)[0]
+            known = np.append(known, centres[np.where(self._apart(known), fit, -np.inf).argmax()])
+        return self._towards(mixture, spectra, known)
+
+    def _towards(self, mixture: torch.Tensor, spectra: torch.Tensor, azimuth: Azimuths) -> Heard:
+        """Guide the network to these directions, each of which is somebody of its own."""
+        guidance = guide(azimuth, None, self._description)
+        output = self._model(mixture, self._array, guidance.azimuth, guidance.estimate_of)
+        slots = dict(zip(guidance.slots, azimuth.tolist(), strict=True))
+        return output, self._who(spectra, output, slots)
+
+    def _other_turns(self, spectra: torch.Tensor, azimuth: float) -> float | None:
+        """The direction of somebody who speaks while the one at ``azimuth`` is silent: where the
+        phases of some blocks of the window fit a direction far from it clearly better."""
+        model, rate = self._model, self._description.sample_rate
+        reference = spectra[model.reference_mic]
+        size = max(1, round(_BLOCK_SECONDS * rate / model.stft.hop))
+        count = reference.shape[-1] // size
+        if count < _TURN_BLOCKS:
+            return None
+        frames = torch.arange(reference.shape[-1], device=self._device) // size
+        blocks = reference * (frames == torch.arange(count, device=self._device)[:, None, None])
+        fit = fits(model, spectra, blocks, model.grid.centres, self._array)  # [block, class]
+        energy = power(blocks).sum((1, 2)).double().cpu().numpy()
+        far = self._apart(np.array([azimuth]))
+        here = fit[:, int(angular_error(model.grid.centres, azimuth, model.grid.linear).argmin())]
+        other = fit[:, far].max(axis=1) - here >= _TURN_MARGIN
+        other &= energy >= np.sort(energy)[-_TURN_BLOCKS:].min() * 10 ** (-_TURN_RANGE_DB / 10)
+        if other.sum() < _TURN_BLOCKS:
+            return None
+        return float(model.grid.centres[far][fit[other][:, far].sum(axis=0).argmax()])
+
+    def _apart(self, known: Azimuths) -> NDArray[np.bool_]:
+        """Which azimuth classes are far from all of these."""
+        centres, linear = self._model.grid.centres, self._model.grid.linear
+        errors = angular_error(centres[:, None], known[None], linear)
+        return np.asarray((errors >= _APART_DEGREES).all(axis=1))
 
     def _voice(self, spectra: torch.Tensor) -> NDArray[np.float64]:
         if self._mel is None:

@@ -4,14 +4,16 @@
 Everything is written to a hidden folder beside it, which goes whatever happens; after a kill, when
 the same folder is written to again.
 Tracks are written as floats while the recording is read, so that memory does not grow with it;
-what is kept then gets the recording's own sample format.
+what is kept is then written as integers, at a level that can be played.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -23,27 +25,32 @@ from numpy.typing import NDArray
 from msdet.errors import InputError
 from msdet.files import ProcessFolders
 from msdet.inference.resampling import BlockResampler
-from msdet.inference.result import Findings
+from msdet.inference.speakers_file import SPEAKERS_NAME
 
-SPEAKERS_NAME = "speakers.json"
 PICTURE_NAME = "speakers.png"
 
-_SAME_IN_WAV = ("PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE")
-_FLOATS = ("FLOAT", "DOUBLE")
 _LARGEST_WAV = 2**32 - 2**16
-_PEAK = 0.999
+_PEAK = 10 ** (-1 / 20)
+"""1 dB below full scale, which players and lossy formats may overshoot."""
 _BLOCK = 1 << 18
+_EXACT = "FLOAT"
 
 
-def subtype_of(subtype: str) -> str:
+def subtype_of(subtype: str, exact: bool) -> str:
     """The sample format of the outputs of a recording with this one.
 
-    >>> subtype_of("PCM_24"), subtype_of("MPEG_LAYER_III"), subtype_of("PCM_S8")
-    ('PCM_24', 'FLOAT', 'PCM_16')
+    Floats and compressed files get 24 bits: nothing is turned up, and 16 would be too few for a
+    quiet recording.
+
+    Args:
+        exact: 32-bit floats whatever it has.
+
+    >>> [subtype_of(name, False) for name in ("PCM_U8", "PCM_24", "FLOAT", "MPEG_LAYER_III")]
+    ['PCM_16', 'PCM_24', 'PCM_24', 'PCM_24']
     """
-    if subtype in _SAME_IN_WAV:
-        return subtype
-    return "PCM_16" if subtype == "PCM_S8" else "FLOAT"
+    if exact:
+        return _EXACT
+    return "PCM_16" if subtype in ("PCM_S8", "PCM_U8", "PCM_16") else "PCM_24"
 
 
 class TrackFiles:
@@ -67,18 +74,20 @@ class TrackFiles:
     def finish(self, kept: list[int], subtype: str) -> tuple[list[Path], float]:
         """The files of these tracks, ``speaker1.wav`` and so on, and the gain that they have.
 
-        Formats of integers are turned down, all speakers alike, where one would be clipped.
+        All speakers are turned down alike where one has a higher peak than can be played.
+
+        Args:
+            subtype: what `subtype_of` says.
         """
         for track in self._tracks:
             track.write(np.zeros(0, np.float32), last=True)
             track.close()
-        subtype = subtype_of(subtype)
         peak = max((self._tracks[track].peak for track in kept), default=0.0)
-        gain = 1.0 if subtype in _FLOATS or peak <= _PEAK else _PEAK / peak
+        gain = 1.0 if subtype == _EXACT or peak <= _PEAK else _PEAK / peak
         paths = []
         for number, index in enumerate(kept, 1):
             path = self._folder / f"speaker{number}.wav"
-            if subtype == "FLOAT":
+            if subtype == _EXACT:
                 self._tracks[index].path.rename(path)
             else:
                 _convert(self._tracks[index].path, path, subtype, gain)
@@ -98,7 +107,7 @@ class _Track:
         self.path, self.peak = path, 0.0
         self._resampler = BlockResampler(from_rate, to_rate, 1)
         self._left = num_samples
-        self._file = _create(path, to_rate, num_samples, "FLOAT")
+        self._file = _create(path, to_rate, num_samples, _EXACT)
 
     def write(self, samples: NDArray[np.float32], last: bool) -> None:
         made = self._resampler.feed(samples[None], last)[0][: self._left]
@@ -158,49 +167,19 @@ def check_output(folder: Path, recording: Path | None) -> None:
         raise InputError(f"output={folder}: {above} is a file, not a folder")
     if not folder.exists() or not any(folder.iterdir()):
         return
-    other = _recording_of(folder)
-    if recording is None or other is None:
+    content = _content(folder)
+    if recording is None or "recording_id" not in content:
         raise InputError(f"output={folder}: is not empty; name another folder")
-    if Path(other).resolve() != recording.resolve():
+    if content["recording_id"] != recording_id(recording):
         raise InputError(
-            f"output={folder}: holds the speakers of another recording ({other}); name another "
-            "folder"
+            f"output={folder}: holds the speakers of another recording "
+            f"({content.get('recording')}); name another folder"
         )
 
 
-def speaker_records(findings: Findings, names: Sequence[str]) -> list[dict[str, Any]]:
-    """What the JSON says of each speaker, whose audio is in the file of this name."""
-    records = []
-    for index, name in enumerate(names):
-        record: dict[str, Any] = {
-            "file": name,
-            "azimuth_deg": _rounded(findings.azimuth[index], 1),
-            "confidence": _rounded(findings.confidence[index], 3),
-            "presence": _rounded(findings.presence[index], 3),
-        }
-        if findings.distance is not None:
-            record["distance_m"] = _rounded(findings.distance[index], 2)
-        segments = findings.segments[index]
-        record["spoken_seconds"] = round(sum(end - start for start, end in segments), 2)
-        record["segments"] = [[round(a, 2), round(b, 2)] for a, b in segments]
-        records.append(record)
-    return records
-
-
-def _rounded(value: float, digits: int) -> float | None:
-    return round(float(value), digits) if np.isfinite(value) else None
-
-
-def write_speakers(folder: Path, content: dict[str, Any]) -> None:
-    """The JSON beside the audio."""
-    text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
-    # Names that are not UTF-8 become escapes of JSON.
-    (folder / SPEAKERS_NAME).write_text(text, encoding="utf-8", errors="backslashreplace")
-
-
-def _recording_of(folder: Path) -> str | None:
-    content = _content(folder)
-    return content.get("recording") if isinstance(content.get("recording"), str) else None
+def recording_id(recording: Path) -> str:
+    """A digest of where a recording is, which tells it from others without naming the place."""
+    return hashlib.sha256(os.fsencode(recording.resolve())).hexdigest()[:8]
 
 
 def _written(folder: Path) -> list[str]:
@@ -223,7 +202,7 @@ def _existing(folder: Path) -> Path:
 
 
 def _create(path: Path, sample_rate: int, num_samples: int, subtype: str) -> soundfile.SoundFile:
-    width = {"PCM_U8": 1, "PCM_16": 2, "PCM_24": 3, "DOUBLE": 8}.get(subtype, 4)
+    width = {"PCM_16": 2, "PCM_24": 3, _EXACT: 4}[subtype]
     large = num_samples * width > _LARGEST_WAV  # sizes in a WAV's header have 32 bits
     return soundfile.SoundFile(
         path, "w", sample_rate, 1, subtype=subtype, format="RF64" if large else "WAV"

@@ -17,6 +17,7 @@ import soundfile
 
 from msdet.audio_files import find_audio
 from msdet.errors import InputError
+from msdet.simulation.layouts import FOLDERS, LABELS_NAME, MIXTURE_NAME
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,9 @@ class Place:
 
 def places_of(names: Sequence[str], output: str | None, together: bool = False) -> list[Place]:
     """The recordings in files, and in folders and the folders in them.
+
+    In a folder of `msdet simulate`, the mixtures are the recordings and have the folders of their
+    scenes, as `msdet evaluate` reads estimates.
 
     Args:
         output: None takes ``outputs/separated``. Of a single recording it is the folder itself; of
@@ -66,13 +70,24 @@ def _each(names: Sequence[str], folders: Sequence[str]) -> Iterator[Place]:
     found: list[tuple[Path, Path]] = []
     for name in names:
         if name in folders:
-            found += [(file, file.relative_to(name)) for file in _audio_in(Path(name))]
+            found += _in_folder(Path(name))
         else:
             found.append((Path(name), Path(Path(name).name)))
     stems = Counter(inside.with_suffix("") for _, inside in found)
     for file, inside in found:
         stem = inside.with_suffix("")
         yield Place(file, stem if stems[stem] == 1 else inside, (file,))
+
+
+def _in_folder(folder: Path) -> Iterator[tuple[Path, Path]]:
+    """The recordings in a folder, and where they are in it; of rendered scenes, the mixtures."""
+    audio = _audio_in(folder)
+    scenes = {file.parent for file in audio if _is_mixture(file)}
+    for file in audio:
+        if file.parent not in scenes:
+            yield file, file.relative_to(folder)
+        elif file.name == MIXTURE_NAME:
+            yield file, _scene_in(folder, file.parent)
 
 
 def _together(names: Sequence[str], folders: Sequence[str]) -> Iterator[Place]:
@@ -140,6 +155,19 @@ def _refuse_all_mono(names: Sequence[str], places: Sequence[Place]) -> None:
 def _utf8(name: str) -> str:
     """Without what is not UTF-8, which most programs cannot read from names."""
     return re.sub("[\ud800-\udfff]", "_", name)
+
+
+def _is_mixture(file: Path) -> bool:
+    """Whether it is that of a rendered scene, beside which the speakers' own audio lies."""
+    return file.name == MIXTURE_NAME and (file.parent / LABELS_NAME).exists()
+
+
+def _scene_in(folder: Path, scene: Path) -> Path:
+    """A scene as if it were a recording of its name, without the ``audio`` that it lies in."""
+    *parents, name = scene.relative_to(folder).parts or (folder.resolve().name,)
+    if parents[-1:] == [FOLDERS["folder"]]:
+        parents.pop()
+    return Path(*parents, f"{name}.wav")
 
 
 def _refuse_one_place_for_two(places: Sequence[Place]) -> None:

@@ -245,8 +245,8 @@ class Separator:
                 raise InputError(f"{key}={count!r}: must be a whole number, at least 1")
         if options.num_speakers is not None and options.azimuth is not None:
             raise InputError(
-                f"num_speakers={options.num_speakers} beside azimuth={options.azimuth}: as many are "
-                "put out as directions are asked for; leave one of them out"
+                f"num_speakers={options.num_speakers} beside azimuth={options.azimuth}: as many "
+                "are put out as directions are asked for; leave one of them out"
             )
 
     def check_length(self, num_samples: int, sample_rate: int) -> None:

@@ -20,12 +20,11 @@ from msdet.errors import InputError
 from msdet.evaluation.metrics import score_scene
 from msdet.evaluation.report.media import common_gain, levels_db, spectrogram_uri
 from msdet.evaluation.scores import Claims, SceneScore
-from msdet.files import write_json
 from msdet.geometry import MicrophoneArray
-from msdet.inference.outputs import SPEAKERS_NAME, speaker_records
 from msdet.inference.recordings import open_recording
 from msdet.inference.result import Separation
-from msdet.inference.separator import Separator
+from msdet.inference.separator import Options, Separator
+from msdet.inference.speakers_file import SPEAKERS_NAME, speakers_file
 from msdet.serve.examples import example_scene
 from msdet.serve.room_setup import RoomSetup, scene_of
 from msdet.simulation import Example, Scene, compute_rirs, render
@@ -141,6 +140,7 @@ def separate_recording(separator: Separator, job: RecordingJob) -> Outcome:
         audio[reference],
         result,
         job.folder,
+        channels=recording.channels,
         warnings=recording.warnings,
     )
 
@@ -206,16 +206,19 @@ def _outcome(
     folder: Path,
     example: Example | None = None,
     microphones: Path | None = None,
+    channels: tuple[int, ...] | None = None,
     warnings: tuple[str, ...] = (),
 ) -> Outcome:
-    """Write the files, and gather what is shown.
+    """Write the files, turned down alike where a player would clip one, and gather what is shown.
 
     Args:
         reference: ``[sample]`` of the reference microphone, as loud as ``result``.
-        example: what is known of a scene. warnings: of a recording.
+        example: what is known of a scene. channels, warnings: of a recording.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    mixture, *clips = _clips([reference, *result.audio], result.sample_rate, folder)
+    gain = min(1.0, common_gain(reference, result.audio))
+    signals = [signal * np.float32(gain) for signal in (reference, *result.audio)]
+    mixture, *clips = _clips(signals, result.sample_rate, folder)
     score = None if example is None else _score(result, example)
     voices = []
     for slot, clip in enumerate(clips):
@@ -249,7 +252,22 @@ def _outcome(
         t60=None if example is None else example.t60,
         warnings=warnings,
     )
-    write_json(outcome.findings, _as_json(outcome, result, array, separator.path))
+    described = speakers_file(
+        separator,
+        result,
+        array,
+        Options(),
+        recording=name,
+        recording_id=None,
+        sample_rate=result.sample_rate,
+        duration=outcome.duration,
+        files=[voice.clip.file.name for voice in voices],
+        channels=range(array.num_mics) if channels is None else channels,
+        gain=gain,
+        warnings=warnings,
+        truths=None if example is None else [_as_numbers(voice) for voice in voices],
+    )
+    outcome.findings.write_text(described.text(), encoding="utf-8")
     return outcome
 
 
@@ -296,20 +314,10 @@ def _truth(score: SceneScore | None, slot: int) -> dict[str, Any]:
     return {}
 
 
-def _as_json(
-    outcome: Outcome, result: Separation, array: MicrophoneArray, checkpoint: Path
-) -> dict[str, Any]:
-    speakers = speaker_records(result, [voice.clip.file.name for voice in outcome.voices])
-    for speaker, voice in zip(speakers, outcome.voices, strict=True):
-        speaker["true_azimuth_deg"] = _rounded(voice.truth, 1)
-        speaker["si_sdr_improvement_db"] = _rounded(voice.improvement, 2)
+def _as_numbers(voice: Voice) -> dict[str, float | None]:
     return {
-        "recording": outcome.name,
-        "model": checkpoint.name,
-        "array": {"name": array.name, "positions_m": array.positions},
-        "sample_rate": outcome.sample_rate,
-        "speakers": speakers,
-        "warnings": list(outcome.warnings),
+        "true_azimuth_deg": _rounded(voice.truth, 1),
+        "si_sdr_improvement_db": _rounded(voice.improvement, 2),
     }
 
 

@@ -10,16 +10,18 @@
 
     shards/shard-000000.tar                members ID.mixture.wav, ID.speaker1.wav, ..., ID.json
 
-Samples are those that training and evaluation see: the reference microphone has an RMS of 1, so
-peaks lie beyond 1. Players clip them. Divided by ``gain``, the first speaker's image is the
-recording through the room's response, whose direct path is 1/distance (6 dB below the recording at
-2 m); the other speakers are at their ``level_db`` relative to it.
+Samples can be played: they are those that training and evaluation see, whose reference microphone
+has an RMS of 1, times ``scale`` of the labels, a power of two, so that dividing by it brings them
+back to the bit. Divided by ``gain``, the first speaker's image is the recording through the room's
+response, whose direct path is 1/distance (6 dB below the recording at 2 m); the other speakers are
+at their ``level_db`` relative to it.
 The same scene gives the same bytes: nothing here holds a time or a name of a user.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import tarfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -46,6 +48,10 @@ MIXTURE_NAME = "mixture.wav"
 LABELS_NAME = "labels.json"
 FOLDERS = {"folder": "audio", "tar": "shards"}
 """Where the audio of each format lies within the output folder."""
+
+_SCALE, _PEAK = 1 / 16, 0.9
+"""Of what is written: an RMS of -24 dB, as loud as speech is on recordings, and peaks of at most
+this."""
 
 
 def shard_name(shard: int) -> str:
@@ -109,18 +115,20 @@ def path_within(format: Format, shard: int, id: str, name: str) -> str:
 
 def files(example: Example, corpus: Corpus) -> dict[str, bytes]:
     """Names and contents of a mixture's files; the labels hold checksums of all of them."""
-    rate = example.scene.sample_rate
-    audio = {
-        MIXTURE_NAME: wav(example.mixture, rate),
-        **{speaker_file(i): wav(target, rate) for i, target in enumerate(example.targets)},
+    signals = {
+        MIXTURE_NAME: example.mixture,
+        **{speaker_file(i): target for i, target in enumerate(example.targets)},
         **{
-            speaker_file(i, mic): wav(target, rate)
+            speaker_file(i, mic): target
             for mic, heard in example.others.items()
             for i, target in enumerate(heard.targets)
         },
     }
+    scale = scale_of(example)
+    rate = example.scene.sample_rate
+    audio = {name: wav(signal * np.float32(scale), rate) for name, signal in signals.items()}
     checksums = {name: _checksum(content) for name, content in audio.items()}
-    content = {**labels(example, corpus), "checksums": checksums}
+    content = {**labels(example, corpus, scale), "checksums": checksums}
     checksums[LABELS_NAME] = _checksum_of_labels(content)
     text = json.dumps(content, indent=2, allow_nan=False) + "\n"
     return {**audio, LABELS_NAME: text.encode()}
@@ -172,6 +180,14 @@ def _checksum_of_labels(content: dict[str, Any]) -> str:
     return _checksum(json.dumps(content).encode())
 
 
+def scale_of(example: Example) -> float:
+    """What samples are multiplied by where they are written: a power of two, the same for nearly
+    all mixtures, less where one of its files would reach full scale."""
+    signals = (example.mixture, example.targets, *(h.targets for h in example.others.values()))
+    peak = max(float(np.abs(signal).max()) for signal in signals)
+    return min(_SCALE, 2.0 ** math.floor(math.log2(_PEAK / max(peak, _PEAK))))
+
+
 def wav(audio: NDArray[np.float32], sample_rate: int) -> bytes:
     """``[sample]`` or ``[channel, sample]`` as a 32-bit float WAV.
 
@@ -182,9 +198,11 @@ def wav(audio: NDArray[np.float32], sample_rate: int) -> bytes:
     return buffer.getvalue()
 
 
-def labels(example: Example, corpus: Corpus) -> dict[str, Any]:
+def labels(example: Example, corpus: Corpus, scale: float) -> dict[str, Any]:
     """What ``labels.json`` holds: metres, seconds, degrees in the array's frame, decibels.
 
+    ``scale`` and ``gain`` are of the samples in the files: what a mixture of RMS 1, and the speech
+    as it is in the room, was multiplied by.
     ``t60_measured`` is null where the responses show no decay (an anechoic room), ``background``
     where there is none; ``scene`` is the row of ``scenes.jsonl``. ``other_references`` is there
     where targets of other microphones are: what belongs to each of these. `files` adds
@@ -199,7 +217,8 @@ def labels(example: Example, corpus: Corpus) -> dict[str, Any]:
         "sample_rate": scene.sample_rate,
         "num_samples": scene.num_samples,
         "mixture": MIXTURE_NAME,
-        "gain": example.gain,
+        "scale": scale,
+        "gain": scale * example.gain,
         "target": scene.target,
         "reference_mic": scene.reference_mic,
         "array": scene.array.model_dump(mode="json"),

@@ -13,7 +13,9 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -25,7 +27,7 @@ from msdet.simulation.config import ImperfectionRanges
 from msdet.simulation.draw_rooms import check_scene_config
 from msdet.simulation.engines import import_ray, make_locally, make_on_ray
 from msdet.simulation.estimate import check_space, measure
-from msdet.simulation.layouts import FOLDERS
+from msdet.simulation.layouts import FOLDERS, MIXTURE_NAME, path_within
 from msdet.simulation.recordings import open_recordings
 from msdet.simulation.request import check_folder, keep_request, request_of
 from msdet.simulation.scene_files import SCENES_NAME
@@ -170,6 +172,11 @@ def _report(shards: Shards, made: int, of_share: int) -> None:
         audio = f", audio in {FOLDERS[shards.format]}" if shards.audio else ""
         path = shards.output / SCENES_NAME
         console.print(f"{path}: {len(shards.source)} scenes{audio}", soft_wrap=True)
+        if shards.audio and shards.format == "folder":
+            with path.open("rb") as rows:
+                id = json.loads(rows.readline())["id"]
+            first = shards.output / path_within("folder", 0, id, MIXTURE_NAME)
+            console.print(f"first: {quote(str(first))}", soft_wrap=True, markup=False)
     else:
         left = len(shards.missing())
         console.print(f"{left} of {len(shards)} shards are left to others", soft_wrap=True)

@@ -325,15 +325,16 @@ def _example(
             raise ValueError(f"audio is {signal.shape}, expected {(channels, scene.num_samples)}")
         if not np.isfinite(signal).all():
             raise ValueError("audio holds values that are no numbers")
+    scale = labels.get("scale", 1.0)  # sets from before there was such a key have an RMS of 1
     return Example(
-        mixture=mixture,
-        targets=np.concatenate(targets),
+        mixture=mixture / np.float32(scale),
+        targets=np.concatenate(targets) / np.float32(scale),
         azimuth=np.array([s.azimuth for s in speakers], np.float32),
         elevation=np.array([s.elevation for s in speakers], np.float32),
         distance=np.array([s.distance for s in speakers], np.float32),
         drr_db=_drr(labels["speakers"]),
         t60=labels["t60_measured"] or 0.0,
-        gain=labels["gain"],
+        gain=labels["gain"] / scale,
         scene=scene,
     )
 

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 import msdet
 from msdet.cli import main
+from msdet.inference.speakers_file import schema
 
 pytestmark = pytest.mark.integration
 RATE = 8000
@@ -56,16 +57,18 @@ def quiet_line(capsys: pytest.CaptureFixture[str]) -> str:
 # --- what is written ----------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("subtype", ["PCM_16", "PCM_24", "FLOAT"])
+@pytest.mark.parametrize(
+    ("subtype", "written"), [("PCM_U8", "PCM_16"), ("PCM_24", "PCM_24"), ("FLOAT", "PCM_24")]
+)
 @pytest.mark.parametrize("rate", [8000, 11025])
-def test_speakers_have_the_format_of_the_recording(
-    separate: Separate, audio: Audio, subtype: str, rate: int
+def test_speakers_have_a_format_that_every_player_has(
+    separate: Separate, audio: Audio, subtype: str, written: str, rate: int
 ) -> None:
     soundfile.write("take.wav", audio, rate, subtype=subtype)
     assert separate("take.wav") == 0
     for number in (1, 2):
         info = soundfile.info(f"outputs/separated/take/speaker{number}.wav")
-        assert (info.samplerate, info.frames, info.subtype) == (rate, len(audio), subtype)
+        assert (info.samplerate, info.frames, info.subtype) == (rate, len(audio), written)
     content = said("outputs/separated/take")
     assert content["array"]["name"] == "circle4"
     assert "towards microphone 0" in content["array"]["azimuth"]
@@ -88,17 +91,47 @@ def test_command_and_python_say_the_same(separate: Separate, saved: Path, audio:
         assert speaker["azimuth_deg"] == pytest.approx(azimuth, abs=0.06)
 
 
-def test_integers_are_turned_down_before_they_clip(
-    separate: Separate, audio: Audio, saved: Path
+@pytest.mark.parametrize("peak", [0.9, 10.0, 30000.0])
+def test_no_level_is_too_loud_to_be_played(
+    separate: Separate, audio: Audio, saved: Path, peak: float
 ) -> None:
-    loud = 0.97 * audio / np.abs(audio).max()
-    peak = np.abs(msdet.load(saved).separate(loud.T, RATE).audio).max()
-    soundfile.write("take.wav", loud, RATE, subtype="PCM_16")
-    assert separate("take.wav") == 0
-    gain = 10 ** (said("outputs/separated/take")["gain_db"] / 20)
-    speakers = [soundfile.read(f"outputs/separated/take/speaker{i}.wav")[0] for i in (1, 2)]
-    assert np.abs(speakers).max() == pytest.approx(gain * peak, rel=0.02)
-    assert np.abs(speakers).max() < 1.0
+    """All speakers are turned down by one gain, which is told; nothing is turned up."""
+    loud = peak * audio / np.abs(audio).max()
+    soundfile.write("take.wav", loud, RATE, subtype="FLOAT")
+    assert separate("take.wav", "output=out") == separate("take.wav", "output=exact", "exact=true")
+    wanted = msdet.load(saved).separate(loud.T, RATE).audio
+    gain = 10 ** (said("out")["gain_db"] / 20)
+    assert gain == pytest.approx(min(1.0, 10 ** (-1 / 20) / np.abs(wanted).max()), rel=2e-3)
+    for number, speech in enumerate(wanted, 1):
+        played, _ = soundfile.read(f"out/speaker{number}.wav")
+        assert np.abs(played).max() < 0.9
+        np.testing.assert_allclose(played, gain * speech, atol=2e-3)
+        exact, _ = soundfile.read(f"exact/speaker{number}.wav", dtype="float32")
+        assert soundfile.info(f"exact/speaker{number}.wav").subtype == "FLOAT"
+        np.testing.assert_allclose(exact, speech, atol=1e-5 * peak)
+    assert said("exact")["gain_db"] == 0.0
+
+
+def test_speakers_json_is_what_its_schema_says_and_names_no_place(
+    separate: Separate, audio: Audio, saved: Path, tmp_path: Path
+) -> None:
+    jsonschema = pytest.importorskip("jsonschema")
+    shipped = Path(__file__).parents[2] / "docs" / "speakers.schema.json"
+    assert json.loads(shipped.read_text()) == schema(), "run scripts/speakers_schema.py"
+    soundfile.write("take.wav", audio.clip(-0.1, 0.1), RATE)
+    Path("my array.json").write_text("[[0.1,0,0],[0,0.5,0],[-0.1,0,0],[0,-0.1,0.2]]")
+    assert separate("take.wav", "azimuth=[40,200]", "array=my array.json", "output=out") == 0
+    content = said("out")
+    assert content["warnings"]
+    jsonschema.validate(content, schema())
+    assert content["recording"] == "take.wav"
+    assert content["model"]["checkpoint"] == saved.name
+    text = (tmp_path / "out" / "speakers.json").read_text()
+    assert str(tmp_path) not in text
+    assert str(saved.parent) not in text
+    del content["speakers"][0]["azimuth_deg"]
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(content, schema())
 
 
 def test_channels_say_which_microphone_is_where(separate: Separate, audio: Audio) -> None:
@@ -212,6 +245,31 @@ def test_a_folder_is_separated_and_a_bad_file_named(
     assert not list(tmp_path.rglob("*.part"))
 
 
+@pytest.mark.usefixtures("same_home")
+def test_a_folder_of_scenes_is_separated_to_be_scored(
+    separate: Separate, saved: Path, tmp_path: Path
+) -> None:
+    """The mixtures alone are separated; found speakers score as those of the model itself."""
+    drawn = ["num_scenes=2", "seconds=2", "sample_rate=8000", "audio=true"]
+    assert main(["simulate", "output=set", *drawn]) == 0
+    ids = {path.name for path in Path("set/audio").iterdir()}
+    assert separate("set", "output=both") == 0
+    names = ("speaker1.wav", "speaker2.wav", "speakers.json")
+    assert everything(tmp_path / "both") == {f"{id}/{name}" for id in ids for name in names}
+    assert separate("set/audio", "output=fewer", "max_speakers=1") == 0
+    scored = ["scenes=set/scenes.jsonl", "corpus=bundled", "pictures=0", "metrics=[si_sdr]"]
+    found = {}
+    for name in ("both", "fewer"):
+        command = ["evaluate", f"estimates={name}", f"checkpoint={saved}", *scored]
+        assert main([*command, f"output=scores-{name}", "systems=[model,model+mvdr]"]) == 0
+        found[name] = json.loads(Path(f"scores-{name}/summary.json").read_text())["systems"]
+    for after in ("", "+mvdr"):  # which hears of the files' level too
+        of_model, of_files = (found["both"][f"{name}{after}"] for name in (saved.stem, "estimates"))
+        for key in ("si_sdr_db", "azimuth_error_mean_deg"):
+            assert of_files[key] == pytest.approx(of_model[key], abs=0.05), after
+    assert found["fewer"]["estimates"]["speaker_count_confusion"]["2"]["1"] == 2
+
+
 def test_the_same_recording_again_replaces_and_another_is_refused(
     separate: Separate, audio: Audio, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -221,8 +279,11 @@ def test_the_same_recording_again_replaces_and_another_is_refused(
     assert separate("take.wav", "output=out", "azimuth=40") == 0
     assert everything(Path("out")) == {"speaker1.wav", "speakers.json"}
     before = {path: path.read_bytes() for path in Path("out").iterdir()}
-    assert separate("other.wav", "output=out") == 2
-    assert "another recording" in quiet_line(capsys)
+    Path("elsewhere").mkdir()
+    soundfile.write("elsewhere/take.wav", audio, RATE)
+    for other in ("other.wav", "elsewhere/take.wav"):
+        assert separate(other, "output=out") == 2
+        assert "another recording" in quiet_line(capsys)
     assert {path: path.read_bytes() for path in Path("out").iterdir()} == before
 
 

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 from msdet.errors import InputError
 from msdet.geometry import angular_error
 from msdet.inference.separator import Separator, load
+from msdet.inference.speakers_file import SpeakersFile
 from msdet.serve import jobs
 from msdet.serve.arrays import chosen_array
 from msdet.serve.jobs import (
@@ -121,6 +121,7 @@ def test_what_is_too_long_is_refused_before_it_is_decoded(
 def test_a_recording_is_separated(
     separator: Separator, recording: NDArray[np.float32], tmp_path: Path
 ) -> None:
+    recording = np.float32(0.05) * recording  # so that nothing is turned down
     file = write(tmp_path / "<i>two.wav", recording)
     outcome = separate_recording(separator, job_of(file, separator))
     direct = separator.separate(recording, RATE)
@@ -133,13 +134,26 @@ def test_a_recording_is_separated(
         np.testing.assert_allclose(written, audio, atol=1e-6)
     mixture, _ = soundfile.read(outcome.mixture.file, dtype="float32")
     np.testing.assert_array_equal(mixture, recording[0])
-    content = json.loads(outcome.findings.read_text())
+    content = SpeakersFile.model_validate_json(outcome.findings.read_text()).model_dump()
+    assert str(tmp_path) not in outcome.findings.read_text()
     assert [s["file"] for s in content["speakers"]] == ["speaker1.wav", "speaker2.wav"]
     assert content["array"]["name"] == "circle4"
     page = result_html(outcome)
     assert "<i>two" not in page
     assert "&lt;i&gt;two" in page
     assert "http" not in page
+
+
+def test_a_loud_recording_is_turned_down_before_it_is_played(
+    separator: Separator, recording: NDArray[np.float32], tmp_path: Path
+) -> None:
+    loud = 30000 * recording / np.abs(recording).max()
+    outcome = separate_recording(separator, job_of(write(tmp_path / "loud.wav", loud), separator))
+    files = [outcome.mixture.file, *(voice.clip.file for voice in outcome.voices)]
+    assert max(np.abs(soundfile.read(file)[0]).max() for file in files) == pytest.approx(0.9)
+    told = SpeakersFile.model_validate_json(outcome.findings.read_text())
+    mixture, _ = soundfile.read(outcome.mixture.file)
+    np.testing.assert_allclose(mixture, 10 ** (told.gain_db / 20) * loud[0], atol=1e-3)
 
 
 def test_of_a_truncated_file_what_is_there_is_separated_with_a_warning(

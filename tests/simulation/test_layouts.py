@@ -31,6 +31,12 @@ from msdet.simulation.layouts import (
 from msdet.simulation.scene import Background
 
 
+def decoded(found: dict[str, bytes], name: str) -> tuple[Any, int]:
+    """What a file stands for, and its sample rate."""
+    samples, rate = soundfile.read(io.BytesIO(found[name]), dtype="float32")
+    return samples / np.float32(json.loads(found["labels.json"])["scale"]), rate
+
+
 @pytest.fixture
 def rendered(corpus: Any) -> Callable[[Scene], Example]:
     def made(scene: Scene) -> Example:
@@ -54,12 +60,30 @@ def test_files_hold_the_rendered_example(
     example = rendered(draw(SceneConfig(num_speakers=(3, 3), target=target, reference_mic=2)))
     found = files(example, corpus)
     assert list(found) == ["mixture.wav", *(f"speaker{i}.wav" for i in (1, 2, 3)), "labels.json"]
-    mixture, rate = soundfile.read(io.BytesIO(found["mixture.wav"]), dtype="float32")
+    mixture, rate = decoded(found, "mixture.wav")
     assert rate == example.scene.sample_rate
     assert np.array_equal(mixture.T, example.mixture)
     for i in range(3):
-        speech, _ = soundfile.read(io.BytesIO(found[f"speaker{i + 1}.wav"]), dtype="float32")
+        speech, _ = decoded(found, f"speaker{i + 1}.wav")
         assert np.array_equal(speech, example.targets[i])
+
+
+@pytest.mark.parametrize("loudness", [1.0, 1000.0])
+def test_files_can_be_played(
+    draw: Callable[..., Any], rendered: Callable[..., Any], corpus: Any, loudness: float
+) -> None:
+    """However high its peaks are, even where no microphone is as loud as a target."""
+    example = rendered(draw())
+    example = replace(example, targets=loudness * example.targets)
+    found = files(example, corpus)
+    audio = {name: soundfile.read(io.BytesIO(found[name]))[0] for name in found if "wav" in name}
+    peak = max(np.abs(samples).max() for samples in audio.values())
+    assert peak < 0.9
+    scale = read_labels(found)["scale"]
+    assert np.log2(scale) == round(np.log2(scale)) <= -4
+    assert scale == 1 / 16 or peak >= 0.45, "turned down further than need be"
+    reference = audio["mixture.wav"][:, example.scene.reference_mic]
+    assert np.sqrt(np.mean(np.square(reference))) == pytest.approx(scale, rel=1e-4)
 
 
 def test_targets_at_other_microphones_have_files_of_their_own(
@@ -83,7 +107,7 @@ def test_targets_at_other_microphones_have_files_of_their_own(
         assert entry["snr_db"] == heard.snr_db
         for i, speaker in enumerate(entry["speakers"]):
             assert speaker["file"] == f"speaker{i + 1}.mic{entry['mic']}.wav"
-            speech, _ = soundfile.read(io.BytesIO(found[speaker["file"]]), dtype="float32")
+            speech, _ = decoded(found, speaker["file"])
             assert np.array_equal(speech, heard.targets[i])
             assert speaker["level_db"] == heard.level_db[i]
             assert speaker["drr_db"] == pytest.approx(heard.drr_db[i])
@@ -117,7 +141,7 @@ def test_labels_say_what_is_known(
     assert found["t60_measured"] == example.t60
     assert found["snr_db"] == scene.noise.snr_db
     assert found["background"] is None
-    assert found["gain"] == example.gain
+    assert found["gain"] == example.gain * found["scale"]
     assert np.allclose(found["array"]["positions"], scene.microphone_array().as_array())
     assert [s["file"] for s in found["speakers"]] == ["speaker1.wav", "speaker2.wav"]
     for i, speaker in enumerate(found["speakers"]):
@@ -152,11 +176,13 @@ def test_a_gain_undoes_the_level_of_the_mixture(
 ) -> None:
     """Without it, the first speaker's direct path is the recording over the distance."""
     example = rendered(draw(SceneConfig(target="direct")))
+    found = files(example, corpus)
+    speech, _ = soundfile.read(io.BytesIO(found["speaker1.wav"]))
     crop = example.scene.speech[0]
     dry = corpus.read(corpus.by_id(crop.utterance))[crop.offset : crop.offset + crop.length]
     mics = example.scene.room.microphones(example.scene.microphone_array())
     distance = np.linalg.norm(mics[0] - example.scene.room.speakers[0].position)
-    heard = np.sqrt(np.mean(np.square(example.targets[0]))) / example.gain
+    heard = np.sqrt(np.mean(np.square(speech))) / read_labels(found)["gain"]
     spoken = np.sqrt(np.sum(np.square(dry)) / example.scene.num_samples)
     assert heard * distance == pytest.approx(spoken, rel=0.02)
 
@@ -167,7 +193,7 @@ def test_labels_tell_of_a_background(
     example = rendered(draw())
     background = Background(kind="diffuse", snr_db=7.5, seed=1)
     scene = example.scene.model_copy(update={"background": background})
-    found = labels(replace(example, scene=scene), corpus)
+    found = labels(replace(example, scene=scene), corpus, 1.0)
     assert found["background"] == {"kind": "diffuse", "snr_db": 7.5}
     assert Scene.model_validate(found["scene"]).background == background
 
@@ -230,7 +256,8 @@ def test_archives_are_read_by_webdataset(
     assert [sample["__key__"] for sample in samples] == [scene.id for scene in scenes]
     for sample, scene in zip(samples, scenes, strict=True):
         audio, _ = soundfile.read(io.BytesIO(sample["mixture.wav"]), dtype="float32")
-        assert np.array_equal(audio.T, rendered(scene).mixture)
+        scale = np.float32(json.loads(sample["json"])["scale"])
+        assert np.array_equal(audio.T / scale, rendered(scene).mixture)
         assert {"speaker1.wav", "speaker2.wav", "speaker2.mic3.wav"} <= sample.keys()
         assert json.loads(sample["json"])["id"] == scene.id
 

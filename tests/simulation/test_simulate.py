@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 import builtins
+import json
 import re
+import shlex
 import shutil
 from pathlib import Path
 from typing import Any
@@ -108,14 +110,18 @@ def test_a_second_run_makes_nothing(
 ) -> None:
     config = changed(config, audio=True)
     simulate(config)
-    assert "3 shards made" in capsys.readouterr().err
     out = tmp_path / "out"
+    shown = capsys.readouterr().err
+    assert "3 shards made" in shown
+    first = str(out / "audio" / "test-e000-000000" / "mixture.wav")
+    assert shlex.split(shown.splitlines()[-1])[-1] == first, "a path to be pasted"
     before = times(out)
     corpus = open_corpus(config.corpus, 8000).split("test")
     for scene in read_scenes(out / "scenes.jsonl"):
         rirs = compute_rirs(scene.room, scene.microphone_array(), 8000)
         audio, _ = soundfile.read(out / "audio" / scene.id / "mixture.wav", dtype="float32")
-        assert np.array_equal(audio.T, render(scene, corpus, rirs).mixture)
+        scale = json.loads((out / "audio" / scene.id / "labels.json").read_text())["scale"]
+        assert np.array_equal(audio.T / np.float32(scale), render(scene, corpus, rirs).mixture)
     simulate(config)
     assert "0 shards made, 3 were there" in capsys.readouterr().err
     assert times(out) == before

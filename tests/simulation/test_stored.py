@@ -20,6 +20,7 @@ from msdet.geometry import MicrophoneArray
 from msdet.simulation import Scene, SceneConfig, compute_rirs, render, rotated
 from msdet.simulation.config import ImperfectionRanges
 from msdet.simulation.engines import make_locally
+from msdet.simulation.layouts import wav
 from msdet.simulation.request import keep_request, request_of
 from msdet.simulation.scene_sources import DrawnScenes
 from msdet.simulation.shards import Shards
@@ -150,6 +151,28 @@ def test_sets_from_before_there_was_a_choice_of_targets_stay_what_they_were(
         keep_request(shards.output, request_of(replace(shards, targets_at="symmetric")))
 
 
+def test_mixtures_from_before_there_was_a_scale_are_read_as_they_are(
+    make: Callable[..., Shards], task: Task
+) -> None:
+    mixtures = open_mixtures(make("folder").output, task)
+    new = mixtures[0]
+    folder = mixtures.folder / "audio" / "train-e000-000000"
+    labels = json.loads((folder / "labels.json").read_text())
+    assert labels.pop("scale") < 1
+    labels |= {"gain": new.gain, "checksums": {}}
+    for name, signal in zip(
+        ("mixture.wav", "speaker1.wav", "speaker2.wav"), (new.mixture, *new.targets), strict=True
+    ):
+        (folder / name).write_bytes(wav(signal, 8000))
+        labels["checksums"][name] = f"{zlib.crc32((folder / name).read_bytes()):08x}"
+    labels["checksums"]["labels.json"] = f"{zlib.crc32(json.dumps(labels).encode()):08x}"
+    (folder / "labels.json").write_text(json.dumps(labels))
+    old = mixtures[0]
+    np.testing.assert_array_equal(old.mixture, new.mixture)
+    np.testing.assert_array_equal(old.targets, new.targets)
+    assert old.gain == new.gain
+
+
 def test_finished_shards_alone_are_read(make: Callable[..., Shards], task: Task) -> None:
     some = open_mixtures(make(finished=(0, 2)).output, task)
     assert [some[n].scene.index for n in range(len(some))] == [0, 1, 4]
@@ -248,8 +271,8 @@ def test_a_mixture_in_which_a_bit_flipped_is_not_trained_on(
         number = ("mixture.wav", "speaker1.wav", "speaker2.wav", "labels.json").index(name)
         place += int(mixtures.places[3 * 4 + number, 0])
     content = bytearray(path.read_bytes())
-    if where == "labels":  # a digit
-        place += next(i for i, c in enumerate(content[place:]) if chr(c) in "2345")
+    if where == "labels":  # the first digit behind a point
+        place = content.index(b".", content.index(b'"azimuth": ', place)) + 1
     content[place] ^= 1
     path.write_bytes(content)
     with pytest.raises(InputError, match=f"{name} was changed, its checksum differs") as error:

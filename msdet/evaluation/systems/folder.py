@@ -10,66 +10,64 @@
 ``msdet separate`` writes the same audio, and ``speakers.json``, which is read where there is no
 ``directions.json``: it says more of each speaker, in the same words. A system may give audio alone
 or directions alone (without ``file``), the same for all scenes. There may be more slots than
-speakers, not fewer.
+speakers, and fewer where a file says that no more were found; these get slots of silence without
+direction. Where there are more or fewer in any scene, their number is a claim in all.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from msdet.audio import read_audio
 from msdet.errors import InputError, first_mistake
 from msdet.evaluation.systems.estimate import Estimate
 from msdet.geometry import wrap_degrees
-from msdet.simulation import Scene
+from msdet.inference.speakers_file import SPEAKERS_NAME, Located, SpeakersFile
+from msdet.simulation import Example, Scene
+from msdet.simulation.layouts import scale_of
 
 DIRECTIONS_NAME = "directions.json"
-SPEAKERS_NAME = "speakers.json"
-"""What `msdet separate` writes; of other keys than `_Directions` has nothing is read."""
 _SPEAKER_FILE = re.compile(r"speaker([1-9][0-9]*)\.wav")
 _SHOWN = 3
 """Mistakes that an error names; of the rest it says how many there are."""
 
 
-class _Record(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+class _Slot(Located):
+    model_config = ConfigDict(extra="forbid")
 
 
-class _Speaker(_Record):
-    """A slot: degrees in the array's frame, or null for one that claims none; metres."""
-
-    file: str | None = None
-    azimuth_deg: float | None
-    distance_m: float | None = Field(default=None, ge=0)
-
-
-class _Directions(_Record):
+class _Directions(BaseModel):
     """What `DIRECTIONS_NAME` holds; ``recording`` is not read."""
 
-    model_config = ConfigDict(title="directions")
+    model_config = ConfigDict(title="directions", frozen=True, extra="forbid", strict=True)
 
     recording: str | None = None
     sample_rate: int | None = None
-    speakers: list[_Speaker]
+    speakers: tuple[_Slot, ...]
 
 
 @dataclass(frozen=True)
 class _Found:
-    """What a scene's folder holds: files of audio, if any, and directions, if any."""
+    """What a scene's folder holds: files of audio, if any, turned down by a gain, and directions,
+    if any."""
 
     audio: tuple[Path, ...]
-    directions: tuple[_Speaker, ...] | None
+    directions: tuple[Located, ...] | None = None
+    gain: float = 1.0
+
+    @property
+    def num_slots(self) -> int:
+        return len(self.audio) or len(self.directions or ())
 
 
 class FolderEstimates:
@@ -100,6 +98,7 @@ class FolderEstimates:
         self.separates = any(found.audio for found in everything)
         self.localises = _any(everything, lambda speaker: speaker.azimuth_deg)
         self._ranges = _any(everything, lambda speaker: speaker.distance_m)
+        self._counts = any(self._found[s.id].num_slots != len(s.speech) for s in scenes)
         if not mistakes:
             mistakes = self._unlike()
         if mistakes:
@@ -128,20 +127,21 @@ class FolderEstimates:
             InputError: names a file that holds NaN or infinity, or is not what it was.
         """
         found = self._found[scene.id]
-        slots = len(found.audio) or len(found.directions or ())
-        distances = [speaker.distance_m for speaker in found.directions or ()]
+        slots = max(found.num_slots, len(scene.speech))
         azimuth = distance = None
         if self.localises and found.directions is not None:
             azimuth = _numbers([speaker.azimuth_deg for speaker in found.directions], slots)
             if not scene.microphone_array().is_linear:
                 azimuth = wrap_degrees(azimuth)
         if self._ranges:
-            distance = _numbers(distances, slots)
+            distance = _numbers([s.distance_m for s in found.directions or ()], slots)
         audio = None
         if self.separates:
-            audio = np.stack([_read(path, scene) for path in found.audio])
+            audio = np.zeros((slots, scene.num_samples), np.float32)
+            for slot, path in enumerate(found.audio):
+                audio[slot] = _read(path, scene) / np.float32(found.gain)
         nobody = None
-        if slots > len(scene.speech):  # how many it claims is then a part of its answer
+        if self._counts:  # how many it claims is then a part of its answer
             nobody = np.zeros(slots, np.bool_)
             if audio is not None:
                 nobody |= ~audio.any(axis=1)
@@ -153,7 +153,7 @@ class FolderEstimates:
         """Scenes that lack what others have."""
         mistakes = []
         for id, found in self._found.items():
-            if self.separates and not found.audio:
+            if self.separates and not found.audio and found.directions != ():
                 mistakes.append(f"{id}/speaker1.wav: is missing, though other scenes have audio")
             if self.localises and found.directions is None:
                 mistakes.append(f"{id}/{DIRECTIONS_NAME}: is missing, though other scenes have one")
@@ -169,7 +169,15 @@ def _twice(scenes: Sequence[Scene]) -> list[str]:
     ]
 
 
-def _any(everything: Sequence[_Found], number: Callable[[_Speaker], float | None]) -> bool:
+def as_rendered(estimate: Estimate, example: Example) -> Estimate:
+    """An estimate at the level of its scene as it is rendered; files are as loud as `msdet
+    simulate` writes the mixture. Beamformers and pictures compare it with that."""
+    if estimate.audio is None:
+        return estimate
+    return replace(estimate, audio=estimate.audio / np.float32(scale_of(example)))
+
+
+def _any(everything: Sequence[_Found], number: Callable[[Located], float | None]) -> bool:
     return any(
         number(speaker) is not None for found in everything for speaker in found.directions or ()
     )
@@ -177,13 +185,14 @@ def _any(everything: Sequence[_Found], number: Callable[[_Speaker], float | None
 
 def _numbers(values: Sequence[float | None], slots: int) -> NDArray[np.float64]:
     """``[slot]``, NaN for what is not said."""
-    return np.array([math.nan if v is None else v for v in values or [None] * slots], np.float64)
+    known = [math.nan if value is None else value for value in values]
+    return np.array([*known, *[math.nan] * (slots - len(known))], np.float64)
 
 
 def _look(folder: Path, scene: Scene) -> tuple[_Found, list[str]]:
     """What a scene's folder holds, and what is wrong with it, by names within the folder."""
     if not folder.is_dir():
-        return _Found((), None), [" no such folder"]
+        return _Found(()), [" no such folder"]
     numbers = sorted(
         int(match[1]) for path in folder.iterdir() if (match := _SPEAKER_FILE.fullmatch(path.name))
     )
@@ -191,33 +200,33 @@ def _look(folder: Path, scene: Scene) -> tuple[_Found, list[str]]:
     mistakes = []
     for truth in ("labels.json", "mixture.wav"):
         if (folder / truth).exists():
-            return _Found(audio, None), [
+            return _Found(audio), [
                 f"{truth}: is of a rendered scene, whose speakers are the truth; name a folder of "
                 "what a system made of them"
             ]
     for expected, number in enumerate(numbers, 1):
         if number != expected:
-            return _Found(audio, None), [
+            return _Found(audio), [
                 f"speaker{expected}.wav: is missing, though there is speaker{number}.wav"
             ]
-    directions = None
+    directions, gain = None, 1.0
     there = [name for name in (DIRECTIONS_NAME, SPEAKERS_NAME) if (folder / name).exists()]
     if there:
         try:
-            directions = _read_directions(folder / there[0], scene, len(audio))
+            directions, gain = _read_directions(folder / there[0], scene, len(audio))
         except ValueError as error:
             mistakes.append(f"{there[0]}: {error}")
     elif not audio:
         mistakes.append(f" holds neither speaker1.wav nor {DIRECTIONS_NAME}")
     wanted = len(scene.speech)
-    if audio and len(audio) < wanted:
+    if audio and not there and len(audio) < wanted:
         mistakes.append(
             f"speaker{len(audio) + 1}.wav: is missing, the scene has {wanted} speakers (for one "
-            "that was not found, give silence)"
+            f"that was not found, give silence, or a {DIRECTIONS_NAME} without it)"
         )
     for path in audio:
         mistakes += [f"{path.name}: {mistake}" for mistake in _check_audio(path, scene)]
-    return _Found(audio, directions), mistakes
+    return _Found(audio, directions, gain), mistakes
 
 
 def _check_audio(path: Path, scene: Scene) -> list[str]:
@@ -240,13 +249,11 @@ def _check_audio(path: Path, scene: Scene) -> list[str]:
     return wrong
 
 
-def _read_directions(path: Path, scene: Scene, num_files: int) -> tuple[_Speaker, ...]:
-    """The slots of a scene. Raises ValueError with what is wrong."""
+def _read_directions(path: Path, scene: Scene, num_files: int) -> tuple[tuple[Located, ...], float]:
+    """The slots of a scene, and their gain. Raises ValueError with what is wrong."""
+    model = SpeakersFile if path.name == SPEAKERS_NAME else _Directions
     try:
-        content = path.read_bytes()
-        if path.name == SPEAKERS_NAME:
-            content = _without_the_rest(content)
-        directions = _Directions.model_validate_json(content)
+        directions = model.model_validate_json(path.read_bytes())
     except ValidationError as error:
         (first, *_) = error.errors()
         # Of what is no JSON, the whole file would be shown.
@@ -256,14 +263,9 @@ def _read_directions(path: Path, scene: Scene, num_files: int) -> tuple[_Speaker
         raise ValueError(f"cannot be read ({error.strerror})") from error
     if directions.sample_rate not in (None, scene.sample_rate):
         raise ValueError(f"sample_rate={directions.sample_rate}, expected {scene.sample_rate}")
-    speakers = tuple(directions.speakers)
+    speakers = directions.speakers
     if num_files and len(speakers) != num_files:
         raise ValueError(f"{len(speakers)} speakers, expected {num_files}, one for each WAV file")
-    if len(speakers) < len(scene.speech):
-        raise ValueError(
-            f"{len(speakers)} speakers, the scene has {len(scene.speech)} (for one that was not "
-            "found, give azimuth_deg null)"
-        )
     is_linear = scene.microphone_array().is_linear
     for i, speaker in enumerate(speakers):
         expected = f"speaker{i + 1}.wav"
@@ -276,21 +278,8 @@ def _read_directions(path: Path, scene: Scene, num_files: int) -> tuple[_Speaker
                 f"speakers.{i}.azimuth_deg={azimuth:g}: expected 0 to 180, the angle to the line "
                 "of the microphones"
             )
-    return speakers
-
-
-def _without_the_rest(content: bytes) -> bytes:
-    """What `msdet separate` says, less what is not read; as it is where it is of another shape."""
-    try:
-        said = json.loads(content)
-        kept = {key: said[key] for key in _Directions.model_fields if key in said}
-        kept["speakers"] = [
-            {key: speaker[key] for key in _Speaker.model_fields if key in speaker}
-            for speaker in said["speakers"]
-        ]
-    except (ValueError, TypeError, KeyError):
-        return content
-    return json.dumps(kept).encode()
+    gain_db = directions.gain_db if isinstance(directions, SpeakersFile) else 0.0
+    return speakers, 10 ** (gain_db / 20)
 
 
 def _read(path: Path, scene: Scene) -> NDArray[np.float32]:

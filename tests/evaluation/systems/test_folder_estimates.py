@@ -16,9 +16,9 @@ import pytest
 import soundfile
 
 from msdet.errors import InputError
-from msdet.evaluation.systems.folder import FolderEstimates
+from msdet.evaluation.systems.folder import FolderEstimates, as_rendered
 from msdet.geometry import Circle, Line, MicrophoneArray
-from msdet.simulation import Room, Scene
+from msdet.simulation import Example, Room, Scene
 from msdet.simulation.rooms import place
 from msdet.simulation.scene import ArrayRecord, Noise
 from msdet.simulation.speech import SpeechCrop
@@ -102,19 +102,98 @@ def test_what_separate_writes_is_read(tmp_path: Path, more: dict[str, Any]) -> N
             assert found.distance is None
 
 
+def speakers_json(azimuths: Sequence[float | None]) -> dict[str, Any]:
+    """What `msdet separate` says of speakers in these directions."""
+    known = {"confidence": 0.9, "spoken_seconds": 0.04, "segments": [[0.0, 0.04]]}
+    model = {"sample_rate": RATE, "num_outputs": 2, "checkpoint_sha256": "0123"}
+    names = ("checkpoint", "target", "assignment", "trained_on_array", "msdet")
+    array = {"channels": [0], "positions_m": [[0.0, 0.0, 0.0]], "reference_mic": 0}
+    return {
+        "recording": "mixture.wav",
+        "recording_id": "0123",
+        "sample_rate": RATE,
+        "duration_seconds": LENGTH / RATE,
+        "speakers": [
+            {"file": f"speaker{slot + 1}.wav", "azimuth_deg": azimuth, **known}
+            for slot, azimuth in enumerate(azimuths)
+        ],
+        "gain_db": 0.0,
+        "bandwidth_hz": RATE / 2,
+        "model": model | dict.fromkeys(names, "one"),
+        "array": array | {"name": "one", "azimuth": "degrees"},
+        "separated_with": {
+            "azimuth": None,
+            "window_seconds": 8.0,
+            "overlap": 0.125,
+            "stitching": "direction_and_voice",
+            "max_speakers": None,
+        },
+        "warnings": [],
+        "of_a_later_version": True,
+    }
+
+
 def test_speakers_json_of_separate_is_read_for_its_directions(tmp_path: Path) -> None:
-    write(tmp_path, confidence=0.9, segments=[[0.0, 0.5]])
+    content = speakers_json([10.0, 200.0])
     for one in SCENES:
-        content = json.loads((tmp_path / one.id / "directions.json").read_text())
-        content |= {"gain_db": 0.0, "warnings": []}
+        write(tmp_path, [one], azimuths=None)
         (tmp_path / one.id / "speakers.json").write_text(json.dumps(content))
-        (tmp_path / one.id / "directions.json").unlink()
     found = FolderEstimates(tmp_path, SCENES).estimate(SCENES[0])
     np.testing.assert_array_equal(found.azimuth, [10.0, 200.0])
     content["speakers"][0]["azimuth_deg"] = "north"
     (tmp_path / SCENES[-1].id / "speakers.json").write_text(json.dumps(content))
     with pytest.raises(InputError, match=r"speakers\.json: speakers\.0\.azimuth_deg"):
         FolderEstimates(tmp_path, SCENES)
+
+
+def test_who_was_not_found_is_silent_and_nowhere(tmp_path: Path) -> None:
+    """One, none and two were found; how many is a claim in all three scenes."""
+    for one, azimuths in zip(SCENES, ([10.0], [], [10.0, 200.0]), strict=True):
+        write(tmp_path, [one], files=len(azimuths), azimuths=None)
+        text = json.dumps(speakers_json(azimuths))
+        (tmp_path / one.id / "speakers.json").write_text(text)
+    estimates = FolderEstimates(tmp_path, SCENES)
+    first, second, third = map(estimates.estimate, SCENES)
+    assert first.audio is not None
+    np.testing.assert_array_equal(first.audio, [audio(0), np.zeros(LENGTH)])
+    np.testing.assert_array_equal(first.azimuth, [10.0, np.nan])
+    np.testing.assert_array_equal(second.audio, np.zeros((2, LENGTH)))
+    np.testing.assert_array_equal(second.azimuth, [np.nan, np.nan])
+    empty = [found.empty for found in (first, second, third)]
+    np.testing.assert_array_equal(empty, [[False, True], [True, True], [False, False]])
+
+
+def test_directions_alone_may_be_fewer(tmp_path: Path) -> None:
+    write(tmp_path, files=0, azimuths=(5.0,))
+    found = FolderEstimates(tmp_path, SCENES).estimate(SCENES[0])
+    assert found.audio is None
+    np.testing.assert_array_equal(found.azimuth, [5.0, np.nan])
+
+
+def test_files_have_the_level_of_the_mixture_that_is_written(tmp_path: Path) -> None:
+    """Less the gain that is told."""
+    write(tmp_path, azimuths=None)
+    content = speakers_json([10.0, 200.0]) | {"gain_db": -20.0}
+    for one in SCENES:
+        (tmp_path / one.id / "speakers.json").write_text(json.dumps(content))
+    found = FolderEstimates(tmp_path, SCENES).estimate(SCENES[0])
+    np.testing.assert_allclose(found.audio, [10 * audio(0), 10 * audio(1)], rtol=1e-6)
+    none = np.zeros(2, np.float32)
+    example = Example(
+        mixture=np.full((4, LENGTH), 50.0, np.float32),  # a peak that needs 1/64
+        targets=np.zeros((2, LENGTH), np.float32),
+        azimuth=none,
+        elevation=none,
+        distance=none,
+        drr_db=none,
+        t60=0.2,
+        gain=1.0,
+        scene=SCENES[0],
+    )
+    rendered = as_rendered(found, example).audio
+    assert rendered is not None
+    assert found.audio is not None
+    np.testing.assert_array_equal(rendered, 64 * found.audio)
 
 
 def test_audio_alone_and_directions_alone(tmp_path: Path) -> None:
@@ -230,13 +309,10 @@ def test_what_does_not_fit_is_named(
     assert "\n" not in str(caught.value)
 
 
-def test_fewer_slots_than_speakers_are_refused(tmp_path: Path) -> None:
-    write(tmp_path / "audio", files=1, azimuths=None)
+def test_fewer_slots_than_speakers_must_be_claimed(tmp_path: Path) -> None:
+    write(tmp_path, files=1, azimuths=None)
     with pytest.raises(InputError, match=r"scene-0/speaker2\.wav: is missing, the scene has 2"):
-        FolderEstimates(tmp_path / "audio", SCENES)
-    write(tmp_path / "directions", files=0, azimuths=(5.0,))
-    with pytest.raises(InputError, match=r"directions\.json: 1 speakers, the scene has 2"):
-        FolderEstimates(tmp_path / "directions", SCENES)
+        FolderEstimates(tmp_path, SCENES)
 
 
 def test_a_scene_without_audio_among_others_is_named(tmp_path: Path) -> None:

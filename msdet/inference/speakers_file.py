@@ -1,0 +1,251 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The content of `SPEAKERS_NAME`, and the one source of its JSON schema.
+
+``docs/speakers.schema.json`` is `schema` as a file (``scripts/speakers_schema.py`` writes it).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+
+from msdet import __version__
+from msdet.geometry import MicrophoneArray
+from msdet.inference.result import Findings
+from msdet.inference.separator import Options, Separator
+
+SPEAKERS_NAME = "speakers.json"
+
+
+class _Record(BaseModel):
+    """Keys of later versions are left out where such a file is read."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="ignore",
+        strict=True,
+        allow_inf_nan=False,
+        use_attribute_docstrings=True,
+        protected_namespaces=(),
+    )
+
+
+class Located(_Record):
+    """A speaker's file and place, as far as they are known."""
+
+    file: str | None = None
+    """Name of the audio beside this file."""
+    azimuth_deg: float | None
+    """Degrees in the array's frame; null where none is known."""
+    distance_m: float | None = Field(default=None, ge=0)
+    """Metres from the array's centre; missing where the model does not say."""
+
+
+class Speaker(Located):
+    """A speaker who was found."""
+
+    file: str
+    """Name of the audio beside this file."""
+    azimuth_deg: float | None = Field(ge=0, lt=360)
+    """Degrees in the array's frame (`array.azimuth`); null of a model that only separates."""
+    confidence: float | None = Field(ge=0, le=1)
+    """Probability that a speaker is within 10 degrees of the azimuth; null likewise."""
+    presence: float = Field(ge=0, le=1)
+    """Probability that this is a speaker."""
+    spoken_seconds: float = Field(ge=0)
+    """Length of all segments together."""
+    segments: tuple[tuple[float, float], ...]
+    """Start and end of each stretch of speech, seconds."""
+    true_azimuth_deg: float | None = None
+    """Degrees; of simulated scenes on the page alone."""
+    si_sdr_improvement_db: float | None = None
+    """Against the reference microphone; of simulated scenes on the page alone."""
+
+
+class Model(_Record):
+    """The network that separated."""
+
+    checkpoint: str
+    """Name of its file."""
+    checkpoint_sha256: str
+    """Of the file's content."""
+    sample_rate: int
+    """Hertz, of the audio inside the network."""
+    num_outputs: int
+    """Speakers at most in one window."""
+    target: str
+    """Part of a speaker's sound that is put out, such as the direct path."""
+    assignment: str
+    """Order of the outputs in training."""
+    trained_on_array: str
+    msdet: str
+    """Version."""
+
+
+class Array(_Record):
+    """The microphones."""
+
+    name: str
+    positions_m: tuple[tuple[float, float, float], ...]
+    """x, y and z of each microphone from their centre, metres."""
+    channels: tuple[int, ...]
+    """Which channel of the recording each microphone is, from 0."""
+    reference_mic: int
+    """The microphone at which the speakers are heard, from 0."""
+    azimuth: str
+    """The meaning of azimuths, in words."""
+
+
+class SeparatedWith(_Record):
+    """The settings of the command."""
+
+    azimuth: float | tuple[float, ...] | None
+    """Degrees; the directions that were asked for, or null."""
+    window_seconds: float
+    overlap: float
+    stitching: str
+    num_speakers: int | None
+    max_speakers: int | None
+
+
+class SpeakersFile(_Record):
+    """What was found in a recording."""
+
+    model_config = ConfigDict(title=SPEAKERS_NAME)
+
+    recording: str
+    """Name of the file, without its folder."""
+    recording_files: tuple[str, ...] = ()
+    """Names of the files, where there is one for each microphone."""
+    recording_id: str | None
+    """Digest of where the file lies: only its own results are replaced. Null on the page."""
+    sample_rate: int
+    """Hertz, of the recording and of the speakers' audio."""
+    duration_seconds: float
+    speakers: tuple[Speaker, ...]
+    gain_db: float = Field(le=0)
+    """All of the speakers' audio was turned down by this; 0 is the recording's own level."""
+    bandwidth_hz: float
+    """There is no sound above it."""
+    model: Model
+    array: Array
+    separated_with: SeparatedWith
+    warnings: tuple[str, ...]
+
+    def text(self) -> str:
+        """The file's content."""
+        return self.model_dump_json(indent=2, exclude_unset=True) + "\n"
+
+
+def schema() -> dict[str, Any]:
+    """The JSON schema of the file."""
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        **SpeakersFile.model_json_schema(),
+    }
+
+
+def speakers_file(
+    separator: Separator,
+    findings: Findings,
+    array: MicrophoneArray,
+    options: Options,
+    *,
+    recording: str,
+    recording_files: Sequence[str] = (),
+    recording_id: str | None,
+    sample_rate: int,
+    duration: float,
+    files: Sequence[str],
+    channels: Sequence[int],
+    gain: float,
+    warnings: Sequence[str],
+    truths: Sequence[dict[str, Any]] | None = None,
+) -> SpeakersFile:
+    """Describe what was found.
+
+    Args:
+        recording: its name. recording_files: names of its files, where there are several.
+        sample_rate: of it and of the speakers' audio. duration: seconds.
+        files: names of the speakers' audio. channels: of the microphones.
+        gain: factor on the speakers' audio.
+        truths: of each speaker the keys of `Speaker` that hold what is true.
+    """
+    description = separator.description
+    return SpeakersFile(
+        recording=_readable(recording),
+        recording_files=tuple(map(_readable, recording_files)) if len(recording_files) > 1 else (),
+        recording_id=recording_id,
+        sample_rate=sample_rate,
+        duration_seconds=round(duration, 3),
+        speakers=tuple(
+            _speaker(findings, index, name, truths[index] if truths else {})
+            for index, name in enumerate(files)
+        ),
+        gain_db=round(20 * float(np.log10(gain)), 2) + 0.0,  # never -0.0
+        bandwidth_hz=min(sample_rate, description.sample_rate) / 2,
+        model=Model(
+            checkpoint=separator.path.name,
+            checkpoint_sha256=hashlib.sha256(separator.path.read_bytes()).hexdigest(),
+            sample_rate=description.sample_rate,
+            num_outputs=description.num_slots,
+            target=description.target,
+            assignment=description.assignment,
+            trained_on_array=description.array.name,
+            msdet=__version__,
+        ),
+        array=Array(
+            name=array.name,
+            positions_m=array.positions,
+            channels=tuple(channels),
+            reference_mic=description.reference_mic,
+            azimuth=azimuth_frame(array),
+        ),
+        separated_with=SeparatedWith(**vars(options)),
+        warnings=tuple(warnings),
+    )
+
+
+def _readable(name: str) -> str:
+    """Return a file's name with escapes for what is not UTF-8."""
+    return name.encode("utf-8", "backslashreplace").decode()
+
+
+def azimuth_frame(array: MicrophoneArray) -> str:
+    """In which frame directions are given."""
+    first = "azimuth in degrees, counter-clockwise seen from above"
+    if array.is_linear:
+        return (
+            f"array {array.name}: {array.num_mics} microphones on a line: azimuth is the angle to "
+            "the line, 0 to 180, 0 at the end away from microphone 0; front and back are the same "
+            "to them"
+        )
+    points = array.as_array()[0]
+    angle = float(np.degrees(np.arctan2(points[1], points[0]))) % 360
+    at_0 = min(angle, 360 - angle) < 0.5
+    towards = "towards microphone 0" if at_0 else "along the x axis of its positions"
+    return f"array {array.name}: {array.num_mics} microphones, {first}, 0 {towards}"
+
+
+def _speaker(findings: Findings, index: int, name: str, truth: dict[str, Any]) -> Speaker:
+    azimuth = _rounded(findings.azimuth[index], 1)
+    distance = findings.distance
+    segments = findings.segments[index]
+    return Speaker(
+        file=name,
+        azimuth_deg=azimuth if azimuth is None else azimuth % 360,  # 359.97 is rounded to 360
+        confidence=_rounded(findings.confidence[index], 3),
+        presence=round(float(findings.presence[index]), 3),
+        **({} if distance is None else {"distance_m": _rounded(distance[index], 2)}),
+        spoken_seconds=round(sum(end - start for start, end in segments), 2),
+        segments=tuple((round(start, 2), round(end, 2)) for start, end in segments),
+        **truth,
+    )
+
+
+def _rounded(value: float, digits: int) -> float | None:
+    return round(float(value), digits) if np.isfinite(value) else None
