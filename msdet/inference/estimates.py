@@ -108,7 +108,7 @@ class WindowNetwork:
             asked = dict(zip(slots, self._asked.tolist(), strict=True))
         spectra = self._model.stft(mixture[0])
         who = self._who(spectra, output, asked)
-        if not asked and self._description.model.heads.guidance == "estimated":
+        if not asked:
             output, who = self._second_look(mixture, spectra, output, who, num_speakers)
         return self._read(spectra, output, level, asked, who, num_speakers)
 
@@ -122,7 +122,11 @@ class WindowNetwork:
     ) -> Heard:
         """Guide the network to directions where it did not find all who speak by itself."""
         locations, most = self._model.locate(output), self._description.trained_speakers[1]
-        if locations is None or most < 2:
+        guided = self._description.model.heads.guidance == "estimated"
+        if not guided and len(who.slots) < min(num_speakers or 0, most):  # each slot by itself
+            everyone = dict.fromkeys(range(self._model.num_slots), float("nan"))
+            return output, self._who(spectra, output, everyone)
+        if locations is None or not guided or most < 2:
             return output, who
         heads = [group[0] for group in who.slots]
         known = self._model.grid.decode(locations.posterior[0, heads]).double().cpu().numpy()

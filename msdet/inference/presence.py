@@ -265,7 +265,7 @@ def _levels(powers: NDArray[np.float64], floor: float) -> NDArray[np.float64]:
     decibels = _decibels(powers + floor)
     count = max(3, int(_LOUDEST * decibels.shape[1]))
     loud = np.sort(decibels, axis=1)[:, -count:].mean(axis=1, keepdims=True)
-    return np.clip(decibels - loud, -_RANGE_DB, 0.0)
+    return np.asarray(np.clip(decibels - loud, -_RANGE_DB, 0.0))
 
 
 def _correlation(levels: NDArray[np.float64]) -> NDArray[np.float64]:
