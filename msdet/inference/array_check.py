@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from msdet.geometry import SPEED_OF_SOUND, MicrophoneArray
-from msdet.inference.channel_delays import ChannelDelays, Delays
+from msdet.inference.channel_delays import SHARED, ChannelDelays, Delays
 
 Floats = NDArray[np.float64]
 Kind = Literal["silent", "copy", "level", "foreign", "polarity", "delays", "elevation"]
@@ -29,9 +29,9 @@ SILENT_DB, LEVEL_DB = -70.0, 12.0
 """Against the median channel. Matching scenes, with gains off by 1.5 dB, stay within 8 dB."""
 COPY = 3e-5
 """Power of one channel that another one does not explain; .11 or more in matching scenes."""
-FOREIGN_HEIGHT, SHARED_HEIGHT = 0.16, 0.2
-"""Correlation with a channel's likest: .19 or more where it hears the same, .15 at most where not;
-in a recording that has the other channels at the second one."""
+WELL_SHARED = 2.1
+"""Height over that of noise which channels have in a recording where one that has less than
+`SHARED` with any other stands out."""
 FOREIGN_LOW = 0.6
 """Coherence at low frequencies: .67 or more where loud sound is shared, .55 at most where not."""
 INVERTED = -0.1
@@ -86,9 +86,9 @@ class ArrayCheck:
     >>> check.findings()
     []
     >>> check = ArrayCheck(array, sample_rate=8000)
-    >>> check.add(audio[[1, 0, 2, 3]])
+    >>> check.add(audio * [[1], [1], [-1], [1]])
     >>> print(check.findings()[0].sentence)
-    channels 0 and 1 look swapped: ...
+    channel 2 has inverted polarity
     """
 
     def __init__(
@@ -154,9 +154,9 @@ class ArrayCheck:
             np.array([np.median(v) if len(v) >= FEWEST else -1.0 for v in known])
         ).max(axis=0)
         height = height.max(axis=0)
-        others = len(height) > 2 and np.median(height) > SHARED_HEIGHT
-        strange = (height < FOREIGN_HEIGHT) & others
-        strange |= (low > 0) & (low < FOREIGN_LOW) & (height < SHARED_HEIGHT)
+        height /= self._evidence.noise_height
+        strange = (height < SHARED) & (len(height) > 2) & (np.median(height) > WELL_SHARED)
+        strange |= (low > 0) & (low < FOREIGN_LOW) & (height < WELL_SHARED)
         if len(delays.path) < FEWEST or not strange.any():
             return
         mics = [int(i) for i in np.flatnonzero(strange)]

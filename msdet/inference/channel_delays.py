@@ -6,6 +6,7 @@ Generalised cross-correlation (Knapp and Carter, 1976), each frequency weighted 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -39,6 +40,9 @@ FAR_HEIGHT = 1.05
 direct sound of devices that are not synchronised."""
 NEAR_SECONDS = 1.5e-4
 """Added to it: the main lobe of speech sampled at 8 kHz, for microphones close to each other."""
+SHARED = 1.65
+"""Height over that of noise, from which on channels have something in common. Where they have, it
+is 1.9 or more in simulated scenes; where not, 1.55 at most."""
 AGREE_METRES, AGREE_SHARE = 0.01, 0.75
 """Pairs within a centimetre of the delays of the whole stretch, and how many of them must be: at .9
 a third of the matching scenes has no such stretches, at .75 a tenth."""
@@ -71,6 +75,7 @@ class ChannelDelays:
     Attributes:
         pairs: ``[pair, 2]``, the microphones of each.
         gram: ``[mic, mic]``, correlations of the samples' differences, without rumble.
+        noise_height: of the correlation of channels that have nothing in common.
     """
 
     def __init__(self, array: MicrophoneArray, sample_rate: int) -> None:
@@ -86,6 +91,7 @@ class ChannelDelays:
         self._bins = np.flatnonzero(
             (frequency >= BAND_HZ[0]) & (frequency <= min(BAND_HZ[1], 0.45 * sample_rate))
         )
+        self.noise_height = 1.4 / math.sqrt(len(self._bins))
         self._low = 2 * np.pi * frequency[self._bins, None] * self._seconds < 1
         self._size = fft.next_fast_len(round(self._window / sample_rate * LAG_RATE), real=True)
         steps = np.arange(self._size)
@@ -133,6 +139,7 @@ class ChannelDelays:
             left = delays.path - found @ table.T
             weight = trust / (1 + np.square(left / (AGREE_METRES / 2)))
         agree = (np.abs(left) < AGREE_METRES).mean(axis=1) >= AGREE_SHARE
+        agree &= delays.height.mean(axis=1) > SHARED * self.noise_height
         return np.asarray(found[agree])
 
     def _look_at(self, chunk: NDArray[np.float32]) -> None:
