@@ -148,16 +148,17 @@ class ArrayCheck:
             seen |= set(group)
 
     def _foreign(self, delays: Delays) -> Iterator[Misfit]:
+        if len(delays.path) < FEWEST:
+            return
         height = self._square(np.median(np.maximum(delays.height, delays.trough), axis=0))
         known = (values[np.isfinite(values)] for values in delays.low.T)
         low = self._square(
             np.array([np.median(v) if len(v) >= FEWEST else -1.0 for v in known])
         ).max(axis=0)
-        height = height.max(axis=0)
-        height /= self._evidence.noise_height
+        height = height.max(axis=0) / self._evidence.noise_height
         strange = (height < SHARED) & (len(height) > 2) & (np.median(height) > WELL_SHARED)
         strange |= (low > 0) & (low < FOREIGN_LOW) & (height < WELL_SHARED)
-        if len(delays.path) < FEWEST or not strange.any():
+        if not strange.any():
             return
         mics = [int(i) for i in np.flatnonzero(strange)]
         them = "one another" if strange.all() else "the others"
@@ -172,6 +173,10 @@ class ArrayCheck:
 
     def _inverted(self, delays: Delays) -> Iterator[Misfit]:
         lean = (delays.height - delays.trough) / (delays.height + delays.trough)
+        deepest = np.maximum(delays.height, delays.trough).mean(axis=1)
+        lean = lean[deepest > SHARED * self._evidence.noise_height]
+        if len(lean) < FEWEST:
+            return
         table = self._square(np.median(lean, axis=0))
         _, vectors = np.linalg.eigh(table)
         sides = vectors[:, -1] * np.sign(np.median(vectors[:, -1]) or 1.0)
@@ -202,9 +207,10 @@ class ArrayCheck:
         swap, swapped = self._best_swap(travel)
         if off <= limit and not (off > SWAPPED * limit and swapped < BETTER * off):
             quick, slow = np.quantile(times, [0.2, 0.9])
+            small = SMALLEST < slow < SMALLER and quick > ALIKE * slow and len(travel) >= MANY
             if usual > LARGER:
                 yield Misfit("delays", LARGER_SAYS.format(usual), True, everyone)
-            elif not self._array.is_linear and _enough_smaller(quick, slow, len(travel)):
+            elif small and not self._array.is_linear:
                 yield Misfit("elevation", SMALLER_SAYS.format(slow), False, everyone)
             return
         late = self._late(travel)
@@ -214,12 +220,12 @@ class ArrayCheck:
             yield Misfit("delays", LARGER_SAYS.format(usual), True, everyone)
         elif swapped < BETTER * off:
             text = (
-                f"{self._called(swap)} look swapped: the other way round, the delays between the "
-                "channels fit this array"
+                f"{self._called(swap)} look swapped, or the microphones are others: the other way "
+                "round, the delays between the channels fit this array"
             )
             yield Misfit("delays", text, True, swap)
         else:
-            yield Misfit("delays", *self._odd_one_out(travel, off, limit))
+            yield self._odd_one_out(travel, off, limit)
 
     def _best_swap(self, travel: Floats) -> tuple[tuple[int, int], float]:
         """The two channels that fit best if they are swapped, and the distance that is left."""
@@ -249,10 +255,8 @@ class ArrayCheck:
         )
         return Misfit("delays", text, True, (mic,))
 
-    def _odd_one_out(
-        self, travel: Floats, off: float, limit: float
-    ) -> tuple[str, bool, tuple[int, ...]]:
-        """Sentence, contradiction and microphones, where one is elsewhere than stated, or all."""
+    def _odd_one_out(self, travel: Floats, off: float, limit: float) -> Misfit:
+        """One microphone that is elsewhere than stated, or else all of them."""
         rest = {mic: np.delete(self._points, mic, axis=0) for mic in range(len(self._points))}
         left = {
             mic: _off(np.delete(travel, mic, axis=1), points)
@@ -261,14 +265,14 @@ class ArrayCheck:
         }
         if left and min(left.values()) < min(BETTER * off, limit):
             mic = min(left, key=lambda key: left[key])
-            text = f"{self._called([mic])} does not fit its microphone's place, the others fit"
-            return text, True, (mic,)
+            text = f"{self._called([mic])} does not fit its microphone's place, the others would"
+            return Misfit("delays", text, True, (mic,))
         text = (
             f"the delays between the channels miss those of this array by {1000 * off:.0f} mm of "
             "travel: other microphones, another order of the channels, or devices that are not "
             "synchronised"
         )
-        return text, True, tuple(range(len(self._points)))
+        return Misfit("delays", text, True, tuple(rest))
 
     def _called(self, mics: Sequence[int]) -> str:
         names = [str(self._names[mic]) for mic in mics]
@@ -299,7 +303,3 @@ def _off(travel: Floats, points: Floats) -> float:
     slowness = travel @ np.linalg.pinv(centred, rcond=1e-3).T
     slowness /= np.maximum(1.0, np.linalg.norm(slowness, axis=1, keepdims=True))
     return float(np.median(np.sqrt(np.square(travel - slowness @ centred.T).mean(axis=1))))
-
-
-def _enough_smaller(quick: float, slow: float, count: int) -> bool:
-    return bool(count >= MANY and SMALLEST < slow < SMALLER and quick > ALIKE * slow)

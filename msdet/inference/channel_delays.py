@@ -201,4 +201,4 @@ class ChannelDelays:
         loud &= self._low
         low = np.where(loud, size, 0.0).sum(axis=0) / np.maximum(loud.sum(axis=0), 1)
         low[loud.sum(axis=0) < 4] = np.nan
-        return -lag / self._lag_rate * SPEED_OF_SOUND, top, trough, low
+        return lag / self._lag_rate * SPEED_OF_SOUND, top, trough, low

@@ -143,6 +143,15 @@ def test_a_channel_at_fault_is_named(
     assert misfit.mics == ((0, 2) if found == "copy" else (2,))
 
 
+@pytest.mark.parametrize(("samples", "side"), [(12, "later"), (-12, "earlier")])
+def test_how_late_a_channel_is(arrays: Arrays, listen: Listen, samples: int, side: str) -> None:
+    audio = listen("circle6")
+    audio[3] = np.roll(audio[3], samples)
+    (misfit,) = findings(arrays["circle6"], audio)
+    assert misfit.sentence.startswith("channel 3 is 1.")
+    assert f"ms {side} than the others" in misfit.sentence
+
+
 @pytest.mark.parametrize(
     ("kind", "found"),
     [("late", "delays"), ("inverted", "polarity"), ("loopback", "foreign"), ("copy", "copy")],
