@@ -49,7 +49,7 @@ class Conversation:
     def mixture(self) -> Audio:
         return np.asarray(self.voices.sum(axis=0, keepdims=True), np.float32)
 
-    def __call__(self, audio: Audio) -> WindowEstimate | None:
+    def __call__(self, audio: Audio, num_speakers: int | None = None) -> WindowEstimate | None:
         here = self.voices[:, self._start : self._start + audio.shape[1]]
         self._start += LENGTH // 2
         if not here.any():
@@ -61,7 +61,9 @@ class Conversation:
         azimuth = self.azimuths[order] + self._rng.normal(0.0, 3.0, len(order))
         azimuth[silent] = self._rng.uniform(0.0, 360.0, silent.sum())
         voice = np.eye(24)[order] * 20
-        return WindowEstimate(slots.astype(np.float32), azimuth % 360, None, None, voice)
+        return WindowEstimate(
+            slots.astype(np.float32), azimuth % 360, None, None, voice, np.ones(len(order))
+        )
 
     def tracked(
         self, stitching: Stitching = "direction_and_voice", max_speakers: int | None = None
@@ -104,8 +106,9 @@ def peak_memory(seconds: int) -> int:
     rate = 16000
     noise = np.random.default_rng(0).standard_normal((2, 4 * rate)).astype(np.float32)
 
-    def network(audio: Audio) -> WindowEstimate:
-        return WindowEstimate(audio.copy(), np.array([40.0, 200.0]), None, None, np.eye(24)[:2])
+    def network(audio: Audio, num_speakers: int | None = None) -> WindowEstimate:
+        azimuth, voice = np.array([40.0, 200.0]), np.eye(24)[:2]
+        return WindowEstimate(audio.copy(), azimuth, None, None, voice, np.ones(2))
 
     stitcher = make_stitcher(
         "direction_and_voice", overlap=2 * rate, num_slots=2, linear=False, max_speakers=2

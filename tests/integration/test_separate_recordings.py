@@ -26,8 +26,11 @@ Separate = Callable[..., int]
 
 @pytest.fixture
 def separate(saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Separate:
-    """The command in an empty folder, with a tiny network of random weights, without pictures."""
+    """The command in an empty folder, without pictures, with a tiny network of random weights,
+    all of whose outputs count, wherever they come from."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("msdet.inference.estimates.PRESENT", 0.0)
+    monkeypatch.setattr("msdet.inference.estimates.MISSED_DEGREES", 181.0)
 
     def run(*arguments: str) -> int:
         return main(["separate", *arguments, f"checkpoint={saved}", "picture=false"])

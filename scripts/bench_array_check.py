@@ -1,0 +1,276 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How often the check of an array is wrong, and what it notices, on simulated scenes.
+
+``python scripts/bench_array_check.py [--scenes 700] [--split test]``
+
+A scene has one of 19 arrays of 2 to 16 microphones, lines, planar and not; 1 to 8 s at 16 or 8 kHz;
+T60 of .15 to .7 s, or 1 s; nobody (noise alone) to three people, .2 m lower to .4 m higher; in half
+of them a background of 0 to 20 dB; in half of them gains off by 1.5 dB, phases by 5 degrees, places
+by 2 mm. Each is checked as it is, through MP3 (a third of them), with rumble and an offset, and
+spoilt in each of the ways of ``SPOILT``.
+
+- ``alarms``: matching scenes of which anything is said; ``contradicted``: of which it is said that
+  they cannot be of their array.
+- of each kind of misfit: ``noticed``, ``contradicted``, and ``named`` (the very channels), shares
+  of the scenes in which somebody speaks; ``noticed_of_4_s``: of those that last for 4 s or more.
+
+Swaps that a rotation or mirroring of the array undoes are left out. The last line is one JSON
+object.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import time
+from collections import defaultdict
+from collections.abc import Callable
+
+import numpy as np
+import soundfile
+from numpy.typing import NDArray
+from scipy.signal import butter, resample, sosfilt
+from scipy.stats import binomtest
+
+from msdet.corpora import BundledConfig, Corpus, open_corpus
+from msdet.geometry import Circle, Line, MicrophoneArray
+from msdet.inference.array_check import ArrayCheck, Misfit
+from msdet.named_arrays import named_arrays
+from msdet.simulation import SceneConfig, compute_rirs, draw_scene, render, render_parts
+
+Audio = NDArray[np.float32]
+RATES = (16000, 8000)
+SAME_SIZE = 0.15
+"""Shapes that fit one another within so much of their size count as the same array."""
+
+
+def main() -> None:
+    """Check every scene in every way, and print what came out."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--scenes", type=int, default=700)
+    parser.add_argument("--split", choices=("train", "valid", "test"), default="test")
+    options = parser.parse_args()
+    corpora = {r: open_corpus(BundledConfig(), r).split(options.split) for r in RATES}
+    rows: dict[str, list[tuple[bool, bool, bool, bool, bool]]] = defaultdict(list)
+    seconds = spent = 0.0
+    for index in range(options.scenes):
+        rng = np.random.default_rng([ord(options.split[0]), index])
+        audio, array, rate, people = scene(rng, corpora, options.split, index)
+        long = audio.shape[1] >= 4 * rate
+        for kind, claimed, heard, mics in cases(rng, audio, array, rate, corpora[rate]):
+            start = time.process_time()
+            found = findings(heard, claimed, rate)
+            if kind == "match" and array.num_mics == 4 and rate == RATES[0]:
+                spent += time.process_time() - start
+                seconds += audio.shape[1] / rate
+            named = any(set(misfit.mics) & set(mics) for misfit in found)
+            against = any(misfit.contradicts for misfit in found)
+            rows[kind].append((bool(found), against, named, people > 0, long))
+            if kind in MATCHING and found:
+                print(f"{index} {kind} {array.name}: {[m.sentence for m in found]}", flush=True)
+    print(json.dumps(table(rows) | {"cpu_seconds_per_second": round(spent / seconds, 4)}))
+
+
+def findings(audio: Audio, array: MicrophoneArray, rate: int) -> list[Misfit]:
+    """What the check says of a recording."""
+    check = ArrayCheck(array, rate)
+    check.add(audio)
+    return check.findings()
+
+
+def table(rows: dict[str, list[tuple[bool, bool, bool, bool, bool]]]) -> dict[str, object]:
+    """Counts and shares of each kind."""
+    found: dict[str, object] = {}
+    for kind, each in rows.items():
+        said, against, named, spoken, long = np.array(each).T
+        if kind in MATCHING:
+            alarms = int(said.sum())
+            bound = binomtest(alarms, len(said)).proportion_ci(0.95, "exact").high
+            found[kind] = {"scenes": len(said), "alarms": alarms, "upper_95": round(bound, 4)}
+            found[kind] |= {"contradicted": int(against.sum())}  # type: ignore[operator]
+        else:
+            values = {"noticed": said, "contradicted": against, "named": named}
+            found[kind] = {"scenes": int(spoken.sum())} | {
+                name: round(float(value[spoken].mean()), 3) for name, value in values.items()
+            } | {"noticed_of_4_s": round(float(said[spoken & long].mean()), 3)}  # fmt: skip
+    return found
+
+
+# --- scenes -------------------------------------------------------------------------------
+
+
+def arrays() -> list[MicrophoneArray]:
+    """The named arrays, and others of 2 to 16 microphones."""
+    more = [
+        Line(shape="line", num_mics=2, spacing=0.06),
+        Line(shape="line", num_mics=2, spacing=0.15),
+        Line(shape="line", num_mics=6, spacing=0.03),
+        Circle(shape="circle", num_mics=3, radius=0.04),
+        Circle(shape="circle", num_mics=5, radius=0.04),
+        Circle(shape="circle", num_mics=8, radius=0.08),
+        Circle(shape="circle", num_mics=8, radius=0.045),
+        Circle(shape="circle", num_mics=16, radius=0.1),
+        Line(shape="line", num_mics=16, spacing=0.02),
+    ]
+    corners = tuple((x, y, z) for x in (0, 0.08) for y in (0, 0.08) for z in (0, 0.08))
+    bent = ((0.0, 0.0, 0.0), (0.03, 0.0, 0.0), (0.08, 0.01, 0.0), (0.06, 0.07, 0.0))
+    drawn = [MicrophoneArray("cube8", corners), MicrophoneArray("bent4", bent)]
+    return [*named_arrays().values(), *(shape.build() for shape in more), *drawn]
+
+
+def scene(
+    rng: np.random.Generator, corpora: dict[int, Corpus], split: str, index: int
+) -> tuple[Audio, MicrophoneArray, int, int]:
+    """Audio ``[mic, sample]``, its array, its sample rate, and how many people speak."""
+    pool = arrays()
+    array = pool[int(rng.integers(len(pool)))]
+    rate = RATES[int(rng.random() < 0.15)]
+    seconds = float(rng.choice([1.0, 2.0, 4.0, 8.0]))
+    people = int(rng.choice([0, 1, 1, 1, 2, 2, 2, 3]))
+    long, noisy, imperfect = rng.random(3) < (0.15, 0.5, 0.5)
+    kinds = ["diffuse", "diffuse", "babble", "point"] if noisy or not people else ["none"]
+    off = {"gain_db": 1.5, "phase": 5.0, "position": 0.002} if imperfect else {}
+    config = SceneConfig.model_validate(
+        {
+            "num_speakers": (max(people, 1), max(people, 1)),
+            "t60": (1.0, 1.0) if long else (0.15, 0.7),
+            "rirs": "hybrid" if long or rng.random() < 0.5 else "exact",
+            "overlap": (0.2, 1.0),
+            "speaker": {"height_offset": (-0.2, 0.4)},
+            "background": {"kinds": kinds, "snr_db": (0.0, 20.0)},
+            "imperfections": off,
+            "use_symmetry": False,
+        }
+    )
+    drawn = draw_scene(
+        config, array, corpora[rate], seed=7, split=split, index=index, epoch=0,
+        sample_rate=rate, num_samples=round(seconds * rate),
+    )  # type: ignore[arg-type]  # fmt: skip
+    rirs = compute_rirs(drawn.room, array, rate)
+    if people:
+        return render(drawn, corpora[rate], rirs).mixture, array, rate, people
+    return render_parts(drawn, corpora[rate], rirs).noise, array, rate, people
+
+
+# --- what is done to them -----------------------------------------------------------------
+
+MATCHING = ("match", "mp3", "rumble")
+
+Case = tuple[str, MicrophoneArray, Audio, tuple[int, ...]]
+
+
+def cases(
+    rng: np.random.Generator, audio: Audio, array: MicrophoneArray, rate: int, corpus: Corpus
+) -> list[Case]:
+    """Kind, array that is claimed, audio, and the microphones whose channels are at fault."""
+    count = array.num_mics
+    everyone = tuple(range(count))
+    found: list[Case] = [
+        ("match", array, audio, ()),
+        ("rumble", array, rumbling(rng, audio, rate), ()),
+    ]
+    if rng.random() < 1 / 3:
+        found.append(("mp3", array, through_mp3(audio, rate), ()))
+    others = [a for a in arrays() if a.num_mics == count and not alike(a, array, everyone)]
+    if others:
+        found.append(("wrong array", others[int(rng.integers(len(others)))], audio, everyone))
+    for kind, factor in (("1.8 times too large", 1.8), ("1.8 times too small", 1 / 1.8)):
+        scaled = MicrophoneArray(kind, as_tuples(array.as_array() * factor))
+        found.append((kind, scaled, audio, everyone))
+    one, other = (int(i) for i in rng.choice(count, 2, replace=False))
+    order = list(everyone)
+    order[one], order[other] = other, one
+    if not alike(array, array, tuple(order)):
+        found.append(("swapped", array, audio[order], (one, other)))
+    shuffled = tuple(int(i) for i in rng.permutation(count))
+    if not alike(array, array, shuffled):
+        found.append(("shuffled", array, audio[list(shuffled)], everyone))
+    utterances = corpus.utterances
+    played = np.resize(corpus.read(utterances[int(rng.integers(len(utterances)))]), audio.shape[1])
+    for kind, spoil in SPOILT.items():
+        heard = audio.copy()
+        heard[one] = spoil(rng, audio, one, other, played, rate)
+        found.append((kind, array, heard, (one,)))
+    turned = np.roll(audio, 1, axis=0)
+    turned[0] = played * np.sqrt(np.mean(audio[0] ** 2) / np.mean(played**2))
+    found.append(("turned by a loopback", array, turned, (0,)))
+    second = audio.copy()
+    half = list(range(count // 2, count))
+    size = round(audio.shape[1] * (1 + 1e-4 * float(rng.choice([-1, 1]))))
+    second[half] = np.resize(
+        np.roll(resample(audio[half], size, axis=1), round(0.004 * rate), axis=1).T,
+        (audio.shape[1], len(half)),
+    ).T
+    found.append(("two devices", array, second, tuple(half)))
+    return found
+
+
+Spoil = Callable[[np.random.Generator, Audio, int, int, Audio, int], Audio]
+SPOILT: dict[str, Spoil] = {
+    "silent": lambda rng, x, one, other, played, rate: 0 * x[one],
+    "copy": lambda rng, x, one, other, played, rate: 0.7 * x[other],
+    "inverted copy": lambda rng, x, one, other, played, rate: -x[other],
+    "inverted": lambda rng, x, one, other, played, rate: -x[one],
+    "20 dB quieter": lambda rng, x, one, other, played, rate: 0.1 * x[one],
+    "late by 2 to 40 samples": lambda rng, x, one, other, played, rate: np.roll(
+        x[one], int(rng.integers(2, 41))
+    ),
+    "late by .2 s": lambda rng, x, one, other, played, rate: np.roll(x[one], rate // 5),
+    "loopback": lambda rng, x, one, other, played, rate: (
+        played * np.sqrt(np.mean(x[one] ** 2) / np.mean(played**2))
+    ),
+    "processed": lambda rng, x, one, other, played, rate: gated(
+        np.roll(x.mean(axis=0), round(0.01 * rate))
+    ),
+}  # fmt: skip
+"""What the channel of microphone ``one`` becomes."""
+
+
+def gated(audio: Audio) -> Audio:
+    """Quiet frequencies of quiet times gone, as a noise suppression does it."""
+    size = 256
+    frames = np.resize(audio, (-(-len(audio) // size), size))
+    spectra = np.fft.rfft(frames, axis=1)
+    power = np.abs(spectra) ** 2
+    spectra *= power > np.median(power, axis=0)
+    return np.asarray(np.fft.irfft(spectra, size, axis=1).ravel()[: len(audio)], np.float32)
+
+
+def rumbling(rng: np.random.Generator, audio: Audio, rate: int) -> Audio:
+    """Rumble 10 dB above all else, another one in each channel, and an offset."""
+    low = sosfilt(butter(2, 40, fs=rate, output="sos"), rng.standard_normal(audio.shape))
+    low *= 3.2 * np.sqrt(np.mean(audio**2) / np.mean(low**2))
+    return np.asarray(audio + low + 0.5, np.float32)
+
+
+def through_mp3(audio: Audio, rate: int) -> Audio:
+    """Each channel through MP3; lengths and delays stay."""
+    peak = 1.1 * np.abs(audio).max()
+    heard = []
+    for channel in audio:
+        file = io.BytesIO()
+        soundfile.write(file, channel / peak, rate, format="MP3", subtype="MPEG_LAYER_III")
+        file.seek(0)
+        heard.append(soundfile.read(file, dtype="float32")[0])
+    return np.array([channel[: audio.shape[1]] for channel in heard])
+
+
+def alike(one: MicrophoneArray, other: MicrophoneArray, order: tuple[int, ...]) -> bool:
+    """Whether two arrays have about the same distances, the second's microphones in an order."""
+    first, second = (
+        np.linalg.norm(p[:, None] - p[None], axis=-1)
+        for p in (one.as_array(), other.as_array()[list(order)])
+    )
+    return bool(np.abs(first - second).max() < SAME_SIZE * second.max() / 2)
+
+
+def as_tuples(points: NDArray[np.float64]) -> tuple[tuple[float, float, float], ...]:
+    """Positions as an array takes them."""
+    return tuple((float(x), float(y), float(z)) for x, y, z in points)
+
+
+if __name__ == "__main__":
+    main()
