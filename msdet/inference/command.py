@@ -19,18 +19,27 @@ from msdet.inference.outputs import (
     PICTURE_NAME,
     TrackFiles,
     check_output,
+    id_of_file,
     output_folder,
-    recording_id,
     subtype_of,
 )
 from msdet.inference.places import Place, places_of
 from msdet.inference.recordings import Recording, open_recording
 from msdet.inference.resampling import BlockResampler
 from msdet.inference.result import Findings, findings_of
-from msdet.inference.separator import Options, Separator, load
-from msdet.inference.speakers_file import SPEAKERS_NAME, azimuth_frame, speakers_file
-from msdet.inference.unlike_training import unlike_training
+from msdet.inference.separator import Options, Separator, load, seconds_done
+from msdet.inference.speakers_file import (
+    SPEAKERS_NAME,
+    Source,
+    array_of,
+    azimuth_frame,
+    speakers_file,
+)
 from msdet.shipped import default_model
+from msdet.workers import available_cores, in_processes
+
+_LONG_SECONDS = 10.0
+"""Of a recording, from which on it is worth showing how much of it is done."""
 
 
 def separate(config: SeparateConfig) -> None:
@@ -40,50 +49,70 @@ def separate(config: SeparateConfig) -> None:
         InputError: before any work, or of the only recording; or says how many were bad.
     """
     names = (config.recording,) if isinstance(config.recording, str) else config.recording
-    options = Options(
-        config.azimuth,
-        config.window_seconds,
-        config.overlap,
-        config.stitching,
-        config.num_speakers,
-        config.max_speakers,
-    )
     places = places_of(names, config.output, config.together)
     for place in places:
         try:
-            check_output(place.folder, place.recording if os.path.exists(place.recording) else None)
+            there = os.path.exists(place.recording)
+            check_output(place.folder, id_of_file(place.recording) if there else None)
         except OSError as error:  # a name that is too long, a folder that is not one's own
             raise InputError(f"output={place.folder}: {error.strerror}") from error
-    separator = _model(config)
-    separator.check(options)
-    array = separator.array_for(config.array.build() if config.array else None)
+    if config.checkpoint is None:
+        print(f"model: {default_model().name}, the default one; checkpoint= takes another")
+    work = _Work(config)
     assumed = "" if config.array else ", that of training; array= takes another"
-    bad, frame = 0, [azimuth_frame(array) + assumed]
-    for place in places:
-        try:
-            told = _separate_one(separator, place, array, options, config)
+    bad, frame = 0, [azimuth_frame(work.array) + assumed]
+    workers = min(config.num_workers or available_cores(), len(places))
+    done = (
+        map(work, places)
+        if workers == 1
+        else in_processes(_Work, config, places, num_workers=workers, title="recordings")
+    )
+    for told, mistake in done:
+        if mistake is None:
             print("\n".join([*frame, *told]))
             frame = []
-        except InputError as error:
-            message = str(error)
-            named = any(str(file) in message for file in (place.recording, *place.files))
-            if not named and not message.startswith("output="):
-                message = f"{place.recording}: {message}"
-            if len(places) == 1:
-                key = "" if message.startswith("output=") else "recording="
-                raise InputError(key + message) from error
-            print(f"msdet separate: {message}", file=sys.stderr)
+        elif len(places) == 1:
+            raise InputError(mistake if mistake.startswith("output=") else f"recording={mistake}")
+        else:
+            print(f"msdet separate: {mistake}", file=sys.stderr)
             bad += 1
     if bad:
         raise InputError(f"recording: {bad} of {len(places)} recordings could not be separated")
 
 
-def _model(config: SeparateConfig) -> Separator:
-    if config.checkpoint is not None:
-        return load(config.checkpoint)
-    model = default_model()
-    print(f"model: {model.name}, the default one; checkpoint= takes another")
-    return load(model.path)
+class _Work:
+    """A model, and what is to be done with it to each recording.
+
+    Raises:
+        InputError: the model cannot do what is asked.
+    """
+
+    def __init__(self, config: SeparateConfig) -> None:
+        self._config = config
+        self._options = Options(
+            config.azimuth,
+            config.window_seconds,
+            config.overlap,
+            config.stitching,
+            config.num_speakers,
+            config.max_speakers,
+        )
+        self._separator = load(config.checkpoint or default_model().path, config.device)
+        self._separator.check(self._options)
+        self.array = self._separator.array_for(config.array.build() if config.array else None)
+
+    def __call__(self, place: Place) -> tuple[list[str], str | None]:
+        """Separate a recording; returns what there is to tell, or what is wrong with it."""
+        try:
+            return _separate_one(
+                self._separator, place, self.array, self._options, self._config
+            ), None
+        except InputError as error:
+            message = str(error)
+            named = any(str(file) in message for file in (place.recording, *place.files))
+            if not named and not message.startswith("output="):
+                message = f"{place.recording}: {message}"
+            return [], message
 
 
 def _separate_one(
@@ -95,18 +124,21 @@ def _separate_one(
 ) -> list[str]:
     """Returns what there is to tell."""
     description = separator.description
-    recording = open_recording(place.files, array, config.channels, description)
+    recording = open_recording(
+        place.files, array, config.channels, description, assumed=config.array is None
+    )
     separator.check_length(recording.num_samples, recording.sample_rate)
-    early = [*unlike_training(array, description), *recording.warnings]
-    for warning in early:
+    for warning in recording.warnings:
         print(f"{place.recording}: warning: {warning}", file=sys.stderr)
-    with output_folder(place.folder, place.recording) as folder:
+    with output_folder(place.folder, id_of_file(place.recording)) as folder:
         files = TrackFiles(
             folder, description.sample_rate, recording.sample_rate, recording.num_samples
         )
         try:
-            blocks = _at_rate(recording, description.sample_rate)
-            heard, kept, told = separator.track(blocks, array, options, files)
+            rate, blocks = description.sample_rate, _at_rate(recording, description.sample_rate)
+            shown = recording.duration > _LONG_SECONDS and config.num_workers == 1
+            with seconds_done(place.recording.name, recording.duration, rate, shown) as counted:
+                heard, kept, told = separator.track(counted(blocks), array, options, files)
             paths, gain = files.finish(kept, subtype_of(recording.subtype, config.exact))
         finally:
             files.close()
@@ -116,21 +148,17 @@ def _separate_one(
         names = [path.name for path in paths]
         if config.picture:
             _draw(folder / PICTURE_NAME, findings, paths, recording.sample_rate)
-        described = speakers_file(
-            separator,
-            findings,
-            array,
-            options,
-            recording=place.recording.name,
-            recording_files=[file.name for file in place.files],
-            recording_id=recording_id(place.recording),
-            sample_rate=recording.sample_rate,
-            duration=recording.duration,
-            files=names,
-            channels=recording.channels,
-            gain=gain,
-            warnings=[*early, *told],
+        source = Source(
+            place.recording.name,
+            id_of_file(place.recording),
+            recording.sample_rate,
+            separator.model,
+            array_of(array, recording.channels, description.reference_mic),
+            separator.settings(options),
+            [file.name for file in place.files],
         )
+        warnings = [*recording.warnings, *told]
+        described = speakers_file(findings, source, files=names, gain=gain, warnings=warnings)
         (folder / SPEAKERS_NAME).write_text(described.text(), encoding="utf-8")
     return list(_told(place, findings, names))
 

@@ -32,6 +32,9 @@ class SeparateConfig(BaseModel):
         max_speakers: people in a recording at most; null for as many as are found.
         exact: 32-bit floats at the recording's own level, however loud.
         picture: draw one.
+        num_workers: recordings that are separated at a time, a process each; null takes one for
+            each core. Each needs about a gigabyte of memory.
+        device: where the network computes, as torch names it: cpu, cuda, cuda:1.
     """
 
     model_config = ConfigDict(
@@ -52,6 +55,8 @@ class SeparateConfig(BaseModel):
     max_speakers: int | None = Field(ge=1)
     exact: bool
     picture: bool
+    num_workers: int | None = Field(ge=1)
+    device: str
 
     @field_validator("azimuth", mode="before")
     @classmethod

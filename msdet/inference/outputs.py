@@ -122,15 +122,15 @@ class _Track:
 
 
 @contextmanager
-def output_folder(folder: Path, recording: Path) -> Iterator[Path]:
+def output_folder(folder: Path, recording_id: str) -> Iterator[Path]:
     """A hidden folder to write to, whose files come into ``folder`` when all went well.
 
-    They take the place of what an earlier run wrote there of the same recording.
+    They take the place of what was written there before of the same recording.
 
     Raises:
         InputError: what it holds is of something else, or nothing can be written.
     """
-    check_output(folder, recording)
+    check_output(folder, recording_id)
     place = ProcessFolders(folder.parent, f".{folder.name}.", ".part")
     place.remove_leftovers()
     scratch = place.new()
@@ -154,7 +154,7 @@ def output_folder(folder: Path, recording: Path) -> Iterator[Path]:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def check_output(folder: Path, recording: Path | None) -> None:
+def check_output(folder: Path, recording_id: str | None) -> None:
     """See that a folder can take the outputs of a recording.
 
     Raises:
@@ -168,16 +168,16 @@ def check_output(folder: Path, recording: Path | None) -> None:
     if not folder.exists() or not any(folder.iterdir()):
         return
     content = _content(folder)
-    if recording is None or "recording_id" not in content:
+    if recording_id is None or "recording_id" not in content:
         raise InputError(f"output={folder}: is not empty; name another folder")
-    if content["recording_id"] != recording_id(recording):
+    if content["recording_id"] != recording_id:
         raise InputError(
             f"output={folder}: holds the speakers of another recording "
             f"({content.get('recording')}); name another folder"
         )
 
 
-def recording_id(recording: Path) -> str:
+def id_of_file(recording: Path) -> str:
     """A digest of where a recording is, which tells it from others without naming the place."""
     return hashlib.sha256(os.fsencode(recording.resolve())).hexdigest()[:8]
 

@@ -20,29 +20,16 @@ from numpy.typing import NDArray
 from msdet.checkpoints import Description
 from msdet.errors import InputError
 from msdet.geometry import MicrophoneArray
-from msdet.inference.bandwidth import MeanSpectrum
-from msdet.inference.estimates import SILENT_RMS
+from msdet.inference.examination import Examination
 from msdet.inference.riff import missing_seconds, with_length
 from msdet.inference.unlike_training import how_to_train, needs
 
 BLOCK_SECONDS = 10.0
 
-COPIED_MONO = "all channels are the same: a mono recording, copied, holds no directions"
-
-_CLIPPED_FROM = 0.98
-"""Of full scale: equal samples in a row above it are a peak that was cut."""
-_FULL_SCALES = (2.0**15, 2.0**23, 2.0**31)
-"""Of integers that are stored as floats."""
-_ROUNDED_ONE = 1.0001
-"""Full scale of floats that were integers divided by 32767."""
 _ESTIMATED_SECONDS = 0.5
 """By so much a compressed file may be shorter than its number of frames lets expect."""
 _LONGEST = 1e9
 """Seconds; what says that it lasts longer does not know, and cannot be read."""
-_FAR_LOUDER = 1e6
-"""Than the reference microphone: a broken channel, and too loud for floats of 32 bits."""
-_FULL_BAND = 0.8
-"""Of what the model listens to: who has less is told. Filters take the rest."""
 _LENGTHS_DIFFER = 0.05
 """Seconds, a buffer of a recorder that was stopped: what differs more is no one recording."""
 
@@ -54,7 +41,6 @@ class Recording:
     Attributes:
         files: one with all channels, or one a channel.
         subtype: how samples are stored, as soundfile calls it. num_samples: that can be read.
-        reference: index into ``channels`` of the model's reference microphone.
         warnings: what the user should know of, a sentence each.
     """
 
@@ -63,7 +49,6 @@ class Recording:
     num_samples: int
     subtype: str
     channels: tuple[int, ...]
-    reference: int
     warnings: tuple[str, ...] = ()
 
     @property
@@ -97,6 +82,7 @@ def open_recording(
     array: MicrophoneArray,
     channels: Sequence[int] | None,
     description: Description,
+    assumed: bool = False,
 ) -> Recording:
     """Read all once, block by block, to see that it can be used.
 
@@ -105,50 +91,36 @@ def open_recording(
             order.
         channels: which channel is each microphone; None takes the array's own.
         description: of the model, whose reference microphone must not be silent.
+        assumed: nobody said that it was made with this array, it is that of training.
     Raises:
         InputError: names the file and what is wrong with it: it is no audio, holds no samples,
             the wrong number of channels, the same in all of them, NaN, or silence; or the files
             are not of one recording.
     """
-    path, reference = files[0], description.reference_mic
+    path = files[0]
     with ExitStack() as stack:
         sounds = [stack.enter_context(_opened(file)) for file in files]
         cut = _check_together(files, sounds) if len(files) > 1 else 0
         picks = _microphones(files, sounds[0].channels, array, channels, description)
         names = [files[pick].name if len(files) > 1 else f"channel {pick}" for pick in picks]
+        rate, subtype = sounds[0].samplerate, sounds[0].subtype
+        examination = Examination(array, rate, description, picks, names, assumed)
         try:
-            scan = _scan(path, sounds, picks, reference)
+            _examine(sounds, picks, examination)
+            told = examination.warnings()
         except (soundfile.LibsndfileError, RuntimeError) as error:
             raise InputError(f"{path}: cannot be read as audio ({error})") from error
-        rate, subtype = sounds[0].samplerate, sounds[0].subtype
-        unread = min(sound.frames for sound in sounds) - scan.num_samples
-    if scan.num_samples == 0:
-        raise InputError(f"{path}: holds no samples")
-    if scan.same_everywhere:
-        raise InputError(f"{path}: {COPIED_MONO}")
-    levels = np.sqrt(scan.energy / scan.num_samples)
-    if levels[reference] < SILENT_RMS:
-        everything = "the recording" if levels.max() < SILENT_RMS else names[reference]
-        raise InputError(
-            f"{path}: {everything} is silent (the reference is microphone {reference})"
-        )
-    for name, level in zip(names, levels, strict=True):
-        if level > _FAR_LOUDER * levels[reference]:
-            louder = 20 * np.log10(level / levels[reference])
-            raise InputError(
-                f"{path}: {name} is {louder:.0f} dB louder than {names[reference]} (the reference "
-                f"is microphone {reference}): no microphones of one array differ by so much"
-            )
+        except InputError as error:
+            raise InputError(f"{path}: {error}") from error
+        unread = min(sound.frames for sound in sounds) - examination.num_samples
     warnings = list(_cut_off(files, unread / rate))
     if cut:
         warnings.append(
             f"the files differ in length by {cut} samples at most and are cut to the shortest; had "
             "they not begun at the same time, no direction would be right"
         )
-    warnings += _warnings(scan, levels, names, description.sample_rate)
-    return Recording(
-        tuple(files), rate, scan.num_samples, subtype, picks, reference, tuple(warnings)
-    )
+    warnings += told
+    return Recording(tuple(files), rate, examination.num_samples, subtype, picks, tuple(warnings))
 
 
 @contextmanager
@@ -213,26 +185,6 @@ def _check_together(files: Sequence[Path], sounds: Sequence[soundfile.SoundFile]
     return int(longest - shortest)
 
 
-@dataclass
-class _Scan:
-    num_samples: int
-    energy: NDArray[np.float64]
-    spectrum: MeanSpectrum
-    clipped: dict[float, int]
-    peak: float = 0.0
-    is_whole: bool = True
-    same_everywhere: bool = True
-
-    @property
-    def num_clipped(self) -> int:
-        """Samples cut at full scale: that of integers where the file holds integers; floats go
-        beyond 1 without being cut."""
-        if self.peak <= _ROUNDED_ONE:
-            return self.clipped[1.0]
-        scale = next((scale for scale in _FULL_SCALES if self.peak <= scale), 1.0)
-        return self.clipped[scale] if self.is_whole and scale > 1 else 0
-
-
 def _microphones(
     files: Sequence[Path],
     count: int,
@@ -274,48 +226,20 @@ def _microphones(
     return picks
 
 
-def _scan(
-    path: Path, sounds: Sequence[soundfile.SoundFile], picks: tuple[int, ...], reference: int
-) -> _Scan:
-    rate = sounds[0].samplerate
-    scan = _Scan(
-        0, np.zeros(len(picks)), MeanSpectrum(rate), dict.fromkeys((1.0, *_FULL_SCALES), 0)
-    )
-    size = round(BLOCK_SECONDS * rate)
+def _examine(
+    sounds: Sequence[soundfile.SoundFile], picks: tuple[int, ...], examination: Examination
+) -> None:
+    size = round(BLOCK_SECONDS * sounds[0].samplerate)
     while True:
         try:
             rows = _read(sounds, size, picks)
         except (soundfile.LibsndfileError, RuntimeError):
-            if not scan.num_samples:
+            if not examination.num_samples:
                 raise
-            break  # a compressed file that ends in the middle
+            return  # a compressed file that ends in the middle
         if not len(rows):
-            break
-        wrong = ~np.isfinite(rows).all(axis=1)
-        if wrong.any():
-            where = (scan.num_samples + int(wrong.argmax())) / rate
-            raise InputError(f"{path}: holds NaN or infinite samples, the first at {where:.3f} s")
-        scan.num_samples += len(rows)
-        scan.energy += np.square(rows, dtype=np.float64).sum(axis=0)
-        scan.spectrum.add(rows[:, reference])
-        peak = float(np.abs(rows).max())
-        scan.peak = max(scan.peak, peak)
-        scan.is_whole &= peak <= 1 or bool((rows == np.rint(rows)).all())
-        for scale in scan.clipped:
-            if peak >= _CLIPPED_FROM * scale:
-                scan.clipped[scale] += _equal_neighbours(rows, _CLIPPED_FROM * scale)
-        scan.same_everywhere &= bool((rows == rows[:, :1]).all())
-    scan.same_everywhere &= bool(scan.energy.any())  # silence has its own message
-    return scan
-
-
-def _equal_neighbours(rows: NDArray[np.float32], least: float) -> int:
-    """Samples of ``[sample, mic]`` that are as loud at least, and equal to one beside them."""
-    cut = (rows[1:] == rows[:-1]) & (np.abs(rows[1:]) >= least)
-    both = np.zeros(rows.shape, np.bool_)
-    both[1:] |= cut
-    both[:-1] |= cut
-    return int(both.sum())
+            return
+        examination.add(np.ascontiguousarray(rows.T))
 
 
 def _cut_off(files: Sequence[Path], unread: float) -> Iterator[str]:
@@ -330,22 +254,3 @@ def _cut_off(files: Sequence[Path], unread: float) -> Iterator[str]:
                 f"{name}the file ends in the middle: {missing:.3f} s that its header announces are "
                 "not there; what is there was separated"
             )
-
-
-def _warnings(
-    scan: _Scan, levels: NDArray[np.float64], names: Sequence[str], model_rate: int
-) -> Iterator[str]:
-    if scan.num_clipped:
-        share = 100 * scan.num_clipped / (scan.num_samples * len(names))
-        yield (
-            f"{scan.num_clipped} samples are clipped ({share:.2g} %): directions and voices "
-            "suffer; record with less gain"
-        )
-    if scan.spectrum.edge < _FULL_BAND * model_rate / 2:
-        yield (
-            f"nothing is in it above {scan.spectrum.edge:.0f} Hz, as after a telephone or a codec; "
-            f"this model listens up to {model_rate / 2:.0f} Hz: expect less of it"
-        )
-    for name, level in zip(names, levels, strict=True):
-        if level < SILENT_RMS:
-            yield f"{name} is silent: a dead microphone makes directions uncertain"

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 
 from msdet.geometry import AzimuthGrid
 from msdet.inference.activity import FRAME_SECONDS, activities_of, frame_length, segments_of
+from msdet.inference.speakers_file import SPEAKERS_NAME, Source, speakers_file
 from msdet.inference.tracks import Heard, Record
 
 if TYPE_CHECKING:
@@ -82,10 +84,36 @@ class Separation(Findings):
         audio: float32 ``[speaker, sample]`` at the reference microphone, at ``sample_rate`` and
             at the recording's own level. A model trained on varying numbers of speakers gives
             as many as it finds, be it none.
+        source: what made it, as ``speakers.json`` says it.
     """
 
     audio: NDArray[np.float32] = field(repr=False)
     sample_rate: int
+    source: Source = field(repr=False)
+
+    def save(self, folder: str | Path, exact: bool = False) -> None:
+        """Write what ``msdet separate`` writes: a WAV a speaker, ``speakers.json``, a picture.
+
+        Args:
+            folder: new or empty, or holding what was saved there of the same recording.
+            exact: 32-bit floats at the recording's own level, instead of 24 bits at a level that
+                can be played.
+        Raises:
+            InputError: the folder holds something else, or cannot be written.
+        """
+        from msdet.inference.outputs import PICTURE_NAME, TrackFiles, output_folder, subtype_of
+
+        assert self.source.recording_id is not None
+        with output_folder(Path(folder), self.source.recording_id) as scratch:
+            rate, size = self.sample_rate, self.audio.shape[1]
+            tracks = TrackFiles(scratch, rate, rate, size)
+            for number, voice in enumerate(self.audio):
+                tracks.write(number, voice)
+            paths, gain = tracks.finish(list(range(len(self.audio))), subtype_of("FLOAT", exact))
+            self.plot().savefig(scratch / PICTURE_NAME)
+            names = [path.name for path in paths]
+            said = speakers_file(self, self.source, files=names, gain=gain, warnings=self.warnings)
+            (scratch / SPEAKERS_NAME).write_text(said.text(), encoding="utf-8")
 
     def plot(self) -> Figure:
         """Azimuths over time on a polar plot, beside each speaker's spectrogram with the times

@@ -3,9 +3,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import chain
 from numbers import Integral, Real
 from pathlib import Path
@@ -20,13 +23,15 @@ from msdet.geometry import AzimuthGrid, MicrophoneArray
 from msdet.high_pass import HighPass
 from msdet.inference.asked import check_asked, missed
 from msdet.inference.estimates import WindowNetwork
-from msdet.inference.recordings import COPIED_MONO
+from msdet.inference.examination import Examination
 from msdet.inference.resampling import resampled
 from msdet.inference.result import Separation, findings_of, spoken_of
+from msdet.inference.speakers_file import Model, SeparatedWith, Source, array_of, model_of
 from msdet.inference.stitching import SHORTEST_SPEAKER, Stitching, make_stitcher
 from msdet.inference.tracks import Heard, MemorySink, Sink, Tracker
 from msdet.inference.unlike_training import how_to_train, needs
 from msdet.named_arrays import check_metres, find_array
+from msdet.workers import progress_bar
 
 WINDOW_SECONDS = 8.0
 """Shorter ones hold one speaker alone more often, longer ones more people than a model puts out."""
@@ -74,6 +79,18 @@ class Separator:
         """The checkpoint's file."""
         return self._checkpoint.path
 
+    @cached_property
+    def model(self) -> Model:
+        """What ``speakers.json`` says of the checkpoint."""
+        return model_of(self.description, self.path)
+
+    def settings(self, options: Options) -> SeparatedWith:
+        """What ``speakers.json`` says of how a recording was separated."""
+        asked = options.azimuth
+        if asked is not None:
+            asked = tuple(float(one) for one in np.atleast_1d(asked))
+        return SeparatedWith(**{**vars(options), "azimuth": asked})
+
     @property
     def grid(self) -> AzimuthGrid:
         """The azimuth classes."""
@@ -91,6 +108,7 @@ class Separator:
         stitching: Stitching = "direction_and_voice",
         num_speakers: int | None = None,
         max_speakers: int | None = None,
+        progress: bool = False,
     ) -> Separation:
         """Separate and localise the speakers of one recording.
 
@@ -115,6 +133,7 @@ class Separator:
                 than not.
             max_speakers: people in the recording at most, where that is known: those who speak
                 most.
+            progress: show on stderr how much is done, and how long the rest will take.
 
         >>> asked = separator.separate(audio, 8000, azimuth=[200, 40])
         >>> asked.audio.shape[0]
@@ -132,22 +151,33 @@ class Separator:
         microphones = self.array_for(array)
         self.check(options)
         channels = _check_audio(audio, sample_rate, microphones)
+        early = self._examine(channels, sample_rate, microphones, assumed=array is None)
         self.check_length(channels.shape[1], sample_rate)
         native = resampled(channels, sample_rate, self.description.sample_rate)
         step = round(_BLOCK_SECONDS * self.description.sample_rate)
         blocks = (native[:, i : i + step] for i in range(0, native.shape[1], step))
-        sink = MemorySink()
-        heard, kept, warnings = self.track(blocks, microphones, options, sink)
-        if heard.is_silent:
-            reference = self.description.reference_mic
-            raise InputError(f"audio: microphone {reference} (the reference) is silent")
+        sink, seconds = MemorySink(), channels.shape[1] / sample_rate
+        with seconds_done("audio", seconds, self.description.sample_rate, progress) as counted:
+            heard, kept, warnings = self.track(counted(blocks), microphones, options, sink)
         voices = np.zeros((len(kept), channels.shape[1]), np.float32)
         for voice, track in zip(voices, kept, strict=True):
             back = resampled(sink.audio(track)[None], self.description.sample_rate, sample_rate)[0]
             voice[: len(back)] = back[: len(voice)]
         findings = findings_of(heard, kept, self.grid, self.description.sample_rate)
+        source = Source(
+            "audio",
+            hashlib.sha256(channels.tobytes()).hexdigest()[:8],
+            sample_rate,
+            self.model,
+            array_of(microphones, range(microphones.num_mics), self.description.reference_mic),
+            self.settings(options),
+        )
         return Separation(
-            audio=voices, sample_rate=sample_rate, warnings=tuple(warnings), **findings
+            audio=voices,
+            sample_rate=sample_rate,
+            source=source,
+            warnings=(*early, *warnings),
+            **findings,
         )
 
     def track(
@@ -207,6 +237,25 @@ class Separator:
                 f"at most {self.description.trained_speakers[1]} who speak at one time"
             ]
         return []
+
+    def _examine(
+        self,
+        channels: NDArray[np.float32],
+        sample_rate: int,
+        array: MicrophoneArray,
+        assumed: bool,
+    ) -> list[str]:
+        """What there is to warn of in ``[mic, sample]``."""
+        mics = range(array.num_mics)
+        names = [f"channel {channel}" for channel in mics]
+        examination = Examination(array, sample_rate, self.description, mics, names, assumed)
+        step = round(_BLOCK_SECONDS * sample_rate)
+        try:
+            for start in range(0, channels.shape[1], step):
+                examination.add(channels[:, start : start + step])
+            return examination.warnings()
+        except InputError as error:
+            raise InputError(f"audio: {error}") from error
 
     def check(self, options: Options) -> None:
         """Whether the model can do what is asked.
@@ -347,24 +396,49 @@ def _check_audio(audio: ArrayLike, sample_rate: int, array: MicrophoneArray) -> 
             f"microphones{swapped}"
         )
     samples = samples[list(microphones)]
-    if not samples.shape[1]:
-        raise InputError("audio: holds no samples")
     if samples.dtype.kind not in "fi":
         raise InputError(f"audio: is of type {samples.dtype}; give floats or signed integers")
-    if not np.isfinite(samples).all():
-        raise InputError("audio: holds NaN or infinite samples")
-    if (samples == samples[:1]).all() and samples.any():
-        raise InputError(f"audio: {COPIED_MONO}")
     if np.issubdtype(samples.dtype, np.signedinteger):  # full scale is 1, as soundfile reads it
         samples = samples / -float(np.iinfo(samples.dtype).min)
     return np.ascontiguousarray(samples, np.float32)
 
 
-def load(path: str | Path) -> Separator:
+@contextmanager
+def seconds_done(
+    title: str, seconds: float, sample_rate: int, shown: bool
+) -> Iterator[Callable[[Iterable[NDArray[np.float32]]], Iterator[NDArray[np.float32]]]]:
+    """Show on stderr how many seconds of a recording are done; gives what counts its blocks.
+
+    Args:
+        seconds: of the recording. sample_rate: of the blocks ``[mic, sample]``.
+    """
+    with progress_bar(f"{title} (s)", disable=not shown) as bar:
+        task = bar.add_task("", total=round(seconds))
+
+        def counted(blocks: Iterable[NDArray[np.float32]]) -> Iterator[NDArray[np.float32]]:
+            done = 0
+            for block in blocks:
+                yield block
+                done += block.shape[1]  # it was used when the next one is asked for
+                bar.update(task, completed=done // sample_rate)
+
+        yield counted
+
+
+def load(path: str | Path, device: str = "cpu") -> Separator:
     """A model from a checkpoint file, ``model.ckpt`` or ``last.ckpt``, or one that ships with
     msdet, by its name (``msdet models`` lists them).
 
+    Args:
+        device: where it computes, such as ``cuda``, as torch names it.
     Raises:
-        InputError: no such file or name, damaged, or not a checkpoint of this project.
+        InputError: no such file or name, damaged, or not a checkpoint of this project; there is
+            no such device.
     """
-    return Separator(load_checkpoint(path))
+    checkpoint = load_checkpoint(path)
+    try:
+        checkpoint.model.to(device)
+    except (RuntimeError, AssertionError) as error:  # torch without CUDA asserts
+        first = str(error).splitlines()[0]
+        raise InputError(f"device={device}: cannot be used ({first})") from error
+    return Separator(checkpoint)

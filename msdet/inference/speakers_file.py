@@ -8,15 +8,19 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from msdet import __version__
+from msdet.checkpoints import Description
 from msdet.geometry import MicrophoneArray
-from msdet.inference.result import Findings
-from msdet.inference.separator import Options, Separator
+
+if TYPE_CHECKING:
+    from msdet.inference.result import Findings
 
 SPEAKERS_NAME = "speakers.json"
 
@@ -71,8 +75,8 @@ class Model(_Record):
 
     checkpoint: str
     """Name of its file."""
-    checkpoint_sha256: str
-    """Of the file's content."""
+    checkpoint_sha256: str | None
+    """Of the file's content; null where the file is gone."""
     sample_rate: int
     """Hertz, of the audio inside the network."""
     num_outputs: int
@@ -149,19 +153,55 @@ def schema() -> dict[str, Any]:
     }
 
 
+@dataclass(frozen=True)
+class Source:
+    """What made the findings, and of what.
+
+    Attributes:
+        recording: its name, and recording_files those of its files, where there are several.
+        recording_id: tells it from others.
+        sample_rate: of it and of the speakers' audio, hertz.
+    """
+
+    recording: str
+    recording_id: str | None
+    sample_rate: int
+    model: Model
+    array: Array
+    separated_with: SeparatedWith
+    recording_files: Sequence[str] = ()
+
+
+def model_of(description: Description, path: Path) -> Model:
+    """Describe a network by its checkpoint."""
+    return Model(
+        checkpoint=path.name,
+        checkpoint_sha256=hashlib.sha256(path.read_bytes()).hexdigest() if path.exists() else None,
+        sample_rate=description.sample_rate,
+        num_outputs=description.num_slots,
+        target=description.target,
+        assignment=description.assignment,
+        trained_on_array=description.array.name,
+        msdet=__version__,
+    )
+
+
+def array_of(array: MicrophoneArray, channels: Sequence[int], reference_mic: int) -> Array:
+    """Describe microphones, which are these channels of a recording."""
+    return Array(
+        name=array.name,
+        positions_m=array.positions,
+        channels=tuple(channels),
+        reference_mic=reference_mic,
+        azimuth=azimuth_frame(array),
+    )
+
+
 def speakers_file(
-    separator: Separator,
     findings: Findings,
-    array: MicrophoneArray,
-    options: Options,
+    source: Source,
     *,
-    recording: str,
-    recording_files: Sequence[str] = (),
-    recording_id: str | None,
-    sample_rate: int,
-    duration: float,
     files: Sequence[str],
-    channels: Sequence[int],
     gain: float,
     warnings: Sequence[str],
     truths: Sequence[dict[str, Any]] | None = None,
@@ -169,43 +209,25 @@ def speakers_file(
     """Describe what was found.
 
     Args:
-        recording: its name. recording_files: names of its files, where there are several.
-        sample_rate: of it and of the speakers' audio. duration: seconds.
-        files: names of the speakers' audio. channels: of the microphones.
-        gain: factor on the speakers' audio.
+        files: names of the speakers' audio. gain: factor on it.
         truths: of each speaker the keys of `Speaker` that hold what is true.
     """
-    description = separator.description
+    several = source.recording_files if len(source.recording_files) > 1 else ()
     return SpeakersFile(
-        recording=_readable(recording),
-        recording_files=tuple(map(_readable, recording_files)) if len(recording_files) > 1 else (),
-        recording_id=recording_id,
-        sample_rate=sample_rate,
-        duration_seconds=round(duration, 3),
+        recording=_readable(source.recording),
+        recording_files=tuple(map(_readable, several)),
+        recording_id=source.recording_id,
+        sample_rate=source.sample_rate,
+        duration_seconds=round(findings.duration, 3),
         speakers=tuple(
             _speaker(findings, index, name, truths[index] if truths else {})
             for index, name in enumerate(files)
         ),
         gain_db=round(20 * float(np.log10(gain)), 2) + 0.0,  # never -0.0
-        bandwidth_hz=min(sample_rate, description.sample_rate) / 2,
-        model=Model(
-            checkpoint=separator.path.name,
-            checkpoint_sha256=hashlib.sha256(separator.path.read_bytes()).hexdigest(),
-            sample_rate=description.sample_rate,
-            num_outputs=description.num_slots,
-            target=description.target,
-            assignment=description.assignment,
-            trained_on_array=description.array.name,
-            msdet=__version__,
-        ),
-        array=Array(
-            name=array.name,
-            positions_m=array.positions,
-            channels=tuple(channels),
-            reference_mic=description.reference_mic,
-            azimuth=azimuth_frame(array),
-        ),
-        separated_with=SeparatedWith(**vars(options)),
+        bandwidth_hz=min(source.sample_rate, source.model.sample_rate) / 2,
+        model=source.model,
+        array=source.array,
+        separated_with=source.separated_with,
         warnings=tuple(warnings),
     )
 

@@ -82,14 +82,12 @@ class Heard:
     Attributes:
         records: one a track. mixture: power of the reference microphone in each frame.
         window_times: middle of each window, seconds. num_samples: at the model's rate.
-        is_silent: in every window.
     """
 
     records: list[Record]
     mixture: Powers
     window_times: NDArray[np.float64]
     num_samples: int
-    is_silent: bool
 
 
 class Tracker:
@@ -115,7 +113,7 @@ class Tracker:
         self._records: list[Record] = []
         self._mixture = FramePowers(sample_rate)
         self._times: list[float] = []
-        self._emitted, self._silent = 0, True
+        self._emitted = 0
 
     def run(self, blocks: Iterable[Audio], sink: Sink) -> Heard:
         """All of a recording.
@@ -130,7 +128,6 @@ class Tracker:
             self._mixture.powers(),
             np.asarray(self._times),
             self._emitted,
-            self._silent,
         )
 
     def _take(self, window: Window, sink: Sink) -> None:
@@ -139,7 +136,6 @@ class Tracker:
         estimate = self._network(window.audio, self._num_speakers if whole else None)
         placed: list[int | None] = []
         if estimate is not None:
-            self._silent = False
             powers = frame_powers(reference, self._rate)
             loud = loud_level(np.concatenate([self._mixture.powers(), powers]))
             spoken = spoken_seconds(estimate, powers, loud, self._rate)

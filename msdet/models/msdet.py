@@ -172,6 +172,15 @@ class Steering:
     positions: Tensor
 
 
+def _size(steering: Steering) -> int:
+    """Bytes."""
+    return sum(part.nbytes for part in vars(steering).values())
+
+
+STEERING_BYTES = 2**28
+"""The 48 arrays of three to six microphones that the shipped model learned from take two thirds."""
+
+
 class MSDET(nn.Module):
     """Multitask separation and direction-of-arrival estimation (MSDET).
 
@@ -266,7 +275,10 @@ class MSDET(nn.Module):
         self.to(memory_format=torch.channels_last)
 
     def steering(self, array: MicrophoneArray) -> Steering:
-        """Steering matrices of an array, computed once per array and device."""
+        """Steering matrices of an array, computed once per array and device.
+
+        Those of the arrays used last are kept, up to :data:`STEERING_BYTES`.
+        """
         device = self.stft.taper.device
         key = (array.positions, device)
         if key not in self._steering:
@@ -276,6 +288,12 @@ class MSDET(nn.Module):
                 self._steering[key] = Steering(
                     **{name: part.float().to(device) for name, part in parts.items()}
                 )
+            while sum(map(_size, self._steering.values())) > STEERING_BYTES:
+                oldest = next(iter(self._steering))
+                if oldest == key:
+                    break
+                del self._steering[oldest]
+        self._steering[key] = self._steering.pop(key)  # the last to go
         return self._steering[key]
 
     def steering_of(self, positions: Tensor) -> Steering:

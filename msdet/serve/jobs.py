@@ -24,7 +24,7 @@ from msdet.geometry import MicrophoneArray
 from msdet.inference.recordings import open_recording
 from msdet.inference.result import Separation
 from msdet.inference.separator import Options, Separator
-from msdet.inference.speakers_file import SPEAKERS_NAME, speakers_file
+from msdet.inference.speakers_file import SPEAKERS_NAME, Source, array_of, speakers_file
 from msdet.serve.examples import example_scene
 from msdet.serve.room_setup import RoomSetup, scene_of
 from msdet.simulation import Example, Scene, compute_rirs, render
@@ -232,7 +232,7 @@ def _outcome(
             **_truth(score, slot),
         )
         voices.append(voice)
-    found = len(voices)
+    found, told = len(voices), tuple(dict.fromkeys((*warnings, *result.warnings)))
     outcome = Outcome(
         name=name,
         array=array.name,
@@ -250,21 +250,26 @@ def _outcome(
             if not of.silent and (of.slot is None or of.slot >= found)
         ],
         t60=None if example is None else example.t60,
-        warnings=warnings,
+        warnings=told,
+    )
+    source = Source(
+        name,
+        None,
+        result.sample_rate,
+        separator.model,
+        array_of(
+            array,
+            range(array.num_mics) if channels is None else channels,
+            separator.description.reference_mic,
+        ),
+        separator.settings(Options()),
     )
     described = speakers_file(
-        separator,
         result,
-        array,
-        Options(),
-        recording=name,
-        recording_id=None,
-        sample_rate=result.sample_rate,
-        duration=outcome.duration,
+        source,
         files=[voice.clip.file.name for voice in voices],
-        channels=range(array.num_mics) if channels is None else channels,
         gain=gain,
-        warnings=warnings,
+        warnings=told,
         truths=None if example is None else [_as_numbers(voice) for voice in voices],
     )
     outcome.findings.write_text(described.text(), encoding="utf-8")
