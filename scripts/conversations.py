@@ -33,6 +33,8 @@ LEVEL = 0.05
 """RMS of the reference microphone, where full scale is 1."""
 SPOKEN_DB = 30.0
 """Dry speech counts as spoken down to so far below the speaker's loud level."""
+SHORTEST_PAUSE = 0.2
+"""Seconds; shorter ones count as speech."""
 
 Audio = NDArray[np.float32]
 
@@ -129,4 +131,4 @@ def _spoken(dry: Audio, sample_rate: int) -> list[tuple[float, float]]:
     powers = frame_powers(dry, sample_rate)
     seconds = frame_length(sample_rate) / sample_rate
     loud = powers >= max(loud_level(powers), 1e-12) * 10 ** (-SPOKEN_DB / 10)
-    return segments_of(without_gaps(loud, seconds), seconds)
+    return segments_of(without_gaps(loud, seconds, SHORTEST_PAUSE), seconds)

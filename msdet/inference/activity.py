@@ -4,6 +4,9 @@
 A frame of :data:`FRAME_SECONDS` is active where the estimate's power in it is
 
 - at most :data:`OWN_RANGE_DB` below the speaker's own loud level, and
+- at least :data:`NOISE_DB` over what is there all the time: the tenth percentile of the estimate's
+  power in the :data:`NOISE_SECONDS` around; but :data:`NOISE_RANGE_DB` below the loud level is
+  enough, since who speaks without a pause leaves no noise to hear; and
 - at most :data:`OTHERS_RANGE_DB` below the strongest other speaker's estimate in the same frame:
   what somebody leaves in another output is fainter than that, and
 - at most :data:`MIXTURE_RANGE_DB` below the power of the mixture (reference microphone) in the
@@ -19,9 +22,11 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import percentile_filter
 
 FRAME_SECONDS = 0.032
 OWN_RANGE_DB = 20.0
+NOISE_DB, NOISE_RANGE_DB, NOISE_SECONDS = 6.0, 10.0, 8.0
 OTHERS_RANGE_DB = 10.0
 MIXTURE_RANGE_DB = 20.0
 FLOOR_DB = 30.0
@@ -76,9 +81,14 @@ class FramePowers:
 def without_transients(powers: Powers) -> Powers:
     """Return powers ``[frame]`` of which none is above the loudest level that is there for
     :data:`TRANSIENT_SECONDS`: a click, a pop or a door counts as no louder than speech."""
-    rank = min(round(TRANSIENT_SECONDS / FRAME_SECONDS), (len(powers) + 3) // 4)
-    lasting = np.partition(powers, len(powers) - rank)[len(powers) - rank] if rank else 0.0
-    return np.minimum(powers, lasting) if lasting else powers
+    level = lasting(powers, TRANSIENT_SECONDS)
+    return np.minimum(powers, level) if level else powers
+
+
+def lasting(powers: Powers, seconds: float) -> float:
+    """Return the loudest level that ``[frame]`` has for so long in all, or for a quarter of it."""
+    rank = min(round(seconds / FRAME_SECONDS), (len(powers) + 3) // 4)
+    return float(np.partition(powers, len(powers) - rank)[len(powers) - rank]) if rank else 0.0
 
 
 def loud_level(powers: Powers) -> float:
@@ -105,10 +115,16 @@ def activities_of(
     if loud_mixture is None:
         loud_mixture = loud_level(mixture)
     active = np.zeros(powers.shape, np.bool_)
+    if not powers.size:
+        return active
     for speaker, own in enumerate(powers):
         others = np.delete(powers, speaker, axis=0).max(axis=0, initial=0.0)
+        loud = loud_level(own)
+        span = max(1, round(NOISE_SECONDS / frame_seconds))
+        noise = percentile_filter(own, 10, span, mode="nearest") * 10 ** (NOISE_DB / 10)
         heard = own > 0.0
-        heard &= own >= loud_level(own) * 10 ** (-OWN_RANGE_DB / 10)
+        heard &= own >= loud * 10 ** (-OWN_RANGE_DB / 10)
+        heard &= own >= np.minimum(noise, loud * 10 ** (-NOISE_RANGE_DB / 10))
         heard &= own >= others * 10 ** (-OTHERS_RANGE_DB / 10)
         heard &= own >= mixture * 10 ** (-MIXTURE_RANGE_DB / 10)
         heard &= own >= loud_mixture * 10 ** (-FLOOR_DB / 10)
@@ -116,9 +132,11 @@ def activities_of(
     return active
 
 
-def without_gaps(heard: Activity, frame_seconds: float) -> Activity:
-    """Close pauses below :data:`SHORTEST_PAUSE`, drop sounds below :data:`SHORTEST_SOUND`."""
-    closed = _without_short(~heard, round(SHORTEST_PAUSE / frame_seconds), keep_ends=True)
+def without_gaps(
+    heard: Activity, frame_seconds: float, shortest_pause: float = SHORTEST_PAUSE
+) -> Activity:
+    """Close pauses that are shorter, seconds, and drop sounds below :data:`SHORTEST_SOUND`."""
+    closed = _without_short(~heard, round(shortest_pause / frame_seconds), keep_ends=True)
     return _without_short(~closed, round(SHORTEST_SOUND / frame_seconds))
 
 

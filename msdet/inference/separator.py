@@ -22,6 +22,7 @@ from msdet.errors import InputError
 from msdet.geometry import AzimuthGrid, MicrophoneArray
 from msdet.high_pass import HighPass
 from msdet.inference.asked import check_asked, missed
+from msdet.inference.clicks import declicked
 from msdet.inference.estimates import WindowNetwork
 from msdet.inference.examination import Examination
 from msdet.inference.resampling import resampled
@@ -223,7 +224,8 @@ class Separator:
             options.num_speakers,
         )
         high_pass = HighPass(description.sample_rate)
-        filtered = (high_pass.feed(block) for block in blocks)
+        rate = description.sample_rate
+        filtered = (high_pass.feed(declicked(block, rate)) for block in blocks)
         heard = tracker.run(chain(filtered, _rest(high_pass, array)), sink)
         kept = _speakers(heard, options, description.sample_rate)
         return heard, kept, self._not_found(options, kept)
