@@ -152,8 +152,8 @@ class Separator:
         microphones = self.array_for(array)
         self.check(options)
         channels = _check_audio(audio, sample_rate, microphones)
-        early = self._examine(channels, sample_rate, microphones, assumed=array is None)
         self.check_length(channels.shape[1], sample_rate)
+        early = self._examine(channels, sample_rate, microphones, assumed=array is None)
         native = resampled(channels, sample_rate, self.description.sample_rate)
         step = round(_BLOCK_SECONDS * self.description.sample_rate)
         blocks = (native[:, i : i + step] for i in range(0, native.shape[1], step))
@@ -398,6 +398,8 @@ def _check_audio(audio: ArrayLike, sample_rate: int, array: MicrophoneArray) -> 
             f"microphones{swapped}"
         )
     samples = samples[list(microphones)]
+    if not samples.shape[1]:
+        raise InputError("audio: holds no samples")
     if samples.dtype.kind not in "fi":
         raise InputError(f"audio: is of type {samples.dtype}; give floats or signed integers")
     if np.issubdtype(samples.dtype, np.signedinteger):  # full scale is 1, as soundfile reads it

@@ -111,7 +111,9 @@ class DirectionAndVoice:
     ) -> list[int | None]:
         placed: list[int | None] = [None] * len(spoken)
         if not self.tracks:
-            placed = [self._begin(estimate, slot) for slot in range(len(spoken))]
+            most = sorted(range(len(spoken)), key=lambda slot: -spoken[slot])[: self._max_speakers]
+            for slot in sorted(most):
+                placed[slot] = self._begin(estimate, slot)
         else:
             cost = self._costs(estimate, mixture[: self._overlap])
             speaking = [slot for slot, seconds in enumerate(spoken) if seconds > 0]
