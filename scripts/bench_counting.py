@@ -71,6 +71,7 @@ def main() -> None:
     parser.add_argument("--split", choices=("test", "valid"), default="test")
     parser.add_argument("--difficult", action="store_true")
     parser.add_argument("--output", help="a JSON file; the picture gets its name, with .svg")
+    parser.add_argument("--picture", help="of what is found in the first conversation, a PNG file")
     options = parser.parse_args()
     torch.set_num_threads(1)
     separator = msdet.load(options.checkpoint)
@@ -85,7 +86,8 @@ def main() -> None:
     found["calibration_error"] = round(calibration_error(stated), 4)
     found["outputs"] = len(stated)
     if options.conversations:
-        _converse(separator, corpus, options.conversations, SEED[options.split], found)
+        seed = SEED[options.split]
+        _converse(separator, corpus, options.conversations, seed, found, options.picture)
     if options.output:
         path = Path(options.output)
         reliability = table(stated)
@@ -141,7 +143,12 @@ def _stated(
 
 
 def _converse(
-    separator: Separator, corpus: Corpus, count: int, seed: int, found: dict[str, Any]
+    separator: Separator,
+    corpus: Corpus,
+    count: int,
+    seed: int,
+    found: dict[str, Any],
+    picture: str | None,
 ) -> None:
     from pyannote.core import Annotation, Segment, Timeline
     from pyannote.metrics.diarization import DiarizationErrorRate
@@ -163,6 +170,8 @@ def _converse(
         talk = converse(rng, scene_config(2, "quiet"), array, corpus, 1.0, 2, noise)
         result = separator.separate(talk.mixture, corpus.sample_rate, array)
         people.append(result.num_speakers)
+        if picture and index == 0:
+            result.plot().savefig(picture)
         whole = Timeline([Segment(0.0, result.duration)])
         detail = metric(
             annotation(talk.segments), annotation(result.segments), uem=whole, detailed=True

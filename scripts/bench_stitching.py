@@ -3,10 +3,9 @@
 
 ``python scripts/bench_stitching.py CHECKPOINT [--conversations 20] [--minutes 3]``
 
-A conversation is one room of the checkpoint's own training ranges, with as many speakers as in
-training, test voices of the bundled corpus. They take turns of 3 to 10 s; a turn begins between 1 s
-before the end of the last one and 4 s after it, so that pauses are often longer than what two
-windows share. Both ways stitch the estimates of the same windows.
+A conversation (`conversations.py`) is in one room of the checkpoint's own training ranges, with as
+many speakers as in training, test voices of the bundled corpus. Both ways stitch the estimates of
+the same windows.
 
 - ``si_sdr_improvement_db``: of each speaker over the whole conversation, direct path at the
   reference microphone, in the track that a one-to-one matching gives each speaker.
@@ -21,38 +20,26 @@ from __future__ import annotations
 
 import argparse
 import json
-from dataclasses import dataclass
 
 import numpy as np
+from conversations import Conversation, converse
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
-from scipy.signal import oaconvolve
 from scipy.stats import bootstrap
 
 import msdet
-from msdet.corpora import BundledConfig, Corpus, open_corpus
+from msdet.corpora import BundledConfig, open_corpus
 from msdet.evaluation.signal_metrics import si_sdr
-from msdet.geometry import MicrophoneArray
 from msdet.inference.separator import OVERLAP, WINDOW_SECONDS, Options, Separator
 from msdet.inference.stitching import Stitching
 from msdet.inference.tracks import MemorySink
-from msdet.simulation import SceneConfig, compute_rirs, draw_room
+from msdet.simulation import SceneConfig
 
 WAYS: tuple[Stitching, ...] = ("direction_and_voice", "permutation")
-TURN_SECONDS, GAP_SECONDS = (3.0, 10.0), (-1.0, 4.0)
-SNR_DB = 25.0
 SPEAKS_DB = -30.0
 """A second counts in which a speaker's power is at most as far below that of the loudest."""
 
 Audio = NDArray[np.float32]
-
-
-@dataclass(frozen=True)
-class Conversation:
-    """``mixture [mic, sample]`` and ``targets [speaker, sample]``."""
-
-    mixture: Audio
-    targets: Audio
 
 
 def main() -> None:
@@ -92,56 +79,6 @@ def main() -> None:
     print(json.dumps(table(scores)))
 
 
-def converse(
-    rng: np.random.Generator,
-    scene: SceneConfig,
-    array: MicrophoneArray,
-    corpus: Corpus,
-    minutes: float,
-    speakers: int,
-) -> Conversation:
-    """One room, and people who take turns in it."""
-    rate = corpus.sample_rate
-    fixed = scene.model_copy(update={"num_speakers": (speakers, speakers)})
-    rirs = compute_rirs(draw_room(fixed, array, rng), array, rate)
-    names = rng.choice(corpus.speakers, speakers, replace=False)
-    dry = np.zeros((speakers, round(60 * minutes * rate)), np.float32)
-    speech = [endless(rng, corpus, str(name)) for name in names]
-    end, speaker = 0.0, 0
-    while True:
-        start = max(0.0, end + rng.uniform(*GAP_SECONDS))
-        length = rng.uniform(*TURN_SECONDS)
-        first, last = round(start * rate), round((start + length) * rate)
-        if last > dry.shape[1]:
-            break
-        take = np.resize(
-            np.roll(speech[speaker], -int(rng.integers(len(speech[speaker])))), last - first
-        )
-        dry[speaker, first:last] = take / max(float(np.sqrt(np.square(take).mean())), 1e-9)
-        end, speaker = start + length, (speaker + int(rng.integers(1, speakers))) % speakers
-    size = dry.shape[1]
-    late = slice(rirs.delay, rirs.delay + size)
-
-    def through(responses: Audio) -> Audio:
-        mics = (responses[:, mic] for mic in range(responses.shape[1]))
-        heard = [oaconvolve(dry, at_mic, axes=-1)[:, late] for at_mic in mics]
-        return np.stack(heard, axis=1).astype(np.float32)
-
-    padded = np.pad(rirs.image, ((0, 0), (0, 0), (0, rirs.delay)))
-    mixture = through(padded).sum(axis=0)
-    reference = scene.reference_mic
-    targets = through(np.pad(rirs.direct, ((0, 0), (0, 0), (0, rirs.delay))))[:, reference]
-    level = float(np.sqrt(np.square(mixture[reference]).mean()))
-    mixture += level * 10 ** (-SNR_DB / 20) * rng.standard_normal(mixture.shape, np.float32)
-    return Conversation(0.05 * mixture / level, 0.05 * targets / level)
-
-
-def endless(rng: np.random.Generator, corpus: Corpus, speaker: str) -> Audio:
-    """Utterances of a speaker in a random order, one after the other."""
-    utterances = corpus.of_speaker(speaker)
-    return np.concatenate([corpus.read(utterances[i]) for i in rng.permutation(len(utterances))])
-
-
 def stitched(
     separator: Separator,
     conversation: Conversation,
@@ -154,7 +91,7 @@ def stitched(
     sink = MemorySink()
     options = Options(window_seconds=seconds, overlap=overlap, stitching=way, max_speakers=limit)
     array = separator.description.array
-    _, kept = separator.track(iter([conversation.mixture]), array, options, sink)
+    _, kept, _ = separator.track(iter([conversation.mixture]), array, options, sink)
     return np.stack([sink.audio(track) for track in kept])
 
 

@@ -4,10 +4,10 @@
 ``python scripts/calibrate_presence.py [CHECKPOINT] [--scenes 100]``
 
 Scenes of no to three speakers of the bundled corpus's valid voices, ordinary and difficult ones
-alike, and windows of conversations. A candidate is a speaker where it is the one that is most like
-a speaker's direct path; two candidates are never one speaker. Logistic regression with squares and
-products of the measures (scikit-learn); the last line says how well it does on scenes that it was
-not fitted to, by five-fold cross-validation.
+alike, some of them with a direction asked for, and windows of conversations. A candidate is a
+speaker where it is the one that is most like a speaker's direct path; two candidates are never one
+speaker. Logistic regression with squares and products of the measures (scikit-learn); the last line
+says how well it does on scenes that it was not fitted to, by five-fold cross-validation.
 
 Needs ``pip install scikit-learn``.
 """
@@ -30,11 +30,16 @@ from scipy.optimize import linear_sum_assignment
 import msdet.inference.presence as presence
 from msdet.checkpoints import Checkpoint, load_checkpoint
 from msdet.corpora import BundledConfig, Corpus, open_corpus
-from msdet.geometry import MicrophoneArray
+from msdet.geometry import MicrophoneArray, angular_error
+from msdet.inference.estimates import WindowNetwork
 from msdet.inference.separator import WINDOW_SECONDS
 from msdet.named_arrays import named_array
 
 SEED = 1000
+NEAREST = 8.0
+"""Degrees between two people: as close as in the training of the model that ships."""
+_ALIKE = 0.2
+"""Correlation with a direct path, below which a slot that was guided holds somebody else."""
 _SPEAKS_SECONDS = 0.5
 """Of speech in a window, with which somebody counts; less than that leaves the window out."""
 
@@ -101,8 +106,14 @@ def _scenes(checkpoint: Checkpoint, corpus: Corpus, count: int) -> Iterator[Meas
         for speakers in (0, 1, 1, 2, 3):  # one alone twice: there most is to be decided
             kind = kinds[index % len(kinds)]
             seed = SEED + 10 * (speakers == 1 and index % 2)
-            people = few_people(corpus, speakers, kind, index, seed=seed)
+            people = few_people(corpus, speakers, kind, index, seed=seed, min_angle=NEAREST)
             yield _measured(checkpoint, people.mixture, people.targets, people.array)
+            if speakers in (1, 2) and index % 2:  # asked for where nobody is, and where somebody is
+                truth = people.azimuth.astype(np.float64)
+                gaps = [angular_error(np.arange(0.0, 360.0, 5.0), one) for one in truth]
+                nobody = 5.0 * float(np.min(gaps, axis=0).argmax())
+                for asked in (nobody, float(truth[0])):
+                    yield _measured(checkpoint, people.mixture, people.targets, people.array, asked)
 
 
 def _windows(checkpoint: Checkpoint, corpus: Corpus, count: int) -> Iterator[Measured]:
@@ -127,22 +138,37 @@ def _within(segments: list[tuple[float, float]], start: float, end: float) -> fl
 
 @torch.inference_mode()
 def _measured(
-    checkpoint: Checkpoint, mixture: Audio, targets: Audio, array: MicrophoneArray
+    checkpoint: Checkpoint,
+    mixture: Audio,
+    targets: Audio,
+    array: MicrophoneArray,
+    asked: float | None = None,
 ) -> Measured:
-    """The measures of the candidates, and which of them are speakers."""
+    """The measures of the candidates, and which of them are speakers.
+
+    Args:
+        asked: degrees that the network is guided to.
+    """
     model = checkpoint.model
     level = np.sqrt(np.square(mixture[checkpoint.description.reference_mic]).mean())
     heard = torch.from_numpy(mixture / level)
-    output = model(heard[None], array)
+    guided: dict[int, float] = {}
+    if asked is None:
+        output = model(heard[None], array)
+    else:
+        network = WindowNetwork(checkpoint, array, np.array([asked]))
+        output, first = network.guided(heard[None], np.array([asked]))
+        guided = dict.fromkeys(first, asked)
     slots, measures = presence.measured_in(
-        model, checkpoint.description, model.stft(heard), output, array
+        model, checkpoint.description, model.stft(heard), output, array, guided
     )
     speaks = np.zeros(len(slots), np.bool_)
     if slots and len(targets):
         voices = np.stack([output.audio[0, group].sum(0).numpy() for group in slots])
         norms = np.linalg.norm(voices, axis=1)[:, None] * np.linalg.norm(targets, axis=1)
         likeness = np.abs(voices @ targets.T) / (norms + 1e-12)
-        speaks[linear_sum_assignment(-likeness)[0]] = True
+        rows, columns = linear_sum_assignment(-likeness)
+        speaks[rows] = likeness[rows, columns] >= (0.0 if asked is None else _ALIKE)
     return measures, speaks
 
 

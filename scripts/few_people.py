@@ -47,7 +47,7 @@ class People:
     kind: Kind
 
 
-def scene_config(speakers: int, kind: Kind) -> SceneConfig:
+def scene_config(speakers: int, kind: Kind, min_angle: float = 15.0) -> SceneConfig:
     """The ranges of a kind of scene; without speakers, those of the noise of one with a speaker."""
     far, high = kind in ("reverberant", "all"), kind in ("elevated", "all")
     wrong = ImperfectionRanges(gain_db=1.5, phase=8.0, position=0.003, tilt=3.0)
@@ -65,6 +65,7 @@ def scene_config(speakers: int, kind: Kind) -> SceneConfig:
             "room": {"length": [5.0, 9.0]} if far else {},
             "speaker": {
                 "distance": [1.5, 4.0] if far else [0.7, 3.0],
+                "min_angle": min_angle,
                 "height_offset": [0.3, 0.8] if high else [-0.2, 0.2],
             },
             "overlap": [0.3, 1.0],
@@ -75,12 +76,19 @@ def scene_config(speakers: int, kind: Kind) -> SceneConfig:
 
 
 def few_people(
-    corpus: Corpus, speakers: int, kind: Kind, index: int, seconds: float = 4.0, seed: int = 0
+    corpus: Corpus,
+    speakers: int,
+    kind: Kind,
+    index: int,
+    *,
+    seconds: float = 4.0,
+    seed: int = 0,
+    min_angle: float = 15.0,
 ) -> People:
     """Draw and render a scene of so many speakers; of none, what is heard besides one of them."""
     array, rate = named_array(ARRAYS[index % len(ARRAYS)]), corpus.sample_rate
     scene = draw_scene(
-        scene_config(speakers, kind),
+        scene_config(speakers, kind, min_angle),
         array,
         corpus,
         seed=seed + speakers,

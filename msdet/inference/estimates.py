@@ -104,7 +104,7 @@ class WindowNetwork:
         if self._asked is None:
             output = self._model(mixture, self._array)
         else:
-            output, slots = self._guided(mixture, self._asked)
+            output, slots = self.guided(mixture, self._asked)
             asked = dict(zip(slots, self._asked.tolist(), strict=True))
         spectra = self._model.stft(mixture[0])
         who = self._who(spectra, output, asked)
@@ -145,9 +145,12 @@ class WindowNetwork:
     def _who(self, spectra: torch.Tensor, output: Output, asked: Mapping[int, float]) -> Candidates:
         return candidates_in(self._model, self._description, spectra, output, self._array, asked)
 
-    def _guided(
-        self, mixture: torch.Tensor, asked: NDArray[np.float64]
-    ) -> tuple[Output, list[int]]:
+    def guided(self, mixture: torch.Tensor, asked: NDArray[np.float64]) -> tuple[Output, list[int]]:
+        """Guide the network to directions in degrees; returns their slots too.
+
+        Args:
+            mixture: ``[1, mic, sample]``, reference microphone at an RMS near one.
+        """
         own = None
         if needs_estimates(len(asked), self._description):
             found = self._model.locate(self._model(mixture, self._array))

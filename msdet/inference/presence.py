@@ -36,7 +36,7 @@ from msdet.models.msdet import MSDET, Output
 PRESENT = 0.5
 """A candidate of at least this probability is a speaker."""
 
-MEASURES = ("level", "below", "modulation", "mixture_modulation", "correlation", "margin")
+MEASURES = ("level", "below", "modulation", "mixture_modulation", "correlation", "margin", "angle")
 """What the probability is computed from, see :func:`measure`."""
 
 WEIGHTS_NAME = "presence.json"
@@ -49,6 +49,8 @@ _BAND_HZ = (200.0, 4000.0)
 """Where voices are strong and microphones some centimetres apart tell directions."""
 _RANGE_DB = 30.0
 """Frames further below a signal's loudest count as so far below."""
+_WIDE_DEGREES = 60.0
+"""Apart: no voice is spread over outputs so different."""
 _LOUDEST = 0.05
 """Share of the frames whose mean level is a signal's loud level here."""
 
@@ -178,6 +180,7 @@ def measure(
       speaks when its source does. 0 of one alone.
     - margin: how much better the phases of the *other* candidate's bins fit its own direction
       than this one's, 0 to 1: low where both are one voice, cut by frequency. 1 of one alone.
+    - angle: to the nearest other candidate, degrees, 60 at most and of one alone.
 
     Args:
         mixture: complex ``[mic, freq, frame]``. voices: complex ``[candidate, freq, frame]``.
@@ -195,7 +198,7 @@ def measure(
     measures[:, 1] = np.maximum(-_RANGE_DB, _decibels(energy / energy.max()))
     measures[:, 2] = levels.std(axis=1)
     measures[:, 3] = _levels(mixed[None], 1e-9 * total / len(mixed)).std()
-    measures[:, 5] = 1.0
+    measures[:, 5:] = 1.0, _WIDE_DEGREES
     if count > 1:
         likeness = _correlation(levels) - 2 * np.eye(count)
         measures[:, 4] = likeness.max(axis=1)
@@ -203,6 +206,9 @@ def measure(
             fit = fits(model, mixture, voices, azimuth, array)
             others = np.diag(fit)[None] - fit.T + 9.0 * np.eye(count)  # [candidate, other]
             measures[:, 5] = others.min(axis=1)
+            between = angular_error(azimuth[:, None], azimuth, model.grid.linear)
+            between += 360.0 * np.eye(count)
+            measures[:, 6] = np.minimum(between.min(axis=1), _WIDE_DEGREES)
     return measures
 
 

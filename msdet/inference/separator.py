@@ -360,9 +360,9 @@ def _rest(high_pass: HighPass, array: MicrophoneArray) -> Iterator[NDArray[np.fl
 def _speakers(heard: Heard, options: Options, sample_rate: int) -> list[int]:
     """The tracks that are put out, in their order."""
     everyone = list(range(len(heard.records)))
-    if options.azimuth is not None:
-        return [track for track in everyone if heard.records[track].presence]
     spoken = spoken_of(heard, sample_rate)
+    if options.azimuth is not None:
+        return [t for t in everyone if heard.records[t].presence and spoken[t]]
     by_speech = sorted(everyone, key=lambda track: -spoken[track])
     several = len(heard.window_times) > 1
     if options.num_speakers is not None:

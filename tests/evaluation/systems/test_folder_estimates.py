@@ -104,7 +104,7 @@ def test_what_separate_writes_is_read(tmp_path: Path, more: dict[str, Any]) -> N
 
 def speakers_json(azimuths: Sequence[float | None]) -> dict[str, Any]:
     """What `msdet separate` says of speakers in these directions."""
-    known = {"confidence": 0.9, "spoken_seconds": 0.04, "segments": [[0.0, 0.04]]}
+    known = {"confidence": 0.9, "presence": 1.0, "spoken_seconds": 0.04, "segments": [[0.0, 0.04]]}
     model = {"sample_rate": RATE, "num_outputs": 2, "checkpoint_sha256": "0123"}
     names = ("checkpoint", "target", "assignment", "trained_on_array", "msdet")
     array = {"channels": [0], "positions_m": [[0.0, 0.0, 0.0]], "reference_mic": 0}
@@ -126,6 +126,7 @@ def speakers_json(azimuths: Sequence[float | None]) -> dict[str, Any]:
             "window_seconds": 8.0,
             "overlap": 0.125,
             "stitching": "direction_and_voice",
+            "num_speakers": None,
             "max_speakers": None,
         },
         "warnings": [],
