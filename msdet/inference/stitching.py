@@ -29,8 +29,9 @@ from msdet.inference.estimates import WindowEstimate
 
 Stitching = Literal["direction_and_voice", "permutation"]
 
-_DIRECTION_DEGREES = 15.0
-"""Azimuths that differ by as much cost 1; the trained models' errors are mostly below."""
+_DIRECTION_DEGREES = 10.0
+"""Azimuths that differ by as much cost 1; the trained models' errors are mostly below. Of 16 valid
+conversations of a minute, 15 leaves 1.2 % of the speech with another speaker, 6 to 10 leave .3 %."""
 _DIRECTION_LIMIT = 60.0
 """Degrees from which on two directions are simply different."""
 _OVERLAP_COST = 3.0
@@ -39,8 +40,8 @@ _VOICE_DECIBELS = 4.0
 """Mean log-mel spectra that differ by as much (root mean square over bands) cost 1."""
 _VOICE_LIMIT = 12.0
 _BIRTH_COST = 4.5
-"""A slot that is less like every track than this begins a new one: a direction of its own alone
-(4) does not, with nothing in common in the overlap or another voice it does."""
+"""A slot that is less like every track than this begins a new one: from 45 degrees on a direction
+of its own alone does; below, with nothing in common in the overlap or another voice."""
 _UNHEARD_COST = 2.0
 """Of a track that nobody has spoken in: sooner than a new one, later than one that fits."""
 _BIRTH_SECONDS = 0.5
