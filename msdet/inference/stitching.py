@@ -31,7 +31,7 @@ Stitching = Literal["direction_and_voice", "permutation"]
 
 _DIRECTION_DEGREES = 10.0
 """Azimuths that differ by as much cost 1; the trained models' errors are mostly below. Of 16 valid
-conversations of a minute, 15 leaves 1.2 % of the speech with another speaker, 6 to 10 leave .3 %."""
+conversations of a minute, 15 leaves 1.2 % of the speech with somebody else, 6 to 10 leave .3 %."""
 _DIRECTION_LIMIT = 60.0
 """Degrees from which on two directions are simply different."""
 _OVERLAP_COST = 3.0
