@@ -45,6 +45,8 @@ def check_asked(azimuth: float | Sequence[float], description: Description) -> N
             the model's outputs do not follow directions.
     """
     try:
+        if np.asarray(azimuth).dtype == np.bool_:
+            raise TypeError
         asked = np.atleast_1d(np.asarray(azimuth, np.float64))
     except (TypeError, ValueError):
         asked = np.array([np.nan])

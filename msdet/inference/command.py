@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -160,7 +160,7 @@ def _separate_one(
         warnings = [*recording.warnings, *told]
         described = speakers_file(findings, source, files=names, gain=gain, warnings=warnings)
         (folder / SPEAKERS_NAME).write_text(described.text(), encoding="utf-8")
-    return list(_told(place, findings, names))
+    return list(_told(place, findings, names, options.azimuth))
 
 
 def _at_rate(recording: Recording, sample_rate: int) -> Iterator[NDArray[np.float32]]:
@@ -185,11 +185,17 @@ def _draw(path: Path, findings: Findings, audio: list[Path], sample_rate: int) -
     draw(findings, pictures).savefig(path)
 
 
-def _told(place: Place, findings: Findings, names: list[str]) -> Iterator[str]:
+def _told(
+    place: Place,
+    findings: Findings,
+    names: list[str],
+    asked: float | Sequence[float] | None,
+) -> Iterator[str]:
     for index, name in enumerate(names):
         azimuth, confidence = findings.azimuth[index], findings.confidence[index]
         where = "" if np.isnan(azimuth) else f" at {azimuth:.1f} degrees ({confidence:.0%} sure)"
         spoken = sum(end - start for start, end in findings.segments[index])
         yield f"{place.folder / name}: speaker {index + 1}{where}, speaks {spoken:.1f} s"
     if not names:
-        yield f"{place.recording}: the model finds no speaker in it"
+        where = "in it" if asked is None else "where one was asked for"
+        yield f"{place.recording}: no speaker was found {where}"

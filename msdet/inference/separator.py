@@ -25,6 +25,7 @@ from msdet.inference.asked import check_asked, missed
 from msdet.inference.clicks import declicked
 from msdet.inference.estimates import WindowNetwork
 from msdet.inference.examination import Examination
+from msdet.inference.presence import PRESENT
 from msdet.inference.resampling import resampled
 from msdet.inference.result import Separation, findings_of, spoken_of
 from msdet.inference.speakers_file import Model, SeparatedWith, Source, array_of, model_of
@@ -228,17 +229,25 @@ class Separator:
         filtered = (high_pass.feed(declicked(block, rate)) for block in blocks)
         heard = tracker.run(chain(filtered, _rest(high_pass, array)), sink)
         kept = _speakers(heard, options, description.sample_rate)
-        return heard, kept, self._not_found(options, kept)
+        return heard, kept, self._not_found(options, heard, kept)
 
-    def _not_found(self, options: Options, kept: list[int]) -> list[str]:
+    def _not_found(self, options: Options, heard: Heard, kept: list[int]) -> list[str]:
         if options.azimuth is not None:
             return missed(check_asked(options.azimuth, self.description), kept)
-        if options.num_speakers is not None and len(kept) < options.num_speakers:
-            return [
+        if options.num_speakers is None:
+            return []
+        said = [
+            f"num_speakers={options.num_speakers}: speaker {number} is put out for its sake; it is "
+            f"more likely nobody ({heard.records[track].presence:.0%} sure)"
+            for number, track in enumerate(kept, 1)
+            if heard.records[track].presence < PRESENT
+        ]
+        if len(kept) < options.num_speakers:
+            said.append(
                 f"num_speakers={options.num_speakers}: {len(kept)} were found; the model separates "
                 f"at most {self.description.trained_speakers[1]} who speak at one time"
-            ]
-        return []
+            )
+        return said
 
     def _examine(
         self,
@@ -294,6 +303,11 @@ class Separator:
             count = getattr(options, key)
             if count is not None and not _is_positive(count, Integral):
                 raise InputError(f"{key}={count!r}: must be a whole number, at least 1")
+        if options.num_speakers is not None and options.max_speakers is not None:
+            raise InputError(
+                f"max_speakers={options.max_speakers} beside num_speakers={options.num_speakers}: "
+                "say how many there are, or how many there are at most"
+            )
         if options.num_speakers is not None and options.azimuth is not None:
             raise InputError(
                 f"num_speakers={options.num_speakers} beside azimuth={options.azimuth}: as many "

@@ -25,6 +25,10 @@ if TYPE_CHECKING:
 SPEAKERS_NAME = "speakers.json"
 
 
+_AT_CENTRE = 1e-3
+"""Metres: no direction leads to a microphone in the middle."""
+
+
 class _Record(BaseModel):
     """Keys of later versions are left out where such a file is read."""
 
@@ -178,7 +182,7 @@ def model_of(description: Description, path: Path) -> Model:
         checkpoint=path.name,
         checkpoint_sha256=hashlib.sha256(path.read_bytes()).hexdigest() if path.exists() else None,
         sample_rate=description.sample_rate,
-        num_outputs=description.num_slots,
+        num_outputs=description.trained_speakers[1],
         target=description.target,
         assignment=description.assignment,
         trained_on_array=description.array.name,
@@ -248,7 +252,7 @@ def azimuth_frame(array: MicrophoneArray) -> str:
         )
     points = array.as_array()[0]
     angle = float(np.degrees(np.arctan2(points[1], points[0]))) % 360
-    at_0 = min(angle, 360 - angle) < 0.5
+    at_0 = min(angle, 360 - angle) < 0.5 and float(np.hypot(*points[:2])) > _AT_CENTRE
     towards = "towards microphone 0" if at_0 else "along the x axis of its positions"
     return f"array {array.name}: {array.num_mics} microphones, {first}, 0 {towards}"
 
