@@ -102,7 +102,9 @@ def test_who_is_asked_for_is_put_out_and_nobody_else(separator: Separator, draw:
 
 def test_two_that_are_known_to_be_there_come_out(separator: Separator, draw: Draw) -> None:
     alone = 0.05 * draw(1, 0).mixture
-    assert separator.separate(alone, RATE, ARRAY, num_speakers=2).num_speakers == 2
+    two = separator.separate(alone, RATE, ARRAY, num_speakers=2)
+    assert two.num_speakers == 2
+    assert any("more likely nobody" in text for text in two.warnings)
     assert separator.separate(alone, RATE, ARRAY, num_speakers=1).num_speakers == 1
     three = separator.separate(alone, RATE, ARRAY, num_speakers=3)
     assert three.num_speakers == 2

@@ -203,6 +203,8 @@ def test_who_is_not_where_was_asked_is_not_put_out(
         ({"stitching": "permutations"}, "choose from direction_and_voice, permutation"),
         ({"num_speakers": 0}, "num_speakers=0: must be a whole number"),
         ({"num_speakers": 2, "azimuth": 40.0}, "leave one of them out"),
+        ({"num_speakers": 2, "max_speakers": 1}, "how many there are at most"),
+        ({"azimuth": True}, "azimuth=True: give degrees"),
         ({"max_speakers": 1.5}, "max_speakers=1.5: must be a whole number"),
         ({"max_speakers": 2.0}, "max_speakers=2.0: must be a whole number"),
         ({"azimuth": "north"}, "azimuth=north: give degrees"),
