@@ -382,3 +382,9 @@ def test_a_sample_rate_that_cannot_be_is_refused(
 
 def test_bad_positions_are_refused(separator: Separator, recording: NDArray[np.float32]) -> None:
     assert "same place" in refusal(separator, recording, array=[[0.0, 0.0, 0.0]] * 4)
+
+
+@pytest.mark.parametrize("device", ["nonsense", "meta:x"])
+def test_a_device_that_is_not_there_is_refused(saved: Path, device: str) -> None:
+    with pytest.raises(InputError, match=f"device={device}: cannot be used"):
+        msdet.load(saved, device=device)
