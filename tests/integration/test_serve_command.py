@@ -60,7 +60,12 @@ def server(
     environment["TMPDIR"] = str(temporary)
     try:
         command = start(
-            "serve", f"checkpoint={saved}", f"port={port}", "max_megabytes=1", "max_minutes=0.2"
+            "serve",
+            f"checkpoint={saved}",
+            f"port={port}",
+            "max_megabytes=1",
+            "max_minutes=0.2",
+            script=Path(__file__).with_name("everybody.py"),
         )
     finally:
         environment.pop("TMPDIR")

@@ -1,0 +1,17 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``msdet``, for networks of random weights: all that they put out counts as a speaker.
+
+What is set here is set in the processes that it starts too, which import this file again.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import msdet.inference.estimates as estimates
+from msdet.cli import main
+
+estimates.PRESENT = 0.0
+
+if __name__ == "__main__":
+    sys.exit(main())
