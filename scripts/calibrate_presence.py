@@ -159,17 +159,17 @@ def _measured(
         network = WindowNetwork(checkpoint, array, np.array([asked]))
         output, first = network.guided(heard[None], np.array([asked]))
         guided = dict.fromkeys(first, asked)
-    slots, measures = presence.measured_in(
+    found = presence.candidates_in(
         model, checkpoint.description, model.stft(heard), output, array, guided
     )
-    speaks = np.zeros(len(slots), np.bool_)
+    slots, speaks = found.slots, np.zeros(len(found.slots), np.bool_)
     if slots and len(targets):
         voices = np.stack([output.audio[0, group].sum(0).numpy() for group in slots])
         norms = np.linalg.norm(voices, axis=1)[:, None] * np.linalg.norm(targets, axis=1)
         likeness = np.abs(voices @ targets.T) / (norms + 1e-12)
         rows, columns = linear_sum_assignment(-likeness)
         speaks[rows] = likeness[rows, columns] >= (0.0 if asked is None else _ALIKE)
-    return measures, speaks
+    return found.measures, speaks
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from msdet.checkpoints import Checkpoint
 from msdet.geometry import MicrophoneArray, angular_error
 from msdet.inference.activity import frame_powers, without_transients
-from msdet.inference.asked import MISSED_DEGREES, guide, needs_estimates
+from msdet.inference.asked import MISSED_DEGREES, Guidance, guide, needs_estimates
 from msdet.inference.presence import PRESENT, Candidates, candidates_in, fits
 from msdet.models.beamforming import plane_waves, superdirective
 from msdet.models.frontends import power
@@ -155,9 +155,11 @@ class WindowNetwork:
         if needs_estimates(len(asked), self._description):
             found = self._model.locate(self._model(mixture, self._array))
             own = [np.nan] * self._model.num_slots if found is None else found.azimuth[0].tolist()
-        guidance = guide(asked, own, self._description)
-        output = self._model(mixture, self._array, guidance.azimuth, guidance.estimate_of)
-        return output, list(guidance.slots)
+        return self._guide(mixture, guide(asked, own, self._description))
+
+    def _guide(self, mixture: torch.Tensor, guidance: Guidance) -> tuple[Output, list[int]]:
+        told = guidance.azimuth.to(self._device), guidance.estimate_of.to(self._device)
+        return self._model(mixture, self._array, *told), list(guidance.slots)
 
     def _read(
         self,
@@ -224,10 +226,9 @@ class WindowNetwork:
 
     def _towards(self, mixture: torch.Tensor, spectra: torch.Tensor, azimuth: Azimuths) -> Heard:
         """Guide the network to these directions, each of which is somebody of its own."""
-        guidance = guide(azimuth, None, self._description)
-        output = self._model(mixture, self._array, guidance.azimuth, guidance.estimate_of)
-        slots = dict(zip(guidance.slots, azimuth.tolist(), strict=True))
-        return output, self._who(spectra, output, slots)
+        output, slots = self._guide(mixture, guide(azimuth, None, self._description))
+        asked = dict(zip(slots, azimuth.tolist(), strict=True))
+        return output, self._who(spectra, output, asked)
 
     def _other_turns(self, spectra: torch.Tensor, azimuth: float) -> float | None:
         """The direction of somebody who speaks while the one at ``azimuth`` is silent: where the
@@ -261,7 +262,8 @@ class WindowNetwork:
             from torchaudio.functional import melscale_fbanks
 
             rate = self._description.sample_rate
-            self._mel = melscale_fbanks(spectra.shape[-2], 80.0, rate / 2, _MEL_BANDS, rate)
+            filters = melscale_fbanks(spectra.shape[-2], 80.0, rate / 2, _MEL_BANDS, rate)
+            self._mel = filters.to(self._device)
         powers = power(spectra)  # [slot, freq, frame]
         loudness = powers.sum(-2)
         floor = loudness.amax(-1, keepdim=True) * 10 ** (-_VOICE_RANGE_DB / 10)
@@ -269,7 +271,7 @@ class WindowNetwork:
         bands = torch.einsum("sft,fm->smt", powers, self._mel)
         decibels = 10 * torch.log10(bands + 1e-3 * bands.amax((-2, -1), keepdim=True) + 1e-20)
         mean = (decibels * loud).sum(-1) / loud.sum(-1).clamp_min(1.0)
-        return (mean - mean.mean(-1, keepdim=True)).double().numpy()
+        return (mean - mean.mean(-1, keepdim=True)).double().cpu().numpy()
 
 
 def _summed(slots: torch.Tensor, groups: Sequence[list[int]]) -> torch.Tensor:

@@ -17,7 +17,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from importlib.resources import files
 
 import numpy as np
@@ -61,11 +61,16 @@ class Candidates:
 
     Attributes:
         slots: of each candidate, the slots that hold it, the one that tells its direction first.
-        probability: ``[candidate]``, that it is a speaker.
+        measures: ``[candidate, measure]``, see :func:`measure`.
     """
 
     slots: list[list[int]]
-    probability: NDArray[np.float64]
+    measures: NDArray[np.float64]
+
+    @cached_property
+    def probability(self) -> NDArray[np.float64]:
+        """That each candidate is a speaker, ``[candidate]``."""
+        return probability_of(self.measures)
 
 
 def candidates_in(
@@ -84,23 +89,6 @@ def candidates_in(
         asked: slots that are guided to a direction, and the degrees: the first candidates, in
             this order.
     """
-    slots, measures = measured_in(model, description, mixture, output, array, asked, example)
-    return Candidates(slots, probability_of(measures))
-
-
-def measured_in(
-    model: MSDET,
-    description: Description,
-    mixture: Tensor,
-    output: Output,
-    array: MicrophoneArray,
-    asked: Mapping[int, float] | None = None,
-    example: int = 0,
-) -> tuple[list[list[int]], NDArray[np.float64]]:
-    """Return the slots of each candidate and their measures ``[candidate, measure]``.
-
-    Args: as of :func:`candidates_in`.
-    """
     locations = model.locate(output)
     azimuth, there = np.full(model.num_slots, np.nan), np.ones(model.num_slots, np.bool_)
     if locations is not None:
@@ -113,10 +101,10 @@ def measured_in(
     nearest = min(description.nearest_speakers, _ONE_DIRECTION)
     slots = one_speaker_each(found, asked or {}, azimuth, nearest, model.grid.linear)
     if not slots:
-        return [], np.zeros((0, len(MEASURES)))
+        return Candidates([], np.zeros((0, len(MEASURES))))
     voices = torch.stack([output.spectra[example, group].sum(0) for group in slots])
     heads = azimuth[[group[0] for group in slots]]
-    return slots, measure(model, mixture, voices, heads, array)
+    return Candidates(slots, measure(model, mixture, voices, heads, array))
 
 
 def one_speaker_each(

@@ -88,10 +88,16 @@ class Separator:
 
     def settings(self, options: Options) -> SeparatedWith:
         """What ``speakers.json`` says of how a recording was separated."""
-        asked = options.azimuth
-        if asked is not None:
-            asked = tuple(float(one) for one in np.atleast_1d(asked))
-        return SeparatedWith(**{**vars(options), "azimuth": asked})
+        asked = None if options.azimuth is None else np.atleast_1d(options.azimuth)
+        known, most = options.num_speakers, options.max_speakers
+        return SeparatedWith(  # of Python's own types, whatever numbers were given
+            azimuth=None if asked is None else tuple(float(one) for one in asked),
+            window_seconds=float(options.window_seconds),
+            overlap=float(options.overlap),
+            stitching=options.stitching,
+            num_speakers=None if known is None else int(known),
+            max_speakers=None if most is None else int(most),
+        )
 
     @property
     def grid(self) -> AzimuthGrid:

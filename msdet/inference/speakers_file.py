@@ -221,7 +221,7 @@ def speakers_file(
         recording=_readable(source.recording),
         recording_files=tuple(map(_readable, several)),
         recording_id=source.recording_id,
-        sample_rate=source.sample_rate,
+        sample_rate=round(source.sample_rate),
         duration_seconds=round(findings.duration, 3),
         speakers=tuple(
             _speaker(findings, index, name, truths[index] if truths else {})
