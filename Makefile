@@ -8,6 +8,7 @@ RUN := .venv/bin/python
 ## make quickstart   train a model on the bundled voices, score it, write outputs/quickstart/
 quickstart: installed
 	$(RUN) -m msdet train experiment=quickstart
+	@$(RUN) scripts/check_quickstart.py outputs/quickstart/summary.json
 
 ## make test         lint, types and tests
 test: lint

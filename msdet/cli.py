@@ -8,12 +8,12 @@ import io
 import os
 import re
 import sys
-import traceback
 from collections.abc import Callable, Sequence
 from difflib import get_close_matches
 from typing import Any
 
 from msdet import __version__
+from msdet.ending import ending
 from msdet.errors import InputError
 from msdet.resources import configs_dir
 
@@ -34,7 +34,7 @@ command's keys are in configs/COMMAND.yaml, and --config prints them as they wou
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; returns its exit code: 0, 2 for what the user can mend, 130 for Ctrl-C."""
+    """Run a command; return its exit code (see `msdet.ending.ending`)."""
     # Threads of torch that wait for one another sleep. Spinning, they hold up whoever else works on
     # these cores, and that holds up them: beside one busy process, steps of the quickstart on two
     # cores took 1.48 times as long (1.01 times alone; scripts/bench_training.py). OpenMP reads this
@@ -57,8 +57,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         options.overrides.append("together=true")
     if options.command == "models" and options.overrides:
         parser.error(f"models takes no settings, got {options.overrides[0]}")
-    debug = options.debug or os.environ.get("HYDRA_FULL_ERROR") == "1"
-    try:
+
+    def command() -> int:
         run(
             options.command,
             options.overrides,
@@ -66,20 +66,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
             dry_run=getattr(options, "dry_run", False),
             multirun=getattr(options, "multirun", False),
         )
-    except InputError as error:
-        if debug:
-            traceback.print_exc()
-        print(f"msdet {options.command}: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        # Of what these began nothing is kept.
-        whole = options.command in ("separate", "serve", "import", "export")
-        more = "" if whole else "; the same command goes on from here"
-        print(f"\nstopped{more}", file=sys.stderr)
-        return 130
-    except BrokenPipeError:
-        return 1
-    return 0
+        return 0
+
+    return ending(
+        f"msdet {options.command}",
+        command,
+        goes_on=options.command not in ("separate", "serve", "import", "export"),
+        debug=options.debug or os.environ.get("HYDRA_FULL_ERROR") == "1",
+    )
 
 
 def run(

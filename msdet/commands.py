@@ -3,7 +3,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
+
+from msdet.ending import tell
 
 
 def train(values: dict[str, Any]) -> None:
@@ -21,7 +24,17 @@ def evaluate(values: dict[str, Any]) -> None:
     from msdet.evaluation.evaluate import evaluate as run
     from msdet.evaluation.evaluate import print_tables
 
-    print_tables(run(parse(EvaluationConfig, values)))
+    config = parse(EvaluationConfig, values)
+    print_tables(run(config))
+    output, checkpoint = Path(config.output), config.checkpoint
+    tell(
+        report=output / "report.html",
+        scores=output / "rows.csv",
+        audio=output / "audio",
+        next=()
+        if checkpoint is None
+        else ("separate", "RECORDING.wav", f"checkpoint={checkpoint}"),
+    )
 
 
 def simulate(values: dict[str, Any], dry_run: bool = False) -> None:

@@ -8,8 +8,10 @@ import json
 import logging
 import os
 import platform
+import re
 import shutil
 import tempfile
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -23,6 +25,11 @@ from zlib import crc32
 from psutil import pid_exists
 
 from msdet.errors import InputError
+
+PART = ".part"
+"""What the names end with of files that are not whole yet; these are hidden, too."""
+
+_STALE_SECONDS = 24 * 3600.0
 
 _log = logging.getLogger(__name__)
 
@@ -85,13 +92,16 @@ def replacing(path: Path, scratch: Path | None = None) -> Iterator[BinaryIO]:
 
     Args:
         scratch: folder that holds it until then, on the same disk, which must be there; None
-            takes the file's own, where a kill leaves a hidden ``.part``.
+            takes the file's own. A kill leaves a hidden ``.part`` there, which goes when the same
+            file is written the next time.
     Raises:
         OSError: with the name of the file, and not the one that it has meanwhile.
     """
-    temporary = (scratch or path.parent) / f".{path.name}.{uuid4().hex[:12]}.part"
+    place = ProcessPaths(scratch or path.parent, f".{path.name}.", PART)
+    temporary = place.new()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        place.remove_leftovers()
         with temporary.open("wb") as file:
             yield file
             file.flush()
@@ -106,9 +116,9 @@ def replacing(path: Path, scratch: Path | None = None) -> Iterator[BinaryIO]:
 
 
 @dataclass(frozen=True)
-class ProcessFolders:
-    """Temporary folders whose names say which process of which machine they are of, so that what a
-    killed one left can be told from what is at work.
+class ProcessPaths:
+    """Temporary files and folders whose names say which process of which machine they are of, so
+    that what a killed one left can be told from what is at work.
 
     Attributes:
         parent: where they are. start, suffix: of their names.
@@ -121,19 +131,33 @@ class ProcessFolders:
     @property
     def prefix(self) -> str:
         """What the names of this process's begin with."""
-        return f"{self._of_machine}{os.getpid()}-"
+        return f"{self.start}{_machine()}-{os.getpid()}-"
 
     def new(self) -> Path:
         """The path of another one; it is not made."""
         return self.parent / f"{self.prefix}{uuid4().hex[:12]}{self.suffix}"
 
     def remove_leftovers(self) -> None:
-        """Delete what processes left that run no more; what cannot be deleted stays."""
-        for path in self.parent.glob(f"{escape(self._of_machine)}*{self.suffix}"):
-            process = path.name.removeprefix(self._of_machine).partition("-")[0]
-            if process.isdigit() and not path.is_symlink() and not pid_exists(int(process)):
-                shutil.rmtree(path, ignore_errors=True)
+        """Delete what processes left that run no more; what cannot be deleted stays.
 
-    @property
-    def _of_machine(self) -> str:
-        return f"{self.start}{crc32(platform.node().encode()):08x}-"
+        Of processes of other machines, that is what nobody has written to for a day.
+        """
+        for path in self.parent.glob(f"{escape(self.start)}*{escape(self.suffix)}"):
+            found = re.match(r"([0-9a-f]{8})-(\d+)-", path.name.removeprefix(self.start))
+            if found is None or path.is_symlink():
+                continue
+            with suppress(OSError):
+                if found[1] == _machine():
+                    gone = not pid_exists(int(found[2]))
+                else:
+                    gone = _untouched_seconds(path) > _STALE_SECONDS
+                if gone:
+                    shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def _untouched_seconds(path: Path) -> float:
+    return time.time() - max(p.stat().st_mtime for p in (path, *path.rglob("*")))
+
+
+def _machine() -> str:
+    return f"{crc32(platform.node().encode()):08x}"

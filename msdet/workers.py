@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -15,6 +14,8 @@ from typing import Any, TypeVar
 import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from msdet.ending import leave_stops_to_parent
 
 Argument = TypeVar("Argument")
 Item = TypeVar("Item")
@@ -67,20 +68,20 @@ def in_processes(
 
 
 def _start(build: Callable[[Any], Callable[[Any], Any]], argument: object) -> None:
-    """Leave Ctrl-C to the parent process, and end with it however it ends."""
     global _work
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     be_a_worker()
     _work = build(argument)
 
 
 def be_a_worker(number: int = 0) -> None:
-    """One thread, and end with the parent process: killed, it cannot tell its workers to stop.
+    """Compute with one thread, and end with the parent process and not before it: killed, it
+    cannot tell its workers to stop.
 
     Args:
         number: of a loader's worker, which makes no difference.
     """
     torch.set_num_threads(1)
+    leave_stops_to_parent()
     end_with_parent()
 
 

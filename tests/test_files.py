@@ -6,12 +6,13 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from msdet.files import ProcessFolders, replacing, user_cache, write_atomically
+from msdet.files import ProcessPaths, replacing, user_cache, write_atomically
 
 
 @pytest.mark.parametrize("content", ["ü\n", "ü\n".encode(), iter(["ü", "\n"])], ids=type)
@@ -58,20 +59,38 @@ def test_a_folder_that_cannot_be_is_named(tmp_path: Path) -> None:
 
 
 def test_what_a_killed_process_left_is_removed(tmp_path: Path) -> None:
-    place = ProcessFolders(tmp_path, ".take.", ".part")
+    place = ProcessPaths(tmp_path, ".take.", ".part")
     mine = place.new()
     killed = subprocess.run(
         [sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, check=True
     )
     number = killed.stdout.decode().strip()
     left = tmp_path / mine.name.replace(f"-{os.getpid()}-", f"-{number}-")
-    others = [tmp_path / ".take.0000-1-aa.part", tmp_path / f".other-{number}-aa.part"]
-    for folder in (mine, left, *others):
+    elsewhere = tmp_path / f".take.{0:08x}-1-aa.part"  # of another machine, perhaps at work
+    old = tmp_path / f".take.{0:08x}-2-aa.part"
+    others = [elsewhere, tmp_path / ".take.0000-1-aa.part", tmp_path / f".other-{number}-aa.part"]
+    for folder in (mine, left, old, *others):
         folder.mkdir()
         (folder / "track0.wav").write_bytes(b"x")
+    days_ago = time.time() - 2 * 24 * 3600
+    for path in (old / "track0.wav", old):
+        os.utime(path, (days_ago, days_ago))
     place.remove_leftovers()
     assert not left.exists()
+    assert not old.exists()
     assert all(folder.exists() for folder in (mine, *others))
+
+
+def test_the_next_write_removes_what_a_kill_left_of_the_last(tmp_path: Path) -> None:
+    path = tmp_path / "summary.json"
+    script = (
+        "import os, sys; from pathlib import Path; from msdet.files import replacing\n"
+        "with replacing(Path(sys.argv[1])) as file: file.write(b'half'); os._exit(9)"
+    )
+    subprocess.run([sys.executable, "-c", script, str(path)], check=False)
+    assert [p.name for p in tmp_path.iterdir()] != []
+    write_atomically(path, "whole")
+    assert [p.name for p in tmp_path.iterdir()] == ["summary.json"]
 
 
 @pytest.mark.parametrize("home", ["/dev/null/nobody", None])

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Literal
@@ -14,6 +13,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from msdet.errors import InputError
+from msdet.files import write_atomically
 
 Split = Literal["train", "valid", "test"]
 SPLITS: tuple[Split, ...] = ("train", "valid", "test")
@@ -79,13 +79,8 @@ class BundledUtterance(Utterance):
 
 def write_manifest(path: Path, utterances: Iterable[Utterance]) -> None:
     """Write one row per utterance; the file appears whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    with partial.open("w", encoding="utf-8") as file:
-        for utterance in utterances:
-            row = utterance.model_dump(mode="json")
-            file.write(json.dumps(row, ensure_ascii=False, sort_keys=False) + "\n")
-    partial.replace(path)
+    rows = (utterance.model_dump(mode="json") for utterance in utterances)
+    write_atomically(path, (json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
 
 
 def read_manifest(path: Path) -> tuple[Utterance, ...]:

@@ -26,6 +26,7 @@ from msdet.evaluation.systems.names import ESTIMATES, MODEL
 from msdet.evaluation.tables import result_tables, systems_table
 from msdet.files import write_json
 from msdet.memory import PeakMemory
+from msdet.output_folder import sole_user
 from msdet.simulation import RirBank, Scene, fill_banks
 from msdet.workers import available_cores, in_processes
 
@@ -46,7 +47,17 @@ def evaluate(config: EvaluationConfig, training: Mapping[str, Any] | None = None
     """
     started = time.perf_counter()
     prepared, output = prepare(config), Path(config.output)
-    scenes = prepared.scenes
+    with sole_user(output):
+        return _evaluate(config, prepared, training, started)
+
+
+def _evaluate(
+    config: EvaluationConfig,
+    prepared: Prepared,
+    training: Mapping[str, Any] | None,
+    started: float,
+) -> dict[str, Any]:
+    output, scenes = Path(config.output), prepared.scenes
     with PeakMemory() as memory, RowWriter(output, prepared.header) as writer:
         times = Times(output / TIMES_NAME, writer.done)
         _fill_banks(scenes, prepared.task.bank, config.num_workers)

@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from msdet.differences import first_difference
 from msdet.errors import InputError
 from msdet.evaluation.scores import SceneScore
+from msdet.files import write_atomically
 
 ROWS_NAME = "rows.jsonl"
 HEADER_NAME = "rows.meta.json"
@@ -125,7 +126,7 @@ class RowWriter:
     def close(self) -> None:
         self._file.close()
         if list(self._rows) != sorted(self._rows):
-            _write(self._path, (row.model_dump_json() + "\n" for row in self.rows))
+            write_atomically(self._path, (row.model_dump_json() + "\n" for row in self.rows))
 
     def __enter__(self) -> Self:
         return self
@@ -145,7 +146,7 @@ class RowWriter:
     def _check_header(self, header: RowsHeader) -> None:
         path = self._folder / HEADER_NAME
         if not self._path.exists() or not self._path.stat().st_size:
-            _write(path, [header.model_dump_json(indent=2) + "\n"])
+            write_atomically(path, header.model_dump_json(indent=2) + "\n")
             return
         mend = f"choose another folder, or delete {ROWS_NAME} there"
         if not path.exists():
@@ -200,13 +201,3 @@ def _drop_cut_line(path: Path) -> None:
     end = content.rfind(b"\n") + 1
     if end != len(content):
         os.truncate(path, end)
-
-
-def _write(path: Path, lines: Iterable[str]) -> None:
-    """Write under a temporary name, then rename: a kill leaves the old file or the new one."""
-    temporary = path.with_name(path.name + ".tmp")
-    with temporary.open("w", encoding="utf-8") as file:
-        file.writelines(lines)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)

@@ -14,7 +14,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +23,13 @@ import soundfile
 from numpy.typing import NDArray
 
 from msdet.errors import InputError
-from msdet.files import ProcessFolders
+from msdet.files import PART, ProcessPaths
 from msdet.inference.resampling import BlockResampler
 from msdet.inference.speakers_file import SPEAKERS_NAME
+from msdet.output_folder import LOCK_NAME, contents, sole_user
 
 PICTURE_NAME = "speakers.png"
+_MEANWHILE_NAME = f".{SPEAKERS_NAME}{PART}"
 
 _LARGEST_WAV = 2**32 - 2**16
 _PEAK = 10 ** (-1 / 20)
@@ -128,30 +130,44 @@ def output_folder(folder: Path, recording_id: str) -> Iterator[Path]:
     They take the place of what was written there before of the same recording.
 
     Raises:
-        InputError: what it holds is of something else, or nothing can be written.
+        InputError: what it holds is of something else, another command is writing there, or
+            nothing can be written.
     """
-    check_output(folder, recording_id)
-    place = ProcessFolders(folder.parent, f".{folder.name}.", ".part")
-    place.remove_leftovers()
-    scratch = place.new()
-    try:
-        scratch.mkdir(parents=True)
-        yield scratch
-        old = _written(folder) if folder.exists() else []
-        folder.mkdir(exist_ok=True)
-        (folder / SPEAKERS_NAME).unlink(missing_ok=True)  # says what is there: first to go
-        for name in old:
-            (folder / name).unlink(missing_ok=True)
-        names = sorted(path.name for path in scratch.iterdir())
-        for name in sorted(names, key=lambda name: name == SPEAKERS_NAME):  # and last to come
-            (scratch / name).replace(folder / name)
-    except (OSError, soundfile.LibsndfileError) as error:
-        free = shutil.disk_usage(_existing(folder)).free / 1e9
-        raise InputError(
-            f"output={folder}: cannot be written ({error}); {free:.2f} GB are free there"
-        ) from error
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+    with sole_user(folder.parent, f".{folder.name}{LOCK_NAME}"):
+        check_output(folder, recording_id)
+        place = ProcessPaths(folder.parent, f".{folder.name}.", PART)
+        place.remove_leftovers()
+        scratch = place.new()
+        try:
+            scratch.mkdir()
+            yield scratch
+            _move(scratch, folder)
+        except (OSError, soundfile.LibsndfileError) as error:
+            free = shutil.disk_usage(_existing(folder)).free / 1e9
+            raise InputError(
+                f"output={folder}: cannot be written ({error}); {free:.2f} GB are free there"
+            ) from error
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _move(scratch: Path, folder: Path) -> None:
+    """Put files in the place of those that a folder had of the same recording.
+
+    ``speakers.json`` is the first to go and the last to come. Until then a hidden file says what
+    the folder may hold, so that the same command goes on after a kill.
+    """
+    folder.mkdir(exist_ok=True)
+    old = _written(folder)
+    new = [path.name for path in scratch.iterdir() if path.name != SPEAKERS_NAME]
+    meanwhile = _content(scratch) | {"speakers": [{"file": name} for name in [*old, *new]]}
+    (folder / _MEANWHILE_NAME).write_text(json.dumps(meanwhile), encoding="utf-8")
+    (folder / SPEAKERS_NAME).unlink(missing_ok=True)
+    for name in old:
+        (folder / name).unlink(missing_ok=True)
+    for name in [*new, SPEAKERS_NAME]:
+        (scratch / name).replace(folder / name)
+    (folder / _MEANWHILE_NAME).unlink()
 
 
 def check_output(folder: Path, recording_id: str | None) -> None:
@@ -165,9 +181,9 @@ def check_output(folder: Path, recording_id: str | None) -> None:
     above = _existing(folder.absolute())
     if not above.is_dir():
         raise InputError(f"output={folder}: {above} is a file, not a folder")
-    if not folder.exists() or not any(folder.iterdir()):
-        return
     content = _content(folder)
+    if not content and (not folder.exists() or not contents(folder)):
+        return
     if recording_id is None or "recording_id" not in content:
         raise InputError(f"output={folder}: is not empty; name another folder")
     if content["recording_id"] != recording_id:
@@ -190,11 +206,13 @@ def _written(folder: Path) -> list[str]:
 
 
 def _content(folder: Path) -> dict[str, Any]:
-    try:
-        content = json.loads((folder / SPEAKERS_NAME).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}
+    """What a folder says of itself; empty where it says nothing that can be read."""
+    for name in (SPEAKERS_NAME, _MEANWHILE_NAME):
+        with suppress(OSError, ValueError):
+            content = json.loads((folder / name).read_text(encoding="utf-8"))
+            if isinstance(content, dict):
+                return content
+    return {}
 
 
 def _existing(folder: Path) -> Path:

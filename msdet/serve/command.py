@@ -12,7 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from msdet.errors import InputError
-from msdet.files import ProcessFolders
+from msdet.files import ProcessPaths
 from msdet.inference.separator import load
 from msdet.serve.config import ServeConfig
 from msdet.serve.worker import Worker
@@ -30,7 +30,7 @@ def serve(config: ServeConfig) -> None:
         raise InputError("the page needs gradio; install it with: pip install 'msdet[serve]'")
     check_address(config)
     separator = load(config.checkpoint or default_model().path)
-    place = ProcessFolders(Path(tempfile.gettempdir()), "msdet-serve-")
+    place = ProcessPaths(Path(tempfile.gettempdir()), "msdet-serve-")
     place.remove_leftovers()
     with tempfile.TemporaryDirectory(prefix=place.prefix) as name:
         folder = Path(name).resolve()

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import signal
 from pathlib import Path
 
 import gradio as gr
@@ -59,12 +58,11 @@ def make_app(page: gr.Blocks, config: ServeConfig) -> FastAPI:
 
 
 def run_server(page: gr.Blocks, config: ServeConfig) -> None:
-    """Serve until Ctrl-C or SIGTERM, either of which comes out as ``KeyboardInterrupt``.
+    """Serve until Ctrl-C or SIGTERM, which come out as what they raise in any command.
 
     Raises:
         InputError: the server does not start.
     """
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # else the folder would stay
     settings = uvicorn.Config(
         make_app(page, config),
         host=config.host,

@@ -8,7 +8,6 @@ out of memory does not take the page with it.
 from __future__ import annotations
 
 import logging
-import signal
 import threading
 import traceback
 from collections.abc import Callable
@@ -17,6 +16,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, TypeVar
 
+from msdet.ending import leave_stops_to_parent
 from msdet.errors import InputError
 from msdet.inference.separator import Separator, load
 from msdet.workers import end_with_parent
@@ -103,7 +103,7 @@ class Worker:
 
 
 def _work(connection: Connection, checkpoint: Path) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends this
+    leave_stops_to_parent()
     end_with_parent()
     separator = load(checkpoint)
     connection.send(True)

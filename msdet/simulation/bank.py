@@ -14,8 +14,6 @@ import logging
 import mmap
 import os
 import random
-import threading
-import time
 import zlib
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -26,7 +24,7 @@ from pathlib import Path
 import numpy as np
 
 from msdet.errors import InputError
-from msdet.files import user_cache
+from msdet.files import PART, ProcessPaths, user_cache
 from msdet.geometry import SPEED_OF_SOUND, MicrophoneArray
 from msdet.simulation.rirs import METHOD, Rirs, compute_rirs
 from msdet.simulation.rooms import Room, canonical
@@ -34,7 +32,6 @@ from msdet.workers import progress_bar
 
 _log = logging.getLogger(__name__)
 
-_STALE_SECONDS = 3600.0
 _CHECKSUM, _LONGEST_HEADER = 8, 4096
 """Bytes of a file that the checksum takes, in hexadecimal, and that it and the header take."""
 
@@ -55,6 +52,7 @@ class RirBank:
         self.directory = Path(directory)
         self.array = array
         self.sample_rate = sample_rate
+        self._unfinished = ProcessPaths(self.directory, ".rirs.", PART)
         try:
             self.directory.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -84,7 +82,7 @@ class RirBank:
 
     def _missing(self, rooms: Iterable[Room]) -> list[tuple[Room, Path]]:
         """What is not there, or cut short."""
-        self._remove_leftovers()
+        self._unfinished.remove_leftovers()
         wanted = {self._path(base): base for base, _ in (canonical(r, self.array) for r in rooms)}
         return [(base, path) for path, base in wanted.items() if not _is_whole(path)]
 
@@ -102,7 +100,7 @@ class RirBank:
 
     def _make(self, base: Room, path: Path) -> Rirs:
         rirs = compute_rirs(base, self.array, self.sample_rate)
-        temporary = path.with_name(f"{path.stem}.{os.getpid()}.{threading.get_ident()}.part")
+        temporary = self._unfinished.new()
         try:
             try:
                 temporary.write_bytes(_encode(rirs))
@@ -133,15 +131,6 @@ class RirBank:
         except (ValueError, KeyError, TypeError) as error:
             _log.warning("%s is damaged (%s) and is made again", path, error)
             return None
-
-    def _remove_leftovers(self) -> None:
-        """What killed processes were writing."""
-        for part in self.directory.glob("*.part"):
-            try:
-                if time.time() - part.stat().st_mtime > _STALE_SECONDS:
-                    part.unlink()
-            except FileNotFoundError:  # its owner was quicker
-                pass
 
 
 def fill_banks(

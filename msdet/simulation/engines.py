@@ -14,6 +14,7 @@ from uuid import uuid4
 import torch
 from rich.console import Console
 
+from msdet.ending import heed_sigterm
 from msdet.errors import InputError
 from msdet.simulation.scene_sources import FileScenes
 from msdet.simulation.shards import Shards
@@ -164,6 +165,7 @@ def _connected(ray: Any, num_workers: int | None) -> Iterator[None]:
                     f"engine=ray: no cluster answers at RAY_ADDRESS={address}"
                 ) from error
             ray.init(address="local", num_cpus=num_workers, include_dashboard=False, **quiet)
+        heed_sigterm()  # Ray would end this process without a word
         yield
     finally:
         ray.shutdown()  # which also ends the tasks that are left

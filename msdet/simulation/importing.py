@@ -23,6 +23,7 @@ import numpy as np
 from rich.console import Console
 
 from msdet.corpora import Corpus
+from msdet.ending import tell
 from msdet.errors import InputError
 from msdet.geometry import SPEED_OF_SOUND, MicrophoneArray, rotate_about_vertical, wrap_degrees
 from msdet.simulation.checks import MOST_IMAGES
@@ -85,6 +86,9 @@ def import_scenes(config: ImportConfig) -> None:
         f"{len(corpus.speakers)} speakers",
         soft_wrap=True,
     )
+    speech = ("corpus=folder", f"corpus.path={config.output}")
+    scored = f"scenes={Path(config.output) / SCENES_NAME}"
+    tell(next=("evaluate", "checkpoint=MODEL.ckpt", scored, *speech))
 
 
 def check_output(folder: Path) -> None:

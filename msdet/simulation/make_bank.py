@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
+from msdet.ending import tell
 from msdet.errors import InputError
 from msdet.files import write_atomically
+from msdet.output_folder import contents, sole_user
 from msdet.simulation.bank import RirBank, pyroomacoustics_version
 from msdet.simulation.draw_rooms import check_scene_config
 from msdet.simulation.rirs import METHOD
@@ -49,19 +51,19 @@ def make_bank(config: BankConfig) -> None:
         method=METHOD,
         pyroomacoustics=pyroomacoustics_version(),
     )
-    _keep_description(folder, wanted)
-    bank = RirBank(folder, array, config.sample_rate)
     rooms = RoomSet(config.scene, array, config.seed, config.split, config.num_rooms)
-    made = bank.fill(rooms, config.num_workers or available_cores())
+    with sole_user(folder):
+        _keep_description(folder, wanted)
+        bank = RirBank(folder, array, config.sample_rate)
+        made = bank.fill(rooms, config.num_workers or available_cores())
     there = f", {len(rooms) - made} were there" if made < len(rooms) else ""
     Console(stderr=True).print(f"{folder}: responses of {made} rooms made{there}", soft_wrap=True)
+    tell(next=("train", f"data.bank={folder}"))
 
 
 def _keep_description(folder: Path, wanted: BankDescription) -> None:
     """Write ``bank.json``, or see that the one there is for these rooms, or for fewer of them."""
     path = folder / BANK_NAME
-    if folder.exists() and not folder.is_dir():
-        raise InputError(f"output={folder}: is a file; name a folder")
     if path.exists():
         found = read_description(path)
         for key in ("array", "sample_rate", "seed", "split"):
@@ -79,7 +81,7 @@ def _keep_description(folder: Path, wanted: BankDescription) -> None:
             )
         if wanted.num_rooms < found.num_rooms:
             wanted = wanted.model_copy(update={"num_rooms": found.num_rooms})
-    elif folder.exists() and any(not p.name.startswith(f".{BANK_NAME}") for p in folder.iterdir()):
+    elif contents(folder):
         raise InputError(f"output={folder}: is not empty and holds no bank; choose another output=")
     try:
         write_atomically(path, wanted.model_dump_json(indent=2) + "\n")

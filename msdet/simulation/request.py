@@ -17,6 +17,7 @@ from msdet import __version__
 from msdet.differences import first_difference
 from msdet.errors import InputError, first_mistake
 from msdet.files import write_atomically
+from msdet.output_folder import contents
 from msdet.simulation.layouts import Format
 from msdet.simulation.rirs import METHOD
 from msdet.simulation.scene_files import SCENES_NAME
@@ -78,8 +79,7 @@ def check_folder(folder: Path) -> None:
     try:
         if not folder.exists() or (folder / REQUEST_NAME).exists():
             return
-        # A kill while the first file was written leaves its temporary name.
-        in_the_way = [path.name for path in folder.iterdir() if path.name != PARTS_NAME]
+        in_the_way = [path.name for path in contents(folder) if path.name != PARTS_NAME]
     except OSError as error:
         raise InputError(f"output={folder}: cannot be read ({error.strerror})") from error
     if in_the_way:

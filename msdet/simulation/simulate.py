@@ -15,14 +15,15 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from shlex import quote
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 
 from msdet.benchmarks import scenes_file
 from msdet.corpora import Corpus, open_corpus
+from msdet.ending import tell
 from msdet.errors import InputError
+from msdet.output_folder import LOCK_NAME, sole_user
 from msdet.simulation.config import ImperfectionRanges
 from msdet.simulation.draw_rooms import check_scene_config
 from msdet.simulation.engines import import_ray, make_locally, make_on_ray
@@ -86,16 +87,19 @@ def simulate(config: SimulateConfig, dry_run: bool = False) -> None:
         _tell(shards, numbers, cores)
         return
     check_space(shards, numbers)
-    keep_request(output, request_of(shards))
-    of_share = len(range(part, len(shards), parts))
-    done = of_share - len(numbers)
-    if config.engine == "ray":
-        made = make_on_ray(shards, numbers, config.num_workers, done)
-    else:
-        if not config.audio and scenes_in(shards, numbers) <= _WORTH_PROCESSES:
-            cores = 1
-        made = make_locally(shards, numbers, cores, done)
-    _report(shards, made, of_share)
+    # Jobs that make other shares of the set work beside this one.
+    lock = LOCK_NAME if config.shard is None else f"{LOCK_NAME}-{part}-{parts}"
+    with sole_user(output, lock):
+        keep_request(output, request_of(shards))
+        of_share = len(range(part, len(shards), parts))
+        done = of_share - len(numbers)
+        if config.engine == "ray":
+            made = make_on_ray(shards, numbers, config.num_workers, done)
+        else:
+            if not config.audio and scenes_in(shards, numbers) <= _WORTH_PROCESSES:
+                cores = 1
+            made = make_locally(shards, numbers, cores, done)
+        _report(config, shards, made, of_share)
 
 
 def _check_ranges(config: SimulateConfig) -> None:
@@ -163,7 +167,7 @@ def _tell(shards: Shards, numbers: list[int], cores: int) -> None:
         )
 
 
-def _report(shards: Shards, made: int, of_share: int) -> None:
+def _report(config: SimulateConfig, shards: Shards, made: int, of_share: int) -> None:
     console = Console(stderr=True)
     there = f", {of_share - made} were there" if made < of_share else ""
     noun = "shard" if made == 1 else "shards"
@@ -172,11 +176,15 @@ def _report(shards: Shards, made: int, of_share: int) -> None:
         audio = f", audio in {FOLDERS[shards.format]}" if shards.audio else ""
         path = shards.output / SCENES_NAME
         console.print(f"{path}: {len(shards.source)} scenes{audio}", soft_wrap=True)
-        if shards.audio and shards.format == "folder":
+        if shards.audio and config.split == "train":
+            tell(next=("train", f"data.simulated={shards.output}"))
+        elif shards.audio and shards.format == "folder":
             with path.open("rb") as rows:
                 id = json.loads(rows.readline())["id"]
             first = shards.output / path_within("folder", 0, id, MIXTURE_NAME)
-            console.print(f"first: {quote(str(first))}", soft_wrap=True, markup=False)
+            tell(first=first, next=("separate", str(first)))
+        else:
+            tell(next=("evaluate", "checkpoint=MODEL.ckpt", f"scenes={path}"))
     else:
         left = len(shards.missing())
         console.print(f"{left} of {len(shards)} shards are left to others", soft_wrap=True)

@@ -4,18 +4,18 @@
 from __future__ import annotations
 
 import argparse
-import fcntl
 import platform
 import shlex
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
 
 from msdet.checkpoints import git_commit, versions
+from msdet.ending import ending
 from msdet.errors import InputError
+from msdet.output_folder import sole_user
 from msdet.study.config import StudyConfig, load_study
 from msdet.study.grid import Run, plan
 from msdet.study.page import MadeWith, check_results, write_report
@@ -32,9 +32,9 @@ keys, such as jobs=4 or 'seeds=[0,1]'."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a study; returns its exit code.
+    """Run a study; return its exit code.
 
-    0; 1 where a run failed, and the page says which; 2 for what the user can mend; 130 for Ctrl-C.
+    1 where a run failed, and the page says which; else as of `msdet.ending.ending`.
     """
     parser = argparse.ArgumentParser(prog="study.py", description=_DESCRIPTION)
     parser.add_argument("study", metavar="STUDY")
@@ -44,23 +44,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     only.add_argument("--report-only", action="store_true", help="write the page of what is scored")
     only.add_argument("--no-training", action="store_true", help="score and report what is trained")
     options = parser.parse_intermixed_args(arguments)
-    command = shlex.join(["python", "scripts/study.py", options.study, *options.overrides])
-    try:
+    typed = shlex.join(["python", "scripts/study.py", options.study, *options.overrides])
+
+    def command() -> int:
         study = load_study(options.study, options.overrides)
         runs = plan(study)
         if options.dry_run:
             _list(runs)
             return 0
-        with _alone(Path(study.output)):
-            return _run(study, runs, command, not options.no_training, not options.report_only)
-    except InputError as error:
-        print(f"study.py: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("\nstopped; the same command goes on from here", file=sys.stderr)
-        return 130
-    except BrokenPipeError:
-        return 1
+        with sole_user(Path(study.output)):
+            return _run(study, runs, typed, not options.no_training, not options.report_only)
+
+    return ending("study.py", command)
 
 
 def _run(
@@ -95,22 +90,6 @@ def _list(runs: Sequence[Run]) -> None:
         if state == "unfinished":
             state += f", {run.epochs_done()} of {run.config.trainer.epochs} epochs"
         print(f"{run.name}: {state}")
-
-
-@contextmanager
-def _alone(output: Path) -> Iterator[None]:
-    """Two studies in one folder would train the same runs. The lock ends with the process."""
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-        file = (output / ".lock").open("w")
-    except OSError as error:
-        raise InputError(f"output={output}: {error.strerror or error}") from error
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise InputError(f"output={output}: a study is running there") from error
-        yield
 
 
 def _machine() -> str:

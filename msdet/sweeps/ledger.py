@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -11,6 +12,7 @@ from typing import Self
 from rich.console import Console
 
 from msdet.errors import InputError
+from msdet.output_folder import sole_user
 from msdet.sweeps.report import SWEEP_NAME, Kind, Record, record, table, write_report
 from msdet.sweeps.run import Run, train
 from msdet.workers import progress_bar
@@ -35,8 +37,10 @@ class Ledger:
         self._bar = progress_bar("epochs of all runs")
         self._task = self._bar.add_task("", total=epochs)
         self._ended = 0
+        self._alone = ExitStack()
 
     def __enter__(self) -> Self:
+        self._alone.enter_context(sole_user(self.folder))
         self.write()
         self._bar.start()
         return self
@@ -48,6 +52,7 @@ class Ledger:
         trace: TracebackType | None,
     ) -> None:
         self._bar.stop()
+        self._alone.close()
 
     def train(self, run: Run) -> bool:
         """Train a run unless it is finished; returns whether it is now."""

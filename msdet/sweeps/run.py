@@ -15,6 +15,7 @@ from msdet.cli import compose, quoted
 from msdet.config import TrainConfig, parse
 from msdet.criteria import Criterion
 from msdet.errors import InputError
+from msdet.output_folder import contents
 from msdet.training.callbacks import monitor_sign, monitored
 from msdet.training.child_process import POLL_SECONDS, ChildTraining
 from msdet.training.run import prepare
@@ -107,7 +108,7 @@ def placed(run: Run, folder: Path) -> Run:
                 f"{output}: holds a run of another config ({difference}); give that config "
                 f"to go on with it, or {mend}"
             )
-    elif moved.folder.exists() and (not moved.folder.is_dir() or any(moved.folder.iterdir())):
+    elif moved.folder.exists() and (not moved.folder.is_dir() or contents(moved.folder)):
         raise InputError(f"{output}: is there and holds no run; {mend}")
     return moved
 

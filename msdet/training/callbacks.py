@@ -12,14 +12,16 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import lightning.pytorch as pl
 import torch
-from lightning.pytorch.callbacks import Callback, TQDMProgressBar
+from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
 from msdet.checkpoints import DESCRIPTION_KEY, Description, save_portable
 from msdet.criteria import Criterion
 from msdet.datasets import Batch
+from msdet.ending import heed_sigterm
 from msdet.evaluation.rows import Row
 from msdet.evaluation.statistics import summarise
+from msdet.files import write_atomically
 from msdet.memory import PeakMemory
 
 if TYPE_CHECKING:
@@ -34,6 +36,17 @@ VALID_METRICS = (
     "azimuth_within_10deg",
     "wrong_slot_rate",
 )
+
+
+class Stopping(Callback):
+    """Lets SIGTERM stop a training at once, as Ctrl-C does.
+
+    Lightning would wait for the next step, with several processes in a broadcast that they may
+    never meet in, and end the training as if it were finished.
+    """
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        heed_sigterm()
 
 
 class Bookkeeping(Callback):
@@ -99,9 +112,7 @@ class Bookkeeping(Callback):
         row |= {f"valid_{name}": metrics[name] for name in VALID_METRICS}
         self.history.append({"epoch": trainer.current_epoch, **self.summary(), **row})
         if trainer.is_global_zero:
-            temporary = self.path.with_name(f".{self.path.name}.part")
-            temporary.write_text("".join(json.dumps(row) + "\n" for row in self.history))
-            temporary.replace(self.path)
+            write_atomically(self.path, (json.dumps(row) + "\n" for row in self.history))
 
     def summary(self) -> dict[str, float]:
         """Seconds with validation, examples, throughput, share of waiting for data, memory."""
@@ -170,26 +181,6 @@ def monitored(criterion: Criterion) -> str:
 def monitor_sign(criterion: Criterion) -> float:
     """1 where more of the monitored metric is better, -1 where less is."""
     return 1.0 if "separation" in criterion.tasks else -1.0
-
-
-class Progress(TQDMProgressBar):
-    """Lightning's bar of an epoch, with the time that the whole run still takes."""
-
-    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        super().on_train_start(trainer, pl_module)
-        self._start, self._first_step = time.perf_counter(), trainer.global_step
-
-    def get_metrics(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule
-    ) -> dict[str, int | str | float | dict[str, float]]:
-        metrics = super().get_metrics(trainer, pl_module)
-        metrics.pop("v_num", None)
-        done = trainer.global_step - self._first_step
-        if done:
-            left = int(trainer.estimated_stepping_batches) - trainer.global_step
-            seconds = (time.perf_counter() - self._start) / done * left
-            metrics["run_left"] = f"{seconds // 60:.0f}:{seconds % 60:02.0f}"
-        return metrics
 
 
 class SelfDescribing(Callback):

@@ -29,13 +29,14 @@ from msdet.memory import PeakMemory
 from msdet.models.msdet import MSDET
 from msdet.training.callbacks import (
     Bookkeeping,
-    Progress,
     Scoring,
     SelfDescribing,
+    Stopping,
     monitor_sign,
     monitored,
 )
 from msdet.training.module import Training
+from msdet.training.progress import Progress
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -72,7 +73,7 @@ def fit(
     module = Training(model, criterion, settings)
     bookkeeping = Bookkeeping(folder, memory)
     scoring = Scoring(folder, bookkeeping, describe)
-    callbacks: list[Callback] = [bookkeeping, scoring, SelfDescribing(describe)]
+    callbacks: list[Callback] = [Stopping(), bookkeeping, scoring, SelfDescribing(describe)]
     if settings.ema_decay is not None:
         callbacks.append(EMAWeightAveraging(decay=settings.ema_decay, use_buffers=True))
     if settings.early_stop is not None:
@@ -81,7 +82,7 @@ def fit(
         callbacks.append(EarlyStopping(name, patience=settings.early_stop, mode=mode))
     callbacks += [
         LearningRateMonitor("step"),
-        Progress(refresh_rate=10),
+        Progress(config, bookkeeping),
         ModelCheckpoint(
             folder,
             "last",
@@ -111,9 +112,9 @@ def fit(
     last = folder / "last.ckpt"
     try:
         trainer.fit(module, data, ckpt_path=last if last.exists() else None, weights_only=True)
-    except SystemExit as stop:  # what Lightning makes of Ctrl-C
+    except SystemExit as stop:  # what Lightning makes of Ctrl-C and SIGTERM
         if isinstance(stop.__context__, KeyboardInterrupt):
-            raise KeyboardInterrupt from stop
+            raise type(stop.__context__) from stop
         raise
     return bookkeeping.summary()
 

@@ -21,12 +21,14 @@ from msdet.checkpoints import (
 from msdet.config import EvaluationConfig, TrainConfig
 from msdet.corpora import Corpus, open_corpus
 from msdet.datasets.data_module import Sources, build_data, open_sources
+from msdet.ending import tell
 from msdet.evaluation.evaluate import evaluate, print_tables
 from msdet.evaluation.pictures.training import training_curves
 from msdet.files import write_json
 from msdet.geometry import MicrophoneArray
 from msdet.memory import PeakMemory, keep_freed_pages
 from msdet.models.msdet import MSDET, trained_tasks
+from msdet.output_folder import sole_user
 from msdet.training.checks import check, check_labels, check_parts
 from msdet.training.fit import fit
 from msdet.training.run_folder import (
@@ -34,9 +36,11 @@ from msdet.training.run_folder import (
     TRAINED_NAME,
     check_same_mixtures,
     is_first_process,
+    is_trained,
     is_unfinished,
     keep_identities,
     prepare_folder,
+    set_finished_aside,
 )
 
 OWN_SYSTEMS = ("unprocessed", "model", "srp_phat", "srp_mpdr")
@@ -53,20 +57,34 @@ def train(config: TrainConfig) -> dict[str, Any]:
     Raises:
         InputError: something in the config cannot be done; before any work.
     """
-    folder = Path(config.output)
-    array, corpus, model, sources = prepare(config)
-    if is_unfinished(folder):
-        check_same_mixtures(folder, sources.identities(config.data))
-    if is_first_process():
-        prepare_folder(folder, config)
-        keep_identities(folder, sources.identities(config.data))
-    trained = folder / TRAINED_NAME
-    if not trained.exists():
-        measured = _fit(config, array, corpus, model, folder, sources)
-        if not is_first_process():
-            return {}
-        write_json(trained, measured)
-    return _summarise(config, folder, json.loads(trained.read_text()))
+    folder, prepared = Path(config.output), prepare(config)
+    model = folder / "model.ckpt"
+    if not is_first_process():
+        if not is_trained(folder):
+            _fit(config, prepared, folder)
+        return {}
+    set_finished_aside(folder)
+    with sole_user(folder):
+        measured = _trained(config, prepared, folder)
+        if not config.evaluate:
+            summary = _without_evaluation(folder, measured)
+            tell(model=model, next=("evaluate", f"checkpoint={model}"))
+            return summary
+    evaluation = EvaluationConfig(
+        checkpoint=str(model),
+        output=str(folder),
+        systems=OWN_SYSTEMS,
+        cache=config.data.cache,
+    )
+    summary = evaluate(evaluation, measured)
+    print_tables(summary)
+    tell(
+        report=folder / "report.html",
+        model=model,
+        audio=folder / "audio",
+        next=("separate", "RECORDING.wav", f"checkpoint={model}"),
+    )
+    return summary
 
 
 class Prepared(NamedTuple):
@@ -98,14 +116,22 @@ def prepare(config: TrainConfig) -> Prepared:
     return Prepared(array, corpus, model, sources)
 
 
-def _fit(
-    config: TrainConfig,
-    array: MicrophoneArray,
-    corpus: Corpus,
-    model: MSDET,
-    folder: Path,
-    sources: Sources,
-) -> dict[str, float]:
+def _trained(config: TrainConfig, prepared: Prepared, folder: Path) -> dict[str, Any]:
+    """What the run measured of itself, which is trained first unless it has been."""
+    trained, identities = folder / TRAINED_NAME, prepared.sources.identities(config.data)
+    if is_unfinished(folder):
+        check_same_mixtures(folder, identities)
+    prepare_folder(folder, config)
+    keep_identities(folder, identities)
+    if not trained.exists():
+        write_json(trained, _fit(config, prepared, folder))
+    measured: dict[str, Any] = json.loads(trained.read_text())
+    return measured
+
+
+def _fit(config: TrainConfig, prepared: Prepared, folder: Path) -> dict[str, float]:
+    array, corpus, model, sources = prepared
+
     def describe(metrics: dict[str, Any], training: dict[str, Any]) -> Description:
         return _describe(config, array, metrics, training)
 
@@ -162,7 +188,8 @@ def _announce(config: TrainConfig, model: MSDET) -> None:
     macs = count_macs(model)
     Console(stderr=True).print(
         f"{config.name}: {weights / 1e6:.3f} M weights, {macs / 1e9:.2f} G multiply-accumulates "
-        f"per second of audio ({model.array.num_mics} microphones, {config.sample_rate} Hz)"
+        f"per second of audio ({model.array.num_mics} microphones, {config.sample_rate} Hz)",
+        soft_wrap=True,
     )
 
 
@@ -194,18 +221,7 @@ def _draw_curves(folder: Path) -> None:
     training_curves(rows, pictures_folder / "training.png")
 
 
-def _summarise(config: TrainConfig, folder: Path, measured: dict[str, Any]) -> dict[str, Any]:
-    checkpoint = folder / "model.ckpt"
-    if not config.evaluate:
-        summary = {**measured, "valid": load_checkpoint(checkpoint).description.metrics}
-        write_json(folder / SUMMARY_NAME, summary)
-        return summary
-    evaluation = EvaluationConfig(
-        checkpoint=str(checkpoint),
-        output=str(folder),
-        systems=OWN_SYSTEMS,
-        cache=config.data.cache,
-    )
-    summary = evaluate(evaluation, measured)
-    print_tables(summary)
+def _without_evaluation(folder: Path, measured: dict[str, Any]) -> dict[str, Any]:
+    summary = {**measured, "valid": load_checkpoint(folder / "model.ckpt").description.metrics}
+    write_json(folder / SUMMARY_NAME, summary)
     return summary

@@ -17,7 +17,8 @@ from msdet.checkpoints import load_checkpoint
 from msdet.config import TrainConfig, parse
 from msdet.differences import first_difference
 from msdet.errors import InputError
-from msdet.files import write_json
+from msdet.files import write_atomically, write_json
+from msdet.output_folder import contents, sole_user
 
 CONFIG_NAME = "config.yaml"
 SUMMARY_NAME = "summary.json"
@@ -40,23 +41,42 @@ def is_unfinished(folder: Path) -> bool:
     return (folder / LAST_NAME).exists() and not (folder / SUMMARY_NAME).exists()
 
 
-def prepare_folder(folder: Path, config: TrainConfig) -> None:
-    """Leave ``folder`` ready for this run: its own unfinished state, or empty.
+def is_trained(folder: Path) -> bool:
+    """Whether a run there is trained and not yet evaluated."""
+    return (folder / TRAINED_NAME).exists() and not (folder / SUMMARY_NAME).exists()
+
+
+def set_finished_aside(folder: Path) -> None:
+    """Rename a folder with a finished run, so that another can have its name.
 
     Raises:
-        InputError: it is a file, holds something else, or an unfinished run of another config.
+        InputError: another command is writing there, or it cannot be renamed.
+    """
+    if not (folder / CONFIG_NAME).exists() or not (folder / SUMMARY_NAME).exists():
+        return
+    with sole_user(folder):
+        kept = _numbered(folder)
+        try:
+            folder.rename(kept)
+        except OSError as error:
+            raise InputError(
+                f"output={folder}: its finished run cannot be renamed ({error.strerror}); choose "
+                "another output="
+            ) from error
+    Console(stderr=True).print(f"the finished run is kept as {kept}")
+
+
+def prepare_folder(folder: Path, config: TrainConfig) -> None:
+    """Leave a folder that is there ready for this run: its own unfinished state, or empty.
+
+    Raises:
+        InputError: it holds something else, or an unfinished run of another config.
     """
     mend = "choose another output="
-    if folder.exists() and not folder.is_dir():
-        raise InputError(f"output={folder}: is a file; {mend}")
     wanted = config.model_dump(mode="json")
     stored = folder / CONFIG_NAME
     if stored.exists():
-        if (folder / SUMMARY_NAME).exists():
-            kept = _numbered(folder)
-            folder.rename(kept)
-            Console(stderr=True).print(f"the finished run is kept as {kept}")
-        elif is_unfinished(folder):
+        if is_unfinished(folder):
             if difference := config_difference(read_config(stored), config):
                 raise InputError(
                     f"output={folder}: holds an unfinished run of another config ({difference}); "
@@ -64,13 +84,10 @@ def prepare_folder(folder: Path, config: TrainConfig) -> None:
                 )
             load_checkpoint(folder / LAST_NAME)  # refuses one that this version cannot go on from
             Console(stderr=True).print(f"going on with the unfinished run in {folder}")
-    elif folder.exists() and any(folder.iterdir()):
+    elif contents(folder):
         raise InputError(f"output={folder}: is not empty and holds no run; {mend}")
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        temporary = folder / f".{CONFIG_NAME}.part"
-        OmegaConf.save(OmegaConf.create(wanted), temporary)
-        temporary.replace(stored)
+        write_atomically(stored, OmegaConf.to_yaml(OmegaConf.create(wanted)))
     except OSError as error:
         raise InputError(f"output={folder}: cannot be written ({error.strerror})") from error
 

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from msdet.errors import InputError
+from msdet.files import PART, ProcessPaths
 from msdet.geometry import MicrophoneArray
 from msdet.simulation import (
     RirBank,
@@ -144,9 +145,9 @@ def test_a_killed_fill_is_gone_on_with(circle: MicrophoneArray, tmp_path: Path) 
     process.wait()
     there = len(list(tmp_path.glob("*.rirs")))
     assert 5 <= there < 80
-    leftover = tmp_path / "killed.part"
+    own = ProcessPaths(tmp_path, ".rirs.", PART).new()
+    leftover = tmp_path / own.name.replace(f"-{os.getpid()}-", f"-{process.pid}-")
     leftover.write_bytes(b"half")
-    os.utime(leftover, (0, 0))
     rooms = [
         pool_room(SceneConfig(), circle, seed=0, split="train", room_index=i) for i in range(80)
     ]

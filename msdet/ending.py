@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How a command ends: by itself, by a mistake, or told to stop; what it says and its exit code."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shlex
+import shutil
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import FrameType
+
+from msdet.errors import InputError
+
+_OF_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS}
+
+_GRACE_SECONDS = 10.0
+"""How long a worker that is told to stop waits for its parent to end it."""
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM, by which schedulers, containers and service managers stop a command."""
+
+
+def ending(name: str, command: Callable[[], int], goes_on: bool = True, debug: bool = False) -> int:
+    """Run a command; return its exit code.
+
+    Ctrl-C and SIGTERM stop it in the same way: with one line, and a code that is not 0.
+
+    Args:
+        name: of the command, which starts the line about a mistake.
+        command: returns the code of an end without a mistake.
+        goes_on: the same command goes on where a stopped one was.
+        debug: print the traceback of a mistake, too.
+    Returns:
+        What the command returns; 2 for what the user can mend, also a full disk; 130 for Ctrl-C;
+        143 for SIGTERM; 1 where nobody reads what it prints.
+    """
+    heed_sigterm()
+    more = "; the same command goes on from here" if goes_on else ""
+    try:
+        return command()
+    except InputError as error:
+        if debug:
+            traceback.print_exc()
+        mistake = str(error)
+    except BrokenPipeError:
+        return 1
+    except OSError as error:
+        if error.errno not in _OF_DISK:
+            raise
+        mistake = f"{error.filename or 'a file'}: cannot be written ({error.strerror}){more}"
+    except Terminated:
+        print(f"\nstopped by SIGTERM{more}", file=sys.stderr)
+        return 128 + signal.SIGTERM
+    except KeyboardInterrupt:
+        print(f"\nstopped{more}", file=sys.stderr)
+        return 128 + signal.SIGINT
+    print(f"{name}: {mistake}", file=sys.stderr)
+    return 2
+
+
+def program() -> str:
+    """What starts msdet in this shell: ``msdet`` where that is the one that runs now."""
+    own = Path(sys.executable).with_name("msdet")
+    if not own.exists():
+        return f"{shlex.quote(sys.executable)} -m msdet"
+    found = shutil.which("msdet")
+    if found is not None and os.path.samefile(found, own):
+        return "msdet"
+    shown = own.relative_to(Path.cwd()) if own.is_relative_to(Path.cwd()) else own
+    return shlex.quote(str(shown))
+
+
+def tell(next: Sequence[str] = (), **paths: Path) -> None:
+    """Print where results are and what to type next, a line each, which can be pasted.
+
+    Args:
+        next: a command of msdet and its arguments.
+        paths: by what lies there; those that are not there are left out.
+    """
+    for name, path in paths.items():
+        if path.exists():
+            print(f"{name}:".ljust(10) + shlex.quote(str(path)))
+    if next:
+        print(f"{'next:':10}{program()} {shlex.join(next)}")
+
+
+def heed_sigterm() -> None:
+    """Let SIGTERM raise `Terminated` in the main thread; elsewhere do nothing."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise Terminated
+
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, stop)
+
+
+def leave_stops_to_parent() -> None:
+    """Let a worker process go on when a whole group of processes is told to stop.
+
+    Its parent, told the same, ends it. A worker that went first would look like one that failed.
+    """
+
+    def wait_for_parent(number: int, frame: FrameType | None) -> None:
+        timer = threading.Timer(_GRACE_SECONDS, os._exit, (128 + signal.SIGTERM,))
+        timer.daemon = True
+        timer.start()
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, wait_for_parent)
