@@ -73,10 +73,11 @@ class Command:
             assert time.monotonic() < until, self.err.read_text()
             time.sleep(0.002)
 
-    def interrupt(self) -> Finished:
-        """Ctrl-C, which a terminal sends to every process of the command."""
+    def interrupt(self, number: int = signal.SIGINT) -> Finished:
+        """Ctrl-C, which a terminal sends to every process of the command, or what a scheduler
+        sends to all of a job."""
         assert self.process.poll() is None, self.err.read_text()
-        os.killpg(self.process.pid, signal.SIGINT)
+        os.killpg(self.process.pid, number)
         return self.finish()
 
     def kill(self) -> Finished:
