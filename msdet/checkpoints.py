@@ -9,11 +9,9 @@ load with ``weights_only=True``: plain numbers, texts and tensors, no pickled cl
 
 from __future__ import annotations
 
-import os
 import subprocess
 import zipfile
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -24,6 +22,7 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from msdet.criteria.assignment import Assignment
 from msdet.errors import InputError, first_mistake
+from msdet.files import replacing
 from msdet.geometry import MicrophoneArray
 from msdet.models.msdet import MSDET, ModelConfig, trained_tasks
 from msdet.shipped import find_checkpoint
@@ -113,25 +112,18 @@ class Checkpoint:
 
 
 def save_atomically(content: Mapping[str, Any], path: Path) -> None:
-    """``torch.save`` to a temporary name, fsync, rename.
+    """``torch.save`` to a file that is there when it is whole.
 
     Raises:
         InputError: the file cannot be written (a full disk, say); the old file is left as it was.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open(temporary, "wb") as file:
+        with replacing(path) as file:
             torch.save(dict(content), file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
     except (OSError, RuntimeError) as error:
         kept = "; the file written before it is whole" if path.exists() else ""
-        raise InputError(f"{path}: cannot be written ({error}){kept}") from error
-    finally:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
+        why = getattr(error, "strerror", None) or error
+        raise InputError(f"{path}: cannot be written ({why}){kept}") from error
 
 
 def save_portable(path: Path, model: MSDET, description: Description) -> None:

@@ -42,9 +42,13 @@ def ending(name: str, command: Callable[[], int], goes_on: bool = True, debug: b
         143 for SIGTERM; 1 where nobody reads what it prints.
     """
     heed_sigterm()
+    of_threads = _errors_of_threads()
     more = "; the same command goes on from here" if goes_on else ""
     try:
-        return command()
+        code = command()
+        if not of_threads:
+            return code
+        raise of_threads[0]
     except InputError as error:
         if debug:
             traceback.print_exc()
@@ -63,6 +67,20 @@ def ending(name: str, command: Callable[[], int], goes_on: bool = True, debug: b
         return 128 + signal.SIGINT
     print(f"{name}: {mistake}", file=sys.stderr)
     return 2
+
+
+def _errors_of_threads() -> list[OSError]:
+    """The disk's errors that threads end with from now on, as TensorBoard's writer does."""
+    errors: list[OSError] = []
+
+    def keep(ended: threading.ExceptHookArgs) -> None:
+        if isinstance(ended.exc_value, OSError) and ended.exc_value.errno in _OF_DISK:
+            errors.append(ended.exc_value)
+        else:
+            threading.__excepthook__(ended)
+
+    threading.excepthook = keep
+    return errors
 
 
 def program() -> str:

@@ -8,13 +8,21 @@ import os
 import shlex
 import signal
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from msdet.ending import ending, program, tell
 from msdet.errors import InputError
+
+
+@pytest.fixture(autouse=True)
+def hook() -> Iterator[None]:
+    kept = threading.excepthook
+    yield
+    threading.excepthook = kept
 
 
 def raising(error: BaseException) -> Callable[[], int]:
@@ -54,6 +62,22 @@ def test_a_full_disk_anywhere_is_a_mistake_of_one_line(
         f"msdet train: runs/a.png: cannot be written ({os.strerror(number)}); the same command "
         "goes on from here\n"
     )
+
+
+def test_a_full_disk_that_a_thread_meets_is_told_at_the_end(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def command() -> int:
+        full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "events")
+        thread = threading.Thread(target=raising(full))
+        thread.start()
+        thread.join()
+        return 0
+
+    assert ending("msdet train", command) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("msdet train: events: cannot be written")
+    assert len(said.splitlines()) == 1
 
 
 def test_a_mistake_is_told_and_another_error_is_not_hidden(
