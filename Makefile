@@ -2,17 +2,22 @@
 # Every target sets up .venv by itself: once, and again when pyproject.toml or constraints.txt change.
 
 RUN := .venv/bin/python
+PYTEST := $(RUN) -m pytest --numprocesses auto --maxprocesses 8 --dist worksteal
 .DEFAULT_GOAL := help
-.PHONY: help quickstart test lint format docs installed installed-for-tests
+.PHONY: help quickstart test test-all lint format docs installed installed-for-tests
 
 ## make quickstart   train a model on the bundled voices, score it, write outputs/quickstart/
 quickstart: installed
 	$(RUN) -m msdet train experiment=quickstart
 	@$(RUN) scripts/check_quickstart.py outputs/quickstart/summary.json
 
-## make test         lint, types and tests
+## make test         lint, types and the fast tests
 test: lint
-	$(RUN) -m pytest --numprocesses auto --maxprocesses 8 --dist worksteal
+	$(PYTEST)
+
+## make test-all     those and the slow tests: real trainings, exports, kills
+test-all: test
+	$(PYTEST) -m slow
 
 ## make lint         lint and types alone
 lint: installed-for-tests

@@ -103,6 +103,7 @@ def test_a_model_that_ships_separates_on_an_array_by_name() -> None:
     assert result.num_speakers <= separator.description.trained_speakers[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [0, 1])
 def test_one_voice_alone_is_one_speaker(seed: int) -> None:
     """Though it was trained on two people who speak at once."""

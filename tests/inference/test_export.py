@@ -68,6 +68,7 @@ def as_parts(spectra: torch.Tensor) -> NDArray[np.float32]:
     return torch.view_as_real(spectra).numpy()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_file_says_what_the_network_says(
     make_model: Callable[..., MSDET], arrays: dict[str, MicrophoneArray], kind: str
@@ -128,6 +129,7 @@ def exported(saved: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_the_file_describes_itself(exported: Path, make_model: Callable[..., MSDET]) -> None:
     model, content = make_model(), exported.read_bytes()
     onnx.checker.check_model(content)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import resource
 import shutil
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from selenium.webdriver import Chrome
 
 RATE = 8000
+Once = Callable[[str, Callable[[Path], None]], Path]
 PATIENCE = 500.0
 """Seconds that a command may take; on a busy machine one takes minutes to import torch."""
 
@@ -178,37 +180,67 @@ def run(start: Callable[..., Command]) -> Callable[..., Finished]:
 
 
 @pytest.fixture(scope="session")
-def debug(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, ...]:
+def once(tmp_path_factory: pytest.TempPathFactory) -> Once:
+    """A folder that the first of the processes that run tests makes, and all of them read."""
+    root = tmp_path_factory.getbasetemp()
+    root = (root.parent if "PYTEST_XDIST_WORKER" in os.environ else root) / "shared"
+    root.mkdir(exist_ok=True)
+
+    def folder_of(name: str, make: Callable[[Path], None]) -> Path:
+        finished = root / f"{name}.finished"
+        with (root / f"{name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not finished.exists():
+                make(root / name)
+                finished.touch()
+        return root / name
+
+    return folder_of
+
+
+@pytest.fixture(scope="session")
+def debug(once: Once) -> tuple[str, ...]:
     """The tiny experiment, on seconds of eight voices: decoding minutes of them takes longer."""
-    folder = tmp_path_factory.mktemp("speech")
-    corpus = open_corpus(BundledConfig(), RATE)
-    for speaker in corpus.speakers[:8]:
-        audio = corpus.read(corpus.of_speaker(speaker)[0])
-        (folder / speaker).mkdir()
-        for take in range(2):
-            piece = audio[(5 + 5 * take) * RATE : (10 + 5 * take) * RATE]
-            soundfile.write(folder / speaker / f"{take}.wav", piece, RATE)
-    return "experiment=debug", "corpus=folder", f"corpus.path={folder}"
+
+    def make(folder: Path) -> None:
+        corpus = open_corpus(BundledConfig(), RATE)
+        for speaker in corpus.speakers[:8]:
+            audio = corpus.read(corpus.of_speaker(speaker)[0])
+            (folder / speaker).mkdir(parents=True)
+            for take in range(2):
+                piece = audio[(5 + 5 * take) * RATE : (10 + 5 * take) * RATE]
+                soundfile.write(folder / speaker / f"{take}.wav", piece, RATE)
+
+    return "experiment=debug", "corpus=folder", f"corpus.path={once('speech', make)}"
 
 
 @pytest.fixture(scope="session")
 def trained(
-    run: Callable[..., Finished], debug: tuple[str, ...], tmp_path_factory: pytest.TempPathFactory
+    run: Callable[..., Finished],
+    debug: tuple[str, ...],
+    once: Once,
 ) -> Path:
     """The folder of a run that nothing interrupted."""
-    folder = tmp_path_factory.mktemp("trained") / "run"
-    run("train", *debug, f"output={folder}")
-    return folder
+
+    def make(folder: Path) -> None:
+        run("train", *debug, f"output={folder}")
+
+    return once("trained", make)
 
 
 @pytest.fixture(scope="session")
 def simulated(
     start: Callable[..., Command],
     environment: dict[str, str],
-    tmp_path_factory: pytest.TempPathFactory,
+    once: Once,
 ) -> Path:
     """The folder of 24 rendered scenes: killed after a few of them, then made complete."""
-    folder = tmp_path_factory.mktemp("simulated") / "scenes"
+    return once("scenes", lambda folder: simulate_in_two(folder, start, environment))
+
+
+def simulate_in_two(
+    folder: Path, start: Callable[..., Command], environment: dict[str, str]
+) -> None:
     command = [
         "simulate",
         f"output={folder}",
@@ -228,7 +260,6 @@ def simulated(
         assert main(command) == 0
     for name, changed in there.items():
         assert (folder / "audio" / name).stat().st_mtime_ns == changed, "rendered again"
-    return folder
 
 
 SCRIPT_SECONDS = 60.0  # that a script in a page may take on a slow machine

@@ -15,7 +15,7 @@ from msdet.cli import main
 if TYPE_CHECKING:
     from tests.integration.conftest import Command
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
 ROOMS = ("sample_rate=8000", "scene.rirs=hybrid", "scene.t60=[0.3,0.5]")
 

@@ -33,6 +33,7 @@ def batches(debug: tuple[str, ...], num_workers: int, epoch: int) -> list[Batch]
     return list(loader)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("same_home")
 def test_examples_are_the_same_with_no_worker_and_with_two(debug: tuple[str, ...]) -> None:
     alone, shared = batches(debug, 0, epoch=3), batches(debug, 2, epoch=3)
@@ -43,6 +44,7 @@ def test_examples_are_the_same_with_no_worker_and_with_two(debug: tuple[str, ...
             assert torch.equal(getattr(one, name), getattr(other, name)), name
 
 
+@pytest.mark.slow
 def test_two_processes_see_every_example_once(
     start: Callable[..., Any],
     debug: tuple[str, ...],

@@ -78,6 +78,7 @@ def test_imported_scenes_are_rendered(imported: Path, tmp_path: Path) -> None:
         np.testing.assert_array_equal(mixture.T, scale * example.mixture)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("same_home")
 def test_a_model_is_scored_on_imported_scenes(imported: Path, saved: Path, tmp_path: Path) -> None:
     command = [

@@ -51,6 +51,7 @@ def config(debug: tuple[str, ...], recordings: Path) -> Callable[..., TrainConfi
     return made
 
 
+@pytest.mark.slow
 def test_training_goes_over_recordings_and_simulated_mixtures(
     debug: tuple[str, ...], recordings: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -154,6 +155,7 @@ def test_a_criterion_that_needs_what_examples_lack_is_refused(
     assert not run.exists()
 
 
+@pytest.mark.slow
 def test_a_stopped_run_does_not_go_on_with_another_list(
     start: Callable[..., Any], debug: tuple[str, ...], recordings: Path, tmp_path: Path
 ) -> None:

@@ -16,7 +16,7 @@ import torch
 import msdet
 from msdet.checkpoints import load_checkpoint
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
 
 def history(folder: Path) -> list[dict[str, Any]]:

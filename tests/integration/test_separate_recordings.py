@@ -264,6 +264,7 @@ def test_a_folder_is_separated_and_a_bad_file_named(
     assert not list(tmp_path.rglob("*.part"))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("same_home")
 def test_a_folder_of_scenes_is_separated_to_be_scored(
     separate: Separate, saved: Path, tmp_path: Path

@@ -79,6 +79,7 @@ def test_other_scenes_do_not_enter_a_folder(
     assert {path: path.stat().st_mtime_ns for path in simulated.rglob("*")} == before
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("same_home")
 def test_jobs_in_processes_and_archives_make_the_same_mixtures(
     simulated: Path, start: Callable[..., Command], tmp_path: Path
@@ -111,6 +112,7 @@ def test_jobs_in_processes_and_archives_make_the_same_mixtures(
                 assert content.read() == file.read_bytes(), member.name
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("same_home")
 def test_a_process_that_is_lost_is_replaced(
     simulated: Path, start: Callable[..., Command], tmp_path: Path
@@ -131,6 +133,7 @@ def test_a_process_that_is_lost_is_replaced(
         )
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_named_and_leaves_nothing_half(
     start: Callable[..., Command], tmp_path: Path
 ) -> None:
@@ -152,6 +155,7 @@ def test_a_full_disk_is_named_and_leaves_nothing_half(
     assert not list(output.glob("shards/*"))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("same_home")
 def test_a_network_is_trained_on_mixtures_of_either_format(
     debug: tuple[str, ...],
@@ -178,6 +182,7 @@ def test_a_network_is_trained_on_mixtures_of_either_format(
     assert not (tmp_path / "run").exists(), "refused before training"
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("same_home")
 def test_a_run_goes_on_with_the_mixtures_that_it_began_with(
     debug: tuple[str, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -198,6 +203,7 @@ def test_a_run_goes_on_with_the_mixtures_that_it_began_with(
     assert "holds 8 mixtures, other ones than the 4 that" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("same_home")
 def test_training_hears_stored_mixtures_in_all_poses(
     debug: tuple[str, ...], tmp_path: Path

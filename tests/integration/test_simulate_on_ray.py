@@ -16,7 +16,7 @@ import pytest
 
 from msdet.cli import main
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
 ray = pytest.importorskip("ray")
 

@@ -13,7 +13,7 @@ import pytest
 
 from msdet.study.command import main
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "study.py"
 

@@ -15,7 +15,7 @@ import torch
 
 from msdet.checkpoints import load_checkpoint
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
 
 def read(folder: Path) -> dict[str, Any]:

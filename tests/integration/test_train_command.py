@@ -93,6 +93,7 @@ def test_names_that_scripts_rely_on(trained: Path) -> None:
     assert list((trained / "tensorboard").glob("events.*"))
 
 
+@pytest.mark.slow
 def test_killed_run_goes_on_as_if_nothing_had_been(
     start: Callable[..., Any], debug: tuple[str, ...], trained: Path, tmp_path: Path
 ) -> None:
@@ -159,11 +160,13 @@ def averaged(
     return Averaged(folder, whole, command)
 
 
+@pytest.mark.slow
 def test_averaged_weights_survive_ctrl_c_and_a_full_disk_and_a_kill(averaged: Averaged) -> None:
     assert_same_run(averaged.stopped, averaged.whole)
     assert not list(averaged.stopped.rglob("*.part")), "left over"
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("same_home")
 def test_finished_run_is_kept_and_an_unfinished_one_protected(
     averaged: Averaged, start: Callable[..., Any], capsys: pytest.CaptureFixture[str]

@@ -54,6 +54,7 @@ def test_it_works_and_goes_on_after_whatever_happens(
     assert worker.run(count_outputs, 2) == 4
 
 
+@pytest.mark.slow
 def test_what_takes_too_long_is_given_up(worker: Worker) -> None:
     with pytest.raises(InputError, match="more than 5 s"):
         worker.run(hang, 1e6)

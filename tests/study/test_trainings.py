@@ -19,6 +19,7 @@ from msdet.study.grid import plan
 from msdet.study.trainings import train_all
 
 
+@pytest.mark.slow
 def test_ctrl_c_stops_what_was_begun(study: Callable[..., StudyConfig], tmp_path: Path) -> None:
     others = set(psutil.Process().children())  # of earlier tests
     begun: list[psutil.Process] = []
@@ -45,6 +46,7 @@ def test_ctrl_c_stops_what_was_begun(study: Callable[..., StudyConfig], tmp_path
     assert len(list((tmp_path / "logs").iterdir())) == 2, "no third one was begun"
 
 
+@pytest.mark.slow
 def test_a_failure_is_told_by_its_last_line(
     study: Callable[..., StudyConfig], tmp_path: Path
 ) -> None:

@@ -140,6 +140,7 @@ def test_the_best_run_is_that_of_the_best_valid_metric(
     assert f"checkpoint=search/{found['best']}/model.ckpt" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_stopped_search_goes_on_to_the_same_trials(trainings: Trainings) -> None:
     """Also where it must learn from earlier trials, after its first ten random ones."""
     whole = search(folder="whole", trials=13)
@@ -155,6 +156,7 @@ def test_a_stopped_search_goes_on_to_the_same_trials(trainings: Trainings) -> No
     assert len(trainings.trained) == 13, "a finished search trains nothing"
 
 
+@pytest.mark.slow
 def test_a_finished_search_can_be_made_longer(trainings: Trainings) -> None:
     search(folder="whole", trials=6)
     wanted, trainings.trained = trainings.trained, []
