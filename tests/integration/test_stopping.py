@@ -112,8 +112,8 @@ def files(folder: Path) -> dict[str, bytes]:
 @pytest.mark.parametrize(
     "command",
     [
-        "simulate output=out num_scenes=2 num_workers=1",
-        "simulate output=out num_scenes=2 num_workers=1 format=tar",
+        "simulate output=out num_scenes=1 num_workers=1",
+        "simulate output=out num_scenes=1 num_workers=1 format=tar",
         "bank output=out num_rooms=2 num_workers=1",
     ],
 )
@@ -144,7 +144,7 @@ def test_a_separation_that_is_killed_anywhere_is_made_again(somewhere: Path) -> 
 def test_a_training_that_is_killed_anywhere_goes_on(
     debug: tuple[str, ...], somewhere: Path
 ) -> None:
-    tiny = ("trainer.epochs=2", "data.examples_per_epoch=4", "data.train_rooms=2")
+    tiny = ("trainer.epochs=1", "data.examples_per_epoch=4", "data.train_rooms=2")
     given = ["train", *debug, *tiny, "data.valid_scenes=2", "output=out", "evaluate=false"]
 
     def names(folder: Path) -> list[str]:
