@@ -57,7 +57,7 @@ class Guard:
         self._any_address = not is_loopback(host)
         if self._any_address:
             name = socket.gethostname().lower()
-            self._names |= {name, f"{name}.local", socket.getfqdn().lower()}
+            self._names |= {name, f"{name}.local"}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket":  # the page has none

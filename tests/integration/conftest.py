@@ -22,6 +22,7 @@ import soundfile
 
 from msdet.cli import main
 from msdet.corpora import BundledConfig, open_corpus
+from tests.integration.browsing import SECONDS
 
 if TYPE_CHECKING:
     from selenium.webdriver import Chrome
@@ -230,7 +231,6 @@ def simulated(
     return folder
 
 
-SCRIPT_SECONDS = 60.0  # that a script in a page may take on a slow machine
 CHROMIUM = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
 )
@@ -253,6 +253,6 @@ def browser() -> Iterator[Chrome]:
         options.add_argument(argument)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
     driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
-    driver.set_script_timeout(SCRIPT_SECONDS)
+    driver.set_script_timeout(SECONDS)
     yield driver
     driver.quit()
