@@ -189,6 +189,10 @@ def _well_formed(*values: object) -> Any:
     return checked if len(checked) > 1 else checked[0]
 
 
+def _in_the_browser_alone(*_: object) -> None:
+    raise InputError("this is done in the browser, not here")
+
+
 def _header(separator: Separator) -> str:
     description = separator.description
     finds = {0.0: "directions", 1.0: "separation"}.get(description.weight, "both")
@@ -255,7 +259,13 @@ def _microphones(
     separator: Separator, chosen: str | None, name: str
 ) -> tuple[gr.Dropdown, gr.Textbox]:
     """The choice of an array, and the positions where those are to be typed in."""
-    array = gr.Dropdown(array_choices(separator), value=chosen, label="Microphones", elem_id=name)
+    array = gr.Dropdown(
+        array_choices(separator),
+        value=chosen,
+        label="Microphones",
+        info="Choose those that it was recorded with." if chosen is None else None,
+        elem_id=name,
+    )
     typed = gr.Textbox(
         _TYPED_EXAMPLE,
         label="Positions as JSON, metres",
@@ -336,6 +346,7 @@ def _room(separator: Separator, actions: _Actions) -> list[Any]:
             [room, length, width, rotation],
             room,
             js="(room, length, width, rotation) => ({...room, size: [length, width], rotation})",
+            validator=_in_the_browser_alone,
             show_progress="hidden",
         )
     gr.on(

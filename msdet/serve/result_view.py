@@ -18,11 +18,11 @@ from msdet.serve.jobs import Outcome, Voice
 _ASSETS = Path(__file__).parent / "assets"
 
 _TRUE_VOICES = {
-    "direct": "its sound on the straight way alone, without the walls",
-    "early": "its sound of the first 50 ms, without later reflections",
-    "image": "its sound with that of the walls, without the others",
+    "direct": "the sound that comes straight from the speaker, without the walls",
+    "early": "the speaker's sound of the first 50 ms, without later reflections",
+    "image": "the speaker's sound with the walls, without the others",
 }
-"""What a true voice is at the reference microphone, by the target of training."""
+"""What it is at the reference microphone, by the target of training."""
 
 
 def result_html(outcome: Outcome) -> str:

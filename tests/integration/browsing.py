@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 PHONE, DESK, WIDE = (390, 844), (1280, 900), (1400, 900)
 
 SECONDS = 300.0
-"""That a page may take on a machine that has other things to do; a bound, which nothing waits for."""
+"""That a page may take on a busy machine; nothing waits for as long where things go well."""
 
 Seen = TypeVar("Seen")
 

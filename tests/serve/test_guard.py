@@ -191,7 +191,13 @@ def test_other_methods_have_nothing_to_do_here(page: Page, method: str) -> None:
 
 @pytest.mark.parametrize(
     "path",
-    ["/", "/login", "/gradio_api/run/predict", "/gradio_api/component_server", "//gradio_api/upload"],
+    [
+        "/",
+        "/login",
+        "/gradio_api/run/predict",
+        "/gradio_api/component_server",
+        "//gradio_api/upload",
+    ],
 )
 def test_what_the_page_does_not_use_is_shut(page: Page, path: str) -> None:
     assert page.ask(path=path)[0] == 405

@@ -196,7 +196,9 @@ def test_of_scenes_the_truth_is_told(kind: str, separator: Separator, tmp_path: 
         assert truth.error == pytest.approx(angular_error(voice.azimuth, truth.azimuth), abs=1e-4)
         true, separated = (soundfile.read(c.file)[0] for c in (truth.target, voice.clip))
         heard = float(si_sdr(separated, true)) - float(si_sdr(mixture, true))
-        assert truth.improvement == pytest.approx(heard, abs=0.01), "what is played is what is scored"
+        assert truth.improvement == pytest.approx(heard, abs=0.01), (
+            "what is played is what is scored"
+        )
     assert len({voice.truth.target.file for voice in outcome.voices if voice.truth}) == 2
     assert outcome.missed == []
     assert outcome.microphones is not None
