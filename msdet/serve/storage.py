@@ -40,8 +40,8 @@ class Storage:
             if self._clean(size) > 0:
                 raise InputError(
                     f"there is no room for this upload of {size / 1e6:.1f} MB: the page keeps at "
-                    f"most {self._max_megabytes:g} MB (max_stored_megabytes) and the rest is in "
-                    "use; try again later"
+                    f"most {self._max_megabytes:g} MB (max_stored_megabytes), and what is in use "
+                    "stays; try again later"
                 )
             self._arriving += size
         try:
