@@ -7,29 +7,20 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import gradio as gr
 from markupsafe import escape
 
 from msdet.errors import InputError
-from msdet.geometry import MicrophoneArray
 from msdet.inference.separator import Separator
-from msdet.serve.arrays import OWN, TYPED, array_choices, chosen_array, line_axis
+from msdet.serve.actions import Actions, drawn_array
+from msdet.serve.arrays import OWN, TYPED, array_choices
 from msdet.serve.config import ServeConfig
 from msdet.serve.examples import example_benchmarks
 from msdet.serve.jobs import (
-    ExampleJob,
-    Outcome,
-    RecordingJob,
-    RoomJob,
-    separate_example,
-    separate_recording,
-    separate_room,
     unseen_voices,
 )
-from msdet.serve.result_view import result_html
-from msdet.serve.room_setup import WALL_DISTANCE, default_setup, read_setup
+from msdet.serve.room_setup import WALL_DISTANCE, default_setup
 from msdet.serve.storage import Storage
 from msdet.serve.worker import Worker
 from msdet.shipped import how_many
@@ -54,7 +45,7 @@ def build_page(
     separator: Separator, worker: Worker, config: ServeConfig, storage: Storage
 ) -> gr.Blocks:
     """The page of a model, whose uploads and results a storage holds."""
-    actions = _Actions(separator, worker, config, storage)
+    actions = Actions(separator, worker, config, storage)
     page = gr.Blocks(
         title="msdet",
         analytics_enabled=False,
@@ -100,83 +91,6 @@ class _Job:
     inputs: list[Any]
 
 
-class _Actions:
-    """What the buttons do: each gives the message and the result, of which one is empty."""
-
-    def __init__(
-        self, separator: Separator, worker: Worker, config: ServeConfig, storage: Storage
-    ) -> None:
-        self._separator, self._worker, self._config = separator, worker, config
-        self._storage = storage
-        self.written: set[str] = set()
-        """Files of results, for gradio to delete when they are old."""
-
-    def recording(self, file: str | None, choice: str | None, typed: str) -> tuple[str, str]:
-        def work(folder: Path) -> Outcome:
-            if file is None:
-                raise InputError("no recording was chosen; drop a file into the box")
-            array = chosen_array(self._separator, choice, typed)
-            path = Path(file)
-            if not path.is_file():
-                raise InputError(f"{path.name}: is no longer here; drop it into the box again")
-            job = RecordingJob(path, array, self._config.max_minutes, folder)
-            return self._worker.run(separate_recording, job)
-
-        return self._answer(work, *([Path(file)] if file else []))
-
-    def example(self, benchmark: str, number: float) -> tuple[str, str]:
-        return self._answer(
-            lambda folder: self._worker.run(
-                separate_example, ExampleJob(benchmark, int(number), folder)
-            )
-        )
-
-    def room(
-        self,
-        drawn: object,
-        height: float,
-        t60: float,
-        seconds: float,
-        snr_db: float,
-        take: float,
-        choice: str | None,
-        typed: str,
-        *voices: str,
-    ) -> tuple[str, str]:
-        def work(folder: Path) -> Outcome:
-            setup = read_setup(
-                drawn,
-                height,
-                t60=t60,
-                voices=voices,
-                seconds=seconds,
-                snr_db=snr_db,
-                take=take,
-            )
-            array = chosen_array(self._separator, choice, typed)
-            return self._worker.run(separate_room, RoomJob(setup, array, folder))
-
-        return self._answer(work)
-
-    def draw_array(self, drawn: object, choice: str | None, typed: str) -> object:
-        """The drawing with other microphones; with those it has while they are being typed."""
-        try:
-            array = chosen_array(self._separator, choice, typed)
-        except InputError:
-            return drawn
-        return drawn | _drawn_array(array) if isinstance(drawn, dict) else drawn
-
-    def _answer(self, work: Callable[[Path], Outcome], *uploads: Path) -> tuple[str, str]:
-        folder = self._storage.results / uuid4().hex
-        try:
-            with self._storage.held(folder, *uploads):
-                outcome = work(folder)
-        except InputError as error:
-            return f'<div class="msdet-error" role="alert">{escape(str(error))}</div>', ""
-        self.written.update(str(path) for path in folder.iterdir())
-        return "", result_html(outcome)
-
-
 def _well_formed(*values: object) -> Any:
     """Whether these can be a page's values; else gradio refuses them, before they wait for a job.
 
@@ -210,7 +124,7 @@ def _header(separator: Separator) -> str:
     )
 
 
-def _inputs(separator: Separator, actions: _Actions, config: ServeConfig) -> list[_Job]:
+def _inputs(separator: Separator, actions: Actions, config: ServeConfig) -> list[_Job]:
     """The left side: a tab for each way, with its button at the end."""
     with gr.Tabs():
         with gr.Tab("Recording"):
@@ -285,7 +199,7 @@ def _microphones(
     return array, typed
 
 
-def _room(separator: Separator, actions: _Actions) -> list[Any]:
+def _room(separator: Separator, actions: Actions) -> list[Any]:
     """All controls of a room; those whose values its job takes, in that order."""
     description = separator.description
     voices = unseen_voices(description.sample_rate)
@@ -299,7 +213,7 @@ def _room(separator: Separator, actions: _Actions) -> list[Any]:
         "wall": WALL_DISTANCE,
     }
     room = gr.HTML(
-        drawn | _drawn_array(description.array),
+        drawn | drawn_array(description.array),
         html_template=(_ASSETS / "room.html").read_text(encoding="utf-8"),
         js_on_load=(_ASSETS / "room.js").read_text(encoding="utf-8"),
         elem_id="msdet-room",
@@ -359,14 +273,6 @@ def _room(separator: Separator, actions: _Actions) -> list[Any]:
         show_progress="hidden",
     )
     return [room, height, t60, seconds, snr_db, take, array, typed, *chosen]
-
-
-def _drawn_array(array: MicrophoneArray) -> dict[str, Any]:
-    """What the drawing needs of an array: microphones from above, and the axis of a linear one."""
-    return {
-        "microphones": array.as_array()[:, :2].tolist(),
-        "axis": line_axis(array),
-    }
 
 
 def _voice_label(speaker: str, separator: Separator) -> str:

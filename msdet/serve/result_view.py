@@ -13,7 +13,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from msdet.evaluation.report.drawings import RADIUS, point_at, rings
-from msdet.serve.jobs import Outcome, Voice
+from msdet.serve.outcome import Outcome, Voice
 
 _ASSETS = Path(__file__).parent / "assets"
 
