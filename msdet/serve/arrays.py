@@ -31,15 +31,17 @@ def array_choices(separator: Separator) -> list[tuple[str, str]]:
     return [*choices, ("positions, typed in", TYPED)]
 
 
-def chosen_array(separator: Separator, choice: str, typed: str) -> MicrophoneArray:
+def chosen_array(separator: Separator, choice: str | None, typed: str) -> MicrophoneArray:
     """The microphones of a choice.
 
     Args:
         typed: JSON ``[[x, y, z], ...]`` in metres, where the choice is ``positions``.
     Raises:
-        InputError: there is no such choice, what was typed is no list of positions, or the model
-            does not serve them.
+        InputError: none was chosen, there is no such choice, what was typed is no list of
+            positions, or the model does not serve them.
     """
+    if choice is None:
+        raise InputError("no microphones were chosen; choose those that it was recorded with")
     if choice == OWN:
         return separator.description.array
     if choice == TYPED:

@@ -13,10 +13,8 @@ from pathlib import Path
 
 from msdet.errors import InputError
 from msdet.files import ProcessPaths
-from msdet.inference.separator import load
 from msdet.serve.config import ServeConfig
-from msdet.serve.worker import Worker
-from msdet.shipped import default_model
+from msdet.shipped import default_model, find_checkpoint
 
 
 def serve(config: ServeConfig) -> None:
@@ -29,7 +27,12 @@ def serve(config: ServeConfig) -> None:
     if find_spec("gradio") is None:
         raise InputError("the page needs gradio; install it with: pip install 'msdet[serve]'")
     check_address(config)
-    separator = load(config.checkpoint or default_model().path)
+    checkpoint = find_checkpoint(config.checkpoint) if config.checkpoint else default_model().path
+    print(f"Loading {checkpoint.name} ...", flush=True)
+    from msdet.inference.separator import load  # after that line: torch takes seconds to import
+    from msdet.serve.worker import Worker
+
+    separator = load(checkpoint)
     place = ProcessPaths(Path(tempfile.gettempdir()), "msdet-serve-")
     place.remove_leftovers()
     with tempfile.TemporaryDirectory(prefix=place.prefix) as name:
@@ -38,15 +41,17 @@ def serve(config: ServeConfig) -> None:
         with closing(Worker(separator.path, config.max_job_seconds)) as worker:
             from msdet.serve.page import build_page
             from msdet.serve.server import run_server
+            from msdet.serve.storage import Storage
 
-            page = build_page(separator, worker, config, folder)
+            storage = Storage(folder, config.max_stored_megabytes)
+            page = build_page(separator, worker, config, storage)
             shown = f"[{config.host}]" if ":" in config.host else config.host
             print(
                 f"The page is at http://{shown}:{config.port} (model {separator.path.name}); "
                 "Ctrl-C ends it",
                 flush=True,
             )
-            run_server(page, config)
+            run_server(page, config, storage)
 
 
 def check_address(config: ServeConfig) -> None:

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 
 class ServeConfig(BaseModel):
@@ -14,6 +14,7 @@ class ServeConfig(BaseModel):
         host: address of this machine that the page is at. allow_remote: whether that may be one
             that other machines reach.
         max_megabytes, max_minutes: longest recording, as a file and as sound.
+        max_stored_megabytes: of all uploads and results together; the oldest are deleted first.
         max_job_seconds: time for one separation, with the rendering of its scene.
     """
 
@@ -27,4 +28,13 @@ class ServeConfig(BaseModel):
     allow_remote: bool
     max_megabytes: float = Field(gt=0)
     max_minutes: float = Field(gt=0)
+    max_stored_megabytes: float = Field(gt=0)
     max_job_seconds: float = Field(gt=0)
+
+    @field_validator("max_stored_megabytes")
+    @classmethod
+    def _holds_a_file(cls, stored: float, others: ValidationInfo) -> float:
+        one = others.data.get("max_megabytes", 0.0)
+        if stored < one:
+            raise ValueError(f"holds no file of max_megabytes={one:g}; give at least that")
+        return stored

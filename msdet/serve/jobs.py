@@ -5,10 +5,9 @@ files to play and to keep."""
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import soundfile
@@ -19,13 +18,14 @@ from msdet.corpora import BundledConfig, Corpus, open_corpus
 from msdet.errors import InputError
 from msdet.evaluation.metrics import score_scene
 from msdet.evaluation.report.media import common_gain, levels_db, spectrogram_uri
-from msdet.evaluation.scores import Claims, SceneScore
+from msdet.evaluation.scores import Claims, SpeakerScore
 from msdet.geometry import MicrophoneArray
 from msdet.inference.recordings import open_recording
 from msdet.inference.result import Separation
 from msdet.inference.separator import Options, Separator
 from msdet.inference.speakers_file import SPEAKERS_NAME, Source, array_of, speakers_file
 from msdet.serve.examples import example_scene
+from msdet.serve.outcome import Clip, Outcome, Truth, Voice
 from msdet.serve.room_setup import RoomSetup, scene_of
 from msdet.simulation import Example, Scene, compute_rirs, render
 
@@ -56,64 +56,6 @@ class RoomJob:
     setup: RoomSetup
     array: MicrophoneArray
     folder: Path
-
-
-@dataclass(frozen=True)
-class Clip:
-    """Something to play: a file, and its spectrogram as a ``data:`` URI."""
-
-    file: Path
-    spectrogram: str
-
-
-@dataclass(frozen=True)
-class Voice:
-    """A speaker who was found; None where the model does not say.
-
-    Attributes:
-        azimuth: degrees. confidence: 0 to 1. distance: metres.
-        segments: start and end in seconds of the speech.
-        window_azimuth: degrees, of each window of the outcome.
-        truth: azimuth of the scene's speaker that this is. error: degrees between both.
-        improvement: of SI-SDR over the reference microphone, dB.
-    """
-
-    clip: Clip
-    azimuth: float | None
-    confidence: float | None
-    distance: float | None
-    segments: list[tuple[float, float]]
-    window_azimuth: list[float | None]
-    truth: float | None = None
-    error: float | None = None
-    improvement: float | None = None
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """All that the page shows of a job.
-
-    Attributes:
-        mixture: the reference microphone. microphones: all of a scene's, as a file to keep.
-        window_times: seconds, the middle of each window.
-        missed: azimuths of a scene's speakers of whom there is no output.
-        t60: as measured on a scene's responses, seconds; None of recordings.
-        warnings: what the user should know of a recording, a sentence each.
-    """
-
-    name: str
-    array: str
-    is_linear: bool
-    sample_rate: int
-    duration: float
-    mixture: Clip
-    microphones: Path | None
-    findings: Path
-    voices: list[Voice]
-    window_times: list[float]
-    missed: list[float]
-    t60: float | None
-    warnings: tuple[str, ...]
 
 
 @cache
@@ -192,6 +134,7 @@ def _separate_scene(separator: Separator, name: str, scene: Scene, folder: Path)
     folder.mkdir(parents=True, exist_ok=True)
     microphones = folder / "microphones.wav"
     write_audio(microphones, mixture, scene.sample_rate)
+    example = replace(example, mixture=mixture, targets=example.targets * np.float32(gain))
     return _outcome(
         separator, name, array, mixture[scene.reference_mic], result, folder, example, microphones
     )
@@ -216,40 +159,55 @@ def _outcome(
         example: what is known of a scene. channels, warnings: of a recording.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    gain = min(1.0, common_gain(reference, result.audio))
-    signals = [signal * np.float32(gain) for signal in (reference, *result.audio)]
-    mixture, *clips = _clips(signals, result.sample_rate, folder)
-    score = None if example is None else _score(result, example)
+    found = result.num_speakers
+    speakers = [] if example is None else _spoke(result, example)
+    signals = {"mixture": reference}
+    signals |= {f"speaker{slot}": audio for slot, audio in enumerate(result.audio, 1)}
+    if example is not None:
+        signals |= {_target(of): example.targets[of.speaker] for of in speakers}
+    gain = min(1.0, common_gain(*signals.values()))
+    clips = _clips(signals, gain, result.sample_rate, folder)
+    truths = {of.slot: of for of in speakers}
     voices = []
-    for slot, clip in enumerate(clips):
+    for slot in range(found):
+        of = truths.get(slot)
         voice = Voice(
-            clip,
+            clips[f"speaker{slot + 1}"],
             azimuth=_known(result.azimuth[slot]),
             confidence=_known(result.confidence[slot]),
             distance=None if result.distance is None else _known(result.distance[slot]),
             segments=result.segments[slot],
             window_azimuth=[_known(angle) for angle in result.window_azimuth[slot]],
-            **_truth(score, slot),
+            truth=None
+            if of is None
+            else Truth(
+                of.azimuth,
+                clips[_target(of)],
+                error=of.azimuth_error,
+                improvement=of.scores.get("si_sdr_improvement"),
+            ),
         )
         voices.append(voice)
-    found, told = len(voices), tuple(dict.fromkeys((*warnings, *result.warnings)))
+    told = tuple(dict.fromkeys((*warnings, *result.warnings)))
     outcome = Outcome(
         name=name,
         array=array.name,
         is_linear=result.is_linear,
         sample_rate=result.sample_rate,
         duration=len(reference) / result.sample_rate,
-        mixture=mixture,
+        mixture=clips["mixture"],
         microphones=microphones,
         findings=folder / SPEAKERS_NAME,
         voices=voices,
         window_times=result.window_times.tolist(),
         missed=[
-            of.azimuth
-            for of in (score.speakers if score else ())
-            if not of.silent and (of.slot is None or of.slot >= found)
+            Truth(of.azimuth, clips[_target(of)])
+            for of in speakers
+            if of.slot is None or of.slot >= found
         ],
         t60=None if example is None else example.t60,
+        asked_t60=None if example is None else example.scene.room.t60,
+        target=None if example is None else example.scene.target,
         warnings=told,
     )
     source = Source(
@@ -270,30 +228,36 @@ def _outcome(
         files=[voice.clip.file.name for voice in voices],
         gain=gain,
         warnings=told,
-        truths=None if example is None else [_as_numbers(voice) for voice in voices],
+        truths=None if example is None else [_as_numbers(voice.truth) for voice in voices],
     )
     outcome.findings.write_text(described.text(), encoding="utf-8")
     return outcome
 
 
-def _clips(signals: list[NDArray[np.float32]], sample_rate: int, folder: Path) -> list[Clip]:
-    """The mixture and the speakers, whose spectrograms share one scale."""
-    levels = [levels_db(signal, sample_rate) for signal in signals]
+def _clips(
+    signals: dict[str, NDArray[np.float32]], gain: float, sample_rate: int, folder: Path
+) -> dict[str, Clip]:
+    """Players of signals, by name, as loud beside each other as they are; pictures on one scale."""
+    turned = {name: signal * np.float32(gain) for name, signal in signals.items()}
+    levels = {name: levels_db(signal, sample_rate) for name, signal in turned.items()}
     # Not the loudest bin of all: a single one would leave the rest of the picture dark.
-    loud = max(float(np.percentile(level, 99.9)) for level in levels)
-    clips = []
-    for number, (signal, level) in enumerate(zip(signals, levels, strict=True)):
-        file = folder / (f"speaker{number}.wav" if number else "mixture.wav")
+    loud = max(float(np.percentile(level, 99.9)) for level in levels.values())
+    clips = {}
+    for name, signal in turned.items():
+        file = folder / f"{name}.wav"
         write_audio(file, signal, sample_rate)
-        clips.append(Clip(file, spectrogram_uri(level, loud)))
+        clips[name] = Clip(file, spectrogram_uri(levels[name], loud))
     return clips
 
 
-def _score(result: Separation, example: Example) -> SceneScore:
-    """As ``msdet evaluate`` scores a scene; whoever was not found is scored as silence."""
+def _spoke(result: Separation, example: Example) -> list[SpeakerScore]:
+    """A scene's speakers who say something, as ``msdet evaluate`` scores them.
+
+    Whoever was not found is scored as silence, in a slot after those of the result.
+    """
     missing = max(0, example.num_speakers - result.num_speakers)
     azimuth = np.append(result.azimuth, np.full(missing, np.nan))
-    return score_scene(
+    score = score_scene(
         np.pad(result.audio, ((0, missing), (0, 0))),
         # Levels do not matter to any score of these.
         example.targets,
@@ -303,26 +267,17 @@ def _score(result: Separation, example: Example) -> SceneScore:
         sample_rate=result.sample_rate,
         metrics=("si_sdr",),
     )
+    return [of for of in score.speakers if not of.silent]
 
 
-def _truth(score: SceneScore | None, slot: int) -> dict[str, Any]:
-    if score is None:
-        return {}
-    for of in score.speakers:
-        if of.slot == slot:
-            improvement = of.scores.get("si_sdr_improvement")
-            return {
-                "truth": of.azimuth,
-                "error": of.azimuth_error,
-                "improvement": improvement,
-            }
-    return {}
+def _target(of: SpeakerScore) -> str:
+    return f"true{of.speaker + 1}"
 
 
-def _as_numbers(voice: Voice) -> dict[str, float | None]:
+def _as_numbers(truth: Truth | None) -> dict[str, float | None]:
     return {
-        "true_azimuth_deg": _rounded(voice.truth, 1),
-        "si_sdr_improvement_db": _rounded(voice.improvement, 2),
+        "true_azimuth_deg": None if truth is None else _rounded(truth.azimuth, 1),
+        "si_sdr_improvement_db": None if truth is None else _rounded(truth.improvement, 2),
     }
 
 

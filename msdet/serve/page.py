@@ -3,64 +3,56 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import gradio as gr
 from markupsafe import escape
 
 from msdet.errors import InputError
-from msdet.geometry import MicrophoneArray
 from msdet.inference.separator import Separator
-from msdet.serve.arrays import OWN, TYPED, array_choices, chosen_array, line_axis
+from msdet.serve.actions import Actions, drawn_array
+from msdet.serve.arrays import OWN, TYPED, array_choices
 from msdet.serve.config import ServeConfig
 from msdet.serve.examples import example_benchmarks
 from msdet.serve.jobs import (
-    ExampleJob,
-    Outcome,
-    RecordingJob,
-    RoomJob,
-    separate_example,
-    separate_recording,
-    separate_room,
     unseen_voices,
 )
-from msdet.serve.result_view import result_html
-from msdet.serve.room_setup import WALL_DISTANCE, default_setup, read_setup
+from msdet.serve.room_setup import WALL_DISTANCE, default_setup
+from msdet.serve.storage import Storage
 from msdet.serve.worker import Worker
 from msdet.shipped import how_many
 
 _ASSETS = Path(__file__).parent / "assets"
-_KEPT_RESULTS = 5
-"""So that a page that is used all day does not fill the disk."""
+_KEPT_SECONDS = 6 * 3600
+"""Of uploads and results: what is on the screen after lunch can still be played."""
 
-_UPLOADS_SECONDS = 3600
+_LOOKS_SECONDS = 3600
+"""That gradio looks for older ones after."""
+
 _SLIDER_WIDTH = 200
 """Pixels: a narrower slider gets a scroll bar. Two fit beside each other, on a phone one."""
+_VOICE_WIDTH = 260
+"""Pixels, for names of speakers with language and sex."""
 
 _NOTHING_YET = '<p class="msdet-empty">Results appear here.</p>'
 _TYPED_EXAMPLE = "[[0.05, 0, 0], [0, 0.05, 0], [-0.05, 0, 0], [0, -0.05, 0]]"
 
 
 def build_page(
-    separator: Separator, worker: Worker, config: ServeConfig, folder: Path
+    separator: Separator, worker: Worker, config: ServeConfig, storage: Storage
 ) -> gr.Blocks:
-    """The page of a model.
-
-    Args:
-        folder: where gradio keeps uploads; the results go below it too.
-    """
-    actions = _Actions(separator, worker, config, folder / "results")
+    """The page of a model, whose uploads and results a storage holds."""
+    actions = Actions(separator, worker, config, storage)
     page = gr.Blocks(
         title="msdet",
         analytics_enabled=False,
-        delete_cache=(_UPLOADS_SECONDS, _UPLOADS_SECONDS),
+        delete_cache=(_LOOKS_SECONDS, _KEPT_SECONDS),
         fill_width=True,
     )
+    page.temp_file_sets.append(actions.written)
     with page:
         gr.HTML(_header(separator), elem_id="msdet-header", apply_default_css=False)
         with gr.Row(equal_height=False):
@@ -79,6 +71,7 @@ def build_page(
                 job.action,
                 inputs=job.inputs,
                 outputs=[message, result],
+                validator=_well_formed,
                 api_visibility="private",
                 concurrency_id="separation",  # one job at a time, of whichever kind
                 concurrency_limit=1,
@@ -98,79 +91,20 @@ class _Job:
     inputs: list[Any]
 
 
-class _Actions:
-    """What the buttons do: each gives the message and the result, of which one is empty."""
+def _well_formed(*values: object) -> Any:
+    """Whether these can be a page's values; else gradio refuses them, before they wait for a job.
 
-    def __init__(
-        self, separator: Separator, worker: Worker, config: ServeConfig, folder: Path
-    ) -> None:
-        self._separator, self._worker, self._config = separator, worker, config
-        self._folder = folder
+    Other choices than those of a control and numbers beyond its ends gradio refuses by itself.
+    """
+    checked = [
+        gr.validate(not isinstance(value, list) and value == value, "no value of this control")
+        for value in values
+    ]
+    return checked if len(checked) > 1 else checked[0]
 
-    def recording(self, file: str | None, choice: str, typed: str) -> tuple[str, str]:
-        def work(folder: Path) -> Outcome:
-            if file is None:
-                raise InputError("no recording was chosen; drop a file into the box")
-            array = chosen_array(self._separator, choice, typed)
-            job = RecordingJob(Path(file), array, self._config.max_minutes, folder)
-            return self._worker.run(separate_recording, job)
 
-        return self._answer(work)
-
-    def example(self, benchmark: str, number: float) -> tuple[str, str]:
-        return self._answer(
-            lambda folder: self._worker.run(
-                separate_example, ExampleJob(benchmark, int(number), folder)
-            )
-        )
-
-    def room(
-        self,
-        drawn: dict[str, Any],
-        height: float,
-        t60: float,
-        seconds: float,
-        snr_db: float,
-        take: float,
-        choice: str,
-        typed: str,
-        *voices: str,
-    ) -> tuple[str, str]:
-        def work(folder: Path) -> Outcome:
-            setup = read_setup(
-                {
-                    "size": [*drawn["size"], height],
-                    "t60": t60,
-                    "array": drawn["array"],
-                    "rotation": drawn["rotation"],
-                    "speakers": drawn["speakers"],
-                    "voices": voices,
-                    "seconds": seconds,
-                    "snr_db": snr_db,
-                    "take": int(take),
-                }
-            )
-            array = chosen_array(self._separator, choice, typed)
-            return self._worker.run(separate_room, RoomJob(setup, array, folder))
-
-        return self._answer(work)
-
-    def draw_array(self, drawn: dict[str, Any], choice: str, typed: str) -> dict[str, Any]:
-        """The drawing with other microphones; with those it has while they are being typed."""
-        try:
-            return drawn | _drawn_array(chosen_array(self._separator, choice, typed))
-        except InputError:
-            return drawn
-
-    def _answer(self, work: Callable[[Path], Outcome]) -> tuple[str, str]:
-        self._folder.mkdir(parents=True, exist_ok=True)
-        kept = sorted(self._folder.iterdir(), key=lambda path: path.stat().st_mtime)
-        for old in kept[: -_KEPT_RESULTS + 1]:
-            shutil.rmtree(old)
-        try:
-            return "", result_html(work(self._folder / uuid4().hex))
-        except InputError as error:
-            return f'<div class="msdet-error" role="alert">{escape(str(error))}</div>', ""
+def _in_the_browser_alone(*_: object) -> None:
+    raise InputError("this is done in the browser, not here")
 
 
 def _header(separator: Separator) -> str:
@@ -190,26 +124,31 @@ def _header(separator: Separator) -> str:
     )
 
 
-def _inputs(separator: Separator, actions: _Actions, config: ServeConfig) -> list[_Job]:
-    """The left side: a tab for each way, and the microphones for two of them."""
+def _inputs(separator: Separator, actions: Actions, config: ServeConfig) -> list[_Job]:
+    """The left side: a tab for each way, with its button at the end."""
     with gr.Tabs():
-        with gr.Tab("Recording") as of_recording:
+        with gr.Tab("Recording"):
             file = gr.File(label="Recording", elem_id="msdet-file", height=180)
             gr.HTML(
                 '<p class="msdet-note">WAV, FLAC, OGG or MP3 with a channel for each microphone, '
                 f"at most {config.max_megabytes:g} MB and {config.max_minutes:g} minutes.</p>",
                 apply_default_css=False,
             )
+            array, typed = _microphones(separator, None, "msdet-array")
             separate_file = gr.Button("Separate", variant="primary", elem_id="msdet-separate")
-        with gr.Tab("Example") as of_example:
+        with gr.Tab("Example"):
             examples = example_benchmarks(separator)
             benchmark = gr.Dropdown(
-                [(f"{name}: {b.description}", name) for name, b in examples.items()],
+                list(examples),
                 label="Benchmark",
                 info="Simulated rooms with voices that no model was trained on, rendered here; the "
                 "microphones are the scene's.",
                 elem_id="msdet-benchmark",
             )
+            described = "".join(
+                f"<li>{escape(name)}: {escape(b.description)}</li>" for name, b in examples.items()
+            )
+            gr.HTML(f'<ul class="msdet-note">{described}</ul>', apply_default_css=False)
             most = min((b.num_scenes for b in examples.values()), default=1) - 1
             number = gr.Slider(0, max(most, 1), 0, step=1, label="Scene")
             separate_scene = gr.Button(
@@ -218,55 +157,50 @@ def _inputs(separator: Separator, actions: _Actions, config: ServeConfig) -> lis
                 elem_id="msdet-example",
                 interactive=bool(examples),
             )
-        with gr.Tab("Set up a room") as of_room:
-            room, numbers, voices = _room(separator)
+        with gr.Tab("Set up a room"):
+            of_room = _room(separator, actions)
             separate_setup = gr.Button(
                 "Render and separate", variant="primary", elem_id="msdet-render"
             )
-    with gr.Group() as microphones:
-        array = gr.Dropdown(
-            array_choices(separator), value=OWN, label="Microphones", elem_id="msdet-array"
-        )
-        typed = gr.Textbox(
-            _TYPED_EXAMPLE,
-            label="Positions as JSON, metres",
-            info="[[x, y, z], ...] in the order of the channels; 0° is the x axis, angles grow "
-            "counter-clockwise seen from above.",
-            visible=False,
-            elem_id="msdet-positions",
-        )
+    return [
+        _Job(separate_file, actions.recording, [file, array, typed]),
+        _Job(separate_scene, actions.example, [benchmark, number]),
+        _Job(separate_setup, actions.room, of_room),
+    ]
+
+
+def _microphones(
+    separator: Separator, chosen: str | None, name: str
+) -> tuple[gr.Dropdown, gr.Textbox]:
+    """The choice of an array, and the positions where those are to be typed in."""
+    array = gr.Dropdown(
+        array_choices(separator),
+        value=chosen,
+        label="Microphones",
+        info="Choose those that it was recorded with." if chosen is None else None,
+        elem_id=name,
+    )
+    typed = gr.Textbox(
+        _TYPED_EXAMPLE,
+        label="Positions as JSON, metres",
+        info="[[x, y, z], ...] in the order of the channels; 0° is the x axis, angles grow "
+        "counter-clockwise seen from above.",
+        visible=False,
+        elem_id=f"{name}-positions",
+    )
     array.change(
         lambda choice: gr.update(visible=choice == TYPED),
         array,
         typed,
+        validator=_well_formed,
         api_visibility="private",
         show_progress="hidden",
     )
-    gr.on(
-        [array.change, typed.change],
-        actions.draw_array,
-        [room, array, typed],
-        room,
-        api_visibility="private",
-        show_progress="hidden",
-    )
-    for tab in (of_recording, of_example, of_room):
-        tab.select(
-            lambda shown=tab is not of_example: gr.update(visible=shown),
-            None,
-            microphones,
-            api_visibility="private",
-            show_progress="hidden",
-        )
-    return [
-        _Job(separate_file, actions.recording, [file, array, typed]),
-        _Job(separate_scene, actions.example, [benchmark, number]),
-        _Job(separate_setup, actions.room, [room, *numbers, array, typed, *voices]),
-    ]
+    return array, typed
 
 
-def _room(separator: Separator) -> tuple[gr.HTML, list[Any], list[Any]]:
-    """The drawing; the sliders of height, T60, length, SNR and take; the choices of voices."""
+def _room(separator: Separator, actions: Actions) -> list[Any]:
+    """All controls of a room; those whose values its job takes, in that order."""
     description = separator.description
     voices = unseen_voices(description.sample_rate)
     count = max(2, min(description.trained_speakers[1], 3))
@@ -279,7 +213,7 @@ def _room(separator: Separator) -> tuple[gr.HTML, list[Any], list[Any]]:
         "wall": WALL_DISTANCE,
     }
     room = gr.HTML(
-        drawn | _drawn_array(description.array),
+        drawn | drawn_array(description.array),
         html_template=(_ASSETS / "room.html").read_text(encoding="utf-8"),
         js_on_load=(_ASSETS / "room.js").read_text(encoding="utf-8"),
         elem_id="msdet-room",
@@ -296,9 +230,13 @@ def _room(separator: Separator) -> tuple[gr.HTML, list[Any], list[Any]]:
         height = gr.Slider(
             2.2, 5, start.size[2], step=0.1, label="Height, m", min_width=_SLIDER_WIDTH
         )
-        t60 = gr.Slider(
-            0, 1, start.t60, step=0.05, label="T60, s (0: no walls)", min_width=_SLIDER_WIDTH
-        )
+        t60 = gr.Slider(0, 1, start.t60, step=0.05, label="T60, s", min_width=_SLIDER_WIDTH)
+    gr.HTML(
+        "<p class=\"msdet-note\">The walls are chosen for this T60 by Sabine's formula; the room's "
+        "real one may differ, and is measured and told with the result. 0: no walls.</p>",
+        apply_default_css=False,
+    )
+    array, typed = _microphones(separator, OWN, "msdet-room-array")
     rotation = gr.Slider(0, 359, 0, step=1, label="Array turned by, °")
     with gr.Row():
         chosen = [
@@ -306,7 +244,7 @@ def _room(separator: Separator) -> tuple[gr.HTML, list[Any], list[Any]]:
                 [(_voice_label(speaker, separator), speaker) for speaker in voices.speakers],
                 value=voice,
                 label=f"Voice {number}",
-                min_width=_SLIDER_WIDTH,
+                min_width=_VOICE_WIDTH,
             )
             for number, voice in enumerate(start.voices, 1)
         ]
@@ -322,17 +260,19 @@ def _room(separator: Separator) -> tuple[gr.HTML, list[Any], list[Any]]:
             [room, length, width, rotation],
             room,
             js="(room, length, width, rotation) => ({...room, size: [length, width], rotation})",
+            validator=_in_the_browser_alone,
             show_progress="hidden",
         )
-    return room, [height, t60, seconds, snr_db, take], chosen
-
-
-def _drawn_array(array: MicrophoneArray) -> dict[str, Any]:
-    """What the drawing needs of an array: microphones from above, and the axis of a linear one."""
-    return {
-        "microphones": array.as_array()[:, :2].tolist(),
-        "axis": line_axis(array),
-    }
+    gr.on(
+        [array.change, typed.change],
+        actions.draw_array,
+        [room, array, typed],
+        room,
+        validator=_well_formed,
+        api_visibility="private",
+        show_progress="hidden",
+    )
+    return [room, height, t60, seconds, snr_db, take, array, typed, *chosen]
 
 
 def _voice_label(speaker: str, separator: Separator) -> str:

@@ -13,9 +13,16 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from msdet.evaluation.report.drawings import RADIUS, point_at, rings
-from msdet.serve.jobs import Outcome, Voice
+from msdet.serve.outcome import Outcome, Voice
 
 _ASSETS = Path(__file__).parent / "assets"
+
+_TRUE_VOICES = {
+    "direct": "the sound that comes straight from the speaker, without the walls",
+    "early": "the speaker's sound of the first 50 ms, without later reflections",
+    "image": "the speaker's sound with the walls, without the others",
+}
+"""What it is at the reference microphone, by the target of training."""
 
 
 def result_html(outcome: Outcome) -> str:
@@ -28,11 +35,12 @@ def result_html(outcome: Outcome) -> str:
         box="-150 -132 300 164" if outcome.is_linear else "-150 -140 300 280",
         radius=RADIUS,
         truths=[
-            (f"speaker-{slot}", point_at(voice.truth, RADIUS))
+            (f"speaker-{slot % 6}", point_at(voice.truth.azimuth, RADIUS))
             for slot, voice in enumerate(outcome.voices)
             if voice.truth is not None
         ]
-        + [("nobody", point_at(azimuth, RADIUS)) for azimuth in outcome.missed],
+        + [("nobody", point_at(truth.azimuth, RADIUS)) for truth in outcome.missed],
+        true_voice=_TRUE_VOICES.get(outcome.target or ""),
         in_words=_in_words(outcome),
         data=json.dumps(_moving(outcome)),
     )
@@ -69,8 +77,10 @@ def _moving(outcome: Outcome) -> dict[str, Any]:
 
 def _facts(outcome: Outcome) -> str:
     facts = [f"{outcome.duration:.1f} s at {outcome.sample_rate / 1000:g} kHz", outcome.array]
-    if outcome.t60 is not None:
-        facts.append(f"T60 {outcome.t60:.2f} s" if outcome.t60 else "no walls")
+    if outcome.asked_t60:
+        facts.append(f"T60 {outcome.t60:.2f} s measured, {outcome.asked_t60:.2f} s asked for")
+    elif outcome.asked_t60 is not None:
+        facts.append("no walls")
     return " · ".join(facts)
 
 

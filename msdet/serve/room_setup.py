@@ -60,14 +60,21 @@ class RoomSetup(BaseModel):
     take: int = Field(default=0, ge=0)
 
 
-def read_setup(values: object) -> RoomSetup:
+def read_setup(drawn: object, height: float, **others: object) -> RoomSetup:
     """What the page sent.
 
+    Args:
+        drawn: the drawing, with ``size`` (length and width), ``array``, ``rotation``, ``speakers``.
+        height: metres. others: the other attributes of a `RoomSetup`.
     Raises:
         InputError: it is no set-up; names the first wrong key.
     """
+    known = drawn if isinstance(drawn, dict) else {}
+    places = {key: known.get(key) for key in ("array", "rotation", "speakers")}
+    sides = known.get("size")
+    size = [*sides, height] if isinstance(sides, list) else sides
     try:
-        return RoomSetup.model_validate(values)
+        return RoomSetup.model_validate({"size": size, **places, **others})
     except ValidationError as error:
         raise InputError(f"room: {first_mistake(error)}") from error
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The web server: what it lets in and out, and its end."""
+"""The web server: gradio's page behind its guard, and its end."""
 
 from __future__ import annotations
 
@@ -9,34 +9,19 @@ import gradio as gr
 import uvicorn
 from fastapi import FastAPI
 from starlette.middleware import Middleware
-from starlette.middleware.trustedhost import TrustedHostMiddleware
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from msdet.errors import InputError
-from msdet.serve.command import is_loopback
 from msdet.serve.config import ServeConfig
+from msdet.serve.guard import Guard
+from msdet.serve.storage import Storage
 
 _ASSETS = Path(__file__).parent / "assets"
 
-# Nothing from elsewhere, nor to elsewhere. Gradio compiles the templates of its components in the
-# page, and takes the styles of its elements from their attributes.
-_POLICY = (
-    "default-src 'self' data: blob: 'unsafe-inline' 'unsafe-eval'; frame-ancestors 'none'; "
-    "form-action 'self'; base-uri 'self'"
-)
 
-_REFUSED = ("../", "file=http:", "file=https:", "/proxy=")
-"""Of paths, decoded: gradio would fetch what has an address of its own."""
-
-
-def make_app(page: gr.Blocks, config: ServeConfig) -> FastAPI:
+def make_app(page: gr.Blocks, config: ServeConfig, storage: Storage) -> FastAPI:
     """The page with what guards it: no file but its own, no other site's requests."""
-    middleware = [Middleware(_Guard)]
-    if is_loopback(config.host):
-        # A site whose name is made to point here would otherwise be let in (DNS rebinding).
-        names = ["localhost", "127.0.0.1", "::1", "[::1]", config.host]
-        middleware.append(Middleware(TrustedHostMiddleware, allowed_hosts=names))
-    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, middleware=middleware)
+    guard = Middleware(Guard, host=config.host, storage=storage)
+    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, middleware=[guard])
     gr.mount_gradio_app(
         app,
         page,
@@ -57,16 +42,17 @@ def make_app(page: gr.Blocks, config: ServeConfig) -> FastAPI:
     return app
 
 
-def run_server(page: gr.Blocks, config: ServeConfig) -> None:
+def run_server(page: gr.Blocks, config: ServeConfig, storage: Storage) -> None:
     """Serve until Ctrl-C or SIGTERM, which come out as what they raise in any command.
 
     Raises:
         InputError: the server does not start.
     """
     settings = uvicorn.Config(
-        make_app(page, config),
+        make_app(page, config, storage),
         host=config.host,
         port=config.port,
+        http="h11",  # refuses headers of more than 64 kB
         log_level="warning",
         timeout_graceful_shutdown=1,  # an open page holds a connection that never ends
     )
@@ -75,31 +61,6 @@ def run_server(page: gr.Blocks, config: ServeConfig) -> None:
     if not server.started:
         raise InputError(f"host={config.host} port={config.port}: the server did not start")
     raise KeyboardInterrupt  # also in a job in the background, which is told by SIGTERM alone
-
-
-class _Guard:
-    """Refuses what leads elsewhere, and tells browsers to ask for nothing from there."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and any(mark in scope["path"] for mark in _REFUSED):
-            await send({"type": "http.response.start", "status": 403, "headers": []})
-            await send({"type": "http.response.body", "body": b"not of this page"})
-            return
-
-        async def with_policy(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                added = {
-                    b"content-security-policy": _POLICY.encode(),
-                    b"referrer-policy": b"no-referrer",
-                    b"x-content-type-options": b"nosniff",
-                }
-                message["headers"] = [*message["headers"], *added.items()]
-            await send(message)
-
-        await self._app(scope, receive, with_policy)
 
 
 def _theme() -> gr.themes.Base:

@@ -23,6 +23,7 @@ import soundfile
 
 from msdet.cli import main
 from msdet.corpora import BundledConfig, open_corpus
+from tests.integration.browsing import SECONDS
 
 if TYPE_CHECKING:
     from selenium.webdriver import Chrome
@@ -262,7 +263,6 @@ def simulate_in_two(
         assert (folder / "audio" / name).stat().st_mtime_ns == changed, "rendered again"
 
 
-SCRIPT_SECONDS = 60.0  # that a script in a page may take on a slow machine
 CHROMIUM = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
 )
@@ -285,6 +285,6 @@ def browser() -> Iterator[Chrome]:
         options.add_argument(argument)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
     driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
-    driver.set_script_timeout(SCRIPT_SECONDS)
+    driver.set_script_timeout(SECONDS)
     yield driver
     driver.quit()

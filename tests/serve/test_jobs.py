@@ -11,6 +11,7 @@ import soundfile
 from numpy.typing import NDArray
 
 from msdet.errors import InputError
+from msdet.evaluation.signal_metrics import si_sdr
 from msdet.geometry import angular_error
 from msdet.inference.separator import Separator, load
 from msdet.inference.speakers_file import SpeakersFile
@@ -182,16 +183,23 @@ def test_of_scenes_the_truth_is_told(kind: str, separator: Separator, tmp_path: 
         setup = default_setup(2, unseen_voices(RATE).speakers)
         array = separator.description.array
         outcome = separate_room(separator, RoomJob(setup, array, tmp_path))
-        truths = {round(voice.truth or 0.0, 3) for voice in outcome.voices}
+        truths = {round(voice.truth.azimuth, 3) for voice in outcome.voices if voice.truth}
         (cx, cy), places = setup.array, setup.speakers
         assert truths == {
             round(float(np.degrees(np.arctan2(y - cy, x - cx))) % 360, 3) for x, y in places
         }
+    mixture = soundfile.read(outcome.mixture.file)[0]
     for voice in outcome.voices:
-        assert voice.truth is not None
+        truth = voice.truth
+        assert truth is not None
         assert voice.azimuth is not None
-        assert voice.error == pytest.approx(angular_error(voice.azimuth, voice.truth), abs=1e-4)
-        assert voice.improvement is not None
+        assert truth.error == pytest.approx(angular_error(voice.azimuth, truth.azimuth), abs=1e-4)
+        true, separated = (soundfile.read(c.file)[0] for c in (truth.target, voice.clip))
+        heard = float(si_sdr(separated, true)) - float(si_sdr(mixture, true))
+        assert truth.improvement == pytest.approx(heard, abs=0.01), (
+            "what is played is what is scored"
+        )
+    assert len({voice.truth.target.file for voice in outcome.voices if voice.truth}) == 2
     assert outcome.missed == []
     assert outcome.microphones is not None
     audio, _ = soundfile.read(outcome.microphones, dtype="float32")
@@ -199,4 +207,46 @@ def test_of_scenes_the_truth_is_told(kind: str, separator: Separator, tmp_path: 
     assert np.abs(audio).max() <= 0.9 + 1e-6  # as it is played, nothing is clipped
     page = result_html(outcome)
     assert page.count('class="truth ') == 2
+    assert page.count('aria-label="True voice ') == 2
     assert page.count("SI-SDR improvement") == 2
+
+
+def test_of_recordings_no_truth_is_told(
+    separator: Separator, recording: NDArray[np.float32], tmp_path: Path
+) -> None:
+    page = result_html(
+        separate_recording(separator, job_of(write(tmp_path / "two.wav", recording), separator))
+    )
+    assert "True" not in page
+    assert "T60" not in page
+
+
+def test_whoever_is_not_found_is_still_heard(
+    separator: Separator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("msdet.inference.estimates.PRESENT", 1.1)
+    outcome = separate_example(separator, ExampleJob("bundled-easy", 0, tmp_path))
+    assert outcome.voices == []
+    assert len(outcome.missed) == 2
+    assert all(np.abs(soundfile.read(of.target.file)[0]).max() > 0.01 for of in outcome.missed)
+    page = result_html(outcome)
+    assert page.count("Nobody was found for the speaker at") == 2
+    assert page.count('aria-label="True voice at ') == 2
+
+
+@pytest.mark.parametrize("t60", [0.0, 0.3])
+def test_the_t60_that_was_asked_for_stands_beside_the_real_one(
+    t60: float, separator: Separator, tmp_path: Path
+) -> None:
+    setup = default_setup(2, unseen_voices(RATE).speakers).model_copy(update={"t60": t60})
+    array = separator.description.array
+    outcome = separate_room(separator, RoomJob(setup, array, tmp_path))
+    page = result_html(outcome)
+    if t60:
+        assert outcome.t60 == pytest.approx(t60, rel=0.5)
+        assert outcome.t60 != t60
+        assert f"T60 {outcome.t60:.2f} s measured, {t60:.2f} s asked for" in page
+        assert "Sabine" in page
+    else:
+        assert "no walls" in page
+        assert "Sabine" not in page

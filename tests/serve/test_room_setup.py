@@ -131,7 +131,9 @@ def test_what_cannot_be_is_said_in_one_line(
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({"size": [6.0, 4.5, 100.0]}, "size"),
+        ({"size": [6.0, 100.0]}, "size"),
+        ({"size": None}, "size"),
+        ({"height": 100.0}, "size"),
         ({"t60": -1}, "t60"),
         ({"speakers": [[1.0, 1.0]]}, "speakers"),
         ({"speakers": [[1.0, 1.0], [float("nan"), 2.0]]}, "speakers"),
@@ -143,8 +145,23 @@ def test_what_a_browser_sends_is_checked(
     change: dict[str, Any], says: str, setup: RoomSetup
 ) -> None:
     with pytest.raises(InputError, match=says):
-        read_setup(setup.model_dump() | change)
-    assert read_setup(setup.model_dump(mode="json")) == setup
+        sent(setup, **change)
+    assert sent(setup) == setup
+
+
+@pytest.mark.parametrize("drawn", [None, 5, "room", [], {}, {"size": 5}])
+def test_what_is_no_drawing_is_refused(drawn: object) -> None:
+    with pytest.raises(InputError, match="room: "):
+        read_setup(drawn, 2.8)
+
+
+def sent(setup: RoomSetup, **changes: Any) -> RoomSetup:
+    """A set-up as the page sends it: the drawing, and the sliders."""
+    values = setup.model_dump(mode="json")
+    *sides, height = values.pop("size")
+    values = {"size": sides, "height": height} | values | changes
+    drawn = {key: values.pop(key) for key in ("size", "array", "rotation", "speakers")}
+    return read_setup(drawn, **values)
 
 
 def test_the_shortest_t60_can_be_had_and_less_cannot(

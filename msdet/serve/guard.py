@@ -1,0 +1,179 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What stands before the page: who may ask, for what, and how much may be sent."""
+
+from __future__ import annotations
+
+import ipaddress
+import logging
+import socket
+from contextlib import ExitStack, suppress
+from urllib.parse import SplitResult, urlsplit
+
+from starlette.datastructures import Headers
+from starlette.responses import PlainTextResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from msdet.errors import InputError
+from msdet.serve.command import is_loopback
+from msdet.serve.storage import Storage
+
+_log = logging.getLogger(__name__)
+
+# Nothing from elsewhere, nor to elsewhere. Gradio compiles the templates of its components in the
+# page, and takes the styles of its elements from their attributes.
+_POLICY = (
+    "default-src 'self' data: blob: 'unsafe-inline' 'unsafe-eval'; frame-ancestors 'none'; "
+    "form-action 'self'; base-uri 'self'"
+)
+_ADDED = {
+    b"content-security-policy": _POLICY.encode(),
+    b"referrer-policy": b"same-origin",
+    b"x-content-type-options": b"nosniff",
+}
+
+_ELSEWHERE = ("../", "file=http:", "file=https:", "/proxy=")
+"""Of paths, decoded: gradio would fetch what has an address of its own."""
+
+_UPLOAD = "/gradio_api/upload"
+_POSTS = (_UPLOAD, "/gradio_api/queue/join", "/gradio_api/cancel", "/gradio_api/reset")
+"""What the page posts to. Gradio has more, for components that are not on it."""
+
+_MOST_BYTES = 1_000_000
+"""Of a request that is no upload: the page sends a few hundred."""
+
+_PORTS = {"http": 80, "https": 443}
+
+
+class Guard:
+    """Middleware that refuses in one line what the page itself never asks.
+
+    Args:
+        host: address that is listened on. storage: which uploads must fit in.
+    """
+
+    def __init__(self, app: ASGIApp, host: str, storage: Storage) -> None:
+        self._app, self._storage = app, storage
+        self._names = {"localhost", host.lower()}
+        self._any_address = not is_loopback(host)
+        if self._any_address:
+            name = socket.gethostname().lower()
+            self._names |= {name, f"{name}.local"}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "websocket":  # the page has none
+            await send({"type": "websocket.close"})
+        elif scope["type"] == "http":
+            await self._answer(scope, receive, send)
+        else:
+            await self._app(scope, receive, send)
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Refuse, or let gradio answer. What it raises comes of the request: jobs run elsewhere."""
+        started = failed = False
+
+        async def sent(message: Message) -> None:
+            nonlocal started, failed
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message["headers"], *_ADDED.items()]
+                failed = message["status"] == 500  # which comes before what is raised
+            if not failed:
+                started = True
+                await send(message)
+
+        try:
+            answer: ASGIApp
+            with ExitStack() as uploads:
+                answer = self._refused(scope, uploads) or self._app
+                await answer(scope, receive, sent)
+        except Exception as error:
+            log = "%s %.200r: cannot be answered (%s: %.200r)"
+            _log.warning(log, scope["method"], scope["path"], type(error).__name__, str(error))
+        if not started:
+            with suppress(Exception):  # nobody may be there any more
+                await PlainTextResponse("this cannot be answered", 400)(scope, receive, sent)
+
+    def _refused(self, scope: Scope, uploads: ExitStack) -> PlainTextResponse | None:
+        """What answers a request that the page never makes; None for one that it may.
+
+        Args:
+            uploads: closed as soon as an upload, for which there is room, is there.
+        """
+        headers = Headers(scope=scope)
+        refusal = self._host(headers) or _sender(scope, headers) or _request(scope, headers)
+        if refusal is None and scope["method"] == "POST" and scope["path"] == _UPLOAD:
+            try:
+                uploads.enter_context(self._storage.arriving(int(headers["content-length"])))
+            except InputError as error:
+                refusal = 413, str(error)
+        return None if refusal is None else PlainTextResponse(refusal[1], refusal[0])
+
+    def _host(self, headers: Headers) -> tuple[int, str] | None:
+        """A site whose name is made to point here would otherwise be let in (DNS rebinding).
+
+        It has a name: an address of digits cannot be made to point elsewhere.
+        """
+        hosts = headers.getlist("host")
+        name = _split(f"//{hosts[0]}").hostname if len(hosts) == 1 else None
+        if name and (name in self._names or self._is_ours(name)):
+            return None
+        return 400, "Host: open the page by the address that msdet serve printed"
+
+    def _is_ours(self, name: str) -> bool:
+        try:
+            address = ipaddress.ip_address(name)
+        except ValueError:
+            return False
+        return self._any_address or address.is_loopback
+
+
+def _sender(scope: Scope, headers: Headers) -> tuple[int, str] | None:
+    """Other sites may lead to the page by a link, and do nothing else with it.
+
+    Programs send none of these headers; browsers send them of their own accord.
+    """
+    origins = headers.getlist("origin")
+    if not origins and scope["method"] not in ("GET", "HEAD"):
+        origins = headers.getlist("referer")
+    foreign = not all(_same(_split(origin), headers["host"]) for origin in origins)
+    elsewhere = headers.get("sec-fetch-site", "none").lower() not in ("none", "same-origin")
+    link = scope["method"] in ("GET", "HEAD") and scope["path"] == "/"
+    if foreign or (elsewhere and not link):
+        return 403, "this request comes from another site, which may not use this page"
+    return None
+
+
+def _request(scope: Scope, headers: Headers) -> tuple[int, str] | None:
+    path = scope["path"]
+    if any(mark in path for mark in _ELSEWHERE):
+        return 403, "this leads elsewhere"
+    if scope["method"] in ("GET", "HEAD"):
+        return None
+    if scope["method"] != "POST" or path not in _POSTS:
+        return 405, f"{scope['method']}: the page has nothing of this kind here"
+    length = headers.get("content-length", "")
+    if "transfer-encoding" in headers or not length.isdecimal():
+        return 411, "Content-Length: say how much is sent"
+    if path != _UPLOAD and int(length) > _MOST_BYTES:
+        return 413, f"Content-Length: at most {_MOST_BYTES} bytes, and this has {length}"
+    return None
+
+
+def _same(origin: SplitResult, host: str) -> bool:
+    """Whether an origin is a host, as in the header; ports may be left out."""
+    port = _PORTS.get(origin.scheme)
+    asked = _split(f"//{host}")
+    return (
+        port is not None
+        and origin.hostname == asked.hostname
+        and (origin.port or port) == (asked.port or port)
+    )
+
+
+def _split(address: str) -> SplitResult:
+    """An address, or an empty one where it is none."""
+    try:
+        split = urlsplit(address)
+        _ = split.port
+    except ValueError:
+        return urlsplit("")
+    return split
