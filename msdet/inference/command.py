@@ -12,6 +12,7 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
+from msdet.ending import tell
 from msdet.errors import InputError
 from msdet.geometry import MicrophoneArray
 from msdet.inference.config import SeparateConfig
@@ -76,6 +77,9 @@ def separate(config: SeparateConfig) -> None:
         else:
             print(f"msdet separate: {mistake}", file=sys.stderr)
             bad += 1
+    if len(places) == 1:
+        folder = places[0].folder
+        tell(picture=folder / PICTURE_NAME, details=folder / SPEAKERS_NAME)
     if bad:
         raise InputError(f"recording: {bad} of {len(places)} recordings could not be separated")
 
