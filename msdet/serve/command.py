@@ -27,7 +27,7 @@ def serve(config: ServeConfig) -> None:
             the checkpoint cannot be loaded.
     """
     if find_spec("gradio") is None:
-        raise InputError("the page needs gradio; install it with: pip install 'msdet[serve]'")
+        raise InputError("the page needs gradio; in the clone of msdet: pip install '.[serve]'")
     check_address(config)
     separator = load(config.checkpoint or default_model().path)
     place = ProcessFolders(Path(tempfile.gettempdir()), "msdet-serve-")
