@@ -34,7 +34,8 @@ format: installed-for-tests
 	$(RUN) -m ruff check --fix .
 	$(RUN) -m ruff format .
 
-## PYTHON=/path/to/python3 after any of them chooses the Python that .venv is made with (3.11 or newer).
+## After any of them, CPU=1 installs PyTorch without its GPU libraries (on Linux 4 GB less), and
+## PYTHON=/path/to/python3 chooses the Python that .venv is made with (3.11 or newer).
 help:
 	@sed -n 's/^## //p' Makefile
 

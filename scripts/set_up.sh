@@ -1,7 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
 # Install the project into .venv with the versions of constraints.txt; instant when that is done.
-# usage: scripts/set_up.sh EXTRAS     EXTRAS of pyproject.toml, such as metrics or metrics,test
+# usage: [CPU=1] scripts/set_up.sh EXTRAS     EXTRAS of pyproject.toml, such as metrics or metrics,test
+# CPU=1 takes PyTorch without its GPU libraries.
 set -eu
 cd "$(dirname "$0")/.."
 extras=$1
@@ -42,7 +43,13 @@ fi
 "$venv_python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
   fail ".venv holds $("$venv_python" --version), 3.11 or newer is needed: remove .venv"
 
-say "installing into .venv (several GB on Linux, where torch brings its GPU libraries)"
+if [ -n "${CPU:-}" ]; then  # of two wheels of one version, pip takes the one with a local version: +cpu
+  PIP_EXTRA_INDEX_URL="https://download.pytorch.org/whl/cpu${PIP_EXTRA_INDEX_URL:+ $PIP_EXTRA_INDEX_URL}"
+  export PIP_EXTRA_INDEX_URL
+  say "installing into .venv, for the CPU alone"
+else
+  say "installing into .venv (several GB on Linux, where torch brings its GPU libraries; not with CPU=1)"
+fi
 : >"$started"
 rm -f "$finished"
 # Build tools are pinned too: older versions of pip read the first, newer ones the second. As an address,

@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The documentation is true: commands that can be typed, every key and its default, the voices."""
+"""The documentation is true: commands that can be typed, keys and defaults, figures, links."""
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
+import tomllib
 from pathlib import Path
 from typing import Any, get_args
 
@@ -31,6 +33,7 @@ from msdet.serve.config import ServeConfig
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+RESULTS = ROOT / "docs" / "results"
 CONFIGS = (ROOT / "docs" / "configs.md").read_text(encoding="utf-8")
 PAGES = (
     "evaluation",
@@ -38,8 +41,9 @@ PAGES = (
     "separating",
     "page",
     "export",
-    "tutorial-recording",
-    "tutorial-corpus",
+    "installation",
+    "simulation",
+    "training",
 )
 """Further pages with commands."""
 COMMANDS: dict[str, tuple[type[BaseModel], list[str]]] = {
@@ -121,3 +125,97 @@ def test_the_voices_are_counted_right() -> None:
     count = len({row.speaker for row in read_manifest(voices_dir() / "manifest.jsonl")})
     for text in (README, CONFIGS, (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")):
         assert re.search(rf"\b{count} (bundled )?voices", text)
+
+
+# --- what a newcomer meets ----------------------------------------------------------------
+
+MAX_WORDS = 1200
+IN_WORDS = ("README.md", "CONTRIBUTING.md", "msdet", "configs", "docs", "data/models")
+"""Where people read how to install."""
+
+
+def test_the_readme_is_short() -> None:
+    assert len(README.split()) <= MAX_WORDS
+
+
+def percent(share: float) -> str:
+    return f"{share:.0%}".replace("%", " %")
+
+
+@pytest.mark.parametrize("name", ["bundled-easy", "bundled-unseen-array", "bundled-hard"])
+def test_the_readme_has_the_scores_of_the_model_that_ships(name: str) -> None:
+    shipped = json.loads((RESULTS / "shipped.json").read_text(encoding="utf-8"))
+    scores = shipped["planar-pairs"][name]
+    low, high = scores["intervals"]["si_sdr_improvement_db"]
+    assert (
+        f"| `{name}` | **{scores['si_sdr_improvement_db']:.1f}** [{low:.1f}, {high:.1f}] "
+        f"| **{scores['azimuth_error_median_deg']:.1f}** "
+        f"| {percent(scores['azimuth_within_10deg'])} |"
+    ) in README
+
+
+def test_the_scores_of_the_quickstart_are_those_that_were_measured() -> None:
+    (scores,) = json.loads((RESULTS / "quickstart.json").read_text(encoding="utf-8")).values()
+    gain, error = scores["si_sdr_improvement_db"], scores["azimuth_error_median_deg"]
+    low, high = scores["intervals"]["si_sdr_improvement_db"]
+    assert f"{gain:.1f} dB [{low:.1f}, {high:.1f}]" in README
+    assert f"error of {error:.1f} degrees" in README
+    table = (ROOT / "docs" / "training.md").read_text(encoding="utf-8")
+    assert f"| **{gain:.1f}** ({low:.1f} to {high:.1f}) |" in table
+    low, high = scores["intervals"]["azimuth_error_median_deg"]
+    assert f"| **{error:.1f}°** ({low:.1f} to {high:.1f}) |" in table
+    assert f"| {percent(scores['azimuth_within_10deg'])} |" in table
+
+
+def test_references_are_those_of_the_citation_file() -> None:
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    known = {work["title"].casefold(): work for work in [citation, *citation["references"]]}
+    for entry in re.findall(r"^@\w+\{.*?^\}", README, re.MULTILINE | re.DOTALL):
+        fields = dict(re.findall(r"^  (\w+)\s*= \{(.*)\},$", entry, re.MULTILINE))
+        work = known[re.sub(r"[{}]", "", fields["title"]).casefold()]
+        for key, name in (("doi", "doi"), ("year", "year"), ("version", "version")):
+            assert fields.get(key, "") == str(work.get(name, ""))
+        people = [author.get("family-names", author.get("name")) for author in work["authors"]]
+        found = re.sub(r"[{}]", "", fields["author"]).split(" and ")
+        assert [name.partition(",")[0] for name in found] == people
+
+
+def test_links_of_pages_outside_the_site_lead_somewhere() -> None:
+    for name in ("README.md", "CONTRIBUTING.md"):
+        text = re.sub(r"```.*?```", "", (ROOT / name).read_text(encoding="utf-8"), flags=re.DOTALL)
+        for target, anchor in re.findall(r"\]\(([^)#:\s]+)(?:#([^)]*))?\)", text):
+            assert (ROOT / target).exists(), f"{name}: {target}"
+            if anchor:
+                page = (ROOT / target).read_text(encoding="utf-8")
+                headings = re.findall(r"^#+ (.*)$", page, re.MULTILINE)
+                slugs = [re.sub(r"[^\w -]", "", h).lower().replace(" ", "-") for h in headings]
+                assert anchor in slugs, f"{name}: {target}#{anchor}"
+
+
+def test_extras_are_installed_from_the_clone_and_exist() -> None:
+    """The package is on no index: ``pip install 'msdet[serve]'`` finds nothing."""
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    known = extras["project"]["optional-dependencies"]
+    shown = set()
+    for place in IN_WORDS:
+        for file in [ROOT / place, *sorted((ROOT / place).rglob("*"))]:
+            if file.suffix in (".md", ".py", ".yaml", ".ipynb"):
+                text = file.read_text(encoding="utf-8")
+                assert not re.search(r"pip install [^\n]*msdet\b", text), file
+                assert not re.search(r"pip install (?:-\S+ \S+ )*\.\[", text), f"{file}: quote it"
+                shown |= set(re.findall(r"'\.\[([\w,]+)\]'", text))
+    assert {name for names in shown for name in names.split(",")} <= known.keys()
+    assert "serve" in shown
+
+
+FORMS = sorted((ROOT / ".github" / "ISSUE_TEMPLATE").glob("*.yml"))
+
+
+@pytest.mark.parametrize("form", FORMS, ids=lambda form: form.stem)
+def test_a_form_for_issues_has_what_github_asks_for(form: Path) -> None:
+    read = yaml.safe_load(form.read_text(encoding="utf-8"))
+    assert {"name", "description", "body"} <= read.keys()
+    fields = [field for field in read["body"] if field["type"] != "markdown"]
+    assert fields
+    assert len({field["id"] for field in fields}) == len(fields)
+    assert all(field["attributes"]["label"] for field in fields)

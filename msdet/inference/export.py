@@ -182,5 +182,5 @@ def _need_packages() -> None:
         import onnxscript  # noqa: F401
     except ImportError as error:
         raise InputError(
-            f"export needs the package {error.name!r}: pip install 'msdet[export]'"
+            f"export needs {error.name}; in the clone of msdet: pip install '.[export]'"
         ) from error

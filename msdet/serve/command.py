@@ -25,7 +25,7 @@ def serve(config: ServeConfig) -> None:
             the checkpoint cannot be loaded.
     """
     if find_spec("gradio") is None:
-        raise InputError("the page needs gradio; install it with: pip install 'msdet[serve]'")
+        raise InputError("the page needs gradio; in the clone of msdet: pip install '.[serve]'")
     check_address(config)
     checkpoint = find_checkpoint(config.checkpoint) if config.checkpoint else default_model().path
     print(f"Loading {checkpoint.name} ...", flush=True)

@@ -91,7 +91,8 @@ def import_ray() -> Any:
         import ray
     except ImportError as error:
         raise InputError(
-            f"engine=ray: Ray cannot be imported ({error}); pip install msdet[ray]"
+            f"engine=ray: Ray cannot be imported ({error}); in the clone of "
+            "msdet: pip install '.[ray]'"
         ) from error
     return ray
 

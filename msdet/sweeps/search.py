@@ -291,4 +291,6 @@ def _valid_scenes(config: TrainConfig, key: str) -> Any:
 
 def _need_optuna() -> None:
     if find_spec("optuna") is None:
-        raise InputError("sweep=optuna: needs the package optuna; pip install msdet[sweep]")
+        raise InputError(
+            "sweep=optuna: needs optuna; in the clone of msdet: pip install '.[sweep]'"
+        )

@@ -139,6 +139,7 @@ def _loggers(config: TrainConfig, folder: Path) -> list[Logger]:
             loggers.append(WandbLogger(config.name, project=project, save_dir=folder))
         except ModuleNotFoundError as error:
             raise InputError(
-                "logger.wandb_project: Weights & Biases is not installed: pip install msdet[wandb]"
+                "logger.wandb_project: Weights & Biases is not installed; in the clone of msdet: "
+                "pip install '.[wandb]'"
             ) from error
     return loggers

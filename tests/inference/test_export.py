@@ -228,4 +228,4 @@ def test_missing_packages_are_named(
 ) -> None:
     monkeypatch.setitem(sys.modules, "onnxscript", None)
     message = refusal(capsys, f"checkpoint={saved}", f"output={tmp_path / 'a.onnx'}")
-    assert "pip install 'msdet[export]'" in message
+    assert "pip install '.[export]'" in message

@@ -365,7 +365,7 @@ def test_ray_is_asked_for_by_its_engine_alone(
         return real(name, *rest, **keys)
 
     monkeypatch.setattr(builtins, "__import__", without_ray)
-    with pytest.raises(InputError, match=r"pip install msdet\[ray\]"):
+    with pytest.raises(InputError, match=r"pip install '.\[ray\]'"):
         simulate(changed(config, engine="ray"))
     assert not (tmp_path / "out").exists()
     simulate(config)
