@@ -32,7 +32,8 @@ class Column:
     interval: bool = False
 
 
-_NOT_SCORED = "not_scored"
+_IF_ANY = ("missed_rate", "invented_rate", "not_scored")
+"""Said only where a system has any."""
 _CLAIMED, _MATCHED = ("", "as claimed", "claim"), ("_best_matched", "best matched", "best")
 
 
@@ -56,7 +57,9 @@ SYSTEM_COLUMNS = (
         None,
     ),
     Column("wrong slot", "wrong\nslot", "wrong_slot_rate", None),
-    Column("values not scored", "not\nscored", _NOT_SCORED, 0),
+    Column("speakers missed", "missed", "missed_rate", None),
+    Column("outputs invented", "inven-\nted", "invented_rate", None),
+    Column("values not scored", "not\nscored", "not_scored", 0),
 )
 
 
@@ -95,11 +98,11 @@ def systems_table(summaries: Mapping[str, Mapping[str, Any]]) -> Table:
 
 
 def columns_of(summaries: Mapping[str, Mapping[str, Any]]) -> tuple[Column, ...]:
-    """The columns that any of the systems has a number for; a count of what was not scored only
-    where there is any."""
+    """The columns that any of the systems has a number for; errors of counting, and what was not
+    scored, only where there is any."""
 
     def says(value: float | None, key: str) -> bool:
-        return bool(value) if key == _NOT_SCORED else value is not None
+        return bool(value) if key in _IF_ANY else value is not None
 
     return tuple(
         column
@@ -113,6 +116,21 @@ def shown(value: float | None, digits: int | None) -> str:
     if value is None:
         return ""
     return f"{100 * value:.0f} %" if digits is None else f"{value:.{digits}f}"
+
+
+def clipping_warnings(clipped: Mapping[str, Mapping[str, int]]) -> list[str]:
+    """A sentence for each system whose files have samples at full scale, which names them.
+
+    Args:
+        clipped: by system and file, how many samples.
+    """
+    return [
+        f"{system}: {len(files)} {'file has' if len(files) == 1 else 'files have'} samples at full "
+        "scale, which cuts what is louder: "
+        + ", ".join(f"{file} ({count})" for file, count in files.items())
+        + "; turn all outputs of a scene down alike, or write 32-bit floats"
+        for system, files in clipped.items()
+    ]
 
 
 def _system_cell(summary: Mapping[str, Any], column: Column) -> str:
@@ -147,6 +165,10 @@ def _notes(summary: Mapping[str, Any]) -> list[str]:
         notes.append(f"intervals from only {summary['num_scenes']} scenes are too narrow to trust")
     if missing := _missing(summary):
         notes.append(f"not scored: {missing}")
+    if missed := summary["missed_rate"]:
+        notes.append(f"{_percent(missed)} of the speakers missed, and scored as the mixture")
+    if invented := summary["invented_rate"]:
+        notes.append(f"{_percent(invented)} of the outputs are more than there are speakers")
     if silent := summary["num_silent_targets"]:
         note = f"{silent} silent targets left out"
         if summary["attenuation_db"] is not None:

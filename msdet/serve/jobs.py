@@ -290,15 +290,13 @@ def _clips(signals: list[NDArray[np.float32]], sample_rate: int, folder: Path) -
 
 
 def _score(result: Separation, example: Example) -> SceneScore:
-    """As ``msdet evaluate`` scores a scene; whoever was not found is scored as silence."""
-    missing = max(0, example.num_speakers - result.num_speakers)
-    azimuth = np.append(result.azimuth, np.full(missing, np.nan))
+    """As ``msdet evaluate`` scores a scene."""
     return score_scene(
-        np.pad(result.audio, ((0, missing), (0, 0))),
+        result.audio,
         # Levels do not matter to any score of these.
         example.targets,
         example.mixture[example.scene.reference_mic],
-        Claims(azimuth=azimuth if np.isfinite(result.azimuth).any() else None),
+        Claims(azimuth=result.azimuth if np.isfinite(result.azimuth).any() else None),
         example.azimuth,
         sample_rate=result.sample_rate,
         metrics=("si_sdr",),
