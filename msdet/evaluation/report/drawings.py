@@ -115,7 +115,8 @@ def _claims_around(claims: Directions, score: SceneScore | None, half: bool) -> 
 
 
 def room_svg(view: SceneView, row: SceneRow | None, heard: Sequence[tuple[int, str]]) -> Markup:
-    """The room from above, x to the right and y up: array, speakers, estimated directions."""
+    """The room from above, x to the right and y up: array, speakers, and estimated directions,
+    which end at the wall since they say nothing of distances."""
     width, depth, _ = view.room
     scale = min(_ROOM_UNITS[0] / max(width, 0.1), _ROOM_UNITS[1] / max(depth, 0.1))
     right, high = width * scale, depth * scale
@@ -141,10 +142,9 @@ def room_svg(view: SceneView, row: SceneRow | None, heard: Sequence[tuple[int, s
             # A line hears the angle to its axis: both sides of it are what it claims.
             for side in (azimuth, -azimuth) if view.linear_array else (azimuth,):
                 end = _to_wall(cx, cy, side + view.array_rotation, right, high)
-                colour = _colour(owners[slot])
                 parts.append(
-                    f'<line class="claim {colour}" x1="{_n(cx)}" y1="{_n(cy)}" '
-                    f'x2="{_n(end[0])}" y2="{_n(end[1])}"/>{_diamond(*end, colour)}'
+                    f'<line class="claim {_colour(owners[slot])}" x1="{_n(cx)}" y1="{_n(cy)}" '
+                    f'x2="{_n(end[0])}" y2="{_n(end[1])}"/>'
                 )
         parts.append("</g>")
     drawn, magnified = _array_svg(view, cx, cy, scale)
