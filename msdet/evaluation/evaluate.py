@@ -80,7 +80,7 @@ def evaluate(config: EvaluationConfig, training: Mapping[str, Any] | None = None
     write_report(
         output / "report.html",
         ReportContent(
-            title=_title(prepared),
+            title=_title(prepared, config),
             command=summary["command"],
             made_with=summary["made_with"],
             summary=summary,
@@ -145,12 +145,13 @@ def _measured(
     return found
 
 
-def _title(prepared: Prepared) -> str:
+def _title(prepared: Prepared, config: EvaluationConfig) -> str:
     named = [
         name_of(prepared.checkpoints[name]) if name == MODEL else name
-        for name in prepared.task.models
+        for name in sorted(prepared.task.models, key=lambda name: name != prepared.main)
     ]
-    return f"{', '.join(named)} on {len(prepared.scenes)} scenes"
+    scenes = f"the {config.split} scenes of its training"
+    return f"{', '.join(named)} on {Path(config.scenes).name if config.scenes else scenes}"
 
 
 def _command() -> str:

@@ -9,6 +9,7 @@ from typing import Any
 
 from numpy.typing import ArrayLike, NDArray
 
+from msdet.evaluation.report.wording import BEST_MATCHED
 from msdet.evaluation.rows import SceneRow
 
 
@@ -95,6 +96,13 @@ class ReportContent:
         names.update(dict.fromkeys(self.summary.get("systems") or {}))
         names.update(dict.fromkeys(name for row in self.rows for name in row.systems))
         return tuple(names) or ("system",)
+
+    def number(self, system: str, key: str) -> str:
+        """Return the key that a measure of a system is shown by: the same, or of a system that
+        finds directions alone, the one of best matched directions, since it has no other."""
+        matched = f"{key}{BEST_MATCHED}"
+        summary = self.summary_of(system)
+        return matched if summary.get(key) is None and matched in summary else key
 
     def summary_of(self, system: str) -> Mapping[str, Any]:
         """The summary of one system, empty where there is none."""

@@ -9,7 +9,7 @@ from itertools import combinations
 from typing import Any
 
 from msdet.evaluation.report.content import ReportContent
-from msdet.evaluation.report.wording import DASH, edges, finite, quantity
+from msdet.evaluation.report.wording import BEST_MATCHED, DASH, edges, finite, quantity
 from msdet.evaluation.rows import Row, SceneRow
 from msdet.evaluation.scores import SceneScore, SpeakerScore
 from msdet.evaluation.signal_metrics import METRIC
@@ -17,7 +17,6 @@ from msdet.evaluation.statistics import azimuth_error
 
 SUMMARY_KEYS = (
     "si_sdr_improvement_db",
-    "si_sdr_db",
     "sdr_db",
     "sir_improvement_db",
     "sar_db",
@@ -26,21 +25,24 @@ SUMMARY_KEYS = (
     "pesq_wb",
     "dnsmos",
     "wer",
-    "azimuth_error_median_deg_best_matched",
-    "azimuth_within_10deg_best_matched",
     "azimuth_error_median_deg",
+    "azimuth_within_10deg",
     "wrong_slot_rate",
     "order_accuracy",
-    "speaker_count_accuracy",
+    "missed_rate",
+    "invented_rate",
     "distance_error_median_m",
     "real_time_factor",
 )
 """Columns of the table of systems, those that no system has left out, and what systems are compared
 by; the summary has more."""
 
+_IF_ANY = ("missed_rate", "invented_rate", "wrong_slot_rate")
+"""Left out where no system has any."""
+
 _METRIC_WORDS = {name: metric.title.removesuffix(", dB") for name, metric in METRIC.items()} | {
     "azimuth": "azimuth",
-    "azimuth_best_matched": "azimuth, best matched",
+    "azimuth_best_matched": "azimuth, matched by itself",
 }
 
 
@@ -49,49 +51,50 @@ _METRIC_WORDS = {name: metric.title.removesuffix(", dB") for name, metric in MET
 
 def summary_table(content: ReportContent) -> dict[str, Any]:
     """Columns and lines of the table of all systems."""
-    summaries = {name: content.summary_of(name) for name in content.systems}
-    keys = [
-        k for k in SUMMARY_KEYS if any(finite(s.get(k)) is not None for s in summaries.values())
-    ]
+    keys = [key for key in SUMMARY_KEYS if _is_shown(content, key)]
+    unscored = {name: not_scored(content, name) for name in content.systems}
     return {
         "columns": [quantity(key).title for key in keys],
         "lines": [
             {
                 "name": name,
-                "cells": [_cell(summary, key) for key in keys],
-                "unscored": not_scored(content, name),
+                "cells": [
+                    _cell(content.summary_of(name), content.number(name, key)) for key in keys
+                ],
+                "unscored": unscored[name],
             }
-            for name, summary in summaries.items()
+            for name in content.systems
         ],
+        "some_unscored": any(found["total"] for found in unscored.values()),
+        "unavailable": list(
+            dict.fromkeys(entry for found in unscored.values() for entry in found["unavailable"])
+        ),
     }
 
 
+def _is_shown(content: ReportContent, key: str) -> bool:
+    values = [
+        finite(content.summary_of(name).get(content.number(name, key))) for name in content.systems
+    ]
+    return any(value if key in _IF_ANY else value is not None for value in values)
+
+
 def highlights(content: ReportContent) -> list[dict[str, str]]:
-    """The main system's numbers that stand at the top of the page."""
-    summary = content.summary_of(content.systems[0])
+    """The main system's numbers that stand at the top of the page: the first ones of any table."""
+    main = content.systems[0]
     found = []
-    keys = (
-        "si_sdr_improvement_db",
-        "azimuth_error_median_deg_best_matched",
-        "azimuth_within_10deg_best_matched",
-        "azimuth_error_median_deg",
-        "pesq_wb",
-        "pesq_nb",
-    )
-    for key in keys:
-        kind = quantity(key)
-        if finite(summary.get(key)) is None:
-            continue
-        cell = _cell(summary, key)
-        found.append(
-            {
-                "heading": kind.heading,
-                "value": cell["text"],
-                "unit": kind.unit,
-                "interval": cell["interval"],
-            }
-        )
-    return found[:3]
+    for key in ("si_sdr_improvement_db", "azimuth_error_median_deg", "azimuth_within_10deg"):
+        kind, cell = quantity(key), _cell(content.summary_of(main), content.number(main, key))
+        if cell["value"] is not None:
+            found.append(
+                {
+                    "heading": kind.heading,
+                    "value": cell["text"],
+                    "unit": kind.unit,
+                    "interval": cell["interval"],
+                }
+            )
+    return found
 
 
 def not_scored(content: ReportContent, system: str) -> dict[str, Any]:
@@ -111,19 +114,20 @@ def not_scored(content: ReportContent, system: str) -> dict[str, Any]:
 
 
 def comparison_table(content: ReportContent) -> list[dict[str, Any]]:
-    """Lines of the paired comparisons."""
+    """Lines of the paired comparisons of the main system with the others."""
     lines = []
     for entry in content.summary.get("comparisons") or ():
-        if entry["measure"] not in SUMMARY_KEYS:
+        measure, reference = entry["measure"], entry["reference"]
+        plain = measure.removesuffix(BEST_MATCHED)
+        if plain not in SUMMARY_KEYS or content.number(reference, plain) != measure:
             continue
-        kind = quantity(entry["measure"])
+        kind = quantity(measure)
         low, high = edges([entry["low"], entry["high"]])
         difference = finite(entry["difference"])
         sign = "+" if difference is not None and difference > 0 else ""
         lines.append(
             {
-                "system": entry["system"],
-                "reference": entry["reference"],
+                "reference": reference,
                 "measure": kind.title,
                 "difference": sign + kind.text(difference),
                 "difference_value": difference,

@@ -11,16 +11,14 @@ import numpy as np
 from msdet.evaluation.report.content import ReportContent
 from msdet.evaluation.report.plots.looks import dash_of, draw_points
 from msdet.evaluation.report.plots.svg import INK, QUIET, Plot, colour_of, drawn, printable
-from msdet.evaluation.report.tables import mean_score
+from msdet.evaluation.report.tables import error_of, mean_score
 from msdet.evaluation.report.wording import edges, finite, quantity
-from msdet.evaluation.statistics import azimuth_error
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 GAIN = "si_sdr_improvement_db"
-ERROR = "azimuth_error_median_deg_best_matched"
-"""Best matched: systems without sound have no other, and plots compare like with like."""
+ERROR = "azimuth_error_median_deg"
 
 _MOST_POINTS = 400  # of a system's scatter: more would hide each other
 _LONGEST_NAME = 30
@@ -65,10 +63,10 @@ def _ranking(content: ReportContent, key: str, stem: str) -> Plot | None:
     kind = quantity(key)
     shown = []
     for index, name in enumerate(content.systems):
-        summary = content.summary_of(name)
-        value = finite(summary.get(key))
+        summary, own = content.summary_of(name), content.number(name, key)
+        value = finite(summary.get(own))
         if value is not None:
-            shown.append((index, name, value, *edges((summary.get("intervals") or {}).get(key))))
+            shown.append((index, name, value, *edges((summary.get("intervals") or {}).get(own))))
     if not shown:
         return None
 
@@ -156,8 +154,8 @@ def _cumulative(content: ReportContent) -> Plot | None:
     shown = []
     for index, name in enumerate(content.systems):
         rows = [row.of(name) for row in content.rows if name in row.systems]
-        found = (azimuth_error(r, s, best_matched=True) for r in rows for s in r.score.speakers)
-        errors = np.sort([error for error in found if math.isfinite(error)])
+        found = (error_of(r, s) for r in rows for s in r.score.speakers)
+        errors = np.sort([error for error in found if error is not None])
         if len(errors):
             shown.append((index, name, errors))
     if not shown:
@@ -197,7 +195,7 @@ def _cumulative(content: ReportContent) -> Plot | None:
         for _, name, errors in shown
     )
     svg = drawn(draw, "cumulative", 3.3, f"Share of speakers by azimuth error: {words}.")
-    note = "Best matched. A speaker without an azimuth counts as 180° off."
+    note = "A speaker without an azimuth counts as 180° off."
     return Plot(
         "Azimuth errors, cumulative", svg, note, overlaid=tuple(index for index, *_ in shown)
     )
