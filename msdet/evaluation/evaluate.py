@@ -29,6 +29,7 @@ from msdet.memory import PeakMemory
 from msdet.simulation import RirBank, Scene, fill_banks
 from msdet.workers import available_cores, in_processes
 
+
 def evaluate(config: EvaluationConfig, training: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """Score systems on scenes; returns what ``summary.json`` holds.
 

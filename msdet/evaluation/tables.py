@@ -93,7 +93,9 @@ def systems_table(summaries: Mapping[str, Mapping[str, Any]]) -> Table:
         tight=True,
     )
     for name, summary in summaries.items():
-        table.add_row(name, *(_system_cell(summary, column) for column in columns))
+        cells = (_system_cell(summary, column) for column in columns)
+        table.add_row(name.replace("+", "\n+"), *cells)
+    table.columns[0].no_wrap, table.columns[0].overflow = False, "fold"  # sooner than numbers
     return table
 
 
@@ -107,7 +109,7 @@ def columns_of(summaries: Mapping[str, Mapping[str, Any]]) -> tuple[Column, ...]
     return tuple(
         column
         for column in SYSTEM_COLUMNS
-        if any(says(summary[column.key], column.key) for summary in summaries.values())
+        if any(says(summary.get(column.key), column.key) for summary in summaries.values())
     )
 
 
@@ -134,7 +136,7 @@ def clipping_warnings(clipped: Mapping[str, Mapping[str, int]]) -> list[str]:
 
 
 def _system_cell(summary: Mapping[str, Any], column: Column) -> str:
-    text = shown(summary[column.key], column.digits)
+    text = shown(summary.get(column.key), column.digits)
     if column.interval and column.key in summary["intervals"]:
         low, high = summary["intervals"][column.key]
         text += f"\n{shown(low, column.digits)} to {shown(high, column.digits)}"

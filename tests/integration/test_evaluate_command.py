@@ -62,7 +62,13 @@ def test_a_model_is_scored_as_what_separate_writes(run: Callable[..., Any], tmp_
         "audio=true",
     )
     written = tmp_path / "written"
-    run("separate", str(tmp_path / "rendered"), "array=circle4", f"output={written}", "num_workers=1")
+    run(
+        "separate",
+        str(tmp_path / "rendered"),
+        "array=circle4",
+        f"output={written}",
+        "num_workers=1",
+    )
     run(
         "checkpoint=planar-pairs",
         f"estimates={{mine: {written}}}",

@@ -62,15 +62,11 @@ def directions_svg(
 def rings(half: bool) -> str:
     parts = []
     last = 180 if half else 360
-    for radius in (RADIUS / 2, RADIUS):
-        css = "rim" if radius == RADIUS else "grid"
-        if half:
-            parts.append(
-                f'<path class="{css}" d="M{_n(radius)} 0A{_n(radius)} {_n(radius)} 0 0 0 '
-                f'{_n(-radius)} 0Z"/>'
-            )
-        else:
-            parts.append(f'<circle class="{css}" r="{_n(radius)}"/>')
+    if half:
+        r = _n(RADIUS)
+        parts.append(f'<path class="rim" d="M{r} 0A{r} {r} 0 0 0 -{r} 0Z"/>')
+    else:
+        parts.append(f'<circle class="rim" r="{_n(RADIUS)}"/>')
     for degrees in range(0, last + (1 if half else 0), 30):
         x, y = point_at(degrees, RADIUS)
         parts.append(f'<line class="grid" x1="0" y1="0" x2="{_n(x)}" y2="{_n(y)}"/>')

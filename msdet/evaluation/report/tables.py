@@ -9,7 +9,7 @@ from itertools import combinations
 from typing import Any
 
 from msdet.evaluation.report.content import ReportContent
-from msdet.evaluation.report.wording import BEST_MATCHED, DASH, edges, finite, quantity
+from msdet.evaluation.report.wording import DASH, edges, finite, quantity
 from msdet.evaluation.rows import Row, SceneRow
 from msdet.evaluation.scores import SceneScore, SpeakerScore
 from msdet.evaluation.signal_metrics import METRIC
@@ -58,9 +58,7 @@ def summary_table(content: ReportContent) -> dict[str, Any]:
         "lines": [
             {
                 "name": name,
-                "cells": [
-                    _cell(content.summary_of(name), content.number(name, key)) for key in keys
-                ],
+                "cells": [_shown_cell(content, name, key) for key in keys],
                 "unscored": unscored[name],
             }
             for name in content.systems
@@ -113,33 +111,56 @@ def not_scored(content: ReportContent, system: str) -> dict[str, Any]:
     return {"total": total, "lines": lines, "unavailable": unavailable}
 
 
-def comparison_table(content: ReportContent) -> list[dict[str, Any]]:
-    """Lines of the paired comparisons of the main system with the others."""
-    lines = []
-    for entry in content.summary.get("comparisons") or ():
-        measure, reference = entry["measure"], entry["reference"]
-        plain = measure.removesuffix(BEST_MATCHED)
-        if plain not in SUMMARY_KEYS or content.number(reference, plain) != measure:
-            continue
-        kind = quantity(measure)
-        low, high = edges([entry["low"], entry["high"]])
-        difference = finite(entry["difference"])
-        sign = "+" if difference is not None and difference > 0 else ""
-        lines.append(
+def comparison_table(content: ReportContent) -> dict[str, Any]:
+    """Columns and lines of the main system minus the others, paired by scene."""
+    found = {
+        (entry["reference"], entry["measure"]): entry
+        for entry in content.summary.get("comparisons") or ()
+    }
+    references = dict.fromkeys(reference for reference, _ in found)
+    keys = [
+        key
+        for key in SUMMARY_KEYS
+        if _is_shown(content, key)
+        and any((reference, content.number(reference, key)) in found for reference in references)
+    ]
+    return {
+        "columns": [quantity(key).title for key in keys],
+        "lines": [
             {
-                "reference": reference,
-                "measure": kind.title,
-                "difference": sign + kind.text(difference),
-                "difference_value": difference,
-                "interval": kind.interval([low, high]) or DASH,
-                "interval_value": low,
-                "decided": low is not None and high is not None and not low <= 0 <= high,
-                "won": f"{100 * entry['won_share']:.0f} %",
-                "won_value": entry["won_share"],
-                "scenes": entry["scenes"],
+                "name": reference,
+                "cells": [
+                    _difference(
+                        found.get((reference, content.number(reference, key)))
+                        if content.tells(reference, key)
+                        else None,
+                        key,
+                    )
+                    for key in keys
+                ],
             }
-        )
-    return lines
+            for reference in references
+        ],
+    }
+
+
+def _difference(entry: Mapping[str, Any] | None, key: str) -> dict[str, Any]:
+    if entry is None:
+        return {"value": None, "text": DASH, "interval": "", "won": "", "decided": False}
+    kind, value = quantity(key), finite(entry["difference"])
+    low, high = edges([entry["low"], entry["high"]])
+    return {
+        "value": value,
+        "text": ("+" if value is not None and value > 0 else "") + kind.text(value),
+        "interval": kind.interval([low, high]),
+        "won": f"{100 * entry['won_share']:.0f} % won",
+        "decided": low is not None and high is not None and not low <= 0 <= high,
+    }
+
+
+def _shown_cell(content: ReportContent, system: str, key: str) -> dict[str, Any]:
+    shown = content.summary_of(system) if content.tells(system, key) else {}
+    return _cell(shown, content.number(system, key))
 
 
 def _cell(summary: Mapping[str, Any], key: str) -> dict[str, Any]:

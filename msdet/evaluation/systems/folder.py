@@ -85,9 +85,7 @@ class FolderEstimates:
         clipped: samples at full scale in files of integers, by ``SCENE ID/FILE``.
     """
 
-    def __init__(
-        self, folder: Path | str, scenes: Sequence[Scene], key: str = "estimates"
-    ) -> None:
+    def __init__(self, folder: Path | str, scenes: Sequence[Scene], key: str = "estimates") -> None:
         """See that the folder has what it must have of every scene.
 
         Args:
@@ -260,7 +258,7 @@ def _look(folder: Path, scene: Scene) -> tuple[_Found, list[str]]:
 
 
 def _examined(path: Path, scene: Scene) -> tuple[NDArray[np.float32], int | None]:
-    """A slot's samples, and the bits of a file of integers. Raises ValueError with what is wrong."""
+    """A slot's samples, and the bits of integers. Raises ValueError with what is wrong."""
     import soundfile
 
     try:

@@ -30,7 +30,15 @@ def _shown_breakdowns(content: ReportContent, system: str) -> dict[str, list[dic
     """A system's breakdowns, each entry with the numbers that it is shown by."""
     error = content.number(system, ERROR)
     return {
-        condition: [{**entry, ERROR: entry.get(error)} for entry in entries]
+        condition: [
+            {
+                "group": entry.get("group"),
+                "num_scenes": entry.get("num_scenes"),
+                GAIN: entry.get(GAIN) if content.tells(system, GAIN) else None,
+                ERROR: entry.get(error) if content.tells(system, ERROR) else None,
+            }
+            for entry in entries
+        ]
         for condition, entries in (content.summary_of(system).get("breakdowns") or {}).items()
     }
 

@@ -36,7 +36,7 @@ def overall_plots(content: ReportContent) -> list[Plot]:
 
 
 def before_and_after(content: ReportContent) -> list[Plot]:
-    """Per system: SI-SDR of each scene before and after."""
+    """Per system that does something: SI-SDR of each scene before and after."""
     points = {}
     for name in content.systems:
         scores = [row.systems[name] for row in content.rows if name in row.systems]
@@ -46,7 +46,8 @@ def before_and_after(content: ReportContent) -> list[Plot]:
             if (before := mean_score(score, "si_sdr_unprocessed")) is not None
             and (gain := mean_score(score, "si_sdr_improvement")) is not None
         ]
-        if pairs:
+        changed = any(before != after for before, after in pairs)
+        if changed and content.tells(name, GAIN):
             points[name] = np.array(pairs)
     if not points:
         return []
@@ -65,7 +66,7 @@ def _ranking(content: ReportContent, key: str, stem: str) -> Plot | None:
     for index, name in enumerate(content.systems):
         summary, own = content.summary_of(name), content.number(name, key)
         value = finite(summary.get(own))
-        if value is not None:
+        if value is not None and content.tells(name, key):
             shown.append((index, name, value, *edges((summary.get("intervals") or {}).get(own))))
     if not shown:
         return None
@@ -110,7 +111,7 @@ def _spread(content: ReportContent) -> Plot | None:
     shown = []
     for index, name in enumerate(content.systems):
         gains = _per_scene(content, name, "si_sdr_improvement")
-        if gains:
+        if gains and content.tells(name, GAIN):
             shown.append((index, name, np.array(gains)))
     if not shown:
         return None
@@ -156,7 +157,7 @@ def _cumulative(content: ReportContent) -> Plot | None:
         rows = [row.of(name) for row in content.rows if name in row.systems]
         found = (error_of(r, s) for r in rows for s in r.score.speakers)
         errors = np.sort([error for error in found if error is not None])
-        if len(errors):
+        if len(errors) and content.tells(name, ERROR):
             shown.append((index, name, errors))
     if not shown:
         return None
