@@ -157,7 +157,8 @@ class EvaluationConfig(_Config):
 
     Attributes:
         checkpoint: ``model.ckpt`` or ``last.ckpt``, or several; null where estimates are scored.
-        estimates: a folder of WAVs and directions that any system made of the scenes, or null.
+        estimates: a folder of WAVs and directions that any system made of the scenes, or several
+            by the names of their systems; or null.
         output: folder for the results.
         scenes: a scenes file (JSONL) or the name of a benchmark; null draws the split's scenes as
             training did.
@@ -178,7 +179,7 @@ class EvaluationConfig(_Config):
 
     checkpoint: str | tuple[str, ...] | None
     output: str
-    estimates: str | None = None
+    estimates: str | dict[str, str] | None = None
     scenes: str | None = None
     split: Literal["valid", "test"] = "test"
     num_scenes: int | None = Field(default=None, ge=1)

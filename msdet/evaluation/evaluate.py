@@ -7,7 +7,7 @@ import json
 import shlex
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,23 +16,19 @@ from rich.console import Console
 from msdet.checkpoints import git_commit, versions
 from msdet.config import EvaluationConfig
 from msdet.evaluation.gallery import draw_gallery
-from msdet.evaluation.preparation import Prepared, prepare
+from msdet.evaluation.preparation import Prepared, name_of, prepare
 from msdet.evaluation.report.content import ReportContent
 from msdet.evaluation.report.page import write_report
 from msdet.evaluation.results import TIMES_NAME, SceneTime, Times, summarise_systems, write_tables
 from msdet.evaluation.rows import RowWriter
 from msdet.evaluation.scoring import SceneScorer, Scored, Task
-from msdet.evaluation.systems.names import ESTIMATES, MODEL
-from msdet.evaluation.tables import result_tables, systems_table
+from msdet.evaluation.systems.names import MODEL
+from msdet.evaluation.tables import clipping_warnings, result_tables, systems_table
 from msdet.files import write_json
 from msdet.memory import PeakMemory
 from msdet.output_folder import sole_user
 from msdet.simulation import RirBank, Scene, fill_banks
 from msdet.workers import available_cores, in_processes
-
-BATCH = 4
-"""Scenes that a process takes at a time: networks take them together. Fixed, since a scene's last
-digits depend on its batch."""
 
 
 def evaluate(config: EvaluationConfig, training: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -61,13 +57,20 @@ def _evaluate(
     with PeakMemory() as memory, RowWriter(output, prepared.header) as writer:
         times = Times(output / TIMES_NAME, writer.done)
         _fill_banks(scenes, prepared.task.bank, config.num_workers)
-        for batch in _score(prepared.task, scenes, writer.done, config.num_workers):
-            for scored in batch:
-                seconds, audio_seconds = scored.seconds, scored.audio_seconds
-                times.add(
-                    SceneTime(index=scored.row.index, audio_seconds=audio_seconds, seconds=seconds)
-                )
-                writer.add(scored.row)
+        left = [scene for scene in scenes if scene.index not in writer.done]
+        for scored in in_processes(
+            _scorer,
+            prepared.task,
+            left,
+            num_workers=config.num_workers,
+            title="scoring",
+            done=len(scenes) - len(left),
+        ):
+            seconds, audio_seconds = scored.seconds, scored.audio_seconds
+            times.add(
+                SceneTime(index=scored.row.index, audio_seconds=audio_seconds, seconds=seconds)
+            )
+            writer.add(scored.row)
         rows = writer.rows
     summary = summarise_systems(prepared, rows, times, config.conditions)
     summary |= _measured(prepared, training, memory.peak_gb)
@@ -75,6 +78,7 @@ def _evaluate(
         "evaluation_seconds": round(time.perf_counter() - started, 1),
         "checkpoint": config.checkpoint,
         "estimates": config.estimates,
+        "clipped": prepared.clipped,
         "scenes": config.scenes,
         "scenes_sha256": prepared.header.scenes,
         "scenes_corpus": prepared.scenes[0].corpus,
@@ -88,7 +92,7 @@ def _evaluate(
     write_report(
         output / "report.html",
         ReportContent(
-            title=_title(prepared),
+            title=_title(prepared, config),
             command=summary["command"],
             made_with=summary["made_with"],
             summary=summary,
@@ -106,34 +110,19 @@ def print_tables(summary: dict[str, Any]) -> None:
         console.print(table)
     if len(summary["systems"]) > 1:
         console.print(systems_table(summary["systems"]))
+    for warning in clipping_warnings(summary["clipped"]):
+        console.print(f"warning: {warning}", markup=False, highlight=False)
 
 
-def _score(
-    task: Task, scenes: Sequence[Scene], done: frozenset[int], num_workers: int | None
-) -> Iterator[list[Scored]]:
-    """What is left to score, in the scenes' order; a batch that is partly done is done again."""
-    batches = [scenes[i : i + BATCH] for i in range(0, len(scenes), BATCH)]
-    left = [batch for batch in batches if any(scene.index not in done for scene in batch)]
-    for batch in in_processes(
-        _scorer,
-        task,
-        left,
-        num_workers=num_workers,
-        title=f"scoring, {BATCH} scenes each",
-        done=len(batches) - len(left),
-    ):
-        yield [scored for scored in batch if scored.row.index not in done]
-
-
-def _scorer(task: Task) -> Callable[[Sequence[Scene]], list[Scored]]:
+def _scorer(task: Task) -> Callable[[Scene], Scored]:
     scorer, started = SceneScorer(task), False
 
-    def score(scenes: Sequence[Scene]) -> list[Scored]:
+    def score(scene: Scene) -> Scored:
         nonlocal started
         if not started:  # imports and first calls are no part of what a system takes
-            scorer.do(scenes)
+            scorer.do(scene)
             started = True
-        return scorer.score(scenes)
+        return scorer.score(scene)
 
     return score
 
@@ -168,14 +157,13 @@ def _measured(
     return found
 
 
-def _title(prepared: Prepared) -> str:
-    what = [name for name in prepared.task.models if name not in (MODEL, ESTIMATES)]
-    checkpoint = prepared.checkpoints.get(MODEL)
-    if checkpoint is not None:
-        what.insert(0, str(checkpoint.description.config.get("name", MODEL)))
-    if ESTIMATES in prepared.task.models:
-        what.append(ESTIMATES)
-    return f"{', '.join(what)} on {len(prepared.scenes)} scenes"
+def _title(prepared: Prepared, config: EvaluationConfig) -> str:
+    named = [
+        name_of(prepared.checkpoints[name]) if name == MODEL else name
+        for name in sorted(prepared.task.models, key=lambda name: name != prepared.main)
+    ]
+    scenes = f"the {config.split} scenes of its training"
+    return f"{', '.join(named)} on {Path(config.scenes).name if config.scenes else scenes}"
 
 
 def _command() -> str:

@@ -92,7 +92,7 @@ def markdown_table(summaries: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def _markdown_cell(summary: Mapping[str, Any], column: Column) -> str:
-    text = shown(summary[column.key], column.digits)
+    text = shown(summary.get(column.key), column.digits)
     if text and column.key in summary["intervals"]:
         low, high = (shown(end, column.digits) for end in summary["intervals"][column.key])
         text += f" [{low}, {high}]"

@@ -39,7 +39,7 @@ def draw_gallery(
     by_index = {scene.index: scene for scene in prepared.scenes}
     views = []
     for place, row in _chosen(rows, main, count):
-        done = scorer.do([by_index[row.index]])[0]
+        done = scorer.do(by_index[row.index])
         _draw_scene(output, done, row, prepared)
         views.append(_view(place, done, row, prepared))
     _draw_angles(output / "pictures", [row.systems[main] for row in rows], prepared.linear)
@@ -88,7 +88,7 @@ def _view(why: str, done: Done, row: SceneRow, prepared: Prepared) -> SceneView:
         mixture=heard.reference,
         targets=example.targets,
         estimates={
-            name: _by_speaker(audio, row.systems[name])
+            name: _of_slots(audio, [s.slot for s in row.systems[name].speakers])
             for name in shown
             if (audio := done.estimates[name].audio) is not None
         },
@@ -101,12 +101,12 @@ def _view(why: str, done: Done, row: SceneRow, prepared: Prepared) -> SceneView:
     )
 
 
-def _by_speaker(audio: NDArray[np.float32], score: SceneScore) -> NDArray[np.float32]:
-    """Slots in the order of the speakers; NaN for one whom no slot holds."""
-    found = np.full((len(score.speakers), audio.shape[1]), np.nan, np.float32)
-    for speaker in score.speakers:
-        if speaker.slot is not None:
-            found[speaker.speaker] = audio[speaker.slot]
+def _of_slots(values: NDArray[np.floating], slots: Sequence[int | None]) -> NDArray[np.floating]:
+    """Rows of slots; NaN for None, and for slots beyond the outputs: nothing was put out."""
+    found = np.full((len(slots), *values.shape[1:]), np.nan, values.dtype)
+    for row, slot in enumerate(slots):
+        if slot is not None and slot < len(values):
+            found[row] = values[slot]
     return found
 
 
@@ -128,38 +128,39 @@ def _draw_scene(output: Path, done: Done, row: SceneRow, prepared: Prepared) -> 
         done.estimates[prepared.main],
         row.systems[prepared.main],
     )
-    scored = [(s, slot) for s in score.speakers if (slot := _slot(s, score)) is not None]
+    scored = [s for s in score.speakers if not s.silent]
     if not scored:
         return
-    slots, speakers = [slot for _, slot in scored], [s.speaker for s, _ in scored]
+    slots, speakers = [_slot(s, score) for s in scored], [s.speaker for s in scored]
     mixture, rate, targets = heard.reference, scene.sample_rate, example.targets[speakers]
     if estimate.azimuth is not None:
-        posteriors = None if estimate.posterior is None else estimate.posterior[slots]
+        found = estimate.posterior
         polar_plot(
             example.azimuth[speakers],
             example.distance[speakers],
-            estimate.azimuth[slots],
+            _of_slots(estimate.azimuth, slots),
             output / "pictures" / f"{scene.id}-directions.png",
-            posteriors=posteriors,
+            posteriors=None if found is None else _of_slots(found, slots),
             linear_array=heard.array.is_linear,
             title=scene.id,
         )
     if estimate.audio is None:
         return
-    estimates = estimate.audio[slots]
+    estimates = np.nan_to_num(_of_slots(estimate.audio, slots))
     spectrograms(
         mixture,
         estimates,
         targets,
         rate,
         output / "pictures" / f"{scene.id}-spectrograms.png",
-        titles=[_spectrogram_title(s) for s, _ in scored],
+        titles=[_spectrogram_title(s) for s in scored],
     )
     scale = 0.9 / max(float(np.abs(x).max()) for x in (mixture, estimates, targets))
     stem = output / "audio" / scene.id
     write_audio(f"{stem}-mixture.wav", mixture * scale, rate)
     for number, separated, target in zip(speakers, estimates, targets, strict=True):
-        write_audio(f"{stem}-speaker{number + 1}-estimate.wav", separated * scale, rate)
+        if separated.any():  # a speaker for whom nothing was put out has no file
+            write_audio(f"{stem}-speaker{number + 1}-estimate.wav", separated * scale, rate)
         write_audio(f"{stem}-speaker{number + 1}-target.wav", target * scale, rate)
 
 

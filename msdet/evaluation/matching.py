@@ -75,16 +75,20 @@ def wrong_slots(
 def in_order(
     speaker_of_slot: Sequence[int | None],
     order: Sequence[int],
-    active: Sequence[int],
     signals: Sequence[int | None],
 ) -> bool | None:
-    """Whether active speakers are in the slots of ``order``; None where a speaker's slot holds the
-    same as another. A single silent slot is known by the others."""
-    if any(
-        speaker is not None and signals.count(signals[slot]) > 1
-        for slot, speaker in enumerate(speaker_of_slot)
-    ):
+    """Whether the speakers come in this order, silence and who is left over aside; None where
+    fewer than two are heard, or where a speaker's slot holds the same as another.
+
+    >>> in_order([2, None, 0], order=[2, 1, 0], signals=[0, None, 2])
+    True
+    """
+    heard = [s for s, signal in zip(speaker_of_slot, signals, strict=True) if signal is not None]
+    found = [speaker for speaker in heard if speaker is not None]
+    shared = any(
+        speaker is not None and signal is not None and signals.count(signal) > 1
+        for speaker, signal in zip(speaker_of_slot, signals, strict=True)
+    )
+    if shared or len(found) < 2:
         return None
-    prescribed = [int(speaker) if speaker in active else None for speaker in order]
-    prescribed += [None] * (len(speaker_of_slot) - len(order))
-    return list(speaker_of_slot) == prescribed
+    return found == [int(speaker) for speaker in order if speaker in found]

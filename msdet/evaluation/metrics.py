@@ -86,16 +86,18 @@ def score_scene(
     """Score what a system made of one scene.
 
     Args:
-        estimates: ``[slot, sample]``, at least as many slots as speakers; None of a system that
-            finds directions alone, which has no scores of separation and no errors as claimed.
+        estimates: ``[slot, sample]``; None of a system that finds directions alone, which has no
+            scores of separation and no errors as claimed. Slots that hold nobody by ``claims``
+            are silence, and so are those of speakers beyond the last slot, where no direction is
+            claimed either; a speaker who gets silence has the scores of the mixture.
         targets: ``[speaker, sample]`` at the reference microphone.
         reference: ``[sample]``, the mixture at the reference microphone.
         claims: what the system says of its slots.
         azimuth_truth: ``[speaker]`` degrees, in the array's frame.
         metrics: from ``choose_metrics``.
         distance_truth: ``[speaker]`` metres; needed where the model claims distances.
-        order: ``[slot]`` -> speaker that the assignment prescribes; the slots behind its end are
-            to be empty. None where it prescribes none (permutation-invariant training).
+        order: the speakers in the order of the slots that the assignment prescribes; None where it
+            prescribes none (permutation-invariant training).
         unprocessed: from ``score_unprocessed`` with these metrics or more; None computes it.
         recogniser: ``package.module:function``, needed for ``wer``.
         texts: ``[speaker]`` what was said, for ``wer``; see ``SignalScorer``.
@@ -106,7 +108,19 @@ def score_scene(
     claimed = None if claims.azimuth is None else np.asarray(claims.azimuth, np.float64)
     far = None if claims.distance is None else np.asarray(claims.distance, np.float64)
     _check_scene(tgt, mix)
-    num_slots = _check_slots(est, tgt, claimed, truth, order)
+    num_slots = _check_slots(est, tgt, claimed, truth)
+    nobody = np.zeros(num_slots, np.bool_)
+    if claims.empty is not None:
+        nobody = np.asarray(claims.empty, np.bool_)
+    speakers_claimed = None if claims.empty is None else int((~nobody).sum())
+    if (missing := len(tgt) - num_slots) > 0:
+        num_slots = len(tgt)
+        nobody = np.pad(nobody, (0, missing), constant_values=True)
+        est = None if est is None else np.pad(est, ((0, missing), (0, 0)))
+        claimed, far = (
+            None if x is None else np.pad(x, (0, missing), constant_values=np.nan)
+            for x in (claimed, far)
+        )
 
     active = _active(tgt, mix)
     separation = _Separation((None,) * num_slots)
@@ -115,7 +129,7 @@ def score_scene(
             tgt, mix, sample_rate=sample_rate, metrics=metrics, recogniser=recogniser, texts=texts
         )
         scorer = SignalScorer(tgt, active, sample_rate, recogniser, before.texts)
-        separation = _separation(est, tgt, mix, active, scorer, before, metrics)
+        separation = _separation(est, nobody, tgt, mix, active, scorer, before, metrics)
     by_separation, by_azimuth = separation.speaker_of_slot, None
     azimuth_margin: float | None = None
     errors = np.full((num_slots, len(tgt)), np.nan)
@@ -139,12 +153,12 @@ def score_scene(
         if claimed is not None and by_azimuth is not None:
             best = by_azimuth.index(speaker)
             nearest, best_matched = _finite(claimed[best]), _finite(errors[best, speaker])
-            wanted = {"azimuth_best_matched": best_matched}
+            wanted = {"azimuth_best_matched": (best, best_matched)}
             if slot is not None:
                 estimate, error = _finite(claimed[slot]), _finite(errors[slot, speaker])
-                wanted = {"azimuth": error, **wanted}
-            for name, value in wanted.items():
-                if value is None:
+                wanted = {"azimuth": (slot, error), **wanted}
+            for name, (of, value) in wanted.items():
+                if value is None and not nobody[of]:
                     failures.append(Failure(name, "estimate", speaker, _UNCLAIMED))
         if far is not None and distance_truth is not None and slot is not None:
             distance = _finite(far[slot])
@@ -177,12 +191,12 @@ def score_scene(
         if separation.tells_nothing
         else _below(separation.margin_db, AMBIGUOUS_DB)
         or _below(azimuth_margin, AMBIGUOUS_DEGREES),
-        order_correct=in_order(by_separation, order or (), active, separation.signals)
+        order_correct=in_order(by_separation, order or (), separation.signals)
         if prescribes
         else None,
         attenuation_db=separation.attenuation_db,
         failures=tuple(failures),
-        speakers_claimed=None if claims.empty is None else int((~np.asarray(claims.empty)).sum()),
+        speakers_claimed=speakers_claimed,
     )
 
 
@@ -209,7 +223,8 @@ class _Separation:
 
 
 def _separation(
-    estimates: NDArray[np.float64],
+    given: NDArray[np.float64],
+    nobody: NDArray[np.bool_],
     targets: NDArray[np.float64],
     reference: Signal,
     active: Sequence[int],
@@ -217,6 +232,7 @@ def _separation(
     before: Unprocessed,
     metrics: Sequence[str],
 ) -> _Separation:
+    estimates = np.where(nobody[:, None], 0.0, given)
     cost = np.zeros((len(estimates), len(targets)))
     for slot, speaker in product(range(len(estimates)), active):
         cost[slot, speaker] = -_si_sdr_or_last(estimates[slot], targets[speaker])
@@ -228,8 +244,9 @@ def _separation(
         if (reason := why_unusable(signal)) is not None:
             # Left out, a system that is silent where it is hard would be scored on the rest alone.
             signals[held] = reference
-            reason = f"{reason}; scored as the mixture"
-            unusable += [Failure(m, "estimate", held, reason) for m in _computed(metrics)]
+            if not nobody[speaker_of_slot.index(held)]:  # which is an answer, and counted as such
+                reason = f"{reason}; scored as the mixture"
+                unusable += [Failure(m, "estimate", held, reason) for m in _computed(metrics)]
     # The mixture as an estimate has the mixture's scores, which are there already.
     same = {held for held, signal in signals.items() if np.array_equal(signal, reference)}
     others = {held: signal for held, signal in signals.items() if held not in same}
@@ -238,7 +255,7 @@ def _separation(
     failures = unusable + failures
     failures += [f for f in before.failures if f.metric in _computed(metrics)]
     left_over = [slot for slot, s in enumerate(speaker_of_slot) if s is None]
-    attenuations = tuple(_attenuation(estimates[slot], reference) for slot in left_over)
+    attenuations = tuple(_attenuation(given[slot], reference) for slot in left_over)
     failures += [Failure("attenuation", "estimate", None, NOT_FINITE)] * attenuations.count(None)
     return _Separation(
         speaker_of_slot,
@@ -350,7 +367,6 @@ def _check_slots(
     targets: NDArray[np.float64],
     azimuth_estimate: NDArray[np.float64] | None,
     azimuth_truth: NDArray[np.float64],
-    order: Sequence[int] | None,
 ) -> int:
     """The number of slots."""
     if estimates is None and azimuth_estimate is None:
@@ -364,15 +380,8 @@ def _check_slots(
         num_slots = len(estimates)
     elif azimuth_estimate is not None:
         num_slots = len(azimuth_estimate)
-    if num_slots < len(targets):
-        raise InputError(
-            f"the model has {num_slots} outputs and the scene {len(targets)} speakers: "
-            "evaluate on scenes with at most as many speakers as outputs"
-        )
     if len(azimuth_truth) != len(targets) or not np.isfinite(azimuth_truth).all():
         raise ValueError(f"azimuth_truth must be {len(targets)} finite degrees: {azimuth_truth}")
     if azimuth_estimate is not None and len(azimuth_estimate) != num_slots:
         raise ValueError(f"azimuth_estimate must have an entry for each of {num_slots} slots")
-    if order is not None and len(order) > num_slots:
-        raise ValueError(f"order has {len(order)} entries and the model {num_slots} slots")
     return num_slots

@@ -27,7 +27,8 @@ from msdet.evaluation.systems.names import (
     MODEL,
     choose_systems,
 )
-from msdet.evaluation.systems.network import Network
+from msdet.evaluation.systems.network import separates
+from msdet.resources import models_dir
 from msdet.simulation import Scene, check_corpus, fixed_scenes, read_scenes, rirs_folder
 
 
@@ -37,8 +38,9 @@ class Prepared:
 
     Attributes:
         checkpoints: by the names that their systems have. main: the system whose numbers stand
-            first, and which others are compared with.
+            first, and that is compared with the others.
         unavailable: metrics that this installation lacks, with the reason.
+        clipped: of each folder of estimates that has any, the samples at full scale by file.
     """
 
     scenes: tuple[Scene, ...]
@@ -47,6 +49,7 @@ class Prepared:
     header: RowsHeader
     main: str
     unavailable: Mapping[str, str]
+    clipped: Mapping[str, Mapping[str, int]]
 
     @property
     def linear(self) -> bool:
@@ -68,22 +71,22 @@ def prepare(config: EvaluationConfig) -> Prepared:
     for checkpoint in checkpoints.values():
         check_scenes(scenes, checkpoint)
     check_corpus(scenes, corpus)
-    models: dict[str, Path | FolderEstimates] = {}
-    separates: dict[str, bool] = {}
-    hashes: dict[str, str] = {}
+    folders = {
+        name: FolderEstimates(folder, scenes, key)
+        for name, (folder, key) in _folders(config.estimates).items()
+    }
+    models: dict[str, Path | FolderEstimates] = {**folders}
+    separated = {name: folder.separates for name, folder in folders.items()}
+    hashes = {name: folder.fingerprint for name, folder in folders.items()}
     for name, checkpoint in checkpoints.items():
-        models[name], separates[name] = checkpoint.path, Network(checkpoint).separates
+        models[name], separated[name] = checkpoint.path, separates(checkpoint.description)
         hashes[name] = hashlib.sha256(checkpoint.path.read_bytes()).hexdigest()
-    if config.estimates is not None:
-        folder = FolderEstimates(Path(config.estimates), scenes)
-        models[ESTIMATES], separates[ESTIMATES] = folder, folder.separates
-        hashes[ESTIMATES] = folder.fingerprint
-    systems = choose_systems(config.systems, separates)
+    systems = choose_systems(config.systems, separated)
     metrics, unavailable = choose_metrics(config.metrics, scenes[0].sample_rate)
     check_recogniser(config.recogniser, metrics)
-    of_system = _metrics_of(systems, metrics, config.slow_metrics_of, separates)
+    of_system = _metrics_of(systems, metrics, config.slow_metrics_of, separated)
     if config.metrics is not None:
-        _check_metrics(config, of_system, separates)
+        _check_metrics(config, of_system, separated)
     task = Task(
         models,
         corpus_config,
@@ -103,7 +106,8 @@ def prepare(config: EvaluationConfig) -> Prepared:
     main = next((name for name in systems if name in models), systems[0])
     if config.conditions is not None:
         check_conditions(config.conditions)
-    return Prepared(scenes, checkpoints, task, header, main, unavailable)
+    clipped = {name: folder.clipped for name, folder in folders.items() if folder.clipped}
+    return Prepared(scenes, checkpoints, task, header, main, unavailable, clipped)
 
 
 def check_scenes(scenes: Sequence[Scene], checkpoint: Checkpoint) -> None:
@@ -138,10 +142,10 @@ def _misfit(scene: Scene, description: Description) -> str | None:
                 f"scene.{key}={wanted}"
             )
     speakers, slots = len(scene.speech), description.num_slots
-    if speakers > slots:
+    if speakers > slots and description.model.heads.guidance == "oracle":
         return (
-            f"has {speakers} speakers, the model has {slots} slots; give scenes of at most {slots} "
-            "speakers"
+            f"has {speakers} speakers, the model is told the directions of {slots} at most; give "
+            f"scenes of at most {slots} speakers"
         )
     if description.model.frontend.name == "ri" and array.positions != trained.positions:
         return (
@@ -151,22 +155,42 @@ def _misfit(scene: Scene, description: Description) -> str | None:
     return None
 
 
+def _folders(estimates: str | Mapping[str, str] | None) -> dict[str, tuple[Path, str]]:
+    """Folders of estimates by the names of their systems, and the key that each was given by."""
+    if estimates is None or isinstance(estimates, str):
+        return {} if estimates is None else {ESTIMATES: (Path(estimates), "estimates")}
+    for name in estimates:
+        if name in (*ALONE, MODEL) or not name or "+" in name:
+            raise InputError(
+                f"estimates.{name}: cannot be the name of a system; take one without a plus that "
+                f"is none of {', '.join((MODEL, *ALONE))}"
+            )
+    return {name: (Path(folder), f"estimates.{name}") for name, folder in estimates.items()}
+
+
 def _open_checkpoints(config: EvaluationConfig) -> dict[str, Checkpoint]:
-    """By name: `model`, or of several the names of their runs."""
+    """By name: `model`, or beside others the name of its run."""
     paths = config.checkpoint or ()
     paths = (paths,) if isinstance(paths, str) else paths
-    if not paths and config.estimates is None:
+    folders = _folders(config.estimates)
+    if not paths and not folders:
         raise InputError("checkpoint: is needed; give checkpoint=VALUE, or estimates=FOLDER")
     opened = [load_checkpoint(path) for path in paths]
-    if len(opened) == 1:
+    if len(opened) == 1 and not folders:
         return {MODEL: opened[0]}
     found: dict[str, Checkpoint] = {}
-    for path, checkpoint in zip(paths, opened, strict=True):
-        name = str(checkpoint.description.config.get("name") or Path(path).stem).replace("+", "-")
+    for checkpoint in opened:
+        name = name_of(checkpoint).replace("+", "-")
         names = chain([name], (f"{name}-{number}" for number in count(2)))
-        taken = {*found, *ALONE, MODEL, ESTIMATES}
+        taken = {*found, *folders, *ALONE, MODEL}
         found[next(free for free in names if free not in taken)] = checkpoint
     return found
+
+
+def name_of(checkpoint: Checkpoint) -> str:
+    """Return the name of a model that ships, or of the run that made it."""
+    path, ships = checkpoint.path, checkpoint.path.resolve().parent == models_dir().resolve()
+    return path.stem if ships else str(checkpoint.description.config.get("name") or path.stem)
 
 
 def _open_scenes(

@@ -78,7 +78,7 @@ def summarise_systems(
     conditions: Sequence[str] | None,
 ) -> dict[str, Any]:
     """What ``summary.json`` holds: the main system's numbers, ``systems`` with those of all, and
-    ``comparisons`` of each with the main one."""
+    ``comparisons`` of the main one with each of them."""
     of_system: dict[str, dict[str, Any]] = {}
     others = [system for system in prepared.task.systems if system != prepared.main]
     for system in (prepared.main, *others):
@@ -95,9 +95,9 @@ def summarise_systems(
         "main_system": prepared.main,
         "systems": of_system,
         "comparisons": [
-            {"system": system, "reference": prepared.main, **found}
+            {"system": prepared.main, "reference": system, **found}
             for system in others
-            for found in compare_systems([row.of(system) for row in rows], main)
+            for found in compare_systems(main, [row.of(system) for row in rows])
         ],
     }
 

@@ -37,7 +37,7 @@ class SpeakerScore:
     Attributes:
         speaker: index in the scene.
         slot: the output that pi_sep gives this speaker; None for a silent target, and of a system
-            that finds directions alone.
+            that finds directions alone. A number beyond the outputs is none of them.
         silent: the target is silent: no scores, not part of any mean.
         scores: for each metric ``m`` that was computed: ``m`` (estimate against target),
             ``m_unprocessed`` (reference microphone against target) and ``m_improvement`` (their
@@ -82,13 +82,15 @@ class SceneScore:
             best; None where there is only one, and of audio that is the same in every slot.
         ambiguous: one of the margins is below 1 dB or 5 degrees; None where the audio is the same
             in every slot, as of a mixture to which nothing was done.
-        order_correct: pi_sep is the order that the assignment prescribes; None where the
-            assignment prescribes none, and where a speaker's slot holds the same as another.
+        order_correct: the speakers come in the order that the assignment prescribes; None where
+            it prescribes none, where fewer than two are heard, and where a speaker's slot holds
+            the same as another.
         attenuation_db: for each slot left over by silent targets or by fewer speakers than
             slots, how far its energy lies below the reference microphone's.
-        failures: everything that is null above although it should be a number.
-        speakers_claimed: how many slots the model says hold a speaker; None for a model that
-            cannot leave a slot empty.
+        failures: everything that is null above, or scored as the mixture, although it should be
+            a number; that nobody was found is none.
+        speakers_claimed: how many slots the system says hold a speaker; None for one that does
+            not say.
     """
 
     speakers: tuple[SpeakerScore, ...]

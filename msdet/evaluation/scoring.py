@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From scenes to their rows: rendered once, then done and scored by every system."""
+"""From a scene to its row: rendered once, then done and scored by every system."""
 
 from __future__ import annotations
 
@@ -8,12 +8,11 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import groupby
 from pathlib import Path
 
 import numpy as np
 
-from msdet.checkpoints import load_checkpoint
+from msdet.checkpoints import Checkpoint, load_checkpoint
 from msdet.corpora import CorpusConfig, Split, open_corpus
 from msdet.datasets import Batch
 from msdet.evaluation.metrics import score_scene, score_unprocessed
@@ -22,7 +21,8 @@ from msdet.evaluation.scores import Claims, SceneScore, Unprocessed
 from msdet.evaluation.systems.estimate import Estimate, Heard
 from msdet.evaluation.systems.folder import FolderEstimates, as_rendered
 from msdet.evaluation.systems.names import MODEL, NEED_PARTS
-from msdet.evaluation.systems.network import Network, estimates_of
+from msdet.evaluation.systems.network import Network, estimates_of, separates
+from msdet.evaluation.systems.separating import Separating
 from msdet.models.msdet import MSDET, Output
 from msdet.simulation import RirBank, Scene, render, render_parts
 
@@ -35,6 +35,8 @@ class Task:
         models: what is evaluated, by name: checkpoints, and folders of estimates.
         systems: names, see :mod:`msdet.evaluation.systems.names`; in the rows' order.
         metrics: of each system. recogniser: ``module:function``, of the word error rate.
+        as_networks: score all outputs of checkpoints as they are, in place of what ``msdet
+            separate`` puts out.
     """
 
     models: Mapping[str, Path | FolderEstimates]
@@ -45,6 +47,7 @@ class Task:
     systems: tuple[str, ...]
     metrics: Mapping[str, tuple[str, ...]]
     recogniser: str | None = None
+    as_networks: bool = False
 
     @classmethod
     def of_network(
@@ -56,9 +59,10 @@ class Task:
         bank: Path,
         metrics: tuple[str, ...],
     ) -> Task:
-        """One network, and nothing beside it."""
+        """One network with all of its outputs, and nothing beside it."""
         systems, of_each = (MODEL,), {MODEL: metrics}
-        return cls({MODEL: checkpoint}, corpus, sample_rate, split, bank, systems, of_each)
+        models = {MODEL: checkpoint}
+        return cls(models, corpus, sample_rate, split, bank, systems, of_each, as_networks=True)
 
 
 @dataclass(frozen=True)
@@ -85,32 +89,41 @@ class Scored:
 
 
 class SceneScorer:
-    """Renders scenes and scores systems on them, on one thread.
-
-    Networks take scenes in batches: what comes out of a scene depends on its batch in the last
-    digits, so callers keep to fixed ones.
-    """
+    """Renders scenes and scores systems on them, on one thread."""
 
     def __init__(self, task: Task) -> None:
         self.task = task
-        self.models: dict[str, Network | FolderEstimates] = {
-            name: Network(load_checkpoint(model)) if isinstance(model, Path) else model
+        self.models = {
+            name: _opened(load_checkpoint(model), task.as_networks)
+            if isinstance(model, Path)
+            else model
             for name, model in task.models.items()
             if any(system.partition("+")[0] == name for system in task.systems)
         }
         self.corpus = open_corpus(task.corpus, task.sample_rate).split(task.split)
         self.banks: dict[str, RirBank] = {}
 
-    def score(self, scenes: Sequence[Scene]) -> list[Scored]:
-        """Their rows, in their order."""
-        return [self._scored(done) for done in self.do(scenes)]
+    def score(self, scene: Scene) -> Scored:
+        """Return its row."""
+        return self._scored(self.do(scene))
 
-    def do(self, scenes: Sequence[Scene]) -> list[Done]:
-        """What every system makes of scenes, in their order."""
-        found: list[Done] = []
-        for _, batch in groupby(scenes, key=lambda s: (s.array.positions, s.num_samples)):
-            found += self._do_batch([self._heard(scene) for scene in batch])
-        return found
+    def do(self, scene: Scene) -> Done:
+        """Return what every system makes of it."""
+        done = Done(self._heard(scene), {})
+        for name, model in self.models.items():
+            if isinstance(model, FolderEstimates):
+                found = model.estimate(scene)
+                done.estimates[name] = as_rendered(found, done.heard.example)
+                continue
+            began = time.process_time()
+            done.estimates[name] = model(done.heard)
+            done.seconds[name] = time.process_time() - began
+        for system in self.task.systems:
+            if system not in done.estimates:
+                began = time.process_time()
+                done.estimates[system] = _apply(system, done)
+                done.seconds[system] = time.process_time() - began
+        return done
 
     def _heard(self, scene: Scene) -> Heard:
         array = scene.microphone_array()
@@ -121,29 +134,6 @@ class SceneScorer:
         told = any(system in NEED_PARTS for system in self.task.systems)
         parts = render_parts(scene, self.corpus, rirs) if told else None
         return Heard(render(scene, self.corpus, rirs), array, parts)
-
-    def _do_batch(self, heard: Sequence[Heard]) -> list[Done]:
-        """Scenes of one length and one array."""
-        done = [Done(one, {}) for one in heard]
-        for name, model in self.models.items():
-            if not isinstance(model, Network):
-                for one in done:
-                    example = one.heard.example
-                    one.estimates[name] = as_rendered(model.estimate(example.scene), example)
-                continue
-            began = time.process_time()
-            found = model(heard)
-            each = (time.process_time() - began) / len(heard)
-            for one, estimate in zip(done, found, strict=True):
-                one.estimates[name] = estimate
-                one.seconds[name] = each
-        for one in done:
-            for system in self.task.systems:
-                if system not in one.estimates:
-                    began = time.process_time()
-                    one.estimates[system] = _apply(system, one)
-                    one.seconds[system] = time.process_time() - began
-        return done
 
     def _scored(self, done: Done) -> Scored:
         heard, example = done.heard, done.heard.example
@@ -179,11 +169,21 @@ class SceneScorer:
             example.azimuth,
             distance_truth=example.distance,
             sample_rate=heard.sample_rate,
-            order=model.order(heard) if isinstance(model, Network) else None,
+            order=model.order(heard) if isinstance(model, Network | Separating) else None,
             metrics=self.task.metrics[system],
             unprocessed=before,
             recogniser=self.task.recogniser,
         )
+
+
+def _opened(checkpoint: Checkpoint, as_network: bool) -> Network | Separating:
+    """A model that `msdet separate` cannot use, as it holds no voices or must be told directions,
+    is scored as the network that it is."""
+    description = checkpoint.description
+    told = description.model.heads.guidance == "oracle"
+    if as_network or told or not separates(description):
+        return Network(checkpoint)
+    return Separating(checkpoint)
 
 
 def _apply(system: str, done: Done) -> Estimate:
@@ -205,6 +205,8 @@ def _apply(system: str, done: Done) -> Estimate:
     model, _, after = system.partition("+")
     separated = done.estimates[model]
     assert separated.audio is not None  # such systems are refused
+    if not len(separated.audio):
+        return separated
     if after == "mvdr":
         audio = beamformers.mvdr_from_estimates(heard, separated.audio).audio
         return Estimate(audio, separated.azimuth, separated.distance, separated.empty)

@@ -112,7 +112,9 @@ class ScoreTable:
         speaker: ``[scene, speaker]`` by name: for each metric ``m``, ``m_unprocessed`` and
             ``m_improvement``, ``azimuth_error`` and ``azimuth_error_best_matched`` in degrees,
             ``distance_error`` in metres, ``wrong_slot`` 0 or 1.
-        scene: ``[scene]`` by name, 0 or 1: ``order_correct``, ``ambiguous``, ``count_correct``.
+        scene: ``[scene]`` by name, 0 or 1: ``order_correct``, ``ambiguous``, ``count_correct``; 0
+            to 1: ``missed``, the share of the speakers for whom no output came, and ``invented``,
+            the share of the outputs that are more than there are speakers.
     """
 
     active: NDArray[np.bool_]
@@ -144,6 +146,8 @@ class ScoreTable:
             "order_correct": np.array([_nan(row.score.order_correct) for row in rows]),
             "ambiguous": np.array([_nan(row.score.ambiguous) for row in rows]),
             "count_correct": np.array([_nan(_count_correct(row)) for row in rows]),
+            "missed": np.array([_missed(row) for row in rows]),
+            "invented": np.array([_invented(row) for row in rows]),
         }
         return cls(active, speaker, scene)
 
@@ -184,6 +188,8 @@ def _measures(table: ScoreTable) -> dict[str, tuple[NDArray[np.float64], Statist
     found["distance_error_mean_m"] = table.speaker["distance_error"], "mean"
     found["distance_error_median_m"] = table.speaker["distance_error"], "median"
     found["speaker_count_accuracy"] = table.scene["count_correct"][:, None], "mean"
+    found["missed_rate"] = table.scene["missed"][:, None], "mean"
+    found["invented_rate"] = table.scene["invented"][:, None], "mean"
     return found
 
 
@@ -276,6 +282,16 @@ def _count_correct(row: Row) -> bool | None:
     if row.score.speakers_claimed is None:
         return None
     return row.score.speakers_claimed == _num_active(row)
+
+
+def _missed(row: Row) -> float:
+    claimed, there = row.score.speakers_claimed, _num_active(row)
+    return math.nan if claimed is None or not there else max(0, there - claimed) / there
+
+
+def _invented(row: Row) -> float:
+    claimed = row.score.speakers_claimed
+    return max(0, claimed - _num_active(row)) / claimed if claimed else math.nan
 
 
 def _num_active(row: Row) -> int:

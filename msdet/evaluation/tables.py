@@ -32,7 +32,8 @@ class Column:
     interval: bool = False
 
 
-_NOT_SCORED = "not_scored"
+_IF_ANY = ("missed_rate", "invented_rate", "not_scored")
+"""Said only where a system has any."""
 _CLAIMED, _MATCHED = ("", "as claimed", "claim"), ("_best_matched", "best matched", "best")
 
 
@@ -56,7 +57,9 @@ SYSTEM_COLUMNS = (
         None,
     ),
     Column("wrong slot", "wrong\nslot", "wrong_slot_rate", None),
-    Column("values not scored", "not\nscored", _NOT_SCORED, 0),
+    Column("speakers missed", "missed", "missed_rate", None),
+    Column("outputs invented", "inven-\nted", "invented_rate", None),
+    Column("values not scored", "not\nscored", "not_scored", 0),
 )
 
 
@@ -90,21 +93,23 @@ def systems_table(summaries: Mapping[str, Mapping[str, Any]]) -> Table:
         tight=True,
     )
     for name, summary in summaries.items():
-        table.add_row(name, *(_system_cell(summary, column) for column in columns))
+        cells = (_system_cell(summary, column) for column in columns)
+        table.add_row(name.replace("+", "\n+"), *cells)
+    table.columns[0].no_wrap, table.columns[0].overflow = False, "fold"  # sooner than numbers
     return table
 
 
 def columns_of(summaries: Mapping[str, Mapping[str, Any]]) -> tuple[Column, ...]:
-    """The columns that any of the systems has a number for; a count of what was not scored only
-    where there is any."""
+    """The columns that any of the systems has a number for; errors of counting, and what was not
+    scored, only where there is any."""
 
     def says(value: float | None, key: str) -> bool:
-        return bool(value) if key == _NOT_SCORED else value is not None
+        return bool(value) if key in _IF_ANY else value is not None
 
     return tuple(
         column
         for column in SYSTEM_COLUMNS
-        if any(says(summary[column.key], column.key) for summary in summaries.values())
+        if any(says(summary.get(column.key), column.key) for summary in summaries.values())
     )
 
 
@@ -115,8 +120,23 @@ def shown(value: float | None, digits: int | None) -> str:
     return f"{100 * value:.0f} %" if digits is None else f"{value:.{digits}f}"
 
 
+def clipping_warnings(clipped: Mapping[str, Mapping[str, int]]) -> list[str]:
+    """A sentence for each system whose files have samples at full scale, which names them.
+
+    Args:
+        clipped: by system and file, how many samples.
+    """
+    return [
+        f"{system}: {len(files)} {'file has' if len(files) == 1 else 'files have'} samples at full "
+        "scale, which cuts what is louder: "
+        + ", ".join(f"{file} ({count})" for file, count in files.items())
+        + "; turn all outputs of a scene down alike, or write 32-bit floats"
+        for system, files in clipped.items()
+    ]
+
+
 def _system_cell(summary: Mapping[str, Any], column: Column) -> str:
-    text = shown(summary[column.key], column.digits)
+    text = shown(summary.get(column.key), column.digits)
     if column.interval and column.key in summary["intervals"]:
         low, high = summary["intervals"][column.key]
         text += f"\n{shown(low, column.digits)} to {shown(high, column.digits)}"
@@ -147,6 +167,10 @@ def _notes(summary: Mapping[str, Any]) -> list[str]:
         notes.append(f"intervals from only {summary['num_scenes']} scenes are too narrow to trust")
     if missing := _missing(summary):
         notes.append(f"not scored: {missing}")
+    if missed := summary["missed_rate"]:
+        notes.append(f"{_percent(missed)} of the speakers missed, and scored as the mixture")
+    if invented := summary["invented_rate"]:
+        notes.append(f"{_percent(invented)} of the outputs are more than there are speakers")
     if silent := summary["num_silent_targets"]:
         note = f"{silent} silent targets left out"
         if summary["attenuation_db"] is not None:

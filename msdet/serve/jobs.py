@@ -255,14 +255,12 @@ def _spoke(result: Separation, example: Example) -> list[SpeakerScore]:
 
     Whoever was not found is scored as silence, in a slot after those of the result.
     """
-    missing = max(0, example.num_speakers - result.num_speakers)
-    azimuth = np.append(result.azimuth, np.full(missing, np.nan))
     score = score_scene(
-        np.pad(result.audio, ((0, missing), (0, 0))),
+        result.audio,
         # Levels do not matter to any score of these.
         example.targets,
         example.mixture[example.scene.reference_mic],
-        Claims(azimuth=azimuth if np.isfinite(result.azimuth).any() else None),
+        Claims(azimuth=result.azimuth if np.isfinite(result.azimuth).any() else None),
         example.azimuth,
         sample_rate=result.sample_rate,
         metrics=("si_sdr",),

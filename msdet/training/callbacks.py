@@ -102,13 +102,16 @@ class Bookkeeping(Callback):
         for name, value in outputs["parts"].items():
             self._measured.setdefault(name, []).append(value)
 
-    def close_epoch(self, trainer: pl.Trainer, metrics: Mapping[str, Any]) -> None:
+    def close_epoch(
+        self, trainer: pl.Trainer, metrics: Mapping[str, Any], valid_loss: float
+    ) -> None:
         """Add an epoch with its validation metrics to the history, and write it out."""
         now = time.perf_counter()
         self.seconds += now - self._clock
         self._clock = now
         row = {f"train_{name}": mean for name, mean in _means(self._measured, trainer).items()}
         self._measured.clear()
+        row["valid_loss"] = valid_loss
         row |= {f"valid_{name}": metrics[name] for name in VALID_METRICS}
         self.history.append({"epoch": trainer.current_epoch, **self.summary(), **row})
         if trainer.is_global_zero:
@@ -151,14 +154,16 @@ class Scoring(Callback):
     def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         module = cast("Training", pl_module)
         rows = _gather(module.rows, trainer)
-        module.rows = []
+        losses = [one for share in _of_all(module.valid_losses, trainer) for one in share]
+        valid_loss = sum(loss * size for loss, size in losses) / sum(size for _, size in losses)
+        module.rows, module.valid_losses = [], []
         metrics = summarise(rows, linear_array=module.model.array.is_linear)
         monitor = monitored(module.criterion)
         for name in {*VALID_METRICS, monitor}:
             if metrics[name] is not None:
                 shown = name in VALID_METRICS[:2]
                 module.log(f"valid/{name}", float(metrics[name]), prog_bar=shown)
-        self.bookkeeping.close_epoch(trainer, metrics)
+        self.bookkeeping.close_epoch(trainer, metrics, valid_loss)
         summary = self.bookkeeping.summary()
         module.log("examples_per_second", summary["examples_per_second"])
         module.log("data_wait_share", summary["data_wait_share"])

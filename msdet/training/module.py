@@ -32,6 +32,7 @@ class Training(pl.LightningModule):
         if config.compile:
             model.compile()  # in place: a wrapper would put its name into the weights' names
         self.rows: list[Row] = []
+        self.valid_losses: list[tuple[float, int]] = []  # and of how many scenes each is the mean
         self._unsettled: Any = None
         for part in config.freeze:
             getattr(model, part).requires_grad_(False)
@@ -91,6 +92,7 @@ class Training(pl.LightningModule):
         output = self._forward(batch)
         losses = self.criterion(self.model, output, batch)
         self.log("valid/loss", losses.total, batch_size=len(batch.mixture), sync_dist=True)
+        self.valid_losses.append((losses.total.item(), len(batch.mixture)))
         prescribed = self.criterion.location_order(batch)
         for i, scene in enumerate(batch.index.tolist()):
             score = score_output(

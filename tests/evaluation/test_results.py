@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -33,7 +32,7 @@ def test_times_go_on_with_those_of_the_rows_that_are_there(tmp_path: Path) -> No
     assert Times(path, ()).real_time_factor("model") is None
 
 
-def test_the_first_scenes_of_a_process_are_done_before_time_is_taken(
+def test_the_first_scene_of_a_process_is_done_before_time_is_taken(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     done: list[tuple[str, Any]] = []
@@ -42,16 +41,16 @@ def test_the_first_scenes_of_a_process_are_done_before_time_is_taken(
         def __init__(self, task: object) -> None:
             pass
 
-        def do(self, scenes: Sequence[Any]) -> None:
-            done.append(("do", scenes))
+        def do(self, scene: object) -> None:
+            done.append(("do", scene))
 
-        def score(self, scenes: Sequence[Any]) -> None:
-            done.append(("score", scenes))
+        def score(self, scene: object) -> None:
+            done.append(("score", scene))
 
     monkeypatch.setattr(evaluate, "SceneScorer", Recorded)
     score: Any = evaluate._scorer(None)  # type: ignore[arg-type]
-    for batch in ("first", "second"):
-        score(batch)
+    for scene in ("first", "second"):
+        score(scene)
     assert done == [("do", "first"), ("score", "first"), ("score", "second")]
 
 

@@ -16,27 +16,29 @@ import soundfile
 from msdet.benchmarks import scenes_file
 from msdet.checkpoints import load_checkpoint
 from msdet.cli import main
+from msdet.config import EvaluationConfig
+from msdet.evaluation.preparation import prepare
+from msdet.evaluation.scoring import SceneScorer, Task
+from msdet.evaluation.statistics import summarise
 from msdet.simulation import read_scenes, write_scenes
 from msdet.training.run import OWN_SYSTEMS
 
 pytestmark = pytest.mark.integration
 
 
-def test_valid_scenes_score_as_training_reported(
-    trained: Path, run: Callable[..., Any], tmp_path: Path
-) -> None:
-    """By the script, which is the same command."""
+def test_valid_scenes_score_as_training_reported(trained: Path, tmp_path: Path) -> None:
+    """As the network alone: what training validates."""
     checkpoint = trained / "model.ckpt"
-    run(
-        f"checkpoint={checkpoint}",
-        f"output={tmp_path / 'valid'}",
-        "split=valid",
-        "pictures=0",
-        "metrics=[si_sdr]",
-        "num_workers=1",
-        script=Path(__file__).parents[2] / "scripts/evaluate.py",
+    prepared = prepare(
+        EvaluationConfig(checkpoint=str(checkpoint), output=str(tmp_path), split="valid")
     )
-    found = json.loads((tmp_path / "valid" / "summary.json").read_text())
+    task = prepared.task
+    scorer = SceneScorer(
+        Task.of_network(
+            checkpoint, task.corpus, task.sample_rate, "valid", task.bank, metrics=("si_sdr",)
+        )
+    )
+    found = summarise([scorer.score(scene).row.of("model") for scene in prepared.scenes])
     reported = load_checkpoint(checkpoint).description.metrics
     assert found["num_scenes"] == reported["num_scenes"] == 5
     assert found["si_sdr_improvement_db"] == pytest.approx(
@@ -48,6 +50,53 @@ def test_valid_scenes_score_as_training_reported(
     history = [json.loads(line) for line in (trained / "history.jsonl").open()]
     best = max(row["valid_si_sdr_improvement_db"] for row in history)
     assert found["si_sdr_improvement_db"] == pytest.approx(best, abs=1e-3)
+
+
+def test_a_model_is_scored_as_what_separate_writes(run: Callable[..., Any], tmp_path: Path) -> None:
+    """Of three speakers, of whom the model finds two; under a name of one's own, which is first."""
+    run(
+        "simulate",
+        f"output={tmp_path / 'rendered'}",
+        "scenes=bundled-three",
+        "num_scenes=2",
+        "audio=true",
+    )
+    written = tmp_path / "written"
+    run(
+        "separate",
+        str(tmp_path / "rendered"),
+        "array=circle4",
+        f"output={written}",
+        "num_workers=1",
+    )
+    run(
+        "checkpoint=planar-pairs",
+        f"estimates={{mine: {written}}}",
+        f"output={tmp_path / 'scored'}",
+        "scenes=bundled-three",
+        "num_scenes=2",
+        "pictures=0",
+        "metrics=[sdr]",
+        "systems=[model,unprocessed]",
+        "num_workers=1",
+        script=Path(__file__).parents[2] / "scripts/evaluate.py",
+    )
+    summary = json.loads((tmp_path / "scored" / "summary.json").read_text())
+    assert list(summary["systems"]) == ["mine", "planar-pairs", "unprocessed"]
+    mine, model, _ = summary["systems"].values()
+    for key in ("si_sdr_improvement_db", "sdr_db", "azimuth_error_mean_deg"):
+        assert model[key] == pytest.approx(mine[key], abs=0.02), key
+    for found in (mine, model):
+        assert found["missed_rate"] == pytest.approx(1 / 3, abs=1e-6)
+        assert found["invented_rate"] == found["speaker_count_accuracy"] == 0.0
+        assert found["not_scored"] == 0
+    gains = {
+        (c["system"], c["reference"]): c["difference"]
+        for c in summary["comparisons"]
+        if c["measure"] == "si_sdr_improvement_db"
+    }
+    assert gains["mine", "unprocessed"] == pytest.approx(mine["si_sdr_improvement_db"], abs=1e-5)
+    assert gains["mine", "planar-pairs"] == pytest.approx(0.0, abs=0.02)
 
 
 @pytest.mark.usefixtures("same_home")
@@ -168,8 +217,9 @@ def test_what_another_system_made_is_scored_the_same_with_any_number_of_processe
     assert summary["si_sdr_db"] == pytest.approx(20.0, abs=0.5)
     assert summary["azimuth_error_mean_deg"] == pytest.approx(2.0, abs=0.01)
     assert summary["systems"]["unprocessed"]["si_sdr_improvement_db"] == 0.0
-    against = {(c["system"], c["measure"]): c for c in summary["comparisons"]}
-    assert against["unprocessed", "si_sdr_improvement_db"]["won_share"] == 0.0
+    against = {(c["reference"], c["measure"]): c for c in summary["comparisons"]}
+    assert against["unprocessed", "si_sdr_improvement_db"]["won_share"] == 1.0
+    assert against["unprocessed", "si_sdr_improvement_db"]["difference"] > 20.0
     assert (output / "report.html").stat().st_size < 15e6
     lines = (output / "rows.csv").read_text().splitlines()
     assert len(lines) == 1 + 6 * 4 * 2
@@ -207,7 +257,7 @@ def test_two_checkpoints_are_compared_scene_by_scene(
     )
     summary = json.loads((tmp_path / "both" / "summary.json").read_text())
     assert len(summary["systems"]) == 2
-    assert {c["reference"] for c in summary["comparisons"]} == {summary["main_system"]}
+    assert {c["system"] for c in summary["comparisons"]} == {summary["main_system"]}
     assert all(0 <= c["won_share"] <= 1 for c in summary["comparisons"])
 
 

@@ -115,6 +115,41 @@ def test_systems_sort_by_the_keyboard(page: Chrome) -> None:
     assert page.execute_script(names) == [BOTH, SOUND, DIRECTIONS]
 
 
+@pytest.mark.parametrize("width", [1400, 390])
+def test_the_table_of_systems_fits_and_no_name_is_broken(
+    browser: Chrome, tmp_path: Path, width: int
+) -> None:
+    """With the names and measures that an evaluation has: all of it at a desk, and of a phone's
+    width enough to read numbers beside the names."""
+    keys = (
+        *("si_sdr_improvement_db", "sdr_db", "sir_improvement_db", "sar_db", "estoi", "pesq_wb"),
+        *("azimuth_error_median_deg", "azimuth_within_10deg", "wrong_slot_rate"),
+        *("order_accuracy", "missed_rate", "real_time_factor"),
+    )
+    summary = {**dict.fromkeys(keys, 0.25), "intervals": dict.fromkeys(keys, [-0.125, 0.15625])}
+    names = [f"planar-pairs{after}" for after in ("", "+mvdr", "+srp_phat")]
+    names += ["unprocessed", "delay_and_sum", "oracle_mvdr"]
+    path = tmp_path / "report.html"
+    found = {"systems": dict.fromkeys(names, summary), "num_scenes": SCENES}
+    write_report(path, content(SCENES, summary=found, rows=[], scenes=[]))
+    resize(browser, width, 900)
+    browser.get(path.as_uri())
+    table, shown, names_wide = browser.execute_script(
+        """const table = document.querySelector('#summary'), shown = table.parentElement;
+        return [table.scrollWidth, shown.clientWidth,
+                table.querySelector('tbody th').offsetWidth];"""
+    )
+    if width == 1400:
+        assert table <= shown
+    else:
+        assert names_wide < shown / 2
+    lines = browser.execute_script(
+        """return [...document.querySelectorAll('#summary .part')]
+        .map((part) => [part.getClientRects().length, part.scrollWidth - part.clientWidth])"""
+    )
+    assert set(map(tuple, lines)) == {(1, 0)}
+
+
 def test_filters_narrow_the_table_and_can_be_cleared(page: Chrome) -> None:
     _fill(page, "#text", "music")
     becomes(page, lambda: _column(page, "Scene"), ["test-0", "test-3", "test-6", "test-9"])

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +13,11 @@ from msdet.evaluation.pictures.style import COLOURS, GREY, grid_of_axes, new_fig
 
 if TYPE_CHECKING:
     from matplotlib.projections.polar import PolarAxes
+
+
+_RIM = 1.0
+_BAND = 0.35
+"""How far the fringe of the posteriors reaches beyond the rim."""
 
 
 @styled
@@ -27,48 +31,44 @@ def polar_plot(
     linear_array: bool = False,
     title: str = "",
 ) -> None:
-    """One scene from above: where the speakers stand and where the model says they are.
+    """One scene's directions: where the speakers are, and where the model says they are.
 
-    0 degrees points right, along the array's x axis; angles grow counter-clockwise.
+    0 degrees points right, along the array's x axis; angles grow counter-clockwise. Nothing is
+    farther out for being farther away: distances stand in the legend.
 
     Args:
-        azimuth_truth, azimuth_estimate: ``[speaker]`` degrees, in the same order of speakers.
+        azimuth_truth, azimuth_estimate: ``[speaker]`` degrees, in the same order of speakers; NaN
+            for one who was not found.
         distance: ``[speaker]`` metres.
         posteriors: ``[speaker, class]``, probabilities of the classes of an ``AzimuthGrid``;
-            drawn as a fringe around the rim.
+            drawn as a fringe around the rim. NaN for one who was not found.
         linear_array: draw half a circle, since the array cannot tell its two sides apart.
         path: the PNG file.
     """
     truth, far = np.asarray(azimuth_truth, np.float64), np.asarray(distance, np.float64)
     estimate = np.asarray(azimuth_estimate, np.float64)
-    rim = math.ceil(2 * 1.15 * far.max()) / 2
-    band = 0.0 if posteriors is None else 0.35 * rim
     figure = new_figure((7.2, 4.6))
     axes: PolarAxes = figure.add_subplot(projection="polar")  # type: ignore[assignment]
     for speaker in range(len(truth)):
         colour, name = COLOURS[speaker % len(COLOURS)], f"speaker {speaker + 1}"
-        at, off = truth[speaker], (estimate[speaker] - truth[speaker] + 180) % 360 - 180
-        label = f"{name}, true: {at:.0f}°, {far[speaker]:.1f} m"
-        axes.plot(np.radians(at), far[speaker], "o", color=colour, markersize=10, label=label)
-        if np.isfinite(off):
-            said = np.radians([at + off] * 2)
+        label = f"{name}, true: {truth[speaker]:.0f}° ({far[speaker]:.1f} m away)"
+        at = np.radians(truth[speaker])
+        axes.plot(at, _RIM, "o", color=colour, markersize=10, label=label, clip_on=False)
+        if np.isfinite(estimate[speaker]):
+            said = np.radians([estimate[speaker]] * 2)
             label = f"{name}, estimated: {estimate[speaker]:.0f}°"
             ray: dict[str, Any] = {"color": colour, "linewidth": 1.6, "markerfacecolor": "white"}
-            axes.plot(said, [0, rim], "--D", markevery=[1], label=label, clip_on=False, **ray)
-            arc = np.radians(at + off * np.linspace(0, 1, 60))
-            axes.plot(arc, np.full(60, far[speaker]), color=colour, linewidth=0.9)
+            axes.plot(said, [0, 0.86 * _RIM], "--D", markevery=[1], label=label, **ray)
         if posteriors is not None:
-            probabilities = np.asarray(posteriors, np.float64)[speaker]
+            probabilities = np.nan_to_num(np.asarray(posteriors, np.float64)[speaker])
             turn = 180.0 if linear_array else 360.0
             if not linear_array:  # back to class 0
                 probabilities = np.append(probabilities, probabilities[0])
             angles = np.radians(np.linspace(0.0, turn, len(probabilities)))
-            _draw_posterior(axes, angles, probabilities, rim, band, colour)
+            _draw_posterior(axes, angles, probabilities, colour)
     axes.plot(0, 0, "+", color="black", markersize=9, markeredgewidth=1.5, label="array")
-    axes.set_ylim(0, rim + band)
-    axes.set_yticks(_distance_ticks(rim), [f"{tick:g} m" for tick in _distance_ticks(rim)])
-    axes.tick_params(axis="y", labelcolor=GREY)
-    axes.set_rlabel_position(_emptiest(truth, estimate, linear_array))
+    axes.set_ylim(0, _RIM if posteriors is None else _RIM + _BAND)
+    axes.set_yticks([_RIM], [])
     axes.set_xticks(np.radians(np.arange(0, 181 if linear_array else 360, 30)))
     if linear_array:
         axes.set_thetamax(180.0)
@@ -79,33 +79,13 @@ def polar_plot(
 
 
 def _draw_posterior(
-    axes: PolarAxes,
-    angles: NDArray[np.float64],
-    posterior: NDArray[np.float64],
-    rim: float,
-    band: float,
-    colour: str,
+    axes: PolarAxes, angles: NDArray[np.float64], posterior: NDArray[np.float64], colour: str
 ) -> None:
-    """A fringe outside ``rim``, as high as ``band`` at the likeliest class."""
+    """A fringe outside the rim, as high as ``_BAND`` at the likeliest class."""
     share = posterior / max(float(posterior.max()), 1e-12)
-    height = np.where(share > 0.01, rim + band * share, np.nan)
-    axes.fill_between(angles, rim, height, color=colour, alpha=0.35, linewidth=0)
+    height = np.where(share > 0.01, _RIM + _BAND * share, np.nan)
+    axes.fill_between(angles, _RIM, height, color=colour, alpha=0.35, linewidth=0)
     axes.plot(angles, height, color=colour, linewidth=0.8)
-
-
-def _distance_ticks(rim: float) -> list[float]:
-    step = 0.5 if rim <= 2 else 1.0 if rim <= 5 else 2.0
-    return [float(tick) for tick in np.arange(step, rim + 1e-9, step)]
-
-
-def _emptiest(
-    truth: NDArray[np.float64], estimate: NDArray[np.float64], linear_array: bool
-) -> float:
-    """The direction farthest from everything drawn, for the labels of the distances."""
-    taken = np.concatenate([truth, estimate[np.isfinite(estimate)]])
-    free = np.arange(15.0, 180.0 if linear_array else 360.0, 30.0)  # between the lines of the grid
-    gaps = np.abs((free[:, None] - taken[None] + 180) % 360 - 180).min(axis=1)
-    return float(free[gaps.argmax()])
 
 
 @styled

@@ -9,7 +9,13 @@ from typing import Any
 
 from numpy.typing import ArrayLike, NDArray
 
+from msdet.evaluation.report.wording import BEST_MATCHED
 from msdet.evaluation.rows import SceneRow
+from msdet.evaluation.signal_metrics import METRICS
+
+_ALWAYS = ("wrong_slot", "real_time")
+_MADE_ANEW = {"mvdr": (*METRICS, "order", *_ALWAYS), "srp_phat": ("azimuth", *_ALWAYS)}
+"""By what stands behind a plus: how the keys of its own measures begin."""
 
 
 @dataclass(frozen=True)
@@ -95,6 +101,19 @@ class ReportContent:
         names.update(dict.fromkeys(self.summary.get("systems") or {}))
         names.update(dict.fromkeys(name for row in self.rows for name in row.systems))
         return tuple(names) or ("system",)
+
+    def number(self, system: str, key: str) -> str:
+        """Return the key that a measure of a system is shown by: the same, or of a system that
+        finds directions alone, the one of best matched directions, since it has no other."""
+        matched = f"{key}{BEST_MATCHED}"
+        summary = self.summary_of(system)
+        return matched if summary.get(key) is None and matched in summary else key
+
+    def tells(self, system: str, key: str) -> bool:
+        """Return whether a measure of a system is shown: what stands behind a plus makes voices or
+        directions anew, and the rest is what the system before it has."""
+        anew = _MADE_ANEW.get(system.rpartition("+")[2] if "+" in system else "")
+        return anew is None or key.startswith(anew)
 
     def summary_of(self, system: str) -> Mapping[str, Any]:
         """The summary of one system, empty where there is none."""

@@ -62,15 +62,11 @@ def directions_svg(
 def rings(half: bool) -> str:
     parts = []
     last = 180 if half else 360
-    for radius in (RADIUS / 2, RADIUS):
-        css = "rim" if radius == RADIUS else "grid"
-        if half:
-            parts.append(
-                f'<path class="{css}" d="M{_n(radius)} 0A{_n(radius)} {_n(radius)} 0 0 0 '
-                f'{_n(-radius)} 0Z"/>'
-            )
-        else:
-            parts.append(f'<circle class="{css}" r="{_n(radius)}"/>')
+    if half:
+        r = _n(RADIUS)
+        parts.append(f'<path class="rim" d="M{r} 0A{r} {r} 0 0 0 -{r} 0Z"/>')
+    else:
+        parts.append(f'<circle class="rim" r="{_n(RADIUS)}"/>')
     for degrees in range(0, last + (1 if half else 0), 30):
         x, y = point_at(degrees, RADIUS)
         parts.append(f'<line class="grid" x1="0" y1="0" x2="{_n(x)}" y2="{_n(y)}"/>')
@@ -115,7 +111,8 @@ def _claims_around(claims: Directions, score: SceneScore | None, half: bool) -> 
 
 
 def room_svg(view: SceneView, row: SceneRow | None, heard: Sequence[tuple[int, str]]) -> Markup:
-    """The room from above, x to the right and y up: array, speakers, estimated directions."""
+    """The room from above, x to the right and y up: array, speakers, and estimated directions,
+    which end at the wall since they say nothing of distances."""
     width, depth, _ = view.room
     scale = min(_ROOM_UNITS[0] / max(width, 0.1), _ROOM_UNITS[1] / max(depth, 0.1))
     right, high = width * scale, depth * scale
@@ -141,10 +138,9 @@ def room_svg(view: SceneView, row: SceneRow | None, heard: Sequence[tuple[int, s
             # A line hears the angle to its axis: both sides of it are what it claims.
             for side in (azimuth, -azimuth) if view.linear_array else (azimuth,):
                 end = _to_wall(cx, cy, side + view.array_rotation, right, high)
-                colour = _colour(owners[slot])
                 parts.append(
-                    f'<line class="claim {colour}" x1="{_n(cx)}" y1="{_n(cy)}" '
-                    f'x2="{_n(end[0])}" y2="{_n(end[1])}"/>{_diamond(*end, colour)}'
+                    f'<line class="claim {_colour(owners[slot])}" x1="{_n(cx)}" y1="{_n(cy)}" '
+                    f'x2="{_n(end[0])}" y2="{_n(end[1])}"/>'
                 )
         parts.append("</g>")
     drawn, magnified = _array_svg(view, cx, cy, scale)

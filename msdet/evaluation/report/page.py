@@ -58,6 +58,7 @@ def render_report(content: ReportContent) -> str:
         num_scenes=num_scenes,
         few_scenes=1 < num_scenes < FEW_SCENES,
         highlights=tables.highlights(content),
+        clipped=content.summary.get("clipped") or {},
         summary=tables.summary_table(content),
         comparisons=tables.comparison_table(content),
         legend=legend(content),

@@ -13,7 +13,7 @@ from msdet.evaluation.report.content import Directions, ReportContent, SceneView
 from msdet.evaluation.report.drawings import directions_svg, room_svg
 from msdet.evaluation.report.media import audio_uri, common_gain, levels_db, spectrogram_uri
 from msdet.evaluation.report.tables import error_of
-from msdet.evaluation.report.wording import TIMES, quantity
+from msdet.evaluation.report.wording import DASH, TIMES, quantity
 from msdet.evaluation.rows import SceneRow
 
 
@@ -27,7 +27,7 @@ def view_of(content: ReportContent, number: int) -> dict[str, Any]:
         "id": view.id,
         "why": view.why,
         "facts": _facts(view, row),
-        "scores": _scores(view, row, systems),
+        "scores": _scores(content, row),
         "speakers": len(np.atleast_1d(np.asarray(view.azimuth, float))),
         "directions": [{"index": i, "name": name} for i, name in heard],
         "polar": directions_svg(view, row, heard),
@@ -44,8 +44,10 @@ def _facts(view: SceneView, row: SceneRow | None) -> list[tuple[str, str]]:
     """Labels of the scene, as (name, value with unit)."""
     found = [("Room", f" {TIMES} ".join(f"{side:.1f}" for side in view.room) + " m")]
     found.append(("Length", f"{len(view.mixture) / view.sample_rate:.1f} s"))
-    for name, value in (row.labels.scene if row else {}).items():
-        if value is None:
+    labels = row.labels.scene if row else {}
+    for name, value in labels.items():
+        same = name == "sensor_snr_db" and value == labels.get("snr_db")  # without a background
+        if value is None or same or name == "room_volume_m3":
             continue
         kind = quantity(name)
         shown = value if isinstance(value, str) else f"{kind.text(value)} {kind.unit}".strip()
@@ -57,23 +59,29 @@ def _facts(view: SceneView, row: SceneRow | None) -> list[tuple[str, str]]:
     return found
 
 
-def _scores(view: SceneView, row: SceneRow | None, systems: Sequence[str]) -> list[dict[str, Any]]:
+def _scores(content: ReportContent, row: SceneRow | None) -> list[dict[str, Any]]:
     """Per system that scored this scene, and speaker: improvement and azimuth error as text."""
-    gain, error = quantity("si_sdr_improvement_db"), quantity("azimuth_error_median_deg")
+    gain, error = "si_sdr_improvement_db", "azimuth_error_median_deg"
+    if row is None:
+        return []
     return [
         {
             "name": name,
             "cells": [
                 {
-                    "gain": gain.text(of.scores.get("si_sdr_improvement")),
-                    "error": error.text(error_of(row.of(name), of)),
+                    "gain": quantity(gain).text(of.scores.get("si_sdr_improvement"))
+                    if content.tells(name, gain)
+                    else DASH,
+                    "error": quantity(error).text(error_of(row.of(name), of))
+                    if content.tells(name, error)
+                    else DASH,
                     "silent": of.silent,
                 }
                 for of in row.systems[name].speakers
             ],
         }
-        for name in systems
-        if row is not None and name in row.systems
+        for name in content.systems
+        if name in row.systems
     ]
 
 

@@ -17,7 +17,6 @@ from msdet.evaluation.statistics import azimuth_error
 
 SUMMARY_KEYS = (
     "si_sdr_improvement_db",
-    "si_sdr_db",
     "sdr_db",
     "sir_improvement_db",
     "sar_db",
@@ -26,21 +25,24 @@ SUMMARY_KEYS = (
     "pesq_wb",
     "dnsmos",
     "wer",
-    "azimuth_error_median_deg_best_matched",
-    "azimuth_within_10deg_best_matched",
     "azimuth_error_median_deg",
+    "azimuth_within_10deg",
     "wrong_slot_rate",
     "order_accuracy",
-    "speaker_count_accuracy",
+    "missed_rate",
+    "invented_rate",
     "distance_error_median_m",
     "real_time_factor",
 )
 """Columns of the table of systems, those that no system has left out, and what systems are compared
 by; the summary has more."""
 
+_IF_ANY = ("missed_rate", "invented_rate", "wrong_slot_rate")
+"""Left out where no system has any."""
+
 _METRIC_WORDS = {name: metric.title.removesuffix(", dB") for name, metric in METRIC.items()} | {
     "azimuth": "azimuth",
-    "azimuth_best_matched": "azimuth, best matched",
+    "azimuth_best_matched": "azimuth, matched by itself",
 }
 
 
@@ -49,49 +51,48 @@ _METRIC_WORDS = {name: metric.title.removesuffix(", dB") for name, metric in MET
 
 def summary_table(content: ReportContent) -> dict[str, Any]:
     """Columns and lines of the table of all systems."""
-    summaries = {name: content.summary_of(name) for name in content.systems}
-    keys = [
-        k for k in SUMMARY_KEYS if any(finite(s.get(k)) is not None for s in summaries.values())
-    ]
+    keys = [key for key in SUMMARY_KEYS if _is_shown(content, key)]
+    unscored = {name: not_scored(content, name) for name in content.systems}
     return {
         "columns": [quantity(key).title for key in keys],
         "lines": [
             {
                 "name": name,
-                "cells": [_cell(summary, key) for key in keys],
-                "unscored": not_scored(content, name),
+                "cells": [_shown_cell(content, name, key) for key in keys],
+                "unscored": unscored[name],
             }
-            for name, summary in summaries.items()
+            for name in content.systems
         ],
+        "some_unscored": any(found["total"] for found in unscored.values()),
+        "unavailable": list(
+            dict.fromkeys(entry for found in unscored.values() for entry in found["unavailable"])
+        ),
     }
 
 
+def _is_shown(content: ReportContent, key: str) -> bool:
+    values = [
+        finite(content.summary_of(name).get(content.number(name, key))) for name in content.systems
+    ]
+    return any(value if key in _IF_ANY else value is not None for value in values)
+
+
 def highlights(content: ReportContent) -> list[dict[str, str]]:
-    """The main system's numbers that stand at the top of the page."""
-    summary = content.summary_of(content.systems[0])
+    """The main system's numbers that stand at the top of the page: the first ones of any table."""
+    main = content.systems[0]
     found = []
-    keys = (
-        "si_sdr_improvement_db",
-        "azimuth_error_median_deg_best_matched",
-        "azimuth_within_10deg_best_matched",
-        "azimuth_error_median_deg",
-        "pesq_wb",
-        "pesq_nb",
-    )
-    for key in keys:
-        kind = quantity(key)
-        if finite(summary.get(key)) is None:
-            continue
-        cell = _cell(summary, key)
-        found.append(
-            {
-                "heading": kind.heading,
-                "value": cell["text"],
-                "unit": kind.unit,
-                "interval": cell["interval"],
-            }
-        )
-    return found[:3]
+    for key in ("si_sdr_improvement_db", "azimuth_error_median_deg", "azimuth_within_10deg"):
+        kind, cell = quantity(key), _cell(content.summary_of(main), content.number(main, key))
+        if cell["value"] is not None:
+            found.append(
+                {
+                    "heading": kind.heading,
+                    "value": cell["text"],
+                    "unit": kind.unit,
+                    "interval": cell["interval"],
+                }
+            )
+    return found
 
 
 def not_scored(content: ReportContent, system: str) -> dict[str, Any]:
@@ -110,32 +111,56 @@ def not_scored(content: ReportContent, system: str) -> dict[str, Any]:
     return {"total": total, "lines": lines, "unavailable": unavailable}
 
 
-def comparison_table(content: ReportContent) -> list[dict[str, Any]]:
-    """Lines of the paired comparisons."""
-    lines = []
-    for entry in content.summary.get("comparisons") or ():
-        if entry["measure"] not in SUMMARY_KEYS:
-            continue
-        kind = quantity(entry["measure"])
-        low, high = edges([entry["low"], entry["high"]])
-        difference = finite(entry["difference"])
-        sign = "+" if difference is not None and difference > 0 else ""
-        lines.append(
+def comparison_table(content: ReportContent) -> dict[str, Any]:
+    """Columns and lines of the main system minus the others, paired by scene."""
+    found = {
+        (entry["reference"], entry["measure"]): entry
+        for entry in content.summary.get("comparisons") or ()
+    }
+    references = dict.fromkeys(reference for reference, _ in found)
+    keys = [
+        key
+        for key in SUMMARY_KEYS
+        if _is_shown(content, key)
+        and any((reference, content.number(reference, key)) in found for reference in references)
+    ]
+    return {
+        "columns": [quantity(key).title for key in keys],
+        "lines": [
             {
-                "system": entry["system"],
-                "reference": entry["reference"],
-                "measure": kind.title,
-                "difference": sign + kind.text(difference),
-                "difference_value": difference,
-                "interval": kind.interval([low, high]) or DASH,
-                "interval_value": low,
-                "decided": low is not None and high is not None and not low <= 0 <= high,
-                "won": f"{100 * entry['won_share']:.0f} %",
-                "won_value": entry["won_share"],
-                "scenes": entry["scenes"],
+                "name": reference,
+                "cells": [
+                    _difference(
+                        found.get((reference, content.number(reference, key)))
+                        if content.tells(reference, key)
+                        else None,
+                        key,
+                    )
+                    for key in keys
+                ],
             }
-        )
-    return lines
+            for reference in references
+        ],
+    }
+
+
+def _difference(entry: Mapping[str, Any] | None, key: str) -> dict[str, Any]:
+    if entry is None:
+        return {"value": None, "text": DASH, "interval": "", "won": "", "decided": False}
+    kind, value = quantity(key), finite(entry["difference"])
+    low, high = edges([entry["low"], entry["high"]])
+    return {
+        "value": value,
+        "text": ("+" if value is not None and value > 0 else "") + kind.text(value),
+        "interval": kind.interval([low, high]),
+        "won": f"{100 * entry['won_share']:.0f} % won",
+        "decided": low is not None and high is not None and not low <= 0 <= high,
+    }
+
+
+def _shown_cell(content: ReportContent, system: str, key: str) -> dict[str, Any]:
+    shown = content.summary_of(system) if content.tells(system, key) else {}
+    return _cell(shown, content.number(system, key))
 
 
 def _cell(summary: Mapping[str, Any], key: str) -> dict[str, Any]:

@@ -53,13 +53,12 @@ QUANTITIES = {
     "pesq_wb": Quantity("PESQ, wide-band", "", 2),
     "dnsmos": Quantity("DNSMOS", "", 2),
     "wer": Quantity("Word error rate", "%"),
-    "azimuth_error_median_deg": Quantity("Azimuth error, median, as claimed", "°"),
-    "azimuth_error_median_deg_best_matched": Quantity("Azimuth error, median", "°"),
-    "azimuth_within_10deg": Quantity("Within 10°, as claimed", "%", 0),
-    "azimuth_within_10deg_best_matched": Quantity("Within 10°", "%", 0),
+    "azimuth_error_median_deg": Quantity("Azimuth error, median", "°"),
+    "azimuth_within_10deg": Quantity("Azimuths within 10°", "%", 0),
     "wrong_slot_rate": Quantity("Wrong slot", "%", 0),
     "order_accuracy": Quantity("Order right", "%", 0),
-    "speaker_count_accuracy": Quantity("Speakers counted right", "%", 0),
+    "missed_rate": Quantity("Speakers missed", "%", 0),
+    "invented_rate": Quantity("Outputs invented", "%", 0),
     "distance_error_median_m": Quantity("Distance error, median", "m", 2),
     "real_time_factor": Quantity("Real-time factor", "", 2),
     # labels and breakdowns
@@ -84,10 +83,14 @@ QUANTITIES = {
 _UNITS = {"db": "dB", "deg": "°", "m": "m", "s": "s", "hz": "Hz", "ms": "ms", "m3": "m³"}
 
 
+BEST_MATCHED = "_best_matched"
+"""Ends the key of an error in directions that were matched with speakers by themselves."""
+
+
 def quantity(name: str) -> Quantity:
     """What a measure or label is called; one that is not known is named after its key."""
-    if name in QUANTITIES:
-        return QUANTITIES[name]
+    if (plain := name.removesuffix(BEST_MATCHED)) in QUANTITIES:
+        return QUANTITIES[plain]
     stem, _, ending = name.rpartition("_")
     if stem and ending in _UNITS:
         return Quantity(_sentence(stem), _UNITS[ending])

@@ -10,8 +10,8 @@
 ``msdet separate`` writes the same audio, and ``speakers.json``, which is read where there is no
 ``directions.json``: it says more of each speaker, in the same words. A system may give audio alone
 or directions alone (without ``file``), the same for all scenes. There may be more slots than
-speakers, and fewer where a file says that no more were found; these get slots of silence without
-direction. Where there are more or fewer in any scene, their number is a claim in all.
+speakers, and fewer where a file says that no more were found. Where there are more or fewer in any
+scene, or one is silent, their number is a claim in all.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ import hashlib
 import math
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -58,12 +58,19 @@ class _Directions(BaseModel):
 
 @dataclass(frozen=True)
 class _Found:
-    """What a scene's folder holds: files of audio, if any, turned down by a gain, and directions,
-    if any."""
+    """What a scene's folder holds.
 
-    audio: tuple[Path, ...]
+    Attributes:
+        there: whether there is a folder. audio: files, if any, turned down by ``gain``.
+        clipped: samples at full scale in files of integers, by name. silent: a file is all zeros.
+    """
+
+    there: bool = True
+    audio: tuple[Path, ...] = ()
     directions: tuple[Located, ...] | None = None
     gain: float = 1.0
+    clipped: Mapping[str, int] = field(default_factory=dict)
+    silent: bool = False
 
     @property
     def num_slots(self) -> int:
@@ -75,11 +82,14 @@ class FolderEstimates:
 
     Attributes:
         separates: whether there is audio. localises: whether any azimuth is claimed.
+        clipped: samples at full scale in files of integers, by ``SCENE ID/FILE``.
     """
 
-    def __init__(self, folder: Path | str, scenes: Sequence[Scene]) -> None:
+    def __init__(self, folder: Path | str, scenes: Sequence[Scene], key: str = "estimates") -> None:
         """See that the folder has what it must have of every scene.
 
+        Args:
+            key: of the config, that the folder was named by.
         Raises:
             InputError: names the first files that are missing or do not fit, what was found and
                 what was expected, and how many more there are.
@@ -87,7 +97,7 @@ class FolderEstimates:
         self._folder = Path(folder)
         if not self._folder.is_dir():
             reason = "is no folder" if self._folder.exists() else "no such folder"
-            raise InputError(f"estimates={folder}: {reason}")
+            raise InputError(f"{key}={folder}: {reason}")
         mistakes = _twice(scenes)
         self._found: dict[str, _Found] = {}
         for scene in scenes:
@@ -97,16 +107,24 @@ class FolderEstimates:
         everything = list(self._found.values())
         self.separates = any(found.audio for found in everything)
         self.localises = _any(everything, lambda speaker: speaker.azimuth_deg)
+        self.clipped = {
+            f"{id}/{name}": count
+            for id, found in self._found.items()
+            for name, count in found.clipped.items()
+        }
         self._ranges = _any(everything, lambda speaker: speaker.distance_m)
-        self._counts = any(self._found[s.id].num_slots != len(s.speech) for s in scenes)
+        self._counts = any(
+            self._found[s.id].num_slots != len(s.speech) or self._found[s.id].silent for s in scenes
+        )
         if not mistakes:
             mistakes = self._unlike()
         if mistakes:
             more = len(mistakes) - _SHOWN
             rest = f"; and {more} more mistakes" if more > 0 else ""
-            raise InputError(f"estimates={folder}: {'; '.join(mistakes[:_SHOWN])}{rest}")
+            rest += _fewer_scenes([found.there for found in everything])
+            raise InputError(f"{key}={folder}: {'; '.join(mistakes[:_SHOWN])}{rest}")
         if not (self.separates or self.localises):
-            raise InputError(f"estimates={folder}: there is no audio, and no azimuth is claimed")
+            raise InputError(f"{key}={folder}: there is no audio, and no azimuth is claimed")
 
     @property
     def fingerprint(self) -> str:
@@ -126,28 +144,25 @@ class FolderEstimates:
         Raises:
             InputError: names a file that holds NaN or infinity, or is not what it was.
         """
-        found = self._found[scene.id]
-        slots = max(found.num_slots, len(scene.speech))
-        azimuth = distance = None
-        if self.localises and found.directions is not None:
-            azimuth = _numbers([speaker.azimuth_deg for speaker in found.directions], slots)
+        found, speakers = self._found[scene.id], self._found[scene.id].directions or ()
+        azimuth: NDArray[np.float64] | None = None
+        distance = audio = empty = None
+        if self.localises:
+            azimuth = _numbers([speaker.azimuth_deg for speaker in speakers])
             if not scene.microphone_array().is_linear:
                 azimuth = wrap_degrees(azimuth)
         if self._ranges:
-            distance = _numbers([s.distance_m for s in found.directions or ()], slots)
-        audio = None
+            distance = _numbers([speaker.distance_m for speaker in speakers])
         if self.separates:
-            audio = np.zeros((slots, scene.num_samples), np.float32)
+            audio = np.zeros((len(found.audio), scene.num_samples), np.float32)
             for slot, path in enumerate(found.audio):
                 audio[slot] = _read(path, scene) / np.float32(found.gain)
-        nobody = None
         if self._counts:  # how many it claims is then a part of its answer
-            nobody = np.zeros(slots, np.bool_)
             if audio is not None:
-                nobody |= ~audio.any(axis=1)
-            if azimuth is not None:
-                nobody |= np.isnan(azimuth)
-        return Estimate(audio=audio, azimuth=azimuth, distance=distance, empty=nobody)
+                empty = np.asarray(~audio.any(axis=1))
+            elif azimuth is not None:
+                empty = np.isnan(azimuth)
+        return Estimate(audio=audio, azimuth=azimuth, distance=distance, empty=empty)
 
     def _unlike(self) -> list[str]:
         """Scenes that lack what others have."""
@@ -183,16 +198,21 @@ def _any(everything: Sequence[_Found], number: Callable[[Located], float | None]
     )
 
 
-def _numbers(values: Sequence[float | None], slots: int) -> NDArray[np.float64]:
+def _numbers(values: Sequence[float | None]) -> NDArray[np.float64]:
     """``[slot]``, NaN for what is not said."""
-    known = [math.nan if value is None else value for value in values]
-    return np.array([*known, *[math.nan] * (slots - len(known))], np.float64)
+    return np.array([math.nan if value is None else value for value in values], np.float64)
+
+
+def _fewer_scenes(there: Sequence[bool]) -> str:
+    """What to do where folders are there of the first scenes only; nothing where all are."""
+    first = there.index(False) if False in there else 0
+    return f"; the first {first} scenes are there: num_scenes={first} scores these" if first else ""
 
 
 def _look(folder: Path, scene: Scene) -> tuple[_Found, list[str]]:
     """What a scene's folder holds, and what is wrong with it, by names within the folder."""
     if not folder.is_dir():
-        return _Found(()), [" no such folder"]
+        return _Found(there=False), [" no such folder"]
     numbers = sorted(
         int(match[1]) for path in folder.iterdir() if (match := _SPEAKER_FILE.fullmatch(path.name))
     )
@@ -200,13 +220,13 @@ def _look(folder: Path, scene: Scene) -> tuple[_Found, list[str]]:
     mistakes = []
     for truth in ("labels.json", "mixture.wav"):
         if (folder / truth).exists():
-            return _Found(audio), [
+            return _Found(audio=audio), [
                 f"{truth}: is of a rendered scene, whose speakers are the truth; name a folder of "
                 "what a system made of them"
             ]
     for expected, number in enumerate(numbers, 1):
         if number != expected:
-            return _Found(audio), [
+            return _Found(audio=audio), [
                 f"speaker{expected}.wav: is missing, though there is speaker{number}.wav"
             ]
     directions, gain = None, 1.0
@@ -224,29 +244,40 @@ def _look(folder: Path, scene: Scene) -> tuple[_Found, list[str]]:
             f"speaker{len(audio) + 1}.wav: is missing, the scene has {wanted} speakers (for one "
             f"that was not found, give silence, or a {DIRECTIONS_NAME} without it)"
         )
+    clipped, silent = {}, False
     for path in audio:
-        mistakes += [f"{path.name}: {mistake}" for mistake in _check_audio(path, scene)]
-    return _Found(audio, directions, gain), mistakes
+        try:
+            samples, bits = _examined(path, scene)
+        except ValueError as error:
+            mistakes.append(f"{path.name}: {error}")
+            continue
+        silent |= not samples.any()
+        if bits and (count := int((np.abs(samples) >= 1 - 2.0 ** (1 - bits)).sum())):
+            clipped[path.name] = count
+    return _Found(True, audio, directions, gain, clipped, silent), mistakes
 
 
-def _check_audio(path: Path, scene: Scene) -> list[str]:
+def _examined(path: Path, scene: Scene) -> tuple[NDArray[np.float32], int | None]:
+    """A slot's samples, and the bits of integers. Raises ValueError with what is wrong."""
     import soundfile
 
     try:
         info = soundfile.info(path)
     except (RuntimeError, OSError, TypeError) as error:
-        return [f"cannot be read as audio ({str(error).splitlines()[0]})"]
+        raise ValueError(f"cannot be read as audio ({str(error).splitlines()[0]})") from error
     compared = (
         ("channels", info.channels, 1),
         ("Hz", info.samplerate, scene.sample_rate),
         ("samples", info.frames, scene.num_samples),
     )
     wrong = [f"{found} {unit}, expected {want}" for unit, found, want in compared if found != want]
-    if not wrong:
-        samples, _ = soundfile.read(path, dtype="float32")
-        if not np.isfinite(samples).all():
-            wrong = ["holds NaN or infinite samples"]
-    return wrong
+    if wrong:
+        raise ValueError("; ".join(wrong))
+    samples, _ = soundfile.read(path, dtype="float32")
+    if not np.isfinite(samples).all():
+        raise ValueError("holds NaN or infinite samples")
+    integers = re.fullmatch(r"PCM_[SU]?(8|16|24|32)", info.subtype)
+    return samples, int(integers[1]) if integers else None
 
 
 def _read_directions(path: Path, scene: Scene, num_files: int) -> tuple[tuple[Located, ...], float]:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which systems there are, by name, and which of them an evaluation scores.
 
-``model`` stands for what is evaluated: each checkpoint, or a folder of estimates.
+``model`` stands for what is evaluated: each folder of estimates, and each checkpoint.
 ``model+NAME`` works on what it puts out.
 """
 
@@ -33,18 +33,7 @@ DIRECTIONS_ALONE = ("srp_phat", "music")
 NEED_PARTS = ("oracle_mvdr",)
 """What must be told the parts that a mixture is the sum of."""
 
-DEFAULT = (
-    "unprocessed",
-    MODEL,
-    f"{MODEL}+mvdr",
-    f"{MODEL}+srp_phat",
-    "srp_phat",
-    "music",
-    "srp_mpdr",
-    "delay_and_sum",
-    "oracle_mvdr",
-    "oracle_mask",
-)
+DEFAULT = (MODEL, *(f"{MODEL}+{after}" for after in AFTER), *ALONE)
 
 
 def choose_systems(asked: Sequence[str] | None, models: Mapping[str, bool]) -> tuple[str, ...]:

@@ -1,10 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A checkpoint's network as a system."""
+"""A checkpoint's network with all of its outputs, as they are: what training validates and studies
+compare, where nothing but the networks may differ."""
 
 from __future__ import annotations
-
-from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 import torch
@@ -15,56 +13,40 @@ from msdet.checkpoints import Checkpoint, Description
 from msdet.criteria.assignment import BY_LOCATION, assign_by_location, take
 from msdet.datasets import Batch
 from msdet.evaluation.systems.estimate import Estimate, Heard
-from msdet.inference.presence import PRESENT, candidates_in
 from msdet.models.msdet import MSDET, Output, trained_tasks
 
 
 class Network:
-    """Separates and localises batches of scenes."""
+    """Puts out whatever is in its slots, somebody or nobody."""
 
     def __init__(self, checkpoint: Checkpoint) -> None:
         self.model, self.description = checkpoint.model, checkpoint.description
 
     @torch.inference_mode()
-    def __call__(self, heard: Sequence[Heard]) -> list[Estimate]:
-        """Of scenes of one length and one array."""
-        batch = Batch.stack([one.example for one in heard])
+    def __call__(self, heard: Heard) -> Estimate:
+        """Separate and localise a scene; guided by true azimuths, a network is told them."""
+        batch = Batch.stack([heard.example])
         azimuth = None
         if self.description.model.heads.guidance == "oracle":
             azimuth = _slot_azimuths(self.description, batch, self.model.num_slots)
-        output = self.model(batch.mixture, heard[0].array, azimuth)
-        estimates = estimates_of(self.model, output, self.separates)
-        if not self.separates or output.azimuth_logits is None:
-            return estimates
-        spectra = self.model.stft(batch.mixture)
-        return [
-            replace(estimate, empty=self._empty(spectra[i], output, heard[i], i))
-            for i, estimate in enumerate(estimates)
-        ]
-
-    def _empty(
-        self, mixture: Tensor, output: Output, heard: Heard, example: int
-    ) -> NDArray[np.bool_]:
-        """Which slots hold nobody, or no more of somebody, as ``msdet separate`` decides it."""
-        model = self.model
-        found = candidates_in(
-            model, self.description, mixture, output, heard.array, example=example
-        )
-        empty = np.ones(model.num_slots, np.bool_)
-        present = zip(found.slots, found.probability >= PRESENT, strict=True)
-        empty[[group[0] for group, there in present if there]] = False
-        return empty
-
-    @property
-    def separates(self) -> bool:
-        """Slots of a network for direction alone hold no voices."""
-        tasks = trained_tasks(self.description.weight, self.description.distance_weight)
-        return "separation" in tasks
+        output = self.model(batch.mixture, heard.array, azimuth)
+        return estimates_of(self.model, output, separates(self.description))[0]
 
     def order(self, heard: Heard) -> tuple[int, ...] | None:
-        """Which speaker each slot must hold; None where outputs decide."""
-        orders = _prescribed(self.description, Batch.stack([heard.example]))
-        return None if orders is None else tuple(orders[0].tolist())
+        """Return which speaker each slot must hold; None where outputs decide."""
+        return prescribed_order(self.description, heard)
+
+
+def separates(description: Description) -> bool:
+    """Return whether a model's outputs hold voices: those for direction alone do not."""
+    return "separation" in trained_tasks(description.weight, description.distance_weight)
+
+
+def prescribed_order(description: Description, heard: Heard) -> tuple[int, ...] | None:
+    """Return the speakers in the order of the slots that training's assignment gives them; None
+    where outputs decide."""
+    orders = _prescribed(description, Batch.stack([heard.example]))
+    return None if orders is None else tuple(orders[0].tolist())
 
 
 def estimates_of(model: MSDET, output: Output, separates: bool = True) -> list[Estimate]:

@@ -109,13 +109,13 @@ def summary(count: int) -> dict[str, Any]:
     doa = {"num_scenes": count, "azimuth_error_median_deg_best_matched": 15.0, "intervals": {}}
     mask = {"num_scenes": count, "si_sdr_improvement_db": 13.5}
     comparison = {
-        "system": DIRECTIONS,
-        "reference": BOTH,
+        "system": BOTH,
+        "reference": DIRECTIONS,
         "measure": "azimuth_error_median_deg_best_matched",
-        "difference": 11.0,
-        "low": 9.0,
-        "high": 13.0,
-        "won_share": 0.0,
+        "difference": -11.0,
+        "low": -13.0,
+        "high": -9.0,
+        "won_share": 1.0,
         "scenes": count,
     }
     return {

@@ -147,7 +147,7 @@ def test_speakers_json_of_separate_is_read_for_its_directions(tmp_path: Path) ->
         FolderEstimates(tmp_path, SCENES)
 
 
-def test_who_was_not_found_is_silent_and_nowhere(tmp_path: Path) -> None:
+def test_who_was_not_found_is_left_out(tmp_path: Path) -> None:
     """One, none and two were found; how many is a claim in all three scenes."""
     for one, azimuths in zip(SCENES, ([10.0], [], [10.0, 200.0]), strict=True):
         write(tmp_path, [one], files=len(azimuths), azimuths=None)
@@ -156,19 +156,31 @@ def test_who_was_not_found_is_silent_and_nowhere(tmp_path: Path) -> None:
     estimates = FolderEstimates(tmp_path, SCENES)
     first, second, third = map(estimates.estimate, SCENES)
     assert first.audio is not None
-    np.testing.assert_array_equal(first.audio, [audio(0), np.zeros(LENGTH)])
-    np.testing.assert_array_equal(first.azimuth, [10.0, np.nan])
-    np.testing.assert_array_equal(second.audio, np.zeros((2, LENGTH)))
-    np.testing.assert_array_equal(second.azimuth, [np.nan, np.nan])
+    np.testing.assert_array_equal(first.audio, [audio(0)])
+    np.testing.assert_array_equal(first.azimuth, [10.0])
+    assert second.audio is not None
+    assert second.audio.shape == (0, LENGTH)
+    assert second.azimuth is not None
+    assert second.azimuth.shape == (0,)
     empty = [found.empty for found in (first, second, third)]
-    np.testing.assert_array_equal(empty, [[False, True], [True, True], [False, False]])
+    assert [e.tolist() for e in empty if e is not None] == [[False], [], [False, False]]
+
+
+def test_silence_says_nobody(tmp_path: Path) -> None:
+    """A file of it in one scene makes the number of outputs an answer in all."""
+    write(tmp_path, azimuths=None)
+    soundfile.write(tmp_path / "scene-1" / "speaker2.wav", np.zeros(LENGTH), RATE)
+    estimates = FolderEstimates(tmp_path, SCENES)
+    empty = [estimates.estimate(one).empty for one in SCENES]
+    wanted = [[False, False], [False, True], [False, False]]
+    assert [e.tolist() for e in empty if e is not None] == wanted
 
 
 def test_directions_alone_may_be_fewer(tmp_path: Path) -> None:
     write(tmp_path, files=0, azimuths=(5.0,))
     found = FolderEstimates(tmp_path, SCENES).estimate(SCENES[0])
     assert found.audio is None
-    np.testing.assert_array_equal(found.azimuth, [5.0, np.nan])
+    np.testing.assert_array_equal(found.azimuth, [5.0])
 
 
 def test_files_have_the_level_of_the_mixture_that_is_written(tmp_path: Path) -> None:
@@ -255,7 +267,7 @@ def test_more_slots_than_speakers_say_how_many_they_claim(tmp_path: Path) -> Non
     (folder / "directions.json").write_text(json.dumps(content))
     nobody = FolderEstimates(tmp_path, SCENES).estimate(SCENES[0]).empty
     assert nobody is not None
-    assert nobody.tolist()[2]
+    assert nobody.tolist() == [False] * 3  # a voice from nowhere is one all the same
 
 
 def remove(name: str) -> Callable[[Path], object]:
@@ -332,6 +344,35 @@ def test_the_first_mistakes_are_shown_and_the_rest_counted(tmp_path: Path) -> No
     line = str(caught.value)
     assert "scene-1/directions.json: Invalid JSON" in line
     assert "scene-2/ no such folder; scene-3/ no such folder; and 3 more mistakes" in line
+
+
+@pytest.mark.parametrize("there", [1, 2])
+def test_where_the_first_scenes_are_there_their_number_is_suggested(
+    tmp_path: Path, there: int
+) -> None:
+    write(tmp_path, SCENES[:there])
+    with pytest.raises(InputError, match=rf"no such folder.*: num_scenes={there} scores these"):
+        FolderEstimates(tmp_path, SCENES)
+    FolderEstimates(tmp_path, SCENES[:there])
+    with pytest.raises(InputError) as caught:
+        FolderEstimates(tmp_path, SCENES[::-1])
+    assert "num_scenes" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("subtype", "told"),
+    [("PCM_16", 2), ("PCM_24", 2), ("PCM_32", 2), ("PCM_U8", 2), ("FLOAT", None)],
+)
+def test_samples_at_full_scale_of_integers_are_counted_by_file(
+    tmp_path: Path, subtype: str, told: int | None
+) -> None:
+    write(tmp_path, azimuths=None)
+    loud = 0.3 * np.sin(np.arange(LENGTH))
+    loud[5:7] = 1.7, -1.7
+    soundfile.write(tmp_path / "scene-1" / "speaker2.wav", loud, RATE, subtype=subtype)
+    soundfile.write(tmp_path / "scene-2" / "speaker1.wav", 0.5 * loud, RATE, subtype="PCM_16")
+    found = FolderEstimates(tmp_path, SCENES).clipped
+    assert found == ({} if told is None else {"scene-1/speaker2.wav": told})
 
 
 def test_folders_that_are_none(tmp_path: Path) -> None:

@@ -20,10 +20,27 @@ if TYPE_CHECKING:
 
 def condition_plots(content: ReportContent) -> list[Plot]:
     """Improvement and azimuth error over the groups of each breakdown."""
-    tables = {name: content.summary_of(name).get("breakdowns") or {} for name in content.systems}
+    tables = {name: _shown_breakdowns(content, name) for name in content.systems}
     conditions = dict.fromkeys(condition for table in tables.values() for condition in table)
     found = (_condition(content, condition, tables) for condition in conditions)
     return [plot for plot in found if plot is not None]
+
+
+def _shown_breakdowns(content: ReportContent, system: str) -> dict[str, list[dict[str, Any]]]:
+    """A system's breakdowns, each entry with the numbers that it is shown by."""
+    error = content.number(system, ERROR)
+    return {
+        condition: [
+            {
+                "group": entry.get("group"),
+                "num_scenes": entry.get("num_scenes"),
+                GAIN: entry.get(GAIN) if content.tells(system, GAIN) else None,
+                ERROR: entry.get(error) if content.tells(system, ERROR) else None,
+            }
+            for entry in entries
+        ]
+        for condition, entries in (content.summary_of(system).get("breakdowns") or {}).items()
+    }
 
 
 def _condition(

@@ -11,16 +11,14 @@ import numpy as np
 from msdet.evaluation.report.content import ReportContent
 from msdet.evaluation.report.plots.looks import dash_of, draw_points
 from msdet.evaluation.report.plots.svg import INK, QUIET, Plot, colour_of, drawn, printable
-from msdet.evaluation.report.tables import mean_score
+from msdet.evaluation.report.tables import error_of, mean_score
 from msdet.evaluation.report.wording import edges, finite, quantity
-from msdet.evaluation.statistics import azimuth_error
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 GAIN = "si_sdr_improvement_db"
-ERROR = "azimuth_error_median_deg_best_matched"
-"""Best matched: systems without sound have no other, and plots compare like with like."""
+ERROR = "azimuth_error_median_deg"
 
 _MOST_POINTS = 400  # of a system's scatter: more would hide each other
 _LONGEST_NAME = 30
@@ -38,7 +36,7 @@ def overall_plots(content: ReportContent) -> list[Plot]:
 
 
 def before_and_after(content: ReportContent) -> list[Plot]:
-    """Per system: SI-SDR of each scene before and after."""
+    """Per system that does something: SI-SDR of each scene before and after."""
     points = {}
     for name in content.systems:
         scores = [row.systems[name] for row in content.rows if name in row.systems]
@@ -48,7 +46,8 @@ def before_and_after(content: ReportContent) -> list[Plot]:
             if (before := mean_score(score, "si_sdr_unprocessed")) is not None
             and (gain := mean_score(score, "si_sdr_improvement")) is not None
         ]
-        if pairs:
+        changed = any(before != after for before, after in pairs)
+        if changed and content.tells(name, GAIN):
             points[name] = np.array(pairs)
     if not points:
         return []
@@ -65,10 +64,10 @@ def _ranking(content: ReportContent, key: str, stem: str) -> Plot | None:
     kind = quantity(key)
     shown = []
     for index, name in enumerate(content.systems):
-        summary = content.summary_of(name)
-        value = finite(summary.get(key))
-        if value is not None:
-            shown.append((index, name, value, *edges((summary.get("intervals") or {}).get(key))))
+        summary, own = content.summary_of(name), content.number(name, key)
+        value = finite(summary.get(own))
+        if value is not None and content.tells(name, key):
+            shown.append((index, name, value, *edges((summary.get("intervals") or {}).get(own))))
     if not shown:
         return None
 
@@ -112,7 +111,7 @@ def _spread(content: ReportContent) -> Plot | None:
     shown = []
     for index, name in enumerate(content.systems):
         gains = _per_scene(content, name, "si_sdr_improvement")
-        if gains:
+        if gains and content.tells(name, GAIN):
             shown.append((index, name, np.array(gains)))
     if not shown:
         return None
@@ -156,9 +155,9 @@ def _cumulative(content: ReportContent) -> Plot | None:
     shown = []
     for index, name in enumerate(content.systems):
         rows = [row.of(name) for row in content.rows if name in row.systems]
-        found = (azimuth_error(r, s, best_matched=True) for r in rows for s in r.score.speakers)
-        errors = np.sort([error for error in found if math.isfinite(error)])
-        if len(errors):
+        found = (error_of(r, s) for r in rows for s in r.score.speakers)
+        errors = np.sort([error for error in found if error is not None])
+        if len(errors) and content.tells(name, ERROR):
             shown.append((index, name, errors))
     if not shown:
         return None
@@ -197,7 +196,7 @@ def _cumulative(content: ReportContent) -> Plot | None:
         for _, name, errors in shown
     )
     svg = drawn(draw, "cumulative", 3.3, f"Share of speakers by azimuth error: {words}.")
-    note = "Best matched. A speaker without an azimuth counts as 180° off."
+    note = "A speaker without an azimuth counts as 180° off."
     return Plot(
         "Azimuth errors, cumulative", svg, note, overlaid=tuple(index for index, *_ in shown)
     )

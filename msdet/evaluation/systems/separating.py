@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A checkpoint as ``msdet separate`` uses it: what a user gets of a scene, told nothing but the
+recording and its microphones."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from msdet.checkpoints import Checkpoint
+from msdet.evaluation.systems.estimate import Estimate, Heard
+from msdet.evaluation.systems.network import prescribed_order
+from msdet.inference.separator import Separator
+from msdet.models.msdet import trained_tasks
+
+
+class Separating:
+    """Puts out who is there: as many outputs as it finds speakers, be it none."""
+
+    def __init__(self, checkpoint: Checkpoint) -> None:
+        self.description = checkpoint.description
+        self._separator = Separator(checkpoint)
+        tasks = trained_tasks(self.description.weight, self.description.distance_weight)
+        self._localises = "direction" in tasks
+
+    def __call__(self, heard: Heard) -> Estimate:
+        """Separate a scene."""
+        found = self._separator.separate(heard.example.mixture, heard.sample_rate, heard.array)
+        return Estimate(
+            audio=found.audio,
+            azimuth=found.azimuth if self._localises else None,
+            distance=found.distance,
+            empty=np.zeros(found.num_speakers, np.bool_),
+            posterior=None if found.posterior is None else found.posterior.astype(np.float32),
+        )
+
+    def order(self, heard: Heard) -> tuple[int, ...] | None:
+        """Return the order that speakers must come in; None where outputs decide."""
+        return prescribed_order(self.description, heard)
