@@ -93,6 +93,8 @@ class Progress(ProgressBar):
         self._validations += 1
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if trainer.global_step == self._first_step:
+            return  # a run that goes on closes the epoch that was done before
         row = self._last_epoch()
         gone, left = clock(row["train_seconds"]), clock(self._seconds_left(trainer))
         text = measured_text(row, loss=row["train_loss"])

@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from itertools import count
 from pathlib import Path
@@ -55,6 +56,8 @@ def in_a_child(action: Callable[[], int], log: Path) -> int:
                 os.dup2(file.fileno(), 2)
             sys.stdout, sys.stderr = os.fdopen(1, "w"), os.fdopen(2, "w")  # pytest has others
             code = action()
+        except BaseException:
+            traceback.print_exc()
         finally:
             sys.stdout.flush()
             sys.stderr.flush()

@@ -52,6 +52,7 @@ def test_valid_scenes_score_as_training_reported(trained: Path, tmp_path: Path) 
     assert found["si_sdr_improvement_db"] == pytest.approx(best, abs=1e-3)
 
 
+@pytest.mark.slow
 def test_a_model_is_scored_as_what_separate_writes(run: Callable[..., Any], tmp_path: Path) -> None:
     """Of three speakers, of whom the model finds two; under a name of one's own, which is first."""
     run(
@@ -99,6 +100,7 @@ def test_a_model_is_scored_as_what_separate_writes(run: Callable[..., Any], tmp_
     assert gains["mine", "planar-pairs"] == pytest.approx(0.0, abs=0.02)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("same_home")
 def test_killed_evaluation_goes_on_to_the_rows_that_training_wrote(
     trained: Path, start: Callable[..., Any], tmp_path: Path
@@ -133,6 +135,7 @@ def test_killed_evaluation_goes_on_to_the_rows_that_training_wrote(
         assert summaries[0][key] == summaries[1][key], key
 
 
+@pytest.mark.slow
 def test_what_was_found_becomes_a_page(
     trained: Path, run: Callable[..., Any], start: Callable[..., Any], tmp_path: Path
 ) -> None:
@@ -195,6 +198,7 @@ def estimates(run: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory)
     return folder / "estimates"
 
 
+@pytest.mark.slow
 def test_what_another_system_made_is_scored_the_same_with_any_number_of_processes(
     estimates: Path, run: Callable[..., Any], tmp_path: Path
 ) -> None:
@@ -225,6 +229,7 @@ def test_what_another_system_made_is_scored_the_same_with_any_number_of_processe
     assert len(lines) == 1 + 6 * 4 * 2
 
 
+@pytest.mark.slow
 def test_estimates_that_are_incomplete_are_refused_and_rows_stay(
     estimates: Path, run: Callable[..., Any], start: Callable[..., Any], tmp_path: Path
 ) -> None:
@@ -241,6 +246,7 @@ def test_estimates_that_are_incomplete_are_refused_and_rows_stay(
     assert (output / "rows.jsonl").read_bytes() == rows
 
 
+@pytest.mark.slow
 def test_two_checkpoints_are_compared_scene_by_scene(
     trained: Path, run: Callable[..., Any], tmp_path: Path
 ) -> None:
@@ -261,6 +267,7 @@ def test_two_checkpoints_are_compared_scene_by_scene(
     assert all(0 <= c["won_share"] <= 1 for c in summary["comparisons"])
 
 
+@pytest.mark.slow
 def test_what_finds_directions_alone_has_pictures_and_a_report(
     estimates: Path, run: Callable[..., Any], tmp_path: Path
 ) -> None:
