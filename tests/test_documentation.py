@@ -130,7 +130,7 @@ def test_the_voices_are_counted_right() -> None:
 # --- what a newcomer meets ----------------------------------------------------------------
 
 MAX_WORDS = 1200
-IN_WORDS = ("README.md", "CONTRIBUTING.md", "msdet", "configs", "docs", "data/models")
+IN_WORDS = ("README.md", "CONTRIBUTING.md", "Dockerfile", "msdet", "configs", "docs", "data/models")
 """Where people read how to install."""
 
 
@@ -199,13 +199,22 @@ def test_extras_are_installed_from_the_clone_and_exist() -> None:
     shown = set()
     for place in IN_WORDS:
         for file in [ROOT / place, *sorted((ROOT / place).rglob("*"))]:
-            if file.suffix in (".md", ".py", ".yaml", ".ipynb"):
+            if file.name == "Dockerfile" or file.suffix in (".md", ".py", ".yaml", ".ipynb"):
                 text = file.read_text(encoding="utf-8")
                 assert not re.search(r"pip install [^\n]*msdet\b", text), file
                 assert not re.search(r"pip install (?:-\S+ \S+ )*\.\[", text), f"{file}: quote it"
                 shown |= set(re.findall(r"'\.\[([\w,]+)\]'", text))
     assert {name for names in shown for name in names.split(",")} <= known.keys()
     assert "serve" in shown
+
+
+def test_the_image_is_given_what_the_package_is_built_from() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    wheel = project["tool"]["hatch"]["build"]["targets"]["wheel"]
+    needed = {path.partition("/")[0] for path in wheel["only-include"]}
+    needed |= {"pyproject.toml", "constraints.txt", project["project"]["readme"], "LICENSES"}
+    lines = (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
+    assert {line[1:] for line in lines if line.startswith("!")} == needed
 
 
 FORMS = sorted((ROOT / ".github" / "ISSUE_TEMPLATE").glob("*.yml"))
