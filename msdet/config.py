@@ -12,6 +12,7 @@ from msdet.criteria import CriterionConfig
 from msdet.datasets import DataConfig
 from msdet.geometry import ArrayConfig
 from msdet.models.msdet import ModelConfig
+from msdet.parsing import SampleRate, Seed
 from msdet.parsing import parse as parse
 from msdet.simulation import SceneConfig
 from msdet.simulation.layouts import Format
@@ -53,7 +54,7 @@ class TrainerConfig(_Config):
     strategy: Literal["auto", "ddp"]
     compile: bool
     freeze: tuple[str, ...]
-    gradient_interval: int | None = Field(default=20, ge=1)
+    gradient_interval: int | None = Field(default=None, ge=1)
 
 
 class LoggerConfig(_Config):
@@ -74,8 +75,8 @@ class TrainConfig(_Config):
 
     name: str
     output: str
-    seed: int = Field(ge=0)
-    sample_rate: int = Field(ge=4000, le=48000)
+    seed: Seed
+    sample_rate: SampleRate
     init_from: str | None
     evaluate: bool
     corpus: CorpusConfig
@@ -116,8 +117,8 @@ class SimulateConfig(_Config):
     """
 
     output: str
-    seed: int = Field(ge=0)
-    sample_rate: int = Field(ge=4000, le=48000)
+    seed: Seed
+    sample_rate: SampleRate
     split: Literal["train", "valid", "test"]
     num_scenes: int | None = Field(ge=1)
     seconds: float | None = Field(gt=0)
@@ -143,8 +144,8 @@ class BankConfig(_Config):
     """
 
     output: str
-    seed: int = Field(ge=0)
-    sample_rate: int = Field(ge=4000, le=48000)
+    seed: Seed
+    sample_rate: SampleRate
     split: Literal["train", "valid", "test"]
     num_rooms: int = Field(ge=1)
     num_workers: int | None = Field(ge=1)
@@ -205,7 +206,7 @@ class ImportConfig(_Config):
 
     scenes: str
     output: str
-    sample_rate: int = Field(ge=4000, le=48000)
+    sample_rate: SampleRate
     split: Literal["train", "valid", "test"]
     snr_db: float
     target: Literal["direct", "early", "image"]

@@ -6,6 +6,7 @@ from __future__ import annotations
 from pydantic import BaseModel, ConfigDict, Field
 
 from msdet.datasets.many_arrays import ArraysConfig
+from msdet.parsing import Seed
 
 
 class DataConfig(BaseModel):
@@ -47,7 +48,7 @@ class DataConfig(BaseModel):
     labelled_share: float = Field(default=0.5, gt=0, le=1)
     valid_scenes: int = Field(ge=1)
     test_scenes: int = Field(ge=1)
-    eval_seed: int = Field(ge=0)
+    eval_seed: Seed
     num_workers: int = Field(ge=0)
     prefetch: int = Field(ge=1)
     cache: str | None

@@ -14,8 +14,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from msdet.checkpoints import git_commit, versions
 from msdet.errors import InputError
+from msdet.provenance import git_commit, versions
 from msdet.study.config import StudyConfig, load_study
 from msdet.study.grid import Run, plan
 from msdet.study.page import MadeWith, check_results, write_report

@@ -8,16 +8,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from lightning.pytorch import seed_everything
 from rich.console import Console
 
-from msdet.checkpoints import (
-    Description,
-    git_commit,
-    load_checkpoint,
-    load_matching_weights,
-    versions,
-)
+from msdet.checkpoints import Description, load_checkpoint, load_matching_weights
 from msdet.config import EvaluationConfig, TrainConfig
 from msdet.corpora import Corpus, open_corpus
 from msdet.datasets.data_module import Sources, build_data, open_sources
@@ -27,7 +20,8 @@ from msdet.files import write_json
 from msdet.geometry import MicrophoneArray
 from msdet.memory import PeakMemory, keep_freed_pages
 from msdet.models.msdet import MSDET, trained_tasks
-from msdet.training.checks import check, check_labels, check_parts
+from msdet.provenance import git_commit, versions
+from msdet.training.checks import check, check_labels, check_memory, check_parts
 from msdet.training.fit import fit
 from msdet.training.run_folder import (
     SUMMARY_NAME,
@@ -120,17 +114,29 @@ def _fit(
 
 
 def build_model(config: TrainConfig, array: MicrophoneArray) -> MSDET:
-    """The network with its seeded random weights."""
-    seed_everything(config.seed, verbose=False)
-    return MSDET(
-        config.model,
-        array,
-        config.sample_rate,
-        num_slots=config.num_slots,
-        reference_mic=config.scene.reference_mic,
-        tasks=trained_tasks(config.criterion.weight, config.criterion.distance_weight),
-        empty_slots=config.empty_slots,
-    )
+    """The network with its seeded random weights; leaves the global generators as they are, on
+    which nothing in a run depends.
+
+    Raises:
+        InputError: this machine has too little memory for it.
+    """
+
+    def build() -> MSDET:
+        return MSDET(
+            config.model,
+            array,
+            config.sample_rate,
+            num_slots=config.num_slots,
+            reference_mic=config.scene.reference_mic,
+            tasks=trained_tasks(config.criterion.weight, config.criterion.distance_weight),
+            empty_slots=config.empty_slots,
+        )
+
+    with torch.device("meta"):  # takes no memory
+        check_memory(build())
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(config.seed)
+        return build()
 
 
 def _describe(

@@ -28,6 +28,7 @@ MAY_DIFFER = {
     "output",
     "logger",
     "evaluate",
+    "trainer.gradient_interval",
     "data.num_workers",
     "data.prefetch",
     "data.cache",
