@@ -4,6 +4,7 @@ what can be made again is kept."""
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import os
@@ -91,6 +92,8 @@ def replacing(path: Path, scratch: Path | None = None) -> Iterator[BinaryIO]:
     """
     temporary = (scratch or path.parent) / f".{path.name}.{uuid4().hex[:12]}.part"
     try:
+        if path.exists() and not path.is_file():  # such as /dev/null, which a rename would replace
+            raise FileExistsError(errno.EEXIST, "is there and no regular file")
         path.parent.mkdir(parents=True, exist_ok=True)
         with temporary.open("wb") as file:
             yield file
