@@ -37,7 +37,6 @@ from msdet.trained_with import TrainedWith
 FORMAT = 1
 DESCRIPTION_KEY = "msdet"
 _WRAPPERS = ("_orig_mod.", "module.")
-_Numbers = dict[str, bool | int | float | None]
 
 
 class Description(BaseModel):
@@ -70,8 +69,8 @@ class Description(BaseModel):
     distance_weight: float = Field(default=0.0, ge=0, allow_inf_nan=False)
     empty_slots: bool = False
     config: dict[str, Any]
-    metrics: _Numbers = {}
-    training: _Numbers = {}
+    metrics: dict[str, bool | int | float | None] = {}
+    training: dict[str, int | float] = {}
     versions: dict[str, str]
     git_commit: str | None
 
@@ -204,8 +203,8 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
         raise InputError(f"{path}: its weights do not fit its own description ({misfit})")
     if wrong := not_finite(weights):
         raise InputError(
-            f"{path}: holds weights that are no finite numbers ({wrong}): its training diverged, or "
-            "the file is damaged"
+            f"{path}: holds weights that are no finite numbers ({wrong}); its training diverged, "
+            "give another checkpoint"
         )
     model = parsed.build()
     model.load_state_dict(weights)
@@ -258,13 +257,14 @@ def _read(path: Path) -> dict[str, Any]:
     if not path.is_file():
         what = "is a folder; name the model.ckpt in it" if path.is_dir() else "no such file"
         raise InputError(f"checkpoint={path}: {what}")
+    damaged = f"checkpoint={path}: is cut or damaged"
     try:
         with zipfile.ZipFile(path) as archive:
-            damaged = archive.testzip()
+            wrong = archive.testzip()
     except Exception as error:  # zipfile has a dozen, too
-        raise InputError(f"checkpoint={path}: is cut or damaged ({type(error).__name__})") from error
-    if damaged is not None:
-        raise InputError(f"checkpoint={path}: is cut or damaged (checksum of {damaged!r})")
+        raise InputError(f"{damaged} ({type(error).__name__})") from error
+    if wrong is not None:
+        raise InputError(f"{damaged} (the checksum of {wrong!r} differs)")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises a dozen types for what it does not know

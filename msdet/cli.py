@@ -165,8 +165,8 @@ def without_nulls(command: str, overrides: Sequence[str]) -> list[str]:
     an option of the group before is left out, where the group may be without."""
     from omegaconf import OmegaConf
 
-    primary = OmegaConf.load(configs_dir() / f"{command}.yaml")
-    chosen = [d for d in primary.get("defaults", []) if not isinstance(d, str)]
+    primary: Any = OmegaConf.to_container(OmegaConf.load(configs_dir() / f"{command}.yaml"))
+    chosen = primary.get("defaults", [])
     kept: list[str] = []
     for override in overrides:
         key, _, value = override.partition("=")

@@ -10,7 +10,6 @@ what is kept is then written as integers, at a level that can be played.
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import shutil
 from collections.abc import Iterator
@@ -23,7 +22,7 @@ import soundfile
 from numpy.typing import NDArray
 
 from msdet.errors import InputError
-from msdet.files import ProcessFolders
+from msdet.files import ProcessFolders, read_json
 from msdet.inference.resampling import BlockResampler
 from msdet.inference.speakers_file import SPEAKERS_NAME
 
@@ -184,17 +183,17 @@ def id_of_file(recording: Path) -> str:
 
 def _written(folder: Path) -> list[str]:
     """Names of the files that are of the recording that a folder is of."""
-    speakers = _content(folder).get("speakers", [])
-    names = [str(speaker.get("file")) for speaker in speakers if isinstance(speaker, dict)]
+    speakers = _content(folder).get("speakers")
+    listed = speakers if isinstance(speakers, list) else []
+    names = [str(speaker.get("file")) for speaker in listed if isinstance(speaker, dict)]
     return [name for name in [*names, PICTURE_NAME] if Path(name).name == name]
 
 
 def _content(folder: Path) -> dict[str, Any]:
     try:
-        content = json.loads((folder / SPEAKERS_NAME).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        return read_json(folder / SPEAKERS_NAME, "")
+    except InputError:
         return {}
-    return content if isinstance(content, dict) else {}
 
 
 def _existing(folder: Path) -> Path:

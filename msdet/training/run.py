@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,7 +15,7 @@ from msdet.corpora import Corpus, open_corpus
 from msdet.datasets.data_module import Sources, build_data, open_sources
 from msdet.evaluation.evaluate import evaluate, print_tables
 from msdet.evaluation.pictures.training import training_curves
-from msdet.files import write_json
+from msdet.files import read_json, read_json_lines, write_json
 from msdet.geometry import MicrophoneArray
 from msdet.memory import PeakMemory, keep_freed_pages
 from msdet.models.msdet import MSDET, trained_tasks
@@ -60,7 +59,7 @@ def train(config: TrainConfig) -> dict[str, Any]:
         if not is_first_process():
             return {}
         write_json(trained, measured)
-    return _summarise(config, folder, json.loads(trained.read_text()))
+    return _summarise(config, folder, read_json(trained, "delete it; the same command makes it"))
 
 
 class Prepared(NamedTuple):
@@ -187,7 +186,7 @@ def count_macs(model: MSDET) -> int:
 
 
 def _draw_curves(folder: Path) -> None:
-    history = [json.loads(line) for line in (folder / "history.jsonl").read_text().splitlines()]
+    history = read_json_lines(folder / "history.jsonl", "choose another output=")
     pictures_folder = folder / "pictures"
     pictures_folder.mkdir(exist_ok=True)
     kept = ("train_seconds", "loss", "valid_si_sdr", "valid_azimuth")
