@@ -16,11 +16,14 @@ from msdet.errors import InputError
 
 
 class StftConfig(BaseModel):
-    """Window and hop of the short-time Fourier transform, in samples."""
+    """Window and hop of the short-time Fourier transform, in samples.
+
+    A third of a second at 48 kHz is the longest window: speech is not stationary for as long.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    window: int = Field(ge=16)
+    window: int = Field(ge=16, le=2**14)
     hop: int = Field(ge=1)
 
     @model_validator(mode="after")

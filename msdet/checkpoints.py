@@ -5,27 +5,33 @@ A portable checkpoint (``model.ckpt``) needs nothing beside it: weights, the mod
 geometry, sample rate, assignment, versions and the metrics at save. The training state
 (``last.ckpt``, Lightning's) carries the same description, so every command takes either. Both
 load with ``weights_only=True``: plain numbers, texts and tensors, no pickled classes.
+
+A file that loads is as it was written: torch writes a zip archive with a CRC-32 of every record,
+which `load_checkpoint` compares (torch itself does not), so that a flipped bit is found. Nothing
+is believed before it is checked: sizes are bounded and compared with what the file holds before
+memory is taken for them, and weights are finite numbers.
 """
 
 from __future__ import annotations
 
-import subprocess
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.metadata import version
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
 from msdet.criteria.assignment import Assignment
 from msdet.errors import InputError, first_mistake
 from msdet.files import replacing
 from msdet.geometry import MicrophoneArray
-from msdet.models.msdet import MSDET, ModelConfig, trained_tasks
+from msdet.models.msdet import MOST_SLOTS, MSDET, ModelConfig, trained_tasks
+from msdet.parsing import SampleRate
 from msdet.shipped import find_checkpoint
+from msdet.trained_with import TrainedWith
 
 FORMAT = 1
 DESCRIPTION_KEY = "msdet"
@@ -51,42 +57,63 @@ class Description(BaseModel):
 
     format: int = FORMAT
     model: ModelConfig
-    num_slots: int
+    num_slots: int = Field(ge=1, le=MOST_SLOTS)
     array: MicrophoneArray
-    reference_mic: int
-    sample_rate: int
+    reference_mic: int = Field(ge=0)
+    sample_rate: SampleRate
     target: Literal["direct", "early", "image"]
     assignment: Assignment
-    nearest_gap: float | None = None
-    weight: float
-    distance_weight: float = 0.0
+    nearest_gap: float | None = Field(default=None, ge=0, le=180)
+    weight: float = Field(ge=0, le=1)
+    distance_weight: float = Field(default=0.0, ge=0, allow_inf_nan=False)
     empty_slots: bool = False
     config: dict[str, Any]
-    metrics: dict[str, Any] = {}
-    training: dict[str, Any] = {}
+    metrics: dict[str, bool | int | float | None] = {}
+    training: dict[str, int | float] = {}
     versions: dict[str, str]
     git_commit: str | None
+
+    @model_validator(mode="after")
+    def _agrees_with_itself(self) -> Description:
+        if self.reference_mic >= self.array.num_mics:
+            raise ValueError(
+                f"reference_mic={self.reference_mic}: the array has {self.array.num_mics} "
+                "microphones, counted from 0"
+            )
+        try:
+            fewest, most = self.trained_speakers
+        except ValidationError as error:
+            raise ValueError(f"config.{first_mistake(error)}") from error
+        if not 1 <= fewest <= most <= self.num_slots:
+            raise ValueError(
+                f"config.scene.num_speakers={[fewest, most]}: the network has {self.num_slots} "
+                "outputs"
+            )
+        return self
+
+    @cached_property
+    def trained_with(self) -> TrainedWith:
+        """What is read of the training config, checked."""
+        return TrainedWith.model_validate(self.config)
 
     @property
     def trained_speakers(self) -> tuple[int, int]:
         """How many speakers the scenes of training had, at least and at most; the network may
         have outputs to spare."""
-        fewest, most = self.config.get("scene", {}).get("num_speakers", [self.num_slots] * 2)
-        return fewest, most
+        return self.trained_with.scene.num_speakers or (self.num_slots, self.num_slots)
 
     @property
     def nearest_speakers(self) -> float:
         """Degrees: no two speakers of training's scenes were closer; 0 where that is not known."""
-        data = self.config.get("data", {})
-        if data.get("simulated") or data.get("labelled"):
-            return 0.0
-        return float(self.config.get("scene", {}).get("speaker", {}).get("min_angle", 0.0))
+        data = self.trained_with.data
+        recorded = data.simulated or data.labelled
+        return 0.0 if recorded else self.trained_with.scene.speaker.min_angle
 
     @property
     def trained_arrays(self) -> str:
         """The array of training, and how many more there were."""
-        arrays = self.config.get("data", {}).get("arrays", {})
-        more = len(arrays.get("shapes", ())) + arrays.get("drawn", 0)
+        arrays = self.trained_with.data.arrays
+        more = len(arrays.shapes) + arrays.drawn
         return f"{self.array.name} and {more} more arrays" if more else self.array.name
 
     def build(self) -> MSDET:
@@ -138,8 +165,8 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
     """Load ``model.ckpt`` or ``last.ckpt``, or a model that ships by its name, on the CPU.
 
     Raises:
-        InputError: no such file or model, cut or damaged, not a checkpoint of this project, or
-            made by a newer version of it.
+        InputError: no such file or model, cut or damaged, not a checkpoint of this project, made by
+            a newer version of it, with weights that are not finite or do not fit the description.
     """
     path = find_checkpoint(path)
     content = _read(path)
@@ -158,12 +185,21 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
         raise InputError(
             f"{path}: its description cannot be read: {first_mistake(error)}"
         ) from error
-    model = parsed.build()
     try:
-        model.load_state_dict(_weights(content))
+        weights = _weights(content)
+        with torch.device("meta"):  # takes no memory
+            misfit = _first_misfit(parsed.build().state_dict(), weights)
     except (RuntimeError, KeyError, TypeError, ValueError, AttributeError) as error:
-        first = str(error).splitlines()[-1].strip()
-        raise InputError(f"{path}: its weights do not fit its own description ({first})") from error
+        misfit = str(error).splitlines()[-1].strip()
+    if misfit:
+        raise InputError(f"{path}: its weights do not fit its own description ({misfit})")
+    if wrong := not_finite(weights):
+        raise InputError(
+            f"{path}: holds weights that are no finite numbers ({wrong}); its training diverged, "
+            "give another checkpoint"
+        )
+    model = parsed.build()
+    model.load_state_dict(weights)
     model.requires_grad_(False)
     return Checkpoint(path, model.eval(), parsed)
 
@@ -188,16 +224,46 @@ def load_matching_weights(model: MSDET, path: str | Path) -> None:
     model.load_state_dict(weights)
 
 
+def not_finite(weights: Mapping[str, torch.Tensor]) -> str:
+    """The name of the first of these that holds NaN or an infinity; empty where none does."""
+    return next((name for name, w in weights.items() if not torch.isfinite(w).all()), "")
+
+
+def _first_misfit(expected: Mapping[str, torch.Tensor], found: Mapping[str, torch.Tensor]) -> str:
+    """How weights differ from those of a network, in words; empty where they do not."""
+    for name in {**expected, **found}:
+        if name not in found:
+            return f"{name} is missing"
+        if name not in expected:
+            return f"{str(name)[:80]} is none of its own"
+        weight, wanted = found[name], expected[name]
+        kinds = [(tuple(w.shape), w.dtype, w.layout) for w in (weight, wanted)]
+        if kinds[0] != kinds[1]:
+            return f"{name} is {kinds[0]}, expected {kinds[1]}"
+        if weight.untyped_storage().nbytes() < weight.nbytes:
+            return f"{name} holds fewer numbers than it says"
+    return ""
+
+
 def _read(path: Path) -> dict[str, Any]:
     if not path.is_file():
         what = "is a folder; name the model.ckpt in it" if path.is_dir() else "no such file"
         raise InputError(f"checkpoint={path}: {what}")
+    damaged = f"checkpoint={path}: is cut or damaged"
+    try:
+        with zipfile.ZipFile(path) as archive:
+            wrong = archive.testzip()
+    except Exception as error:  # zipfile has a dozen, too
+        raise InputError(f"{damaged} ({type(error).__name__})") from error
+    if wrong is not None:
+        raise InputError(f"{damaged} (the checksum of {wrong!r} differs)")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises a dozen types for a damaged file
-        whole = zipfile.is_zipfile(path)
-        what = "is not a checkpoint that can be loaded safely" if whole else "is cut or damaged"
-        raise InputError(f"checkpoint={path}: {what} ({type(error).__name__})") from error
+    except Exception as error:  # torch raises a dozen types for what it does not know
+        raise InputError(
+            f"checkpoint={path}: is not a checkpoint that can be loaded safely "
+            f"({type(error).__name__})"
+        ) from error
     if not isinstance(content, dict):
         raise InputError(f"checkpoint={path}: is not a checkpoint of msdet")
     return content
@@ -215,25 +281,3 @@ def _weights(content: dict[str, Any]) -> dict[str, torch.Tensor]:
             name = name.replace(wrapper, "")
         weights[name] = value
     return weights
-
-
-def versions() -> dict[str, str]:
-    """Versions of what shapes a result."""
-    names = ("msdet", "torch", "torchaudio", "lightning", "numpy", "scipy", "pyroomacoustics")
-    return {name: version(name) for name in names}
-
-
-def git_commit() -> str | None:
-    """The commit of the checkout that this package runs from; None outside one."""
-    folder = Path(__file__).resolve().parent
-    try:
-        done = subprocess.run(
-            ["git", "-C", str(folder), "rev-parse", "HEAD"],
-            capture_output=True,
-            text=True,
-            timeout=5,
-            check=True,
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return done.stdout.strip()

@@ -14,7 +14,7 @@ from typing import Any
 
 from msdet import __version__
 from msdet.ending import ending
-from msdet.errors import InputError
+from msdet.errors import InputError, shortened
 from msdet.resources import configs_dir
 
 _COMMANDS = {
@@ -124,25 +124,51 @@ def compose(command: str, overrides: Sequence[str]) -> dict[str, Any]:
         _refuse_sweeps(overrides)
     if command == "separate":
         overrides = named_recordings(overrides)
-    overrides = with_positions(overrides)
-    from hydra import compose as hydra_compose
+    overrides = [quoted(o) for o in with_positions(without_nulls(command, overrides))]
     from hydra import initialize_config_dir
-    from hydra.errors import HydraException
-    from omegaconf import OmegaConf
-    from omegaconf.errors import OmegaConfBaseException
+    from omegaconf import MissingMandatoryValue
 
     with initialize_config_dir(str(configs_dir()), version_base="1.3"):
         try:
-            config = hydra_compose(command, [quoted(override) for override in overrides])
-            missing = OmegaConf.missing_keys(config)
-            if missing:
-                raise InputError(f"{min(missing)}: is needed; give {min(missing)}=VALUE")
-            values = OmegaConf.to_container(config, resolve=True)
-        except (HydraException, OmegaConfBaseException) as error:
-            raise InputError(_unknown_key(command, overrides) or _in_one_line(error)) from error
-    assert isinstance(values, dict)
+            values = _composed(command, overrides)
+        except MissingMandatoryValue as error:
+            raise InputError(f"{error}: is needed; give {error}=VALUE") from error
+        except Exception as error:  # Hydra's own, and whatever falls out of it
+            told = _unknown_key(command, overrides) or _culprit(command, overrides, error)
+            raise InputError(told) from error
     values.pop("experiment", None)
+    return values
+
+
+def _composed(command: str, overrides: Sequence[str]) -> dict[str, Any]:
+    """Of overrides that Hydra's grammar can read; raises what Hydra and OmegaConf raise, and
+    `MissingMandatoryValue` with the key that has none."""
+    from hydra import compose as hydra_compose
+    from omegaconf import MissingMandatoryValue, OmegaConf
+
+    config = hydra_compose(command, list(overrides))
+    if missing := OmegaConf.missing_keys(config):
+        raise MissingMandatoryValue(min(missing))
+    values = OmegaConf.to_container(config, resolve=True)
+    assert isinstance(values, dict)
     return {str(key): value for key, value in values.items()}
+
+
+def without_nulls(command: str, overrides: Sequence[str]) -> list[str]:
+    """``array=null`` and the like as Hydra has them, which knows no option of this name: what chose
+    an option of the group before is left out, where the group may be without."""
+    from omegaconf import OmegaConf
+
+    primary: Any = OmegaConf.to_container(OmegaConf.load(configs_dir() / f"{command}.yaml"))
+    chosen = primary.get("defaults", [])
+    kept: list[str] = []
+    for override in overrides:
+        key, _, value = override.partition("=")
+        if value == "null" and {key: None} in chosen:
+            kept = [other for other in kept if other.partition("=")[0] != key]
+        else:
+            kept.append(override)
+    return kept
 
 
 def named_recordings(overrides: Sequence[str]) -> list[str]:
@@ -206,16 +232,29 @@ def quoted(override: str) -> str:
     from hydra.errors import HydraException
 
     key, equals, value = override.partition("=")
-    if not equals or not key:
-        raise InputError(f"{override!r}: settings are written KEY=VALUE")
+    parser = OverridesParser.create()
+    if override.startswith("~") and not equals:
+        value = ""  # ~KEY takes a key away
+    elif not equals or not key.strip("+"):
+        raise InputError(f"{shortened(repr(override))}: settings are written KEY=VALUE")
+    elif key.strip("+").partition("/")[0].partition(".")[0] == "hydra":
+        raise InputError(f"{shortened(override)}: Hydra's own settings have no effect here")
     try:
-        parsed = OverridesParser.create().parse_override(override)
+        parsed = parser.parse_override(override)
         structured = value.startswith(("'", '"', "[", "{"))
         if structured or not (parsed.is_sweep_override() or "\\" in value):
             return override
     except HydraException:
         pass
-    return f"{key}={in_quotes(value)}"
+    in_quotation = f"{key}={in_quotes(value)}"
+    try:
+        parser.parse_override(in_quotation)
+    except HydraException as error:
+        raise InputError(
+            f"{shortened(override)}: {shortened(repr(key))} is no key; keys are words with dots "
+            "between them"
+        ) from error
+    return in_quotation
 
 
 def in_quotes(value: str) -> str:
@@ -249,15 +288,14 @@ def _unknown_key(command: str, overrides: Sequence[str]) -> str | None:
     """The first override whose key does not exist, with the nearest one that does."""
     from hydra import compose as hydra_compose
     from hydra.core.override_parser.overrides_parser import OverridesParser
-    from hydra.errors import HydraException
     from omegaconf import DictConfig, OmegaConf
 
     groups = {folder.name for folder in configs_dir().iterdir() if folder.is_dir()}
-    parsed = OverridesParser.create().parse_overrides([quoted(o) for o in overrides])
+    parsed = OverridesParser.create().parse_overrides(list(overrides))
     chosen = [o.input_line or "" for o in parsed if o.key_or_group in groups]
     try:
         config = hydra_compose(command, chosen)
-    except HydraException:  # it is a group's option that does not exist; Hydra names them
+    except Exception:  # it is a group's option that does not exist; Hydra names them
         return None
     for override in parsed:
         *parents, last = override.key_or_group.split(".")
@@ -273,7 +311,27 @@ def _unknown_key(command: str, overrides: Sequence[str]) -> str | None:
     return None
 
 
-def _in_one_line(error: Exception) -> str:
+def _culprit(command: str, overrides: Sequence[str], error: Exception) -> str:
+    """The first override with which composing fails, and why."""
+    from omegaconf import MissingMandatoryValue
+
+    for number, override in enumerate(overrides, 1):
+        try:
+            _composed(command, overrides[:number])
+        except MissingMandatoryValue:
+            continue
+        except Exception as first:
+            group, _, name = override.partition("=")
+            options = sorted(file.stem for file in (configs_dir() / group).glob("*.yaml"))
+            if options and name not in options:
+                return f"{shortened(override)}: no such {group}; there are {', '.join(options)}"
+            # What Hydra wraps says which override, what it wraps says why.
+            why = _in_one_line(first.__cause__ or first) or type(first).__name__
+            return f"{shortened(override)}: cannot be used ({shortened(why, 240)})"
+    return _in_one_line(error)
+
+
+def _in_one_line(error: BaseException) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     dropped = ("Config search path", "provider=", "full_key:", "object_type=", "reference_type=")
     return "; ".join(line.rstrip(":;") for line in lines if not line.startswith(dropped))

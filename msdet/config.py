@@ -3,15 +3,16 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt
+from pydantic import BaseModel, ConfigDict, Field
 
 from msdet.corpora import CorpusConfig
 from msdet.criteria import CriterionConfig
 from msdet.datasets import DataConfig
 from msdet.geometry import ArrayConfig
 from msdet.models.msdet import ModelConfig
+from msdet.parsing import MOST_WORKERS, SampleRate, Seed
 from msdet.parsing import parse as parse
 from msdet.simulation import SceneConfig
 from msdet.simulation.layouts import Format
@@ -39,21 +40,21 @@ class TrainerConfig(_Config):
             encoder (their norms and the cosine between them); null, or compile, measures none.
     """
 
-    epochs: int = Field(ge=1)
-    learning_rate: float = Field(gt=0)
-    weight_decay: float = Field(ge=0)
-    warmup_steps: int = Field(ge=0)
-    gradient_clip: float = Field(gt=0)
+    epochs: int = Field(ge=1, le=10**6)
+    learning_rate: float = Field(gt=0, le=1000)
+    weight_decay: float = Field(ge=0, le=1000)
+    warmup_steps: int = Field(ge=0, le=10**9)
+    gradient_clip: float = Field(gt=0, le=1e9)
     ema_decay: float | None = Field(gt=0, lt=1)
-    early_stop: int | None = Field(ge=1)
+    early_stop: int | None = Field(ge=1, le=10**6)
     precision: Literal["32-true", "16-mixed", "bf16-mixed"]
     accelerator: Literal["auto", "cpu", "gpu"]
-    devices: PositiveInt | Literal["auto"]
-    num_nodes: int = Field(ge=1)
+    devices: Annotated[int, Field(ge=1, le=1000)] | Literal["auto"]
+    num_nodes: int = Field(ge=1, le=10_000)
     strategy: Literal["auto", "ddp"]
     compile: bool
     freeze: tuple[str, ...]
-    gradient_interval: int | None = Field(default=20, ge=1)
+    gradient_interval: int | None = Field(default=None, ge=1, le=10**9)
 
 
 class LoggerConfig(_Config):
@@ -74,8 +75,8 @@ class TrainConfig(_Config):
 
     name: str
     output: str
-    seed: int = Field(ge=0)
-    sample_rate: int = Field(ge=4000, le=48000)
+    seed: Seed
+    sample_rate: SampleRate
     init_from: str | None
     evaluate: bool
     corpus: CorpusConfig
@@ -116,19 +117,19 @@ class SimulateConfig(_Config):
     """
 
     output: str
-    seed: int = Field(ge=0)
-    sample_rate: int = Field(ge=4000, le=48000)
+    seed: Seed
+    sample_rate: SampleRate
     split: Literal["train", "valid", "test"]
-    num_scenes: int | None = Field(ge=1)
-    seconds: float | None = Field(gt=0)
+    num_scenes: int | None = Field(ge=1, le=10**7)
+    seconds: float | None = Field(gt=0, le=3600)
     scenes: str | None
     audio: bool
     format: Format
     targets_at: TargetsAt = "reference"
-    shard_size: int | None = Field(ge=1)
+    shard_size: int | None = Field(ge=1, le=10**7)
     shard: str | None
     engine: Literal["local", "ray"]
-    num_workers: int | None = Field(ge=1)
+    num_workers: int | None = Field(ge=1, le=MOST_WORKERS)
     corpus: CorpusConfig
     scene: SceneConfig
     array: ArrayConfig
@@ -143,11 +144,11 @@ class BankConfig(_Config):
     """
 
     output: str
-    seed: int = Field(ge=0)
-    sample_rate: int = Field(ge=4000, le=48000)
+    seed: Seed
+    sample_rate: SampleRate
     split: Literal["train", "valid", "test"]
-    num_rooms: int = Field(ge=1)
-    num_workers: int | None = Field(ge=1)
+    num_rooms: int = Field(ge=1, le=10**6)
+    num_workers: int | None = Field(ge=1, le=MOST_WORKERS)
     scene: SceneConfig
     array: ArrayConfig
 
@@ -182,15 +183,15 @@ class EvaluationConfig(_Config):
     estimates: str | dict[str, str] | None = None
     scenes: str | None = None
     split: Literal["valid", "test"] = "test"
-    num_scenes: int | None = Field(default=None, ge=1)
+    num_scenes: int | None = Field(default=None, ge=1, le=10**6)
     corpus: CorpusConfig | None = None
     systems: tuple[str, ...] | None = None
     metrics: tuple[str, ...] | None = None
     slow_metrics_of: tuple[str, ...] | None = None
     recogniser: str | None = None
     conditions: tuple[str, ...] | None = None
-    num_workers: int | None = Field(default=None, ge=1)
-    pictures: int = Field(default=3, ge=0)
+    num_workers: int | None = Field(default=None, ge=1, le=MOST_WORKERS)
+    pictures: int = Field(default=3, ge=0, le=10**6)
     cache: str | None = None
 
 
@@ -206,7 +207,7 @@ class ImportConfig(_Config):
 
     scenes: str
     output: str
-    sample_rate: int = Field(ge=4000, le=48000)
+    sample_rate: SampleRate
     split: Literal["train", "valid", "test"]
     snr_db: float
     target: Literal["direct", "early", "image"]

@@ -18,9 +18,22 @@ def first_mistake(error: ValidationError) -> str:
     """A validation error in one line: the first wrong key, and how many more there are."""
     errors = error.errors()
     first = errors[0]
-    location = ".".join(str(part) for part in first["loc"])
-    message = first["msg"].removeprefix("Value error, ")
+    location = shortened(".".join(str(part) for part in first["loc"]))
+    message = shortened(first["msg"].removeprefix("Value error, "), 240)
     given = first.get("input")
-    shown = "" if isinstance(given, dict | list | BaseModel) else f"={given!r}"
+    shown = "" if isinstance(given, dict | list | BaseModel) else f"={shortened(repr(given))}"
     more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
     return f"{location or error.title}{shown}: {message}{more}"
+
+
+def shortened(text: str, most: int = 100) -> str:
+    """A text in one line of so many characters at most, its middle left out where it is longer.
+
+    >>> shortened("0123456789", 7)
+    '01...89'
+    """
+    text = " ".join(text.split("\n"))
+    if len(text) <= most:
+        return text
+    half = (most - 3) // 2
+    return f"{text[:half]}...{text[-half:]}"

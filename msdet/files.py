@@ -4,6 +4,7 @@ what can be made again is kept."""
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import os
@@ -86,6 +87,41 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
     write_atomically(path, json.dumps(content, indent=2) + "\n")
 
 
+def read_json(path: Path, mend: str) -> dict[str, Any]:
+    """Read an object from a file of JSON that msdet wrote for itself.
+
+    Args:
+        mend: what to do about a damaged file, for the message.
+    Raises:
+        InputError: the file cannot be read, or holds anything but one JSON object.
+    """
+    return _parsed(path, _text(path, mend), mend)
+
+
+def read_json_lines(path: Path, mend: str) -> list[dict[str, Any]]:
+    """Likewise, an object a line."""
+    return [_parsed(path, line, mend) for line in _text(path, mend).split("\n") if line.strip()]
+
+
+def _text(path: Path, mend: str) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); {mend}") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: is damaged (no text); {mend}") from error
+
+
+def _parsed(path: Path, text: str, mend: str) -> dict[str, Any]:
+    try:
+        content = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path}: is damaged (no JSON); {mend}") from error
+    if not isinstance(content, dict):
+        raise InputError(f"{path}: is damaged (no JSON object); {mend}")
+    return content
+
+
 @contextmanager
 def replacing(path: Path, scratch: Path | None = None) -> Iterator[BinaryIO]:
     """A file to write to, which gets its name, in place of what has it, when all is on the disk.
@@ -100,6 +136,8 @@ def replacing(path: Path, scratch: Path | None = None) -> Iterator[BinaryIO]:
     place = ProcessPaths(scratch or path.parent, f".{path.name}.", PART)
     temporary = place.new()
     try:
+        if path.exists() and not path.is_file():  # such as /dev/null, which a rename would replace
+            raise FileExistsError(errno.EEXIST, "is there and no regular file")
         path.parent.mkdir(parents=True, exist_ok=True)
         place.remove_leftovers()
         with temporary.open("wb") as file:

@@ -24,6 +24,13 @@ from msdet.errors import InputError
 SPEED_OF_SOUND = 343.0
 """Metres per second. The one constant; the simulator hands it to pyroomacoustics."""
 
+MOST_MICS = 256
+"""In one array. Work grows with the pairs of microphones; the largest research arrays have fewer
+that record one scene together."""
+
+_LARGEST_METRES = 1000.0
+"""Any coordinate. No microphones further apart are one array; also keeps squares finite."""
+
 _COLLINEAR_METRES = 1e-6
 _NANOMETRE = 1e-9
 
@@ -95,8 +102,15 @@ class MicrophoneArray:
                 f"array {self.name!r}: positions must be at least two microphones of three "
                 f"coordinates in metres, got shape {points.shape}"
             )
-        if not np.isfinite(points).all():
-            raise InputError(f"array {self.name!r}: positions must be finite numbers")
+        if len(points) > MOST_MICS:
+            raise InputError(
+                f"array {self.name!r}: has {len(points)} microphones, at most {MOST_MICS} are taken"
+            )
+        if not (np.abs(points) <= _LARGEST_METRES).all():
+            raise InputError(
+                f"array {self.name!r}: positions must be finite numbers of metres, up to "
+                f"{_LARGEST_METRES:g}"
+            )
         gaps = np.linalg.norm(points[:, None] - points[None], axis=-1)
         if gaps[~np.eye(len(points), dtype=bool)].min() < 1e-4:
             raise InputError(f"array {self.name!r}: two microphones are at the same place")
@@ -196,7 +210,7 @@ class Circle(_Shape):
     """Microphones evenly on a circle, microphone 0 on the x axis, counter-clockwise."""
 
     shape: Literal["circle"]
-    num_mics: int = Field(ge=3)
+    num_mics: int = Field(ge=3, le=MOST_MICS)
     radius: PositiveFloat
 
     def build(self) -> MicrophoneArray:
@@ -209,7 +223,7 @@ class Line(_Shape):
     """Microphones evenly on the x axis."""
 
     shape: Literal["line"]
-    num_mics: int = Field(ge=2)
+    num_mics: int = Field(ge=2, le=MOST_MICS)
     spacing: PositiveFloat
 
     def build(self) -> MicrophoneArray:
@@ -224,7 +238,7 @@ class LShape(_Shape):
     """
 
     shape: Literal["l"]
-    num_mics: int = Field(ge=3)
+    num_mics: int = Field(ge=3, le=MOST_MICS)
     arm: PositiveFloat
 
     def build(self) -> MicrophoneArray:

@@ -24,6 +24,7 @@ from msdet.checkpoints import Description, load_checkpoint
 from msdet.errors import InputError
 from msdet.evaluation.exports import markdown_table
 from msdet.files import write_atomically, write_json
+from msdet.provenance import short_commit
 from msdet.resources import models_dir
 from msdet.shipped import how_many
 from msdet.training.callbacks import VALID_METRICS
@@ -174,7 +175,7 @@ def made_of(description: Description) -> str:
         f"{weights / 1e6:.2f} M weights; {description.sample_rate} Hz; trained on "
         f"{training['examples']} mixtures of {speakers} speakers{going_on} for "
         f"{training['train_seconds']:.0f} s"
-        f" (commit `{(description.git_commit or 'unknown')[:12]}`); outputs assigned by "
+        f" (commit `{short_commit(description.git_commit)}`); outputs assigned by "
         f"`{description.assignment}`. The whole config is in the checkpoint."
     )
 
@@ -182,7 +183,7 @@ def made_of(description: Description) -> str:
 def made_with(found: Mapping[str, str]) -> str:
     """Commit and versions."""
     versions = ", ".join(f"{name} {version}" for name, version in found.items() if name != "commit")
-    return f"at commit `{found['commit'][:12]}` with {versions}."
+    return f"at commit `{short_commit(found['commit'])}` with {versions}."
 
 
 if __name__ == "__main__":

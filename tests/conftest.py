@@ -121,7 +121,8 @@ def make_model(arrays: dict[str, MicrophoneArray]) -> Callable[..., MSDET]:
 @pytest.fixture(scope="session")
 def describe() -> Callable[..., Description]:
     """What a checkpoint says of a network from `make_model`."""
-    from msdet.checkpoints import Description, versions
+    from msdet.checkpoints import Description
+    from msdet.provenance import versions
 
     def described(model: MSDET, **changes: Any) -> Description:
         keys: dict[str, Any] = {

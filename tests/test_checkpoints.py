@@ -6,7 +6,10 @@ from __future__ import annotations
 import errno
 import os
 import pickle
+import random
 import resource
+import struct
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -390,3 +393,152 @@ def test_a_new_file_replaces_the_old_one_and_makes_its_folder(tmp_path: Path) ->
         save_atomically({"number": number}, path)
     assert torch.load(path, weights_only=True) == {"number": 2}
     assert os.listdir(path.parent) == ["last.ckpt"]
+
+
+# --- damage, and what is absurd -----------------------------------------------------------
+
+
+def same(one: Any, other: Any) -> bool:
+    """Whether two contents of checkpoints are the same to the bit."""
+    if isinstance(one, torch.Tensor):
+        return isinstance(other, torch.Tensor) and torch.equal(one, other)
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
+    return bool(one == other)
+
+
+@pytest.mark.parametrize("place", ["records", "their headers", "the list of them"])
+def test_a_flipped_bit_is_found_or_of_no_matter(saved: Path, tmp_path: Path, place: str) -> None:
+    whole, rng = saved.read_bytes(), random.Random(place)
+    with zipfile.ZipFile(saved) as archive:
+        records, end = archive.infolist(), archive.start_dir
+    damaged, refused = tmp_path / "damaged.ckpt", 0
+    good = load_checkpoint(saved)
+    for _ in range(40):
+        offset = {
+            "records": rng.randrange(end),
+            "their headers": rng.choice(records).header_offset + rng.randrange(60),
+            "the list of them": rng.randrange(end, len(whole)),
+        }[place]
+        content = bytearray(whole)
+        content[offset] ^= 1 << rng.randrange(8)
+        damaged.write_bytes(content)
+        try:
+            found = load_checkpoint(damaged)
+        except InputError as error:
+            assert "cut or damaged" in str(error) or "loaded safely" in str(error)
+            assert "\n" not in str(error)
+            refused += 1
+            continue
+        assert found.description == good.description
+        assert same(found.model.state_dict(), good.model.state_dict())
+    assert refused, "no flip was found"
+
+
+def test_every_weight_s_bits_are_checked(saved: Path, tmp_path: Path) -> None:
+    """Flips of a weight's mantissa, which neither a shape nor a range tells."""
+    whole = saved.read_bytes()
+    with zipfile.ZipFile(saved) as archive:
+        weights = [record for record in archive.infolist() if "/data/" in record.filename]
+    for record in weights[:: max(1, len(weights) // 20)]:
+        header = record.header_offset
+        lengths = struct.unpack("<HH", whole[header + 26 : header + 30])  # of name and extra
+        place = header + 30 + sum(lengths)
+        content = bytearray(whole)
+        content[place] ^= 1
+        (tmp_path / "damaged.ckpt").write_bytes(content)
+        assert "checksum" in refusal(tmp_path / "damaged.ckpt")
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf")])
+@pytest.mark.parametrize("as_training_state", [False, True])
+def test_a_weight_that_is_no_number(
+    content: dict[str, Any], tmp_path: Path, number: float, as_training_state: bool
+) -> None:
+    content["weights"]["mask_head.out.weight"][1, 0, 0, 0] = number
+    if as_training_state:
+        weights = content.pop("weights")
+        content["state_dict"] = {f"model.{name}": value for name, value in weights.items()}
+    torch.save(content, tmp_path / "diverged.ckpt")
+    assert "mask_head.out.weight" in refusal(tmp_path / "diverged.ckpt")
+
+
+def put(content: dict[str, Any], key: str, value: object) -> None:
+    *parents, last = key.split(".")
+    for parent in parents:
+        content = content.setdefault(parent, {})
+    content[last] = value
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("num_slots", 10**6),
+        ("num_slots", 0),
+        ("num_slots", 31),  # within bounds, but its weights are not those of the file
+        ("sample_rate", 0),
+        ("sample_rate", 10**9),
+        ("reference_mic", 99),
+        ("reference_mic", -1),
+        ("weight", float("nan")),
+        ("model.encoder.blocks", [100_000]),
+        ("model.encoder.channels", [10**6]),
+        ("model.encoder.channels", [4096]),
+        ("model.encoder.full_channels", 10**9),
+        ("model.encoder.dilations", [10**12]),
+        ("model.stft", {"window": 2**40, "hop": 2}),
+        ("model.frontend.directions", 10**9),
+        ("model.frontend.elevations", [0.0] * 10_000),
+        ("model.heads.resolution", 1e-9),
+        ("model.heads.mask_channels", 4000),
+        ("model.heads.refinements", 10**9),
+        ("array.positions", [[i / 1000, i % 7, 0.0] for i in range(5000)]),
+        ("array.positions", [[0.0, 0.0, 0.0], [1e300, 0.0, 0.0], [0.0, 1e300, 0.0]]),
+        ("config", []),
+        ("config.scene", 5),
+        ("config.scene.num_speakers", "two"),
+        ("config.scene.num_speakers", [2, 2, 2]),
+        ("config.scene.num_speakers", [5, 2]),
+        ("config.scene.num_speakers", [2, 99]),
+        ("config.scene.speaker.min_angle", "wide"),
+        ("config.data", "text"),
+        ("config.data.simulated", {}),
+        ("config.data.arrays", 3),
+        ("config.data.arrays.shapes", 3),
+        ("config.data.arrays.shapes", [{"shape": "sphere"}]),
+        ("config.data.arrays.drawn", "many"),
+        ("metrics", {"si_sdr": "good"}),
+        ("training", {"examples": []}),
+        ("versions", {"torch": 2}),
+        ("git_commit", 5),
+    ],
+)
+def test_absurd_descriptions_are_refused_before_memory_is_taken(
+    content: dict[str, Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    key: str,
+    value: object,
+) -> None:
+    put(content[DESCRIPTION_KEY], key, value)
+    torch.save(content, tmp_path / "odd.ckpt")
+
+    def build(self: Description) -> MSDET:
+        assert torch.empty(0).device.type == "meta", "weights were made in memory"
+        return real(self)
+
+    real = Description.build
+    monkeypatch.setattr(Description, "build", build)
+    named = (key.split(".")[-1], "microphones", "weights do not fit")
+    assert any(name in refusal(tmp_path / "odd.ckpt") for name in named)
+
+
+def test_weights_that_claim_more_than_the_file_holds(
+    content: dict[str, Any], tmp_path: Path
+) -> None:
+    """One number, repeated by its strides."""
+    weights = content["weights"]
+    name = "mask_head.out.weight"
+    weights[name] = torch.zeros(1).expand(weights[name].shape)
+    torch.save(content, tmp_path / "odd.ckpt")
+    assert f"{name} holds fewer numbers" in refusal(tmp_path / "odd.ckpt")

@@ -101,7 +101,7 @@ def read_sexes(path: Path) -> dict[str, Literal["F", "M"]]:
     if not path.is_file():
         return {}
     sexes: dict[str, Literal["F", "M"]] = {}
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+    for line in path.read_text(encoding="utf-8-sig", errors="replace").splitlines():
         fields = [field.strip() for field in line.split("|")]
         if not line.startswith(";") and len(fields) > 1 and fields[1] in ("F", "M"):
             sexes[fields[0]] = "F" if fields[1] == "F" else "M"

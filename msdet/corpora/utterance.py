@@ -91,7 +91,7 @@ def read_manifest(path: Path) -> tuple[Utterance, ...]:
     """
     try:
         # Not splitlines: it also parts at control characters, which names may hold.
-        lines = path.read_text(encoding="utf-8").split("\n")
+        lines = path.read_text(encoding="utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: cannot be read as a manifest ({error})") from None
     utterances: list[Utterance] = []
@@ -113,6 +113,8 @@ def _parse_row(line: str, place: str) -> Utterance:
         return kind.model_validate(row)
     except json.JSONDecodeError as error:
         raise InputError(f"{place}: not JSON ({error.msg}, column {error.colno})") from None
+    except RecursionError:
+        raise InputError(f"{place}: not a row of a manifest (nested too deep)") from None
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])

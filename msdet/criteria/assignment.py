@@ -39,6 +39,8 @@ NEEDS: dict[Assignment, frozenset[Label]] = {
 
 _EXHAUSTIVE_SPEAKERS = 3
 _OPPOSITE_DEGREES = 1e-3
+_HUGE = 1e300
+"""A loss that no finite one of float32 reaches."""
 
 
 def check_assignment(assignment: Assignment, linear_array: bool) -> None:
@@ -106,7 +108,9 @@ def assign_by_permutation(losses: Tensor) -> Tensor:
     if slots > _EXHAUSTIVE_SPEAKERS:
         from scipy.optimize import linear_sum_assignment
 
-        on_host = losses.detach().float().cpu().numpy()
+        on_host = losses.detach().double().cpu().numpy()
+        # scipy refuses NaN. In whatever order, the loss of a diverged run tells of it.
+        on_host = np.nan_to_num(on_host, nan=_HUGE, posinf=_HUGE, neginf=-_HUGE)
         found = [linear_sum_assignment(matrix)[1] for matrix in on_host]
         return torch.as_tensor(np.array(found), dtype=torch.long, device=losses.device)
     candidates = torch.tensor(list(permutations(range(slots))), device=losses.device)

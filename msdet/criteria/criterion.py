@@ -51,11 +51,11 @@ class CriterionConfig(BaseModel):
     assignment: Assignment
     nearest_gap: float = Field(default=20.0, gt=0, le=180)
     weight: float = Field(ge=0, le=1)
-    distance_weight: float = Field(default=0.0, ge=0)
+    distance_weight: float = Field(default=0.0, ge=0, le=1e9)
     balancing: Balancing = "fixed"
     label_width: float = Field(default=0.0, ge=0, le=90)
-    sharing_strength: float = Field(default=0.0, ge=0)
-    sparsity: float = Field(default=0.0, ge=0)
+    sharing_strength: float = Field(default=0.0, ge=0, le=1e9)
+    sparsity: float = Field(default=0.0, ge=0, le=1e9)
 
     @model_validator(mode="after")
     def _permutations_need_their_loss(self) -> CriterionConfig:

@@ -6,6 +6,7 @@ from __future__ import annotations
 from pydantic import BaseModel, ConfigDict, Field
 
 from msdet.datasets.many_arrays import ArraysConfig
+from msdet.parsing import MOST_WORKERS, Seed
 
 
 class DataConfig(BaseModel):
@@ -34,20 +35,20 @@ class DataConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    crop_seconds: float = Field(gt=0)
-    eval_seconds: float = Field(gt=0)
-    batch_size: int = Field(ge=1)
-    examples_per_epoch: int = Field(ge=1)
+    crop_seconds: float = Field(gt=0, le=3600)
+    eval_seconds: float = Field(gt=0, le=3600)
+    batch_size: int = Field(ge=1, le=2**16)
+    examples_per_epoch: int = Field(ge=1, le=10**9)
     simulated: str | None = None  # as in configs of models that were trained before there was this
-    train_rooms: int | None = Field(ge=1)
+    train_rooms: int | None = Field(ge=1, le=10**6)
     bank: str | None = None
     fresh_rooms: float = Field(default=0.0, ge=0, le=1)
     arrays: ArraysConfig = ArraysConfig()
     labelled: str | None = None
     labelled_share: float = Field(default=0.5, gt=0, le=1)
-    valid_scenes: int = Field(ge=1)
-    test_scenes: int = Field(ge=1)
-    eval_seed: int = Field(ge=0)
-    num_workers: int = Field(ge=0)
-    prefetch: int = Field(ge=1)
+    valid_scenes: int = Field(ge=1, le=10**6)
+    test_scenes: int = Field(ge=1, le=10**6)
+    eval_seed: Seed
+    num_workers: int = Field(ge=0, le=MOST_WORKERS)
+    prefetch: int = Field(ge=1, le=1000)
     cache: str | None

@@ -187,7 +187,7 @@ def open_labelled(
     """
     key = f"data.labelled={path}"
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or error
         raise InputError(f"{key}: cannot be read as a list of recordings ({reason})") from error

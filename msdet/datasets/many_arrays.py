@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from msdet.datasets.examples import ARRAYS, ARRAYS_ORDER, ExampleSet, TrainingExamples, shuffled
 from msdet.errors import InputError
-from msdet.geometry import ArrayConfig, MicrophoneArray
+from msdet.geometry import MOST_MICS, ArrayConfig, MicrophoneArray
 from msdet.simulation import Example
 
 _TRIES = 1000
@@ -30,16 +30,16 @@ class ArraysConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    shapes: tuple[ArrayConfig, ...] = ()
-    drawn: int = Field(default=0, ge=0)
+    shapes: tuple[ArrayConfig, ...] = Field(default=(), max_length=1000)
+    drawn: int = Field(default=0, ge=0, le=10_000)
     num_mics: tuple[int, int] = (3, 6)
     radius: tuple[float, float] = (0.03, 0.08)
     spacing: float = Field(default=0.02, gt=0)
 
     @model_validator(mode="after")
     def _ranges(self) -> ArraysConfig:
-        if not 3 <= self.num_mics[0] <= self.num_mics[1]:
-            raise ValueError(f"num_mics={list(self.num_mics)} must rise, from 3 or more")
+        if not 3 <= self.num_mics[0] <= self.num_mics[1] <= MOST_MICS:
+            raise ValueError(f"num_mics={list(self.num_mics)} must rise, from 3 to {MOST_MICS}")
         if not 0 < self.radius[0] <= self.radius[1]:
             raise ValueError(f"radius={list(self.radius)} must rise, from above 0")
         return self

@@ -13,7 +13,6 @@ from typing import Any
 
 from rich.console import Console
 
-from msdet.checkpoints import git_commit, versions
 from msdet.config import EvaluationConfig
 from msdet.evaluation.gallery import draw_gallery
 from msdet.evaluation.preparation import Prepared, name_of, prepare
@@ -27,6 +26,7 @@ from msdet.evaluation.tables import clipping_warnings, result_tables, systems_ta
 from msdet.files import write_json
 from msdet.memory import PeakMemory
 from msdet.output_folder import sole_user
+from msdet.provenance import git_commit, versions
 from msdet.simulation import RirBank, Scene, fill_banks
 from msdet.workers import available_cores, in_processes
 

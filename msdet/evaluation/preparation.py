@@ -218,10 +218,27 @@ def _open_scenes(
         corpus_config = _training_of(next(iter(checkpoints.values()))).corpus
     corpus_config = corpus_config or BundledConfig()
     rate = _sample_rate([s.sample_rate for s in scenes] if scenes else [], checkpoints)
-    corpus = open_corpus(corpus_config, rate).split(config.split)
+    try:
+        corpus = open_corpus(corpus_config, rate).split(config.split)
+    except InputError as error:
+        if config.corpus is None and checkpoints:  # a path that was given in another folder, say
+            raise _not_where_it_was(
+                next(iter(checkpoints.values())), corpus_config, error
+            ) from error
+        raise
     if scenes is None:
         scenes = _drawn(config, next(iter(checkpoints.values())), corpus)
     return corpus_config, corpus, scenes
+
+
+def _not_where_it_was(
+    checkpoint: Checkpoint, corpus: CorpusConfig, error: InputError
+) -> InputError:
+    path = " corpus.path=FOLDER" if hasattr(corpus, "path") else ""
+    return InputError(
+        f"checkpoint={checkpoint.path}: the corpus of its training cannot be opened from here "
+        f"({error}); give corpus={corpus.name}{path}"
+    )
 
 
 def _sample_rate(rates: Sequence[int], checkpoints: Mapping[str, Checkpoint]) -> int:

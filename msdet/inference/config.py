@@ -9,6 +9,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from msdet.geometry import ArrayConfig
+from msdet.parsing import MOST_WORKERS
 
 
 class SeparateConfig(BaseModel):
@@ -55,7 +56,7 @@ class SeparateConfig(BaseModel):
     max_speakers: int | None = Field(ge=1)
     exact: bool
     picture: bool
-    num_workers: int | None = Field(ge=1)
+    num_workers: int | None = Field(ge=1, le=MOST_WORKERS)
     device: str
 
     @field_validator("azimuth", mode="before")

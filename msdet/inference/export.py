@@ -84,6 +84,8 @@ def export(config: ExportConfig) -> None:
     path = Path(config.output)
     if path.is_dir():
         raise InputError(f"output={path}: is a folder; name a file, such as {path / 'model.onnx'}")
+    if path.exists() and not path.is_file():
+        raise InputError(f"output={path}: is there and no regular file; choose another output=")
     above = next(folder for folder in path.absolute().parents if folder.exists())
     if not above.is_dir():
         raise InputError(f"output={path}: {above} is a file, not a folder")

@@ -23,7 +23,7 @@ import soundfile
 from numpy.typing import NDArray
 
 from msdet.errors import InputError
-from msdet.files import PART, ProcessPaths
+from msdet.files import PART, ProcessPaths, read_json
 from msdet.inference.resampling import BlockResampler
 from msdet.inference.speakers_file import SPEAKERS_NAME
 from msdet.output_folder import LOCK_NAME, contents, sole_user
@@ -200,18 +200,17 @@ def id_of_file(recording: Path) -> str:
 
 def _written(folder: Path) -> list[str]:
     """Names of the files that are of the recording that a folder is of."""
-    speakers = _content(folder).get("speakers", [])
-    names = [str(speaker.get("file")) for speaker in speakers if isinstance(speaker, dict)]
+    speakers = _content(folder).get("speakers")
+    listed = speakers if isinstance(speakers, list) else []
+    names = [str(speaker.get("file")) for speaker in listed if isinstance(speaker, dict)]
     return [name for name in [*names, PICTURE_NAME] if Path(name).name == name]
 
 
 def _content(folder: Path) -> dict[str, Any]:
     """What a folder says of itself; empty where it says nothing that can be read."""
     for name in (SPEAKERS_NAME, _MEANWHILE_NAME):
-        with suppress(OSError, ValueError):
-            content = json.loads((folder / name).read_text(encoding="utf-8"))
-            if isinstance(content, dict):
-                return content
+        with suppress(InputError):
+            return read_json(folder / name, "")
     return {}
 
 

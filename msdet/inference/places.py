@@ -71,6 +71,8 @@ def _each(names: Sequence[str], folders: Sequence[str]) -> Iterator[Place]:
     for name in names:
         if name in folders:
             found += _in_folder(Path(name))
+        elif not Path(name).name:
+            raise InputError(f"recording={name!r}: names no file")
         else:
             found.append((Path(name), Path(Path(name).name)))
     stems = Counter(inside.with_suffix("") for _, inside in found)

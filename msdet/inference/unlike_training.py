@@ -3,13 +3,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-from pydantic import TypeAdapter
 
 from msdet.checkpoints import Description
-from msdet.geometry import ArrayConfig, MicrophoneArray
+from msdet.geometry import MicrophoneArray
 from msdet.named_arrays import named_arrays
 
 _APERTURE_RATIO = 2.0
@@ -40,12 +37,10 @@ def how_to_train(array: MicrophoneArray | None, linear: bool) -> str:
 def unlike_training(array: MicrophoneArray, description: Description) -> list[str]:
     """A sentence for each way in which an array is unlike those of training: much wider, or with
     microphones at different heights. None of the figures of a model are about such arrays."""
-    more: dict[str, Any] = description.config.get("data", {}).get("arrays") or {}
-    adapter: TypeAdapter[Any] = TypeAdapter(ArrayConfig)
-    shapes = [adapter.validate_python(shape).build() for shape in more.get("shapes", ())]
-    trained: list[MicrophoneArray] = [description.array, *shapes]
+    more = description.trained_with.data.arrays
+    trained = [description.array, *(shape.build() for shape in more.shapes)]
     # Those that were drawn are planar. Their own module would take seconds to import.
-    disc = 2 * max(more["radius"]) if more.get("drawn") else 0.0
+    disc = 2 * max(more.radius) if more.drawn else 0.0
     largest = max(disc, *(known.aperture for known in trained))
     tallest = max(map(_height, trained))
     sentences = []

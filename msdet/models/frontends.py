@@ -23,18 +23,23 @@ class _Config(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
-class DirectionalConfig(_Config):
-    """Look directions: azimuths every ``360 / directions`` degrees (180 for linear arrays)."""
+_Elevation = Annotated[float, Field(ge=-90, le=90)]
 
+
+class _LooksConfig(_Config):
+    """Look directions: azimuths every ``360 / directions`` degrees (180 for linear arrays), at
+    half a degree or more, at a few elevations in degrees; each costs a product of matrices."""
+
+    directions: int = Field(ge=8, le=720)
+    elevations: tuple[_Elevation, ...] = Field(min_length=1, max_length=16)
+
+
+class DirectionalConfig(_LooksConfig):
     name: Literal["directional"]
-    directions: int = Field(ge=8)
-    elevations: tuple[float, ...] = Field(min_length=1)
 
 
-class RealImaginaryConfig(_Config):
+class RealImaginaryConfig(_LooksConfig):
     name: Literal["ri"]
-    directions: int = Field(ge=8)
-    elevations: tuple[float, ...] = Field(min_length=1)
 
 
 FrontendConfig = Annotated[DirectionalConfig | RealImaginaryConfig, Field(discriminator="name")]

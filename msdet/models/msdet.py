@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 from torch import Tensor, nn
 
 from msdet.audio import Stft, StftConfig
@@ -19,7 +19,7 @@ from msdet.models.beamforming import (
     beamform_towards,
     plane_waves,
 )
-from msdet.models.encoders import EncoderConfig, Encoding, UNet
+from msdet.models.encoders import MOST_BLOCKS, MOST_CHANNELS, EncoderConfig, Encoding, UNet
 from msdet.models.frontends import (
     DirectionalFeatures,
     DirectionalFrontend,
@@ -59,19 +59,23 @@ class HeadsConfig(BaseModel):
 
     guidance: Literal["none", "estimated", "oracle"]
     beamformer: Literal["none", "mask", "steered"]
-    refinements: PositiveInt = 1
-    refinement_blocks: int = Field(default=0, ge=0)
-    refinement_channels: int = Field(default=32, ge=4)
-    resolution: float = Field(gt=0, le=90)
-    direction_channels: int = Field(ge=4)
-    mask_channels: int = Field(ge=4)
-    mask_bound: float = Field(gt=0)
+    refinements: int = Field(default=1, ge=1, le=MOST_BLOCKS)
+    refinement_blocks: int = Field(default=0, ge=0, le=12)  # the last looks 2**11 frames around
+    refinement_channels: int = Field(default=32, ge=4, le=MOST_CHANNELS)
+    resolution: float = Field(ge=0.25, le=90)  # no array of this size tells finer ones apart
+    direction_channels: int = Field(ge=4, le=MOST_CHANNELS)
+    mask_channels: int = Field(ge=4, le=MOST_CHANNELS)
+    mask_bound: float = Field(gt=0, le=1e6)
     distance: Literal["none", "regression", "classes"] = "none"
 
     @field_validator("beamformer", mode="before")
     @classmethod
     def _of_before_there_were_two(cls, value: object) -> object:
         return {True: "mask", False: "none"}[value] if isinstance(value, bool) else value
+
+
+MOST_SLOTS = 32
+"""Speakers that a network puts out; simulated scenes have up to five."""
 
 
 class ModelConfig(BaseModel):
@@ -92,7 +96,7 @@ class ModelConfig(BaseModel):
     encoder: EncoderConfig
     heads: HeadsConfig
     sharing: Literal["hard", "soft", "none"] = "hard"
-    slots: int | None = Field(default=None, ge=2)
+    slots: int | None = Field(default=None, ge=2, le=MOST_SLOTS)
 
 
 Task = Literal["separation", "direction", "distance"]

@@ -185,7 +185,7 @@ def _is_whole(path: Path) -> bool:
         return False
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return False
     return length == len(line) + 4 * values
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from pydantic import BaseModel
 
-from msdet.errors import InputError
+from msdet.errors import InputError, shortened
 from msdet.geometry import SPEED_OF_SOUND, MicrophoneArray
 from msdet.simulation.config import (
     MOST_ABSORPTION,
@@ -44,21 +44,26 @@ def check_ranges(config: SceneConfig, array: MicrophoneArray) -> None:
 
 def _refuse(key: str, value: object, expected: str) -> InputError:
     shown = list(value) if isinstance(value, tuple) else value
-    return InputError(f"scene.{key}={shown}: {expected}")
+    return InputError(f"scene.{key}={shortened(str(shown))}: {expected}")
 
 
 _ABOVE_ZERO = ("room.length", "room.width", "room.height", "t60", "speaker.distance")
-_FROM_ZERO = (
-    "array.wall_distance",
-    "array.offset",
-    "speaker.wall_distance",
-    "speaker.min_angle",
-    "imperfections.gain_db",
-    "imperfections.phase",
-    "imperfections.position",
-    "imperfections.rotation",
-    "imperfections.tilt",
-)
+_FROM_ZERO = {
+    "array.wall_distance": math.inf,
+    "array.offset": math.inf,
+    "speaker.wall_distance": math.inf,
+    "speaker.min_angle": 360.0,
+    "imperfections.gain_db": MOST_DECIBELS / MOST_SIGMAS,
+    "imperfections.phase": 360.0,
+    "imperfections.position": 1.0,
+    "imperfections.rotation": 180.0,
+    "imperfections.tilt": 90.0,
+}
+"""And the most that they can mean."""
+
+_MOST_TURNS = 10
+_MOST_VOICES = 100
+"""Of a background: each is rendered like a speaker."""
 _DECIBELS = ("level_db", "snr_db", "background.snr_db")
 _NO_RANGES = ("t60_per_octave", "background.kinds")
 
@@ -78,6 +83,10 @@ def _check_ranges(config: SceneConfig) -> None:
             raise _refuse(key, value, f"expected -{MOST_DECIBELS:g} to {MOST_DECIBELS:g} dB")
         if key in _FROM_ZERO and not min(values) >= 0:
             raise _refuse(key, value, "expected 0 or more")
+        if key in _FROM_ZERO and not max(values) <= _FROM_ZERO[key]:
+            raise _refuse(key, value, f"expected at most {_FROM_ZERO[key]:g}")
+        if key == "array.rotation" and not max(map(abs, values)) <= 360 * _MOST_TURNS:
+            raise _refuse(key, value, f"expected degrees, up to {_MOST_TURNS} turns")
 
 
 def _flat(record: BaseModel, prefix: str = "") -> list[tuple[str, Any]]:
@@ -120,10 +129,10 @@ def _check_octaves(config: SceneConfig) -> None:
 
 def _check_background(config: SceneConfig) -> None:
     background = config.background
-    for key, lowest in (("talkers", 1), ("sources", 1)):
+    for key in ("talkers", "sources"):
         value = getattr(background, key)
-        if value[0] < lowest:
-            raise _refuse(f"background.{key}", value, f"expected at least {lowest}")
+        if not 1 <= value[0] <= value[1] <= _MOST_VOICES:
+            raise _refuse(f"background.{key}", value, f"expected 1 to {_MOST_VOICES}")
     if background.recordings is not None and not {"diffuse", "point"} & set(background.kinds):
         raise _refuse(
             "background.recordings",

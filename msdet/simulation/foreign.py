@@ -134,7 +134,7 @@ def audio_file(folder: Path, name: str) -> Path:
 def _records(path: Path, split: Split) -> list[tuple[str | None, Any]]:
     """Scenes as they stand in the file, each with the key that it stands under, if any."""
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
         content = json.loads(text, object_pairs_hook=_no_key_twice)
     except json.JSONDecodeError as error:
         place = f"line {error.lineno}, column {error.colno}"

@@ -122,7 +122,7 @@ def read_request(folder: Path) -> Request:
     """
     path = folder / REQUEST_NAME
     try:
-        return Request.model_validate_json(path.read_text(encoding="utf-8"))
+        return Request.model_validate_json(path.read_text(encoding="utf-8-sig"))
     except ValidationError as error:
         raise InputError(f"{path}: {first_mistake(error)}") from error
     except (OSError, UnicodeDecodeError) as error:

@@ -9,7 +9,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from msdet.corpora import Split
 from msdet.errors import InputError, first_mistake
+from msdet.files import read_json
 from msdet.geometry import MicrophoneArray
 from msdet.simulation.bank import RirBank, pyroomacoustics_version
 from msdet.simulation.config import SceneConfig
@@ -152,8 +152,8 @@ def read_description(path: Path) -> BankDescription:
         InputError: the file does not say.
     """
     try:
-        return BankDescription.model_validate(json.loads(path.read_text(encoding="utf-8")))
+        return BankDescription.model_validate(
+            read_json(path, "make the bank again, or choose another")
+        )
     except ValidationError as error:
         raise InputError(f"{path}: {first_mistake(error)}") from error
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: does not describe a bank ({error})") from error

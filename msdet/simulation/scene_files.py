@@ -89,7 +89,7 @@ def parse_scene(where: str, line: str) -> Scene:
         InputError: begins with `where`, and names the key.
     """
     try:
-        scene = Scene.model_validate_json(line)
+        scene = Scene.model_validate_json(line.removeprefix("\ufeff"))  # editors put a mark there
     except ValidationError as error:
         (first, *_) = error.errors()
         # Of what is no JSON, the whole line would be shown.

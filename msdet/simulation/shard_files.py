@@ -50,7 +50,7 @@ def first_damaged(output: Path, shard: int) -> Path | None:
     path = sizes_path(output, shard)
     try:
         sizes: dict[str, int] = json.loads(path.read_bytes())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return path
     marker = marker_path(output, shard)
     if not isinstance(sizes, dict) or marker.relative_to(output).as_posix() not in sizes:

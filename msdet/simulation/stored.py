@@ -195,7 +195,7 @@ def _contents(
             found.append((str(scene["id"]), _files(scene, task.array, targets_at)))
     except InputError:
         raise
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise InputError(
             f"{where}: {marker} is damaged ({error}); remove it, and {_MADE_AGAIN}"
         ) from error

@@ -12,10 +12,10 @@ from pathlib import Path
 
 from rich.console import Console
 
-from msdet.checkpoints import git_commit, versions
 from msdet.ending import ending
 from msdet.errors import InputError
 from msdet.output_folder import sole_user
+from msdet.provenance import git_commit, versions
 from msdet.study.config import StudyConfig, load_study
 from msdet.study.grid import Run, plan
 from msdet.study.page import MadeWith, check_results, write_report

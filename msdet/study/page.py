@@ -14,6 +14,7 @@ from typing import Any
 from msdet.errors import InputError
 from msdet.evaluation.resampling import RESAMPLES
 from msdet.files import write_atomically
+from msdet.provenance import short_commit
 from msdet.study import sections
 from msdet.study.analysis import Findings, find
 from msdet.study.config import StudyConfig
@@ -136,7 +137,7 @@ def _methods(found: Findings) -> str:
 
 def _making(found: Findings, made_with: MadeWith, folder: Path) -> str:
     runs = found.results.runs
-    commits = sorted({run.git_commit or "unknown" for run in runs})
+    commits = sorted({short_commit(run.git_commit) for run in runs})
     seconds = sum(run.trained["train_seconds"] for run in runs)
     versions = ", ".join(f"{name} {version}" for name, version in made_with.versions.items())
     threads = f"{made_with.threads} thread{'s' if made_with.threads > 1 else ''}"
@@ -144,9 +145,9 @@ def _making(found: Findings, made_with: MadeWith, folder: Path) -> str:
         f"## How this was made\n\n```bash\n{made_with.command}\n```\n\n"
         f"- {len(runs)} runs, {seconds / 3600:.2g} hours of training in all; {made_with.jobs} side "
         f"by side with {threads} each, on {made_with.machine}.\n"
-        f"- Trained at commit {', '.join(f'`{commit[:12]}`' for commit in commits)}. The network "
+        f"- Trained at commit {', '.join(f'`{commit}`' for commit in commits)}. The network "
         "of the best epoch on the valid scenes is the one that is scored.\n"
-        f"- Page made at commit `{(made_with.git_commit or 'unknown')[:12]}` with {versions}.\n"
+        f"- Page made at commit `{short_commit(made_with.git_commit)}` with {versions}.\n"
         f"- Intervals: {RESAMPLES} resamples of seeds and of scenes, methods paired. With a "
         "handful of seeds such intervals are somewhat too narrow.\n"
         f"- Numbers: [{folder.name}.json]({folder.name}.json); raw rows: "

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from msdet.evaluation.resampling import Values
 from msdet.evaluation.rows import Row, read_rows
 from msdet.evaluation.statistics import azimuth_error
 from msdet.evaluation.systems.names import MODEL
+from msdet.files import read_json, read_json_lines
 from msdet.geometry import angular_error
 from msdet.models.msdet import Task, trained_tasks
 from msdet.study.grid import Run
@@ -180,7 +180,8 @@ def _why_missing(output: Path, run: Run, scenes: SceneSets) -> str | None:
 
 def _result(run: Run, rows: Mapping[SetName, Sequence[Row]]) -> RunResult:
     description = load_checkpoint(run.checkpoint).description
-    history = (run.folder / "history.jsonl").read_text().splitlines()
+    epoch = description.training.get("epoch")
+    mend = "delete the folder; the same command trains this run anew"
     tasks = tasks_of(run)
     values = {name: _values(of_set) for name, of_set in rows.items()}
     if "separation" not in tasks:
@@ -191,11 +192,11 @@ def _result(run: Run, rows: Mapping[SetName, Sequence[Row]]) -> RunResult:
     return RunResult(
         run=run,
         tasks=tasks,
-        history=tuple(json.loads(line) for line in history),
-        trained=json.loads((run.folder / TRAINED_NAME).read_text()),
+        history=tuple(read_json_lines(run.folder / "history.jsonl", mend)),
+        trained=read_json(run.folder / TRAINED_NAME, mend),
         git_commit=description.git_commit,
         versions=description.versions,
-        best_epoch=description.training.get("epoch"),
+        best_epoch=None if epoch is None else int(epoch),
         values=values,
         failures=sum(len(row.score.failures) for of_set in rows.values() for row in of_set),
     )

@@ -22,7 +22,7 @@ from msdet.config import TrainConfig
 from msdet.corpora import Corpus, open_corpus
 from msdet.errors import InputError
 from msdet.evaluation.conditions import OPPOSITION_DEGREES, SEAM_DEGREES
-from msdet.files import write_atomically
+from msdet.files import read_json, write_atomically
 from msdet.geometry import MicrophoneArray
 from msdet.simulation import (
     Room,
@@ -234,10 +234,7 @@ def _request(
 
 
 def _check_request(path: Path, wanted: dict[str, Any]) -> None:
-    try:
-        found = json.loads(path.read_text())
-    except ValueError as error:
-        raise InputError(f"{path}: is damaged ({error}); choose another output=") from error
+    found = read_json(path, "choose another output=")
     for key, value in wanted.items():
         if found.get(key) != value:
             raise InputError(

@@ -9,10 +9,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from pydantic import TypeAdapter, ValidationError
 from rich.table import Table
 
-from msdet.errors import InputError
-from msdet.files import write_atomically
+from msdet.errors import InputError, first_mistake
+from msdet.files import read_json, write_atomically
 from msdet.sweeps.run import Run
 from msdet.sweeps.settings import short_keys
 from msdet.training.callbacks import VALID_METRICS
@@ -23,6 +24,7 @@ _COLUMNS = {
     "si_sdr_improvement_db": ("dB", "{:.2f}"),
     "azimuth_error_median_deg": ("deg", "{:.1f}"),
 }
+_MEND = "delete it if the sweep is of the same kind, or choose another output="
 _CAPTION = "dB: SI-SDR improvement; deg: median azimuth error, as claimed by the slot"
 
 
@@ -75,10 +77,9 @@ def check_kind(folder: Path, kind: Kind) -> None:
     path = folder / SWEEP_NAME
     if not path.exists():
         return
-    try:
-        found = json.loads(path.read_text())["kind"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path}: cannot be read; choose another output=") from error
+    found = read_json(path, _MEND).get("kind")
+    if found not in ("grid", "search"):
+        raise InputError(f"{path}: does not say what it is of; {_MEND}")
     if found != kind:
         raise InputError(f"output={folder}: holds a {found}, not a {kind}; choose another output=")
 
@@ -88,7 +89,11 @@ def earlier_records(folder: Path) -> dict[str, Record]:
     path = folder / SWEEP_NAME
     if not path.exists():
         return {}
-    return {row["run"]: Record(**row) for row in json.loads(path.read_text())["runs"]}
+    try:
+        records = TypeAdapter(list[Record]).validate_python(read_json(path, _MEND).get("runs"))
+    except ValidationError as error:
+        raise InputError(f"{path}: {first_mistake(error)}; {_MEND}") from error
+    return {record.run: record for record in records}
 
 
 def write_report(folder: Path, kind: Kind, records: Sequence[Record], best: str | None) -> None:

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from msdet.cli import compose, quoted
 from msdet.config import TrainConfig, parse
 from msdet.criteria import Criterion
 from msdet.errors import InputError
+from msdet.files import read_json
 from msdet.output_folder import contents
 from msdet.training.callbacks import monitor_sign, monitored
 from msdet.training.child_process import POLL_SECONDS, ChildTraining
@@ -69,8 +69,9 @@ class Run:
 
     def summary(self) -> dict[str, Any]:
         """Of a finished run: test scores if it was evaluated, and what training took."""
-        found: dict[str, Any] = json.loads((self.folder / SUMMARY_NAME).read_text())
-        return found
+        return read_json(
+            self.folder / SUMMARY_NAME, "delete it; the same command makes it from what was trained"
+        )
 
 
 def compose_run(name: str, overrides: Sequence[str], values: Mapping[str, str]) -> Run:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import psutil
 import torch
 
 from msdet.config import TrainConfig
@@ -18,6 +19,9 @@ from msdet.geometry import MicrophoneArray
 from msdet.models.msdet import MSDET, Task, trained_tasks
 from msdet.simulation import check_scene_config
 from msdet.simulation.recordings import open_recordings
+
+_COPIES = 4
+"""Of each weight: itself, its gradient, and the two averages of AdamW."""
 
 
 def check(config: TrainConfig, array: MicrophoneArray) -> None:
@@ -160,6 +164,22 @@ def check_labels(config: TrainConfig, sources: Sources) -> None:
             f"criterion.assignment={criterion.assignment!r}: needs every example's "
             f"{' and '.join(lacking)}, which some of {where} lack; choose from "
             f"{', '.join(possible)}"
+        )
+
+
+def check_memory(model: MSDET) -> None:
+    """Refuse a network that cannot be trained in this machine's memory, whatever else it needs.
+
+    Raises:
+        InputError: says how large it is, and what makes it smaller.
+    """
+    size = sum(weight.nbytes for weight in model.parameters())
+    needed, there = _COPIES * size, psutil.virtual_memory().total
+    if needed > there:
+        raise InputError(
+            f"model: its weights take {size / 1e9:.3g} GB, and training them {needed / 1e9:.3g} GB "
+            f"(gradients, the optimiser's averages), more than the {there / 1e9:.3g} GB of this "
+            "machine; lessen model.encoder.channels, model.encoder.blocks or model.heads"
         )
 
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -11,6 +12,7 @@ import lightning.pytorch as pl
 import torch
 from torch import Tensor
 
+from msdet.checkpoints import not_finite
 from msdet.config import TrainerConfig
 from msdet.criteria import Criterion
 from msdet.criteria.assignment import take
@@ -50,10 +52,7 @@ class Training(pl.LightningModule):
         output = self._forward(batch)
         losses = self.criterion(self.model, output, batch)
         if not torch.isfinite(losses.total):
-            raise InputError(
-                f"training diverged: the loss is {losses.total.item()} at step {self.global_step}; "
-                "lower trainer.learning_rate or trainer.gradient_clip and start in a new output="
-            )
+            raise self._diverged(f"the loss is {losses.total.item()}")
         measured = {"loss": losses.total}
         told = {task: loss for task, loss in losses.tasks.items() if losses.labelled[task]}
         measured |= {f"{task}_loss": loss for task, loss in told.items()}
@@ -82,6 +81,24 @@ class Training(pl.LightningModule):
         self.criterion.balance.backward(losses.tasks, tuple(output.encoding))
         if losses.penalty is not None:
             losses.penalty.backward()
+
+    def on_validation_start(self) -> None:
+        """The last step before may have made weights that no loss was computed with since."""
+        self._check_finite(self.state_dict())
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """A diverged run leaves the last good checkpoint as it is."""
+        self._check_finite(checkpoint["state_dict"])
+
+    def _check_finite(self, weights: Mapping[str, Tensor]) -> None:
+        if name := not_finite(weights):
+            raise self._diverged(f"{name} is not finite")
+
+    def _diverged(self, what: str) -> InputError:
+        return InputError(
+            f"training diverged: {what} at step {self.global_step}; lower trainer.learning_rate or "
+            "trainer.gradient_clip and start in a new output="
+        )
 
     def on_train_epoch_end(self) -> None:
         """Some balances change their weights between epochs."""

@@ -3,33 +3,26 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from lightning.pytorch import seed_everything
 from rich.console import Console
 
-from msdet.checkpoints import (
-    Description,
-    git_commit,
-    load_checkpoint,
-    load_matching_weights,
-    versions,
-)
+from msdet.checkpoints import Description, load_checkpoint, load_matching_weights
 from msdet.config import EvaluationConfig, TrainConfig
 from msdet.corpora import Corpus, open_corpus
 from msdet.datasets.data_module import Sources, build_data, open_sources
 from msdet.ending import tell
 from msdet.evaluation.evaluate import evaluate, print_tables
 from msdet.evaluation.pictures.training import training_curves
-from msdet.files import write_json
+from msdet.files import read_json, read_json_lines, write_json
 from msdet.geometry import MicrophoneArray
 from msdet.memory import PeakMemory, keep_freed_pages
 from msdet.models.msdet import MSDET, trained_tasks
 from msdet.output_folder import sole_user
-from msdet.training.checks import check, check_labels, check_parts
+from msdet.provenance import git_commit, versions
+from msdet.training.checks import check, check_labels, check_memory, check_parts
 from msdet.training.fit import fit
 from msdet.training.run_folder import (
     SUMMARY_NAME,
@@ -125,8 +118,7 @@ def _trained(config: TrainConfig, prepared: Prepared, folder: Path) -> dict[str,
     keep_identities(folder, identities)
     if not trained.exists():
         write_json(trained, _fit(config, prepared, folder))
-    measured: dict[str, Any] = json.loads(trained.read_text())
-    return measured
+    return read_json(trained, "delete it; the same command makes it")
 
 
 def _fit(config: TrainConfig, prepared: Prepared, folder: Path) -> dict[str, float]:
@@ -146,17 +138,29 @@ def _fit(config: TrainConfig, prepared: Prepared, folder: Path) -> dict[str, flo
 
 
 def build_model(config: TrainConfig, array: MicrophoneArray) -> MSDET:
-    """The network with its seeded random weights."""
-    seed_everything(config.seed, verbose=False)
-    return MSDET(
-        config.model,
-        array,
-        config.sample_rate,
-        num_slots=config.num_slots,
-        reference_mic=config.scene.reference_mic,
-        tasks=trained_tasks(config.criterion.weight, config.criterion.distance_weight),
-        empty_slots=config.empty_slots,
-    )
+    """The network with its seeded random weights; leaves the global generators as they are, on
+    which nothing in a run depends.
+
+    Raises:
+        InputError: this machine has too little memory for it.
+    """
+
+    def build() -> MSDET:
+        return MSDET(
+            config.model,
+            array,
+            config.sample_rate,
+            num_slots=config.num_slots,
+            reference_mic=config.scene.reference_mic,
+            tasks=trained_tasks(config.criterion.weight, config.criterion.distance_weight),
+            empty_slots=config.empty_slots,
+        )
+
+    with torch.device("meta"):  # takes no memory
+        check_memory(build())
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(config.seed)
+        return build()
 
 
 def _describe(
@@ -208,7 +212,7 @@ def count_macs(model: MSDET) -> int:
 
 
 def _draw_curves(folder: Path) -> None:
-    history = [json.loads(line) for line in (folder / "history.jsonl").read_text().splitlines()]
+    history = read_json_lines(folder / "history.jsonl", "choose another output=")
     pictures_folder = folder / "pictures"
     pictures_folder.mkdir(exist_ok=True)
     kept = ("train_seconds", "loss", "valid_si_sdr", "valid_azimuth")

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,7 +16,7 @@ from msdet.checkpoints import load_checkpoint
 from msdet.config import TrainConfig, parse
 from msdet.differences import first_difference
 from msdet.errors import InputError
-from msdet.files import write_atomically, write_json
+from msdet.files import read_json, write_atomically, write_json
 from msdet.output_folder import contents, sole_user
 
 CONFIG_NAME = "config.yaml"
@@ -29,6 +28,7 @@ MAY_DIFFER = {
     "output",
     "logger",
     "evaluate",
+    "trainer.gradient_interval",
     "data.num_workers",
     "data.prefetch",
     "data.cache",
@@ -111,9 +111,13 @@ def check_same_mixtures(folder: Path, identities: Mapping[str, Sequence[int | st
     path = folder / SOURCES_NAME
     if not path.exists():
         return
-    began = json.loads(path.read_text())
+    mend = "delete it if the data is as it was, or choose another output="
+    began = read_json(path, mend)
     for key, (number, identity) in identities.items():
-        then, was = began.get(key, (number, identity))
+        known = began.get(key, [number, identity])
+        if not isinstance(known, list) or len(known) != 2:
+            raise InputError(f"{path}: is damaged ({key}); {mend}")
+        then, was = known
         if identity != was:
             raise InputError(
                 f"{key}: holds {number} mixtures, other ones than the {then} that the unfinished "

@@ -10,10 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import wraps
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec
 
 from numpy.typing import NDArray
+
+from msdet.files import write_atomically
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -78,6 +81,8 @@ def new_figure(size: tuple[float, float]) -> Figure:
 
 
 def save(figure: Figure, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Write a PNG, whole or not at all; on a full disk the error names it."""
+    content = BytesIO()
     # "tight": the constrained layout alone clips the angle labels of half a circle.
-    figure.savefig(path, format="png", bbox_inches="tight", pad_inches=0.1)
+    figure.savefig(content, format="png", bbox_inches="tight", pad_inches=0.1)
+    write_atomically(path, content.getvalue())

@@ -8,12 +8,28 @@ much memory traffic for a fraction of the arithmetic, and recurrent layers cost 
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+MOST_CHANNELS = 2**12
+"""Of any layer; a 3x3 convolution of so many has 150 M weights."""
+
+MOST_BLOCKS = 64
+"""Of a level; the deepest networks of the field have about as many layers in all."""
+
+_MOST_LEVELS = 12
+"""Each halves the frequencies, and the longest window has fewer than 2**14."""
+
+_LONGEST_DILATION = 2**12
+"""Frames; longer than any crop."""
+
+_Channels = Annotated[int, Field(ge=1, le=MOST_CHANNELS)]
+_Blocks = Annotated[int, Field(ge=1, le=MOST_BLOCKS)]
+_Dilation = Annotated[int, Field(ge=1, le=_LONGEST_DILATION)]
 
 
 class UNetConfig(BaseModel):
@@ -30,10 +46,10 @@ class UNetConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     name: Literal["unet"]
-    full_channels: int = Field(ge=4)
-    channels: tuple[PositiveInt, ...] = Field(min_length=1)
-    blocks: tuple[PositiveInt, ...] = Field(min_length=1)
-    dilations: tuple[PositiveInt, ...] = Field(min_length=1)
+    full_channels: int = Field(ge=4, le=MOST_CHANNELS)
+    channels: tuple[_Channels, ...] = Field(min_length=1, max_length=_MOST_LEVELS)
+    blocks: tuple[_Blocks, ...] = Field(min_length=1, max_length=_MOST_LEVELS)
+    dilations: tuple[_Dilation, ...] = Field(min_length=1, max_length=MOST_BLOCKS)
 
     @model_validator(mode="after")
     def _a_number_of_blocks_per_level(self) -> UNetConfig:
