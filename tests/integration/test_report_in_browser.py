@@ -115,7 +115,7 @@ def test_the_table_of_systems_fits_and_no_name_is_broken(
         *("azimuth_error_median_deg", "azimuth_within_10deg", "wrong_slot_rate"),
         *("order_accuracy", "missed_rate", "real_time_factor"),
     )
-    summary = {**dict.fromkeys(keys, 0.25), "intervals": dict.fromkeys(keys, [-0.125, 0.15625])}
+    summary = {**dict.fromkeys(keys, 0.25), "intervals": {key: [-0.125, 0.15625] for key in keys}}
     names = [f"planar-pairs{after}" for after in ("", "+mvdr", "+srp_phat")]
     names += ["unprocessed", "delay_and_sum", "oracle_mvdr"]
     path = tmp_path / "report.html"
