@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import math
 import random
 import time
 from collections.abc import Callable
@@ -88,6 +89,8 @@ def test_names_that_scripts_rely_on(trained: Path) -> None:
         "num_scenes",
     ):
         assert isinstance(summary[key], int | float), key
+    losses = [(row["train_loss"], row["valid_loss"]) for row in read_history(trained)]
+    assert all(0 < valid < math.inf and valid != train for train, valid in losses)
     for name in ("model.ckpt", "last.ckpt", "rows.jsonl", "config.yaml", "pictures/training.png"):
         assert (trained / name).is_file(), name
     assert list((trained / "tensorboard").glob("events.*"))
