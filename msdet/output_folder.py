@@ -93,7 +93,7 @@ def _locked(folder: Path, place: int, lock: str) -> int:
 
 def contents(folder: Path) -> list[Path]:
     """What lies in a folder, but for what commands leave there that are killed at their first
-    write.
+    write; nothing in one that is not there.
 
     Raises:
         OSError: it cannot be read.
@@ -102,4 +102,6 @@ def contents(folder: Path) -> list[Path]:
     def is_left(name: str) -> bool:
         return name.startswith(LOCK_NAME) or (name.startswith(".") and name.endswith(PART))
 
+    if not folder.exists():
+        return []
     return [path for path in folder.iterdir() if not is_left(path.name)]

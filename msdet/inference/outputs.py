@@ -182,7 +182,7 @@ def check_output(folder: Path, recording_id: str | None) -> None:
     if not above.is_dir():
         raise InputError(f"output={folder}: {above} is a file, not a folder")
     content = _content(folder)
-    if not content and (not folder.exists() or not contents(folder)):
+    if not content and not contents(folder):
         return
     if recording_id is None or "recording_id" not in content:
         raise InputError(f"output={folder}: is not empty; name another folder")

@@ -77,7 +77,7 @@ def check_folder(folder: Path) -> None:
     if folder.exists() and not folder.is_dir():
         raise InputError(f"output={folder}: is a file; name a folder")
     try:
-        if not folder.exists() or (folder / REQUEST_NAME).exists():
+        if (folder / REQUEST_NAME).exists():
             return
         in_the_way = [path.name for path in contents(folder) if path.name != PARTS_NAME]
     except OSError as error:
