@@ -18,11 +18,11 @@ from msdet.evaluation.rows import SceneRow
 from msdet.evaluation.scores import SceneScore, SpeakerScore
 from msdet.evaluation.scoring import Done, SceneScorer
 from msdet.evaluation.systems.estimate import Estimate
-from msdet.evaluation.systems.names import AFTER
+from msdet.evaluation.systems.names import NEW_DIRECTIONS, NEW_VOICES
 
 _HEARD_ALONE = ("srp_mpdr", "oracle_mvdr")
-"""Heard beside the models and what works on them; the others are read, and would make the page
-large."""
+"""Heard beside the models and the voices made of theirs; the others are read, and would make the
+page large."""
 
 
 def draw_gallery(
@@ -73,7 +73,7 @@ def _view(why: str, done: Done, row: SceneRow, prepared: Prepared) -> SceneView:
     shown = [
         name
         for name in prepared.task.systems
-        if name in prepared.task.models or name.partition("+")[2] in AFTER or name in _HEARD_ALONE
+        if name in (*prepared.task.models, *_HEARD_ALONE) or _after(name) in NEW_VOICES
     ]
     return SceneView(
         id=scene.id,
@@ -96,9 +96,14 @@ def _view(why: str, done: Done, row: SceneRow, prepared: Prepared) -> SceneView:
             name: _directions(name, done.estimates[name], prepared)
             for name in prepared.task.systems
             if done.estimates[name].azimuth is not None
+            if "+" not in name or _after(name) in NEW_DIRECTIONS
         },
         linear_array=heard.array.is_linear,
     )
+
+
+def _after(system: str) -> str:
+    return system.partition("+")[2]
 
 
 def _of_slots(values: NDArray[np.floating], slots: Sequence[int | None]) -> NDArray[np.floating]:

@@ -102,6 +102,7 @@ def prepare(config: EvaluationConfig) -> Prepared:
         scenes=scenes_hash(scenes),
         systems=of_system,
         recogniser=config.recogniser,
+        as_networks=False,
     )
     main = next((name for name in systems if name in models), systems[0])
     if config.conditions is not None:

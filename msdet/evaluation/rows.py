@@ -69,12 +69,14 @@ class RowsHeader(_Record):
     Attributes:
         models: hashes of what is evaluated, by name. scenes: hash of those it is evaluated on.
         systems: the metrics that are computed of each. recogniser: of the word error rate.
+        as_networks: checkpoints are scored as networks alone, not as ``msdet separate`` uses them.
     """
 
     models: Mapping[str, str]
     scenes: str
     systems: Mapping[str, tuple[str, ...]]
     recogniser: str | None = None
+    as_networks: bool = True
 
 
 class RowWriter:

@@ -110,6 +110,7 @@ def test_an_error_in_the_loop_keeps_the_rows(tmp_path: Path, make_scene_row: Mak
         {"scenes": "c" * 40},
         {"systems": {"model": ("si_sdr",)}},
         {"recogniser": "mine:hear"},
+        {"as_networks": False},
     ],
 )
 def test_rows_of_another_evaluation_are_refused_and_kept(

@@ -76,7 +76,7 @@ def test_a_model_is_scored_as_what_separate_writes(run: Callable[..., Any], tmp_
         f"output={tmp_path / 'scored'}",
         "scenes=bundled-three",
         "num_scenes=2",
-        "pictures=0",
+        "pictures=1",
         "metrics=[sdr]",
         "systems=[model,unprocessed]",
         "num_workers=1",
@@ -91,6 +91,9 @@ def test_a_model_is_scored_as_what_separate_writes(run: Callable[..., Any], tmp_
         assert found["missed_rate"] == pytest.approx(1 / 3, abs=1e-6)
         assert found["invented_rate"] == found["speaker_count_accuracy"] == 0.0
         assert found["not_scored"] == 0
+    drawn = {path.name for path in (tmp_path / "scored" / "audio").iterdir()}
+    assert sum("estimate" in name for name in drawn) == 2  # the third speaker has none
+    assert sum("target" in name for name in drawn) == 3
     gains = {
         (c["system"], c["reference"]): c["difference"]
         for c in summary["comparisons"]

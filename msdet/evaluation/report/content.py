@@ -12,9 +12,12 @@ from numpy.typing import ArrayLike, NDArray
 from msdet.evaluation.report.wording import BEST_MATCHED
 from msdet.evaluation.rows import SceneRow
 from msdet.evaluation.signal_metrics import METRICS
+from msdet.evaluation.systems.names import NEW_DIRECTIONS, NEW_VOICES
 
 _ALWAYS = ("wrong_slot", "real_time")
-_MADE_ANEW = {"mvdr": (*METRICS, "order", *_ALWAYS), "srp_phat": ("azimuth", *_ALWAYS)}
+_MADE_ANEW = dict.fromkeys(NEW_VOICES, (*METRICS, "order", *_ALWAYS)) | dict.fromkeys(
+    NEW_DIRECTIONS, ("azimuth", *_ALWAYS)
+)
 """By what stands behind a plus: how the keys of its own measures begin."""
 
 

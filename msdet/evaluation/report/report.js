@@ -124,8 +124,8 @@
   // Every column: its heading, what it is sorted by, what stands in it.
   const table = [
     { name: "Scene", words: true, value: (i) => scenes[i][0], id: true },
-    ...columns.map((column, k) => ({ ...column, value: (i) => scenes[i][1][k] })),
     ...measures.map((m) => ({ ...m, value: (i) => (line(i) ? line(i)[m.of] : null) })),
+    ...columns.map((column, k) => ({ ...column, value: (i) => scenes[i][1][k] })),
   ];
   if (ordered) {
     table.push({

@@ -178,15 +178,17 @@ def _cell(summary: Mapping[str, Any], key: str) -> dict[str, Any]:
 def scene_table(content: ReportContent) -> dict[str, Any]:
     """What ``report.js`` makes the table of scenes from, compact: lists instead of objects.
 
-    ``columns`` describes label columns; ``scenes`` is ``[id, [label, ...]]``; ``scores[system]``
-    holds per scene ``[improvement, before, azimuth error, order, failures]`` or null.
+    ``columns`` describes the label columns that tell scenes apart; ``scenes`` is
+    ``[id, [label, ...]]``; ``scores[system]`` holds per scene
+    ``[improvement, before, azimuth error, order, failures]`` or null.
     """
     rows = content.rows
     columns: list[dict[str, Any]] = []
     values: list[list[Any]] = []
 
     def add(name: str, column: list[Any]) -> None:
-        if all(value is None for value in column):
+        same = len(column) > 1 and all(value == column[0] for value in column)
+        if same or all(value is None for value in column) or column in values:
             return
         kind = quantity(name)
         words = any(isinstance(value, str) for value in column)

@@ -13,8 +13,9 @@ from msdet.errors import InputError
 
 MODEL, ESTIMATES = "model", "estimates"
 
-AFTER = ("mvdr", "srp_phat")
-"""What is made of a separation, by what follows the plus."""
+NEW_VOICES, NEW_DIRECTIONS = ("mvdr",), ("srp_phat",)
+AFTER = (*NEW_VOICES, *NEW_DIRECTIONS)
+"""What is made of a separation, by what follows the plus: voices, or directions; the rest stays."""
 
 ALONE = (
     "unprocessed",
