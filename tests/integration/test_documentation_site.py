@@ -140,6 +140,7 @@ def speech(same_home: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     return tmp_path
 
 
+@pytest.mark.slow
 def test_the_page_on_training_runs_as_written(speech: Path) -> None:
     page = (ROOT / "docs" / "training.md").read_text(encoding="utf-8")
     blocks = re.findall(r"```bash\n(.*?)```", page, re.DOTALL)
