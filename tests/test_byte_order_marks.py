@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from msdet.benchmarks import benchmark_path
-from msdet.cli import compose, with_positions
+from msdet.composing import compose, with_positions
 from msdet.corpora.utterance import MANIFEST, read_manifest
 from msdet.datasets.labelled import open_labelled
 from msdet.errors import InputError
@@ -39,7 +39,7 @@ def test_positions(tmp_path: Path, name: str, text: str) -> None:
 
 
 def test_scenes(tmp_path: Path) -> None:
-    rows = lzma.open(benchmark_path("bundled-seam"), "rt", encoding="utf-8").read().split("\n")[:2]
+    rows = lzma.decompress(benchmark_path("bundled-seam").read_bytes()).decode().split("\n")[:2]
     file = marked(tmp_path / "scenes.jsonl", "\n".join(rows))
     assert [scene.id for scene in read_scenes(file)] == [json.loads(row)["id"] for row in rows]
 

@@ -15,7 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import msdet
-from msdet.cli import compose, main, quoted
+from msdet.cli import main
+from msdet.composing import compose, quoted
 from msdet.config import TrainConfig, parse
 from msdet.errors import InputError
 from msdet.inference.config import SeparateConfig

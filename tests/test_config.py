@@ -15,7 +15,7 @@ import yaml
 from pydantic import BaseModel, TypeAdapter
 
 import msdet
-from msdet.cli import compose
+from msdet.composing import compose
 from msdet.config import (
     BankConfig,
     EvaluationConfig,

@@ -279,13 +279,17 @@ def test_training_state_cut_in_half(
 
 @pytest.mark.parametrize("content", ["", '{"examples": 1', "[1]", "[" * 100_000])
 def test_what_a_trained_run_measured_is_damaged(
-    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], content: str
+    trained: Path,
+    debug: tuple[str, ...],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    content: str,
 ) -> None:
     folder = tmp_path / "run"
     shutil.copytree(trained, folder)
     (folder / "summary.json").unlink()
     (folder / "trained.json").write_text(content)
-    assert main(["train", "experiment=debug", f"output={folder}"]) == 2
+    assert main(["train", *debug, f"output={folder}"]) == 2
     line = capsys.readouterr().err.splitlines()[-1]
     assert line.startswith(f"msdet train: {folder / 'trained.json'}: is damaged")
     assert "delete it; the same command makes it" in line

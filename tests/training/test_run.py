@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from msdet.cli import compose
+from msdet.composing import compose
 from msdet.config import TrainConfig, TrainerConfig, parse
 from msdet.criteria import Criterion, CriterionConfig
 from msdet.errors import InputError
