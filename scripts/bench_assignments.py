@@ -37,7 +37,7 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from msdet.cli import compose
+from msdet.composing import compose
 from msdet.config import TrainConfig, parse
 from msdet.criteria import Criterion, CriterionConfig, assignment
 from msdet.criteria.losses import pairwise_spectral_l1, spectral_l1

@@ -80,7 +80,7 @@ def step_seconds(overrides: list[str], steps: int, keep_pages: bool) -> float:
         keep_freed_pages()
     import torch
 
-    from msdet.cli import compose
+    from msdet.composing import compose
     from msdet.config import TrainConfig, parse
     from msdet.criteria import Criterion
     from msdet.datasets import Batch

@@ -18,7 +18,7 @@ from scipy.spatial.distance import pdist
 
 import msdet.benchmarks
 from msdet.benchmarks import benchmark_names, benchmark_path, benchmarks, scenes_file
-from msdet.cli import compose
+from msdet.composing import compose
 from msdet.config import TrainConfig, parse
 from msdet.corpora import BundledConfig, Corpus, open_corpus
 from msdet.datasets.many_arrays import build_arrays

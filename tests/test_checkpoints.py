@@ -412,7 +412,7 @@ def test_a_flipped_bit_is_found_or_of_no_matter(saved: Path, tmp_path: Path, pla
     whole, rng = saved.read_bytes(), random.Random(place)
     with zipfile.ZipFile(saved) as archive:
         records, end = archive.infolist(), archive.start_dir
-    damaged, refused = tmp_path / "damaged.ckpt", 0
+    damaged, said = tmp_path / "damaged.ckpt", set()
     good = load_checkpoint(saved)
     for _ in range(40):
         offset = {
@@ -426,13 +426,12 @@ def test_a_flipped_bit_is_found_or_of_no_matter(saved: Path, tmp_path: Path, pla
         try:
             found = load_checkpoint(damaged)
         except InputError as error:
-            assert "cut or damaged" in str(error) or "loaded safely" in str(error)
-            assert "\n" not in str(error)
-            refused += 1
+            said.add(str(error).partition(": ")[2].partition(" (")[0])
             continue
         assert found.description == good.description
         assert same(found.model.state_dict(), good.model.state_dict())
-    assert refused, "no flip was found"
+    assert said
+    assert said <= {"is cut or damaged", "is not a checkpoint that can be loaded safely"}
 
 
 def test_every_weight_s_bits_are_checked(saved: Path, tmp_path: Path) -> None:

@@ -15,10 +15,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import msdet
-from msdet.cli import compose, main, quoted
+from msdet.cli import main
+from msdet.composing import compose, quoted
 from msdet.config import TrainConfig, parse
 from msdet.errors import InputError
 from msdet.inference.config import SeparateConfig
+from msdet.training.run import prepare
 
 COMMANDS = ("train", "evaluate", "simulate", "separate", "bank", "import")
 
@@ -305,3 +307,76 @@ def test_values_keep_their_types() -> None:
     assert values["trainer"]["ema_decay"] == 0.99
     assert values["seed"] == 4
     assert values["init_from"] is None
+
+
+# --- settings that nobody means -----------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        *("~nope", "~", "+", "++", "=", "+=", "=x", "", "a b=1", "/seed=1", "seed", "a.b.c="),
+        *("scene@x=1", "@x=1", "array@a:b=circle4", "model@foo=small", "array@_global_=circle4"),
+        *("+scene.t60.low=1", "scene.t60.low=0.2", "scene.t60[0]=0.2", "scene.t60={a:1}"),
+        *("scene=[1,2]", "scene={a:1}", "scene=null", "trainer=null", "model=3", "experiment=nope"),
+        *("seed=${..}", "seed=${x.y}", "name=${name}", "seed=${oc.env:NOPE}", "name=${"),
+        *("name=${oc.decode:'['}", "output=${output}", "seed=glob(*)"),
+        *("hydra.run.dir=x", "+hydra.x=1", "hydra/launcher=basic", "+experiment=debug"),
+    ],
+)
+def test_odd_settings_are_refused_in_a_line_that_names_them(
+    odd: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["train", "experiment=debug", odd, "--config"]) == 2
+    (line,) = errors(capsys)
+    key = odd.partition("=")[0].strip("~+").partition("@")[0]
+    assert key in line
+    assert len(line) < 500
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("name", "x" * 300),
+        ("output", "a\0b"),
+        ("seed", 10**30),
+        ("trainer.epochs", 10**12),
+        ("trainer.learning_rate", 1e300),
+        ("data.valid_scenes", 10**12),
+        ("data.crop_seconds", 1e12),
+        ("data.train_rooms", 10**12),
+        ("data.arrays.drawn", 10**12),
+        ("model.encoder.channels", [10**6]),
+        ("model.encoder.blocks", [10**5]),
+        ("array.num_mics", 10**9),
+        ("scene.imperfections.gain_db", 1e12),
+        ("scene.background.talkers", [4, 10**12]),
+        ("scene.t60_per_octave", [1.0] * 1000),
+    ],
+)
+def test_numbers_and_texts_beyond_all_bounds_are_refused_in_a_short_line(
+    key: str, value: object
+) -> None:
+    values = compose("train", ["experiment=debug"])
+    *parents, last = key.split(".")
+    node = values
+    for parent in parents:
+        node = node.setdefault(parent, {})
+    node[last] = value
+    with pytest.raises(InputError) as caught:
+        prepare(parse(TrainConfig, values))
+    assert last in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 450
+
+
+def test_more_scenes_than_can_be_counted_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["simulate", "output=nowhere", "num_scenes=1000000000000"]) == 2
+    (line,) = errors(capsys)
+    assert "num_scenes=1000000000000" in line
+
+
+def test_null_takes_a_choice_back_where_there_need_be_none() -> None:
+    assert compose("separate", ["recording=x.wav", "array=circle6", "array=null"])["array"] is None
+    plain = compose("train", [])
+    assert compose("train", ["experiment=debug", "experiment=null"]) == plain

@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pydantic import BaseModel
+import yaml
+from pydantic import BaseModel, TypeAdapter
 
 import msdet
-from msdet.cli import compose
+from msdet.composing import compose
 from msdet.config import (
     BankConfig,
     EvaluationConfig,
@@ -24,6 +25,7 @@ from msdet.config import (
     TrainConfig,
     parse,
 )
+from msdet.corpora import CorpusConfig
 from msdet.errors import InputError
 from msdet.inference.config import SeparateConfig
 from msdet.resources import configs_dir
@@ -201,6 +203,18 @@ def test_every_key_is_read_somewhere(model: type[BaseModel], names_read: set[str
 def test_configs_are_frozen_and_take_no_other_keys(model: type[BaseModel]) -> None:
     assert model.model_config.get("frozen") is True
     assert model.model_config.get("extra") == "forbid"
+
+
+@pytest.mark.parametrize("file", sorted((configs_dir() / "corpus").glob("*.yaml")), ids=str)
+def test_every_key_of_a_corpus_can_be_set(file: Path) -> None:
+    adapter: TypeAdapter[Any] = TypeAdapter(CorpusConfig)
+    values = _loaded(file)
+    needed = {k: "x" if k == "path" else ["x"] for k, value in values.items() if value == "???"}
+    assert set(type(adapter.validate_python(values | needed)).model_fields) == set(values)
+
+
+def _loaded(file: Path) -> dict[str, Any]:
+    return dict(yaml.safe_load(file.read_text(encoding="utf-8")))
 
 
 # --- mistakes -----------------------------------------------------------------------------

@@ -14,7 +14,7 @@ import pytest
 import yaml
 from pydantic import BaseModel
 
-from msdet.cli import compose
+from msdet.composing import compose
 from msdet.config import (
     BankConfig,
     EvaluationConfig,

@@ -12,7 +12,15 @@ from pathlib import Path
 
 import pytest
 
-from msdet.files import ProcessPaths, replacing, user_cache, write_atomically
+from msdet.errors import InputError
+from msdet.files import (
+    ProcessPaths,
+    read_json,
+    read_json_lines,
+    replacing,
+    user_cache,
+    write_atomically,
+)
 
 
 @pytest.mark.parametrize("content", ["ü\n", "ü\n".encode(), iter(["ü", "\n"])], ids=type)
@@ -107,3 +115,51 @@ def test_without_a_home_what_can_be_made_again_is_kept_in_the_temporary_folder(
     assert folder.is_relative_to(tmp_path)
     assert folder.is_dir()
     assert not folder.parent.stat().st_mode & 0o077
+
+
+# --- reading what msdet wrote for itself --------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b'{"a": 1',
+        b"\xff\xfe\x00",
+        b"[1]",
+        b"null",
+        b"5",
+        b"[" * 100_000,
+        b'{"a": ' + b"9" * 5000 + b"}",
+    ],
+    ids=["empty", "cut", "binary", "list", "null", "number", "nested", "a number of 5000 digits"],
+)
+def test_damaged_json_is_refused_in_a_line(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "state.json"
+    path.write_bytes(content)
+    with pytest.raises(InputError) as caught:
+        read_json(path, "make it again")
+    assert str(caught.value).startswith(f"{path}: is damaged")
+    assert str(caught.value).endswith("; make it again")
+    assert "\n" not in str(caught.value)
+
+
+def test_json_after_a_byte_order_mark(tmp_path: Path) -> None:
+    (tmp_path / "one.json").write_text('{"a": 1}', encoding="utf-8-sig")
+    assert read_json(tmp_path / "one.json", "") == {"a": 1}
+    (tmp_path / "rows.jsonl").write_text('{"a": 1}\n{"a": 2}\n', encoding="utf-8-sig")
+    assert read_json_lines(tmp_path / "rows.jsonl", "") == [{"a": 1}, {"a": 2}]
+
+
+def test_json_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"gone\.json: cannot be read.*; make it again"):
+        read_json(tmp_path / "gone.json", "make it again")
+
+
+def test_what_is_no_regular_file_is_not_replaced(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with pytest.raises(OSError, match="no regular file"):
+        write_atomically(pipe, "text")
+    assert pipe.is_fifo()
+    assert os.listdir(tmp_path) == ["pipe"]

@@ -222,11 +222,10 @@ def _open_scenes(
     try:
         corpus = open_corpus(corpus_config, rate).split(config.split)
     except InputError as error:
-        if config.corpus is None and checkpoints:  # a path that was given in another folder, say
-            raise _not_where_it_was(
-                next(iter(checkpoints.values())), corpus_config, error
-            ) from error
-        raise
+        if config.corpus is not None or not checkpoints:
+            raise
+        first = next(iter(checkpoints.values()))  # its path was of another folder, say
+        raise _not_where_it_was(first, corpus_config, error) from error
     if scenes is None:
         scenes = _drawn(config, next(iter(checkpoints.values())), corpus)
     return corpus_config, corpus, scenes

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from msdet.cli import compose
+from msdet.composing import compose
 from msdet.config import TrainConfig, parse
 from msdet.errors import InputError
 from msdet.study.config import StudyConfig

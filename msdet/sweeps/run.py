@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from msdet.checkpoints import load_checkpoint
-from msdet.cli import compose, quoted
+from msdet.composing import compose, quoted
 from msdet.config import TrainConfig, parse
 from msdet.criteria import Criterion
 from msdet.errors import InputError

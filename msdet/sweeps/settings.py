@@ -16,7 +16,7 @@ from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from pydantic import BaseModel, ConfigDict, Field
 
-from msdet.cli import in_quotes, quoted
+from msdet.composing import in_quotes, quoted
 from msdet.errors import InputError
 from msdet.resources import configs_dir
 
@@ -141,7 +141,7 @@ def values_of(override: Override) -> list[str]:
 
 
 def readable(override: str) -> str:
-    """The same setting as `msdet.cli.quoted` leaves it: a text with backslashes in quotes."""
+    """The same setting as `msdet.composing.quoted` leaves it: a text with backslashes in quotes."""
     key, _, value = override.partition("=")
     if "\\" not in value or value.startswith(("'", '"', "[", "{")):
         return override

@@ -9,7 +9,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from msdet.cli import compose
+from msdet.composing import compose
 from msdet.config import parse
 from msdet.errors import InputError
 from msdet.sweeps.ledger import Ledger

@@ -36,6 +36,7 @@ from msdet.training.callbacks import (
     monitored,
 )
 from msdet.training.module import Training
+from msdet.training.processes import EndTogether, told_of_deaths
 from msdet.training.progress import Progress
 
 
@@ -73,7 +74,13 @@ def fit(
     module = Training(model, criterion, settings)
     bookkeeping = Bookkeeping(folder, memory)
     scoring = Scoring(folder, bookkeeping, describe)
-    callbacks: list[Callback] = [Stopping(), bookkeeping, scoring, SelfDescribing(describe)]
+    callbacks: list[Callback] = [
+        Stopping(),
+        EndTogether(),
+        bookkeeping,
+        scoring,
+        SelfDescribing(describe),
+    ]
     if settings.ema_decay is not None:
         callbacks.append(EMAWeightAveraging(decay=settings.ema_decay, use_buffers=True))
     if settings.early_stop is not None:
@@ -111,7 +118,8 @@ def fit(
     )
     last = folder / "last.ckpt"
     try:
-        trainer.fit(module, data, ckpt_path=last if last.exists() else None, weights_only=True)
+        with told_of_deaths(trainer):
+            trainer.fit(module, data, ckpt_path=last if last.exists() else None, weights_only=True)
     except SystemExit as stop:  # what Lightning makes of Ctrl-C and SIGTERM
         if isinstance(stop.__context__, KeyboardInterrupt):
             raise type(stop.__context__) from stop
@@ -127,6 +135,7 @@ def _quieten() -> None:
         ".*LeafSpec",
         ".*does not have many workers",
         ".*logging interval",
+        ".*sync_dist=True",  # each process has the same: they are scores of all
     ):
         warnings.filterwarnings("ignore", message)
 

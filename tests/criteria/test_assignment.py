@@ -291,3 +291,14 @@ def test_taking_brings_speakers_into_the_slots_order() -> None:
     assert torch.equal(taken[0], values[0, [2, 0, 1]])
     assert torch.equal(taken[1], values[1])
     assert torch.equal(take(values[..., 0], order)[0], values[0, [2, 0, 1], 0])
+
+
+@pytest.mark.parametrize("slots", [2, 3, 4, 5])
+@pytest.mark.parametrize("broken", [float("nan"), float("inf"), -float("inf")])
+def test_losses_of_a_diverged_run_still_give_an_order(slots: int, broken: float) -> None:
+    """Which its loss, not an error of the search, then tells of."""
+    losses = torch.rand(2, slots, slots)
+    losses[0, 1] = broken
+    order = assign_by_permutation(losses)
+    assert order.sort(dim=-1).values.tolist() == [list(range(slots))] * 2
+    assert torch.equal(order[1:], assign_by_permutation(losses[1:]))

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from msdet.cli import compose
+from msdet.composing import compose
 from msdet.config import TrainConfig, parse
 from msdet.corpora import open_corpus
 from msdet.datasets import Batch

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import resource
 from collections.abc import Callable
 from pathlib import Path
 
@@ -65,6 +66,19 @@ def test_a_picture_is_drawn(name: str, tmp_path: Path, speech: NDArray[np.float6
     PICTURES[name](path, speech)
     assert_drawn(path)
     assert dict(matplotlib.rcParams) == before
+
+
+def test_a_full_disk_leaves_no_half_picture_and_names_it(tmp_path: Path) -> None:
+    path = tmp_path / "picture.png"
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (500, limits[1]))
+    try:
+        with pytest.raises(OSError, match="picture") as caught:
+            polar_plot([40.0], [2.0], [40.0], path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert caught.value.filename == str(path)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_history_without_numbers_is_refused(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ RATE = 8000
 @pytest.fixture(scope="module")
 def scenes(arrays: dict[str, Any]) -> tuple[Scene, ...]:
     """Six anechoic scenes of a second, of two people and diffuse noise."""
-    from msdet.cli import compose
+    from msdet.composing import compose
     from msdet.config import TrainConfig, parse
 
     overrides = [

@@ -8,6 +8,7 @@ Commands are called as functions here, which an unexpected error would leave wit
 from __future__ import annotations
 
 import resource
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -274,6 +275,37 @@ def test_training_state_cut_in_half(
     (folder / "last.ckpt").write_bytes(content[: len(content) // 2])
     assert main(["train", "experiment=debug", f"output={folder}"]) == 2
     assert (folder / "last.ckpt").read_bytes() == content[: len(content) // 2]
+
+
+@pytest.mark.parametrize("content", ["", '{"examples": 1', "[1]", "[" * 100_000])
+def test_what_a_trained_run_measured_is_damaged(
+    trained: Path,
+    debug: tuple[str, ...],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    content: str,
+) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(trained, folder)
+    (folder / "summary.json").unlink()
+    (folder / "trained.json").write_text(content)
+    assert main(["train", *debug, f"output={folder}"]) == 2
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert line.startswith(f"msdet train: {folder / 'trained.json'}: is damaged")
+    assert "delete it; the same command makes it" in line
+
+
+def test_a_corpus_that_is_elsewhere_now(
+    refused: Callable[..., str], trained: Path, tmp_path: Path
+) -> None:
+    """Its path was relative to the folder that training was started in."""
+    whole = torch.load(trained / "model.ckpt", weights_only=True)
+    whole["msdet"]["config"]["corpus"] = {"name": "folder", "path": "my-voices"}
+    torch.save(whole, tmp_path / "model.ckpt")
+    line = refused("evaluate", f"checkpoint={tmp_path / 'model.ckpt'}", f"output={tmp_path / 'x'}")
+    assert f"checkpoint={tmp_path / 'model.ckpt'}: the corpus of its training" in line
+    assert "my-voices does not exist" in line
+    assert "give corpus=folder corpus.path=FOLDER" in line
 
 
 def test_weights_of_another_model(

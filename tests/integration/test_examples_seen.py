@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from msdet import load
-from msdet.cli import compose
+from msdet.composing import compose
 from msdet.config import TrainConfig, parse
 from msdet.corpora import open_corpus
 from msdet.datasets import Batch

@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from msdet.cli import compose, main
+from msdet.cli import main
+from msdet.composing import compose
 from msdet.config import TrainConfig, parse
 from msdet.corpora import open_corpus
 from msdet.datasets import ALL_LABELS, MixedExamples

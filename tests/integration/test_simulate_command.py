@@ -16,7 +16,8 @@ import pytest
 import soundfile
 import torch
 
-from msdet.cli import compose, main
+from msdet.cli import main
+from msdet.composing import compose
 from msdet.config import TrainConfig, parse
 from msdet.corpora import BundledConfig, open_corpus
 from msdet.datasets.data_module import open_sources, training_examples

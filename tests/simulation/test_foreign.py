@@ -16,7 +16,7 @@ import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from msdet.cli import compose
+from msdet.composing import compose
 from msdet.config import ImportConfig, SimulateConfig, parse
 from msdet.corpora import Corpus, FolderConfig, open_corpus
 from msdet.errors import InputError

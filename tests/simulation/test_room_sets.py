@@ -103,7 +103,7 @@ def test_what_is_no_bank_is_refused(tmp_path: Path, circle: MicrophoneArray) -> 
     with pytest.raises(InputError, match=r"bank\.json: array"):
         opened(tmp_path, circle)
     (tmp_path / BANK_NAME).write_text("not json")
-    with pytest.raises(InputError, match=r"bank\.json: does not describe a bank"):
+    with pytest.raises(InputError, match=r"bank\.json: is damaged.*make the bank again"):
         opened(tmp_path, circle)
 
 

@@ -27,7 +27,7 @@ def study(tmp_path: Path) -> Callable[..., StudyConfig]:
 @pytest.fixture(scope="session")
 def training() -> Callable[..., TrainConfig]:
     """The config of a training run."""
-    from msdet.cli import compose
+    from msdet.composing import compose
 
     def made(*overrides: str) -> TrainConfig:
         values: dict[str, Any] = compose("train", ["experiment=debug", *overrides])

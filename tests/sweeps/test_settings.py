@@ -14,7 +14,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from msdet.cli import compose, in_quotes, quoted
+from msdet.composing import compose, in_quotes, quoted
 from msdet.config import parse
 from msdet.errors import InputError
 from msdet.resources import configs_dir

@@ -8,7 +8,7 @@ from itertools import product
 import pytest
 import torch
 
-from msdet.cli import compose
+from msdet.composing import compose
 from msdet.config import TrainConfig, parse
 from msdet.criteria import Criterion
 from msdet.datasets import Batch
