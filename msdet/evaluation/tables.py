@@ -82,14 +82,17 @@ def result_tables(summary: Mapping[str, Any]) -> list[Table]:
 def systems_table(summaries: Mapping[str, Mapping[str, Any]]) -> Table:
     """A line for each system, by name; blank for what does not apply.
 
-    A column that no system has is left out. Intervals stand below their numbers.
+    A column that no system has is left out. Intervals stand below their numbers, and what was not
+    scored below the table, so that it fits 80 columns with its names whole.
     """
-    columns = columns_of(summaries)
+    columns = [column for column in columns_of(summaries) if column.key != "not_scored"]
+    left_out = [f"{n} of {name}" for name, s in summaries.items() if (n := s.get("not_scored"))]
+    not_scored = f"; values not scored: {', '.join(left_out)}" if left_out else ""
     table = _new_table(
         "Systems",
         ("system", *(column.heading for column in columns)),
         caption="error: the median; claim: of the slot that holds the speaker's voice; "
-        "best: directions and speakers matched by themselves",
+        f"best: directions and speakers matched by themselves{not_scored}",
         tight=True,
     )
     for name, summary in summaries.items():
@@ -168,9 +171,9 @@ def _notes(summary: Mapping[str, Any]) -> list[str]:
     if missing := _missing(summary):
         notes.append(f"not scored: {missing}")
     if missed := summary["missed_rate"]:
-        notes.append(f"{_percent(missed)} of the speakers missed, and scored as the mixture")
+        notes.append(f"{missed:.1%} of the speakers missed, and scored as the mixture")
     if invented := summary["invented_rate"]:
-        notes.append(f"{_percent(invented)} of the outputs are more than there are speakers")
+        notes.append(f"{invented:.1%} of the outputs are more than there are speakers")
     if silent := summary["num_silent_targets"]:
         note = f"{silent} silent targets left out"
         if summary["attenuation_db"] is not None:
