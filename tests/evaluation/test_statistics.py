@@ -232,9 +232,8 @@ def test_systems_side_by_side_count_what_was_not_scored(make_row: MakeRow) -> No
     failed = summarise([make_row(i, scores=more, failures=failures) for i in range(3)])
     assert (whole["not_scored"], failed["not_scored"]) == (0, 3)
     text = printed(systems_table({"whole": whole, "oracle_mvdr": failed}))
-    assert "scored" in text
+    assert "values not scored: 3 of oracle_mvdr" in " ".join(text.split())
     assert "…" not in text
-    assert [line.split()[-1] for line in text.splitlines() if "100 %" in line] == ["0", "3"]
     assert "scored" not in printed(systems_table({"whole": whole}))
 
 

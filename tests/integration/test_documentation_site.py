@@ -17,8 +17,7 @@ import soundfile
 
 from msdet.cli import main
 from msdet.corpora import BundledConfig, open_corpus
-from tests.integration.browsing import DESK, PHONE, requested, resize, too_wide
-from tests.integration.conftest import SCRIPT_SECONDS
+from tests.integration.browsing import DESK, PHONE, SECONDS, requested, resize, too_wide
 
 if TYPE_CHECKING:
     from selenium.webdriver import Chrome
@@ -66,7 +65,7 @@ def test_search_finds_in_pages_that_are_opened_as_files(browser: Chrome, site: P
     from selenium.webdriver.common.by import By
     from selenium.webdriver.support.ui import WebDriverWait
 
-    wait = WebDriverWait(browser, SCRIPT_SECONDS)
+    wait = WebDriverWait(browser, SECONDS)
     resize(browser, *DESK)
     browser.get((site / "index.html").as_uri())
     browser.find_element(By.CSS_SELECTOR, ".md-search__input").click()

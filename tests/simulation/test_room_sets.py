@@ -138,7 +138,7 @@ def test_another_bank_is_not_written_over(
 
 def test_other_places_are_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
-    with pytest.raises(InputError, match="is a file; name a folder"):
+    with pytest.raises(InputError, match="is a file; choose another"):
         make_bank(asked(tmp_path / "file"))
     with pytest.raises(InputError, match="is not empty and holds no bank"):
         make_bank(asked(tmp_path))

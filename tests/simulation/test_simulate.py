@@ -111,10 +111,12 @@ def test_a_second_run_makes_nothing(
     config = changed(config, audio=True)
     simulate(config)
     out = tmp_path / "out"
-    shown = capsys.readouterr().err
-    assert "3 shards made" in shown
+    shown = capsys.readouterr()
+    assert "3 shards made" in shown.err
     first = str(out / "audio" / "test-e000-000000" / "mixture.wav")
-    assert shlex.split(shown.splitlines()[-1])[-1] == first, "a path to be pasted"
+    told = [shlex.split(line) for line in shown.out.splitlines()]
+    assert told[0] == ["first:", first], "a path to be pasted"
+    assert told[1][-2:] == ["separate", first], "a command to be pasted"
     before = times(out)
     corpus = open_corpus(config.corpus, 8000).split("test")
     for scene in read_scenes(out / "scenes.jsonl"):
