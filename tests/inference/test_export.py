@@ -147,6 +147,7 @@ def test_the_file_describes_itself(exported: Path, make_model: Callable[..., MSD
     assert "Apache" in about["licence"]
 
 
+@pytest.mark.slow
 def test_the_example_of_the_documentation_needs_no_torch(
     exported: Path, saved: Path, recording: NDArray[np.float32], tmp_path: Path
 ) -> None:

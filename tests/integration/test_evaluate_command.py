@@ -298,6 +298,7 @@ def test_what_finds_directions_alone_has_pictures_and_a_report(
     assert (output / "report.html").exists()
 
 
+@pytest.mark.slow
 def test_the_truth_is_no_estimate(
     estimates: Path, start: Callable[..., Any], tmp_path: Path
 ) -> None:

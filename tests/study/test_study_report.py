@@ -209,6 +209,7 @@ def test_the_page_says_what_a_reader_must_know(report: Report) -> None:
         assert file.read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.slow
 def test_prose_beside_the_page_is_kept_and_all_else_comes_out_the_same(
     report: Report, tmp_path: Path
 ) -> None:
@@ -241,6 +242,7 @@ def test_raw_rows_hold_what_the_numbers_are_made_of(report: Report) -> None:
         assert len(list(csv.DictReader(file))) == 2 * (SCENES + 40 + 20)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("linear", [False, True])
 def test_without_pairs_and_opposite_speakers(tmp_path: Path, linear: bool) -> None:
     study, full = results_in(tmp_path)

@@ -310,6 +310,7 @@ def test_silence_and_missing_outputs_are_shown() -> None:
     assert page.texts.count("No output for this speaker") == 2
 
 
+@pytest.mark.slow
 def test_a_large_evaluation_can_be_mailed() -> None:
     names = [f"system {i}" for i in range(10)]
     rows = [
