@@ -254,15 +254,15 @@ def _read(path: Path) -> dict[str, Any]:
         with zipfile.ZipFile(path) as archive:
             wrong = archive.testzip()
     except Exception as error:  # zipfile has a dozen, too
-        raise InputError(f"{damaged} ({type(error).__name__})") from error
+        raise InputError(f"{damaged}, or never was a checkpoint") from error
     if wrong is not None:
         raise InputError(f"{damaged} (the checksum of {wrong!r} differs)")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises a dozen types for what it does not know
         raise InputError(
-            f"checkpoint={path}: is not a checkpoint that can be loaded safely "
-            f"({type(error).__name__})"
+            f"checkpoint={path}: is not a checkpoint that can be loaded safely: it is damaged, or "
+            "holds more than numbers and texts"
         ) from error
     if not isinstance(content, dict):
         raise InputError(f"checkpoint={path}: is not a checkpoint of msdet")

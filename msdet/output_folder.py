@@ -23,13 +23,17 @@ _WAIT_SECONDS = 2.0
 _log = logging.getLogger(__name__)
 
 
+_held: set[tuple[int, int, str]] = set()
+"""Folders that this process has locked: device, inode, name of the lock."""
+
+
 @contextmanager
 def sole_user(folder: Path, lock: str = LOCK_NAME) -> Iterator[None]:
     """Keep other commands out of a folder until this one ends, however it ends.
 
     The lock is a file's, which the system lets go of when the process is gone. The file goes with
     it, also where the folder was renamed meanwhile; a kill leaves it, and the next command takes
-    it over.
+    it over. What this process has locked already is its own.
 
     Args:
         folder: is made where it is not there.
@@ -44,11 +48,18 @@ def sole_user(folder: Path, lock: str = LOCK_NAME) -> Iterator[None]:
         place = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     except OSError as error:
         raise InputError(f"output={folder}: cannot be written ({error.strerror})") from error
+    status = os.fstat(place)
+    key = (status.st_dev, status.st_ino, lock)
     try:
+        if key in _held:
+            yield
+            return
         file = _locked(folder, place, lock)
+        _held.add(key)
         try:
             yield
         finally:
+            _held.remove(key)
             with suppress(OSError):
                 os.unlink(lock, dir_fd=place)  # while it is held: nobody else's is removed
             os.close(file)

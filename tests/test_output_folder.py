@@ -56,10 +56,16 @@ def test_a_kill_lets_go(tmp_path: Path) -> None:
 
 
 def test_other_shares_of_the_same_set_are_let_in(tmp_path: Path) -> None:
-    with sole_user(tmp_path, ".lock-0-4"), sole_user(tmp_path, ".lock-1-4"):
+    with sole_user(tmp_path, ".lock-0-4"), holder(tmp_path) as other:
         assert contents(tmp_path) == []
-        with pytest.raises(InputError, match="is writing there"), sole_user(tmp_path, ".lock-1-4"):
+        other.communicate()
+
+
+def test_a_command_that_begins_another_keeps_its_folder(tmp_path: Path) -> None:
+    with sole_user(tmp_path):
+        with sole_user(tmp_path):
             pass
+        assert [path.name for path in tmp_path.iterdir()] == [LOCK_NAME], "it is held to the end"
 
 
 def test_the_lock_goes_where_the_folder_was_renamed(tmp_path: Path) -> None:

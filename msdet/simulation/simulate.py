@@ -23,6 +23,7 @@ from msdet.benchmarks import scenes_file
 from msdet.corpora import Corpus, open_corpus
 from msdet.ending import tell
 from msdet.errors import InputError
+from msdet.named_arrays import named_arrays
 from msdet.output_folder import LOCK_NAME, sole_user
 from msdet.simulation.config import ImperfectionRanges
 from msdet.simulation.draw_rooms import check_scene_config
@@ -180,9 +181,12 @@ def _report(config: SimulateConfig, shards: Shards, made: int, of_share: int) ->
             tell(next=("train", f"data.simulated={shards.output}"))
         elif shards.audio and shards.format == "folder":
             with path.open("rb") as rows:
-                id = json.loads(rows.readline())["id"]
-            first = shards.output / path_within("folder", 0, id, MIXTURE_NAME)
-            tell(first=first, next=("separate", str(first)))
+                scene = json.loads(rows.readline())
+            first = shards.output / path_within("folder", 0, scene["id"], MIXTURE_NAME)
+            array = scene["array"]["name"]
+            known = (f"array={array}",) if array in named_arrays() else ()
+            output = Path("outputs", "separated", f"{shards.output.name}-{scene['id']}")
+            tell(first=first, next=("separate", str(first), *known, f"output={output}"))
         else:
             tell(next=("evaluate", "checkpoint=MODEL.ckpt", f"scenes={path}"))
     else:

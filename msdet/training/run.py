@@ -63,13 +63,13 @@ def train(config: TrainConfig) -> dict[str, Any]:
             summary = _without_evaluation(folder, measured)
             tell(model=model, next=("evaluate", f"checkpoint={model}"))
             return summary
-    evaluation = EvaluationConfig(
-        checkpoint=str(model),
-        output=str(folder),
-        systems=OWN_SYSTEMS,
-        cache=config.data.cache,
-    )
-    summary = evaluate(evaluation, measured)
+        evaluation = EvaluationConfig(
+            checkpoint=str(model),
+            output=str(folder),
+            systems=OWN_SYSTEMS,
+            cache=config.data.cache,
+        )
+        summary = evaluate(evaluation, measured)
     print_tables(summary)
     tell(
         report=folder / "report.html",

@@ -82,7 +82,13 @@ def prepare_folder(folder: Path, config: TrainConfig) -> None:
                     f"output={folder}: holds an unfinished run of another config ({difference}); "
                     f"give that config to go on with it, or {mend}"
                 )
-            load_checkpoint(folder / LAST_NAME)  # refuses one that this version cannot go on from
+            try:
+                load_checkpoint(folder / LAST_NAME)
+            except InputError as error:  # of another version, or damaged
+                raise InputError(
+                    f"output={folder}: its run cannot go on ({error}); delete that file, and the "
+                    f"same command trains anew, or {mend}"
+                ) from error
             Console(stderr=True).print(f"going on with the unfinished run in {folder}")
     elif contents(folder):
         raise InputError(f"output={folder}: is not empty and holds no run; {mend}")

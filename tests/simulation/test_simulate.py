@@ -116,7 +116,7 @@ def test_a_second_run_makes_nothing(
     first = str(out / "audio" / "test-e000-000000" / "mixture.wav")
     told = [shlex.split(line) for line in shown.out.splitlines()]
     assert told[0] == ["first:", first], "a path to be pasted"
-    assert told[1][-2:] == ["separate", first], "a command to be pasted"
+    assert told[1][-4:-1] == ["separate", first, "array=circle4"], "a command to be pasted"
     before = times(out)
     corpus = open_corpus(config.corpus, 8000).split("test")
     for scene in read_scenes(out / "scenes.jsonl"):
