@@ -89,13 +89,17 @@ class Command:
         self.process.kill()
         result = self.finish()
         assert result.code == -signal.SIGKILL
+        self.must_leave_nothing()
+        return result
+
+    def must_leave_nothing(self) -> None:
+        """See that all processes of a command that ended are gone, or soon are."""
         until = time.monotonic() + 30
         while (left := self._living()) and time.monotonic() < until:
             time.sleep(0.02)
         for process in left:
             process.kill()
         assert not left, "processes that outlive the one that started them"
-        return result
 
     def _living(self) -> list[psutil.Process]:
         """What still runs of the command's processes."""

@@ -85,14 +85,12 @@ def test_a_varying_number_of_speakers_is_scored(varying: Path) -> None:
     assert 0 <= summary["speaker_count_accuracy"] <= 1
     groups = {entry["group"] for entry in summary["breakdowns"]["num_speakers"]}
     assert groups == {"1 speaker", "2 speakers"}
-    assert summary["attenuation_db"] is not None
+    assert 0 <= summary["missed_rate"] <= 1
     rows = [json.loads(line) for line in (varying / "rows.jsonl").read_text().splitlines()]
     right = 0
     for row in rows:
         score = row["systems"]["model"]
         there = len(score["speakers"])
-        assert len(score["attenuation_db"]) == 2 - there
-        assert score["speaker_of_slot"].count(None) == 2 - there
         right += score["speakers_claimed"] == there
     assert summary["speaker_count_accuracy"] == pytest.approx(right / len(rows), abs=1e-6)
 

@@ -53,6 +53,7 @@ def test_a_notebook_runs(
     (programs / "msdet").write_text(f'#!/bin/sh\nexec "{sys.executable}" -m msdet "$@"\n')
     (programs / "msdet").chmod(0o755)
     monkeypatch.setenv("PATH", f"{programs}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.delenv("MPLBACKEND", raising=False)  # commands that tests call set it
     notebook = stored(path)
     before = outputs(notebook)
     resources = {"metadata": {"path": str(tmp_path)}}

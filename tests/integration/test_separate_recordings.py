@@ -284,7 +284,7 @@ def test_a_folder_of_scenes_is_separated_to_be_scored(
         assert main([*command, f"output=scores-{name}", "systems=[model,model+mvdr]"]) == 0
         found[name] = json.loads(Path(f"scores-{name}/summary.json").read_text())["systems"]
     for after in ("", "+mvdr"):  # which hears of the files' level too
-        of_model, of_files = (found["both"][f"{name}{after}"] for name in (saved.stem, "estimates"))
+        of_model, of_files = (found["both"][f"{name}{after}"] for name in ("tiny", "estimates"))
         for key in ("si_sdr_db", "azimuth_error_mean_deg"):
             assert of_files[key] == pytest.approx(of_model[key], abs=0.05), after
     assert found["fewer"]["estimates"]["speaker_count_confusion"]["2"]["1"] == 2

@@ -54,7 +54,7 @@ def test_sigterm_to_all_of_a_job_stops_it_in_one_line(
     assert ended.code == 143, ended.err
     assert ended.err.splitlines()[-1] == GOES_ON
     assert "Traceback" not in ended.err
-    assert started._living() == []
+    started.must_leave_nothing()
     assert not (tmp_path / "out" / "summary.json").exists()
 
 
