@@ -41,7 +41,7 @@ class TrainerConfig(_Config):
     """
 
     epochs: int = Field(ge=1, le=10**6)
-    learning_rate: float = Field(gt=0, le=1000)
+    learning_rate: float = Field(gt=0, le=1e30)
     weight_decay: float = Field(ge=0, le=1000)
     warmup_steps: int = Field(ge=0, le=10**9)
     gradient_clip: float = Field(gt=0, le=1e9)

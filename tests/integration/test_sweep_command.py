@@ -76,7 +76,7 @@ def test_a_run_that_fails_stops_no_other_and_is_tried_again(
     start: Callable[..., Any], debug: tuple[str, ...], tmp_path: Path
 ) -> None:
     folder = tmp_path / "sweep"
-    rates = "trainer.learning_rate=1000,0.002"
+    rates = "trainer.learning_rate=1e30,0.002"
     one_epoch = ("trainer.epochs=1", "trainer.warmup_steps=0", "trainer.gradient_clip=1e9")
     command = ("train", "-m", *debug, rates, *one_epoch, f"output={folder}")
     result = start(*command).finish()
