@@ -93,7 +93,7 @@ class Description(BaseModel):
 
     @cached_property
     def trained_with(self) -> TrainedWith:
-        """What is read of the training config, checked."""
+        """The keys of the training config that are read of a model, checked."""
         return TrainedWith.model_validate(self.config)
 
     @property
@@ -230,7 +230,7 @@ def not_finite(weights: Mapping[str, torch.Tensor]) -> str:
 
 
 def _first_misfit(expected: Mapping[str, torch.Tensor], found: Mapping[str, torch.Tensor]) -> str:
-    """How weights differ from those of a network, in words; empty where they do not."""
+    """Say how weights differ from those of a network; empty where they do not."""
     for name in {**expected, **found}:
         if name not in found:
             return f"{name} is missing"
@@ -253,7 +253,7 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         with zipfile.ZipFile(path) as archive:
             wrong = archive.testzip()
-    except Exception as error:  # zipfile has a dozen, too
+    except Exception as error:  # for a damaged file zipfile raises a dozen types, zlib's too
         raise InputError(f"{damaged}, or never was a checkpoint") from error
     if wrong is not None:
         raise InputError(f"{damaged} (the checksum of {wrong!r} differs)")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From settings as they are typed, ``KEY=VALUE``, to the values of a command's config: Hydra
+"""Settings as they are typed, ``KEY=VALUE``, become the values of a command's config: Hydra
 composes them, and what it cannot use is told in one line that names the setting."""
 
 from __future__ import annotations
@@ -41,8 +41,12 @@ def compose(command: str, overrides: Sequence[str]) -> dict[str, Any]:
 
 
 def _composed(command: str, overrides: Sequence[str]) -> dict[str, Any]:
-    """Of overrides that Hydra's grammar can read; raises what Hydra and OmegaConf raise, and
-    `MissingMandatoryValue` with the key that has none."""
+    """Compose overrides that Hydra's grammar can read.
+
+    Raises:
+        MissingMandatoryValue: with the key that has no value.
+        Exception: whatever Hydra and OmegaConf raise.
+    """
     from hydra import compose as hydra_compose
     from omegaconf import MissingMandatoryValue, OmegaConf
 
@@ -220,7 +224,7 @@ def _culprit(command: str, overrides: Sequence[str], error: Exception) -> str:
             _composed(command, overrides[:number])
         except MissingMandatoryValue:
             continue
-        except Exception as first:
+        except Exception as first:  # as in `compose`: whatever falls out of Hydra
             group, _, name = override.partition("=")
             options = sorted(file.stem for file in (configs_dir() / group).glob("*.yaml"))
             if options and name not in options:

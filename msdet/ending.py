@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How a command ends: by itself, by a mistake, or told to stop; what it says and its exit code."""
+"""The end of a command, by itself, by a mistake or told to stop: its last lines and exit code."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from msdet.errors import InputError
 _OF_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS}
 
 _GRACE_SECONDS = 10.0
-"""How long a worker that is told to stop waits for its parent to end it."""
+"""A worker that is told to stop waits so long for its parent to end it."""
 
 
 class Terminated(KeyboardInterrupt):
@@ -84,7 +84,7 @@ def _errors_of_threads() -> list[OSError]:
 
 
 def program() -> str:
-    """What starts msdet in this shell: ``msdet`` where that is the one that runs now."""
+    """Return what starts msdet in this shell: ``msdet`` where that is the one that runs now."""
     own = Path(sys.executable).with_name("msdet")
     if not own.exists():
         return f"{shlex.quote(sys.executable)} -m msdet"

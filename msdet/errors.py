@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import re
+
 from pydantic import BaseModel, ValidationError
 
 
@@ -14,16 +16,32 @@ class InputError(ValueError):
     """
 
 
+_PLAINLY = {
+    "tuple_type": "Input should be a valid list, such as [1, 2]",
+    "list_type": "Input should be a valid list, such as [1, 2]",
+    "dict_type": "Input should be names with values, such as {a: 1, b: 2}",
+    "string_type": "Input should be a text",
+    "int_parsing_size": "Input should be a whole number of fewer digits",
+}
+"""pydantic's messages that speak of Python, by their types, in words for everybody."""
+
+_TYPE_NAMES = re.compile(r"str|int|float|bool|none|(dict|tuple|list)\[.*\]")
+"""Type that was tried: pydantic puts it behind a key that may hold one of several."""
+
+
 def first_mistake(error: ValidationError) -> str:
     """A validation error in one line: the first wrong key, and how many more there are."""
-    errors = error.errors()
-    first = errors[0]
-    location = shortened(".".join(str(part) for part in first["loc"]))
-    message = shortened(first["msg"].removeprefix("Value error, "), 240)
-    given = first.get("input")
-    shown = "" if isinstance(given, dict | list | BaseModel) else f"={shortened(repr(given))}"
-    more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
-    return f"{location or error.title}{shown}: {message}{more}"
+    told: dict[tuple[str, str], list[str]] = {}
+    for mistake in error.errors():
+        keys = [str(k) for k in mistake["loc"] if not _TYPE_NAMES.fullmatch(str(k))]
+        given = mistake.get("input")
+        shown = "" if isinstance(given, dict | list | BaseModel) else f"={shortened(repr(given))}"
+        message = _PLAINLY.get(mistake["type"], mistake["msg"].removeprefix("Value error, "))
+        told.setdefault((".".join(keys), shown), []).append(message)
+    (location, shown), messages = next(iter(told.items()))
+    message = shortened(", or: ".join(dict.fromkeys(messages)), 240)
+    more = f" (and {len(told) - 1} more)" if len(told) > 1 else ""
+    return f"{shortened(location) or error.title}{shown}: {message}{more}"
 
 
 def shortened(text: str, most: int = 100) -> str:

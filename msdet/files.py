@@ -28,7 +28,7 @@ from psutil import pid_exists
 from msdet.errors import InputError
 
 PART = ".part"
-"""What the names end with of files that are not whole yet; these are hidden, too."""
+"""The end of the names of files that are not whole yet, which are hidden, too."""
 
 _STALE_SECONDS = 24 * 3600.0
 
@@ -99,7 +99,7 @@ def read_json(path: Path, mend: str) -> dict[str, Any]:
 
 
 def read_json_lines(path: Path, mend: str) -> list[dict[str, Any]]:
-    """Likewise, an object a line."""
+    """Read objects from a file of JSON that msdet wrote for itself, one a line; see `read_json`."""
     return [_parsed(path, line, mend) for line in _text(path, mend).split("\n") if line.strip()]
 
 

@@ -18,7 +18,7 @@ from msdet.files import PART
 LOCK_NAME = ".lock"
 
 _WAIT_SECONDS = 2.0
-"""What a killed command began may hold its lock for a moment more."""
+"""Processes that a killed command began may hold its lock for a moment more."""
 
 _log = logging.getLogger(__name__)
 
@@ -103,8 +103,9 @@ def _locked(folder: Path, place: int, lock: str) -> int:
 
 
 def contents(folder: Path) -> list[Path]:
-    """What lies in a folder, but for what commands leave there that are killed at their first
-    write; nothing in one that is not there.
+    """List a folder without what commands leave there that are killed at their first write.
+
+    One that is not there holds nothing.
 
     Raises:
         OSError: it cannot be read.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a result was made with: versions of libraries, and the commit of msdet's own checkout."""
+"""The makings of a result: versions of libraries, and the commit of msdet's own checkout."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def git_commit() -> str | None:
 
 
 def short_commit(commit: str | None) -> str:
-    """As pages show it.
+    """Shorten a commit for a page.
 
     >>> short_commit("0123456789abcdef-dirty"), short_commit(None)
     ('0123456789ab-dirty', 'unknown')

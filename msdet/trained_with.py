@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a checkpoint's training config tells of its training, whatever version of msdet wrote it:
-the few keys that are read of models, each with the type that it must have."""
+"""The few keys of a checkpoint's training config that are read of models, whatever version of msdet
+wrote it, each with the type that it must have."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What MkDocs is told beyond mkdocs.yml: pages from elsewhere, and how docstrings read."""
+"""Hooks of MkDocs beyond mkdocs.yml: pages from elsewhere, and how docstrings read."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ MOVED = {"CHANGELOG.md": "changelog.md", "CONTRIBUTING.md": "contributing.md"} |
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """What lies elsewhere is a page too."""
+    """Make pages of files that lie elsewhere."""
     for source, page in MOVED.items():
         text = (ROOT / source).read_text(encoding="utf-8")
         files.append(File.generated(config, page, content=text))

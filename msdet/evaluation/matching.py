@@ -77,8 +77,9 @@ def in_order(
     order: Sequence[int],
     signals: Sequence[int | None],
 ) -> bool | None:
-    """Whether the speakers come in this order, silence and who is left over aside; None where
-    fewer than two are heard, or where a speaker's slot holds the same as another.
+    """Return whether the speakers come in this order, silence and who is left over aside.
+
+    None where fewer than two are heard, or where a speaker's slot holds the same as another.
 
     >>> in_order([2, None, 0], order=[2, 1, 0], signals=[0, None, 2])
     True

@@ -170,7 +170,7 @@ def _folders(estimates: str | Mapping[str, str] | None) -> dict[str, tuple[Path,
 
 
 def _open_checkpoints(config: EvaluationConfig) -> dict[str, Checkpoint]:
-    """By name: `model`, or beside others the name of its run."""
+    """Open the checkpoints, by name: `model`, or beside others the name of its run."""
     paths = config.checkpoint or ()
     paths = (paths,) if isinstance(paths, str) else paths
     folders = _folders(config.estimates)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From a scene to its row: rendered once, then done and scored by every system."""
+"""A scene becomes its row: rendered once, then done and scored by every system."""
 
 from __future__ import annotations
 

@@ -207,7 +207,7 @@ def _written(folder: Path) -> list[str]:
 
 
 def _content(folder: Path) -> dict[str, Any]:
-    """What a folder says of itself; empty where it says nothing that can be read."""
+    """Read what a folder says of itself; empty where that is not there or cannot be read."""
     for name in (SPEAKERS_NAME, _MEANWHILE_NAME):
         with suppress(InputError):
             return read_json(folder / name, "")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the buttons of the page do with the values of its controls."""
+"""The buttons of the page, at work on the values of its controls."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from msdet.serve.worker import Worker
 
 
 class Actions:
-    """What the buttons do: each gives the message and the result, of which one is empty."""
+    """A method a button; each returns a message and a result, of which one is empty."""
 
     def __init__(
         self, separator: Separator, worker: Worker, config: ServeConfig, storage: Storage
@@ -108,7 +108,7 @@ class Actions:
 
 
 def drawn_array(array: MicrophoneArray) -> dict[str, Any]:
-    """What the drawing needs of an array: microphones from above, and the axis of a linear one."""
+    """Return what a drawing takes: microphones from above, and the axis of a linear array."""
     return {
         "microphones": array.as_array()[:, :2].tolist(),
         "axis": line_axis(array),

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What stands before the page: who may ask, for what, and how much may be sent."""
+"""The page's guard: who may ask, for what, and how much may be sent."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ _ADDED = {
 }
 
 _ELSEWHERE = ("../", "file=http:", "file=https:", "/proxy=")
-"""Of paths, decoded: gradio would fetch what has an address of its own."""
+"""Parts of paths, decoded, that are refused: gradio would fetch what has an address of its own."""
 
 _UPLOAD = "/gradio_api/upload"
 _POSTS = (_UPLOAD, "/gradio_api/queue/join", "/gradio_api/cancel", "/gradio_api/reset")
-"""What the page posts to. Gradio has more, for components that are not on it."""
+"""Paths that the page posts to. Gradio has more, for components that are not on it."""
 
 _MOST_BYTES = 1_000_000
-"""Of a request that is no upload: the page sends a few hundred."""
+"""In a request that is no upload: the page sends a few hundred."""
 
 _PORTS = {"http": 80, "https": 443}
 
@@ -93,7 +93,7 @@ class Guard:
                 await PlainTextResponse("this cannot be answered", 400)(scope, receive, sent)
 
     def _refused(self, scope: Scope, uploads: ExitStack) -> PlainTextResponse | None:
-        """What answers a request that the page never makes; None for one that it may.
+        """Return the answer to a request that the page never makes; None for one that it may.
 
         Args:
             uploads: closed as soon as an upload, for which there is room, is there.
@@ -159,7 +159,7 @@ def _request(scope: Scope, headers: Headers) -> tuple[int, str] | None:
 
 
 def _same(origin: SplitResult, host: str) -> bool:
-    """Whether an origin is a host, as in the header; ports may be left out."""
+    """Return whether an origin is a host, as in the header; ports may be left out."""
     port = _PORTS.get(origin.scheme)
     asked = _split(f"//{host}")
     return (

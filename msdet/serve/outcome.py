@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a job of the page comes to: players, findings, and the truth where it is known."""
+"""The outcome of a job of the page: players, findings, and the truth where it is known."""
 
 from __future__ import annotations
 

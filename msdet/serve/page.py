@@ -27,7 +27,7 @@ from msdet.shipped import how_many
 
 _ASSETS = Path(__file__).parent / "assets"
 _KEPT_SECONDS = 6 * 3600
-"""Of uploads and results: what is on the screen after lunch can still be played."""
+"""Age of uploads and results: what is on the screen after lunch can still be played."""
 
 _LOOKS_SECONDS = 3600
 """That gradio looks for older ones after."""
@@ -92,7 +92,7 @@ class _Job:
 
 
 def _well_formed(*values: object) -> Any:
-    """Whether these can be a page's values; else gradio refuses them, before they wait for a job.
+    """Return whether these can be a page's values, as gradio asks before they wait for a job.
 
     Other choices than those of a control and numbers beyond its ends gradio refuses by itself.
     """

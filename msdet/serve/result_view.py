@@ -22,7 +22,7 @@ _TRUE_VOICES = {
     "early": "the speaker's sound of the first 50 ms, without later reflections",
     "image": "the speaker's sound with the walls, without the others",
 }
-"""What it is at the reference microphone, by the target of training."""
+"""The true voice at the reference microphone in words, by the target of training."""
 
 
 def result_html(outcome: Outcome) -> str:

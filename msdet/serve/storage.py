@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What uploads and results may take of the disk together: the oldest make room for the new."""
+"""The disk that uploads and results may take together: the oldest make room for the new."""
 
 from __future__ import annotations
 

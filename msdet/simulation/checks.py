@@ -63,7 +63,7 @@ _FROM_ZERO = {
 
 _MOST_TURNS = 10
 _MOST_VOICES = 100
-"""Of a background: each is rendered like a speaker."""
+"""Sources of a background: each is rendered like a speaker."""
 _DECIBELS = ("level_db", "snr_db", "background.snr_db")
 _NO_RANGES = ("t60_per_octave", "background.kinds")
 

@@ -183,8 +183,9 @@ def _report(config: SimulateConfig, shards: Shards, made: int, of_share: int) ->
             with path.open("rb") as rows:
                 scene = json.loads(rows.readline())
             first = shards.output / path_within("folder", 0, scene["id"], MIXTURE_NAME)
-            array = scene["array"]["name"]
-            known = (f"array={array}",) if array in named_arrays() else ()
+            named = named_arrays().get(scene["array"]["name"])
+            same = named is not None and named.as_array().tolist() == scene["array"]["positions"]
+            known = (f"array={named.name}",) if named is not None and same else ()
             output = Path("outputs", "separated", f"{shards.output.name}-{scene['id']}")
             tell(first=first, next=("separate", str(first), *known, f"output={output}"))
         else:

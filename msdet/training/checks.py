@@ -21,7 +21,7 @@ from msdet.simulation import check_scene_config
 from msdet.simulation.recordings import open_recordings
 
 _COPIES = 4
-"""Of each weight: itself, its gradient, and the two averages of AdamW."""
+"""Numbers kept for each weight: itself, its gradient, and the two averages of AdamW."""
 
 
 def check(config: TrainConfig, array: MicrophoneArray) -> None:

@@ -21,7 +21,7 @@ from msdet.errors import InputError
 
 _POLL_SECONDS = 0.5
 _GRACE_SECONDS = 20.0
-"""How long a process may wait for one that died until it is ended: by gloo it is told at once."""
+"""A process that waits for one that died is ended after so long: by gloo it is told at once."""
 
 _TOLD_BY = re.compile(r"gloo|nccl|connection (closed|reset)|socket", re.IGNORECASE)
 _GOES_ON = "the same command goes on from the last whole epoch"
@@ -86,7 +86,7 @@ def told_of_deaths(trainer: pl.Trainer) -> Iterator[None]:
 
 
 def _death(begun: Sequence[subprocess.Popen[bytes]]) -> str | None:
-    """What became of the first process that failed, in words."""
+    """Say what became of the first process that failed; None where none did."""
     for rank, process in enumerate(begun, 1):
         if code := process.poll():
             how = f"ended with code {code}" if code > 0 else f"was killed by {_name(-code)}"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a person sees of a training: the time that is left, and a line an epoch."""
+"""Progress of a training on the screen: the time that is left, and a line an epoch."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _REFRESH_SECONDS = 0.5
 """Drawing takes time of a core that trains, and the loss is fetched from the device for it."""
 
 _FORWARD_SHARE = 1 / 3
-"""Of a training step: what validating its examples takes, until that is measured."""
+"""Validating examples takes this share of training on them, until it is measured."""
 
 _SCORING_FACTOR = 6.0
 """Seconds that a scene takes in the evaluation behind the training, against one in validation: it

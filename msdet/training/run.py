@@ -110,7 +110,7 @@ def prepare(config: TrainConfig) -> Prepared:
 
 
 def _trained(config: TrainConfig, prepared: Prepared, folder: Path) -> dict[str, Any]:
-    """What the run measured of itself, which is trained first unless it has been."""
+    """Train a run unless it has been; return what it measured of itself."""
     trained, identities = folder / TRAINED_NAME, prepared.sources.identities(config.data)
     if is_unfinished(folder):
         check_same_mixtures(folder, identities)

@@ -42,7 +42,7 @@ def is_unfinished(folder: Path) -> bool:
 
 
 def is_trained(folder: Path) -> bool:
-    """Whether a run there is trained and not yet evaluated."""
+    """Return whether a run there is trained and not yet evaluated."""
     return (folder / TRAINED_NAME).exists() and not (folder / SUMMARY_NAME).exists()
 
 

@@ -105,6 +105,15 @@ def test_a_mixture_that_was_removed_is_made_again(
     assert {path: path.read_bytes() for path in out.rglob("*.*") if path.is_file()} == before
 
 
+def test_an_array_that_has_no_name_of_its_own_is_not_called_by_another_s(
+    config: SimulateConfig, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wider = Circle(shape="circle", num_mics=4, radius=0.1)
+    assert wider.build().name == config.array.build().name
+    simulate(changed(config, audio=True, num_scenes=1, array=wider))
+    assert "array=" not in capsys.readouterr().out
+
+
 def test_a_second_run_makes_nothing(
     config: SimulateConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

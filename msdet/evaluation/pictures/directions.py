@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 _RIM = 1.0
 _BAND = 0.35
-"""How far the fringe of the posteriors reaches beyond the rim."""
+"""Height of the fringe of posteriors beyond the rim, as a share of the rim's radius."""
 
 
 @styled

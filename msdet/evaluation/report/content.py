@@ -18,7 +18,7 @@ _ALWAYS = ("wrong_slot", "real_time")
 _MADE_ANEW = dict.fromkeys(NEW_VOICES, (*METRICS, "order", *_ALWAYS)) | dict.fromkeys(
     NEW_DIRECTIONS, ("azimuth", *_ALWAYS)
 )
-"""By what stands behind a plus: how the keys of its own measures begin."""
+"""Beginnings of the keys of its own measures, by what stands behind a plus."""
 
 
 @dataclass(frozen=True)

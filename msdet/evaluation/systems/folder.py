@@ -58,7 +58,7 @@ class _Directions(BaseModel):
 
 @dataclass(frozen=True)
 class _Found:
-    """What a scene's folder holds.
+    """The files of a scene's folder.
 
     Attributes:
         there: whether there is a folder. audio: files, if any, turned down by ``gain``.
@@ -204,7 +204,7 @@ def _numbers(values: Sequence[float | None]) -> NDArray[np.float64]:
 
 
 def _fewer_scenes(there: Sequence[bool]) -> str:
-    """What to do where folders are there of the first scenes only; nothing where all are."""
+    """Say what to do where only the first scenes have folders; empty where all have."""
     first = there.index(False) if False in there else 0
     return f"; the first {first} scenes are there: num_scenes={first} scores these" if first else ""
 

@@ -15,7 +15,7 @@ MODEL, ESTIMATES = "model", "estimates"
 
 NEW_VOICES, NEW_DIRECTIONS = ("mvdr",), ("srp_phat",)
 AFTER = (*NEW_VOICES, *NEW_DIRECTIONS)
-"""What is made of a separation, by what follows the plus: voices, or directions; the rest stays."""
+"""Steps behind a separation, named after the plus: new voices, or new directions."""
 
 ALONE = (
     "unprocessed",

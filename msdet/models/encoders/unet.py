@@ -16,10 +16,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 MOST_CHANNELS = 2**12
-"""Of any layer; a 3x3 convolution of so many has 150 M weights."""
+"""In any layer; a 3x3 convolution of so many has 150 M weights."""
 
 MOST_BLOCKS = 64
-"""Of a level; the deepest networks of the field have about as many layers in all."""
+"""In a level; the deepest networks of the field have about as many layers in all."""
 
 _MOST_LEVELS = 12
 """Each halves the frequencies, and the longest window has fewer than 2**14."""
