@@ -34,6 +34,8 @@ class Column:
 
 _IF_ANY = ("missed_rate", "invented_rate", "not_scored")
 """Said only where a system has any."""
+_NAMED = 5
+"""Files that a warning names; ``summary.json`` has all."""
 _CLAIMED, _MATCHED = ("", "as claimed", "claim"), ("_best_matched", "best matched", "best")
 
 
@@ -124,7 +126,7 @@ def shown(value: float | None, digits: int | None) -> str:
 
 
 def clipping_warnings(clipped: Mapping[str, Mapping[str, int]]) -> list[str]:
-    """A sentence for each system whose files have samples at full scale, which names them.
+    """A sentence for each system whose files have samples at full scale, which names the first.
 
     Args:
         clipped: by system and file, how many samples.
@@ -132,7 +134,8 @@ def clipping_warnings(clipped: Mapping[str, Mapping[str, int]]) -> list[str]:
     return [
         f"{system}: {len(files)} {'file has' if len(files) == 1 else 'files have'} samples at full "
         "scale, which cuts what is louder: "
-        + ", ".join(f"{file} ({count})" for file, count in files.items())
+        + ", ".join(f"{file} ({count})" for file, count in list(files.items())[:_NAMED])
+        + (f" and {len(files) - _NAMED} more" if len(files) > _NAMED else "")
         + "; turn all outputs of a scene down alike, or write 32-bit floats"
         for system, files in clipped.items()
     ]

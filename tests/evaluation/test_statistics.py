@@ -18,7 +18,7 @@ from msdet.evaluation.resampling import weighted_median
 from msdet.evaluation.rows import Row
 from msdet.evaluation.scores import Failure
 from msdet.evaluation.statistics import ScoreTable, summarise
-from msdet.evaluation.tables import result_tables, systems_table
+from msdet.evaluation.tables import clipping_warnings, result_tables, systems_table
 
 MakeRow = Callable[..., Row]
 
@@ -235,6 +235,16 @@ def test_systems_side_by_side_count_what_was_not_scored(make_row: MakeRow) -> No
     assert "values not scored: 3 of oracle_mvdr" in " ".join(text.split())
     assert "…" not in text
     assert "scored" not in printed(systems_table({"whole": whole}))
+
+
+def test_a_warning_of_many_clipped_files_is_short() -> None:
+    many = {f"scene-{i:04d}/speaker1.wav": i + 1 for i in range(400)}
+    one, other = clipping_warnings({"mine": many, "theirs": {"a/speaker2.wav": 3}})
+    assert one.startswith("mine: 400 files have samples at full scale")
+    assert "scene-0000/speaker1.wav (1)" in one
+    assert "and 395 more" in one
+    assert len(one) < 400
+    assert "a/speaker2.wav (3); turn" in other
 
 
 @pytest.mark.parametrize(("count", "few"), [(1, False), (9, True), (10, False)])
