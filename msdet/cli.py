@@ -7,7 +7,8 @@ import argparse
 import io
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from importlib import import_module
 
 from msdet import __version__
 from msdet.composing import compose
@@ -59,8 +60,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             options.command,
             options.overrides,
             print_config=options.config,
-            dry_run=getattr(options, "dry_run", False),
             multirun=getattr(options, "multirun", False),
+            **({"dry_run": True} if getattr(options, "dry_run", False) else {}),
         )
         return 0
 
@@ -76,14 +77,14 @@ def run(
     command: str,
     overrides: Sequence[str],
     print_config: bool = False,
-    dry_run: bool = False,
     multirun: bool = False,
+    **flags: bool,
 ) -> None:
     """Compose the command's config and run it.
 
     Args:
-        dry_run: of `simulate`, tell what it would cost instead.
         multirun: of `train`, a run for each combination of the values.
+        flags: of the command alone, such as `simulate`'s ``dry_run``.
     Raises:
         InputError: a key or value is wrong, or what the command says.
     """
@@ -92,22 +93,14 @@ def run(
 
         sweep(overrides, print_config)
         return
-    if command == "models":
-        from msdet.shipped import print_models
-
-        print_models()
-        return
-    values = compose(command, overrides)
+    values = compose(command, overrides) if command != "models" else {}
     if print_config:
         from omegaconf import OmegaConf
 
         print(OmegaConf.to_yaml(OmegaConf.create(values)), end="")
         return
-    from msdet import commands
-
     name = "import_scenes" if command == "import" else command  # Python keeps the short name
-    action: Callable[..., None] = getattr(commands, name)
-    action(values, **({"dry_run": True} if dry_run else {}))
+    import_module(f"msdet.commands.{name}").run(values, **flags)
 
 
 def _parser() -> argparse.ArgumentParser:

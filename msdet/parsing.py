@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterable
 from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from msdet.errors import InputError, first_mistake
 
@@ -25,6 +25,14 @@ _LONGEST_NAME = 255
 
 MOST_WORKERS = 1000
 """Processes of one machine."""
+
+
+class Config(BaseModel):
+    """Settings that do not change, of known names and finite numbers."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", allow_inf_nan=False, coerce_numbers_to_str=True
+    )
 
 
 def parse(model: type[ConfigType], values: dict[str, Any]) -> ConfigType:

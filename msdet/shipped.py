@@ -70,32 +70,6 @@ def find_checkpoint(name: str | Path) -> Path:
     raise InputError(f"checkpoint={name}: no such file, and no model has this name; {there}{hint}")
 
 
-def print_models() -> None:
-    """One line for each model: name, size, sample rate, speakers, array, and its card's summary."""
-    models = shipped_models()
-    if not models:
-        print("no model ships with this version of msdet; `msdet train` makes one")
-        return
-    from msdet.checkpoints import load_checkpoint
-
-    default = default_model().name
-    for model in models:
-        made = load_checkpoint(model.path).description
-        served = "lines" if made.array.is_linear else "arrays that are no lines"
-        if made.model.frontend.name == "ri":
-            served = "this array only"
-        facts = [
-            f"{model.path.stat().st_size / 1e6:.1f} MB",
-            f"{made.sample_rate} Hz",
-            f"{how_many(*made.trained_speakers)} speakers",
-            f"trained on {made.trained_arrays}",
-            f"serves {served}",
-        ]
-        chosen = " (default)" if model.name == default else ""
-        summary = f"; {model.summary}" if model.summary else ""
-        print(f"{model.name}{chosen}: {', '.join(facts)}{summary}")
-
-
 def how_many(fewest: int, most: int) -> str:
     """A range in words.
 

@@ -38,11 +38,12 @@ from rich.table import Table
 from torch import Tensor
 
 from msdet.composing import compose
-from msdet.config import TrainConfig, parse
 from msdet.criteria import Criterion, CriterionConfig, assignment
 from msdet.criteria.losses import pairwise_spectral_l1, spectral_l1
 from msdet.datasets import Batch
 from msdet.memory import keep_freed_pages
+from msdet.parsing import parse
+from msdet.training.config import TrainConfig
 from msdet.training.run import build_model
 
 NAMES: tuple[assignment.Assignment, ...] = get_args(assignment.Assignment)

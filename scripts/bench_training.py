@@ -81,9 +81,10 @@ def step_seconds(overrides: list[str], steps: int, keep_pages: bool) -> float:
     import torch
 
     from msdet.composing import compose
-    from msdet.config import TrainConfig, parse
     from msdet.criteria import Criterion
     from msdet.datasets import Batch
+    from msdet.parsing import parse
+    from msdet.training.config import TrainConfig
     from msdet.training.run import build_model
 
     config = parse(TrainConfig, compose("train", overrides or ["experiment=quickstart"]))

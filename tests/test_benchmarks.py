@@ -19,15 +19,16 @@ from scipy.spatial.distance import pdist
 import msdet.benchmarks
 from msdet.benchmarks import benchmark_names, benchmark_path, benchmarks, scenes_file
 from msdet.composing import compose
-from msdet.config import TrainConfig, parse
 from msdet.corpora import BundledConfig, Corpus, open_corpus
 from msdet.datasets.many_arrays import build_arrays
 from msdet.errors import InputError
 from msdet.geometry import MicrophoneArray
+from msdet.parsing import parse
 from msdet.resources import benchmarks_dir
 from msdet.simulation import Scene, check_corpus, compute_rirs, read_scenes, render
 from msdet.simulation.chosen_scenes import to_seam, widest_angle
 from msdet.simulation.scene_files import rows_of
+from msdet.training.config import TrainConfig
 
 NAMES = (
     "bundled-easy",

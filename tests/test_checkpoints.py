@@ -27,10 +27,10 @@ from msdet.checkpoints import (
     save_atomically,
     save_portable,
 )
-from msdet.config import TrainerConfig
 from msdet.criteria import Criterion, CriterionConfig
 from msdet.errors import InputError
 from msdet.models.msdet import MSDET
+from msdet.training.config import TrainerConfig
 
 Make = Callable[..., MSDET]
 Describe = Callable[..., Description]

@@ -16,10 +16,11 @@ from hypothesis import strategies as st
 
 import msdet
 from msdet.cli import main
+from msdet.commands.separate import SeparateConfig
 from msdet.composing import compose, quoted
-from msdet.config import TrainConfig, parse
 from msdet.errors import InputError
-from msdet.inference.config import SeparateConfig
+from msdet.parsing import parse
+from msdet.training.config import TrainConfig
 from msdet.training.run import prepare
 
 COMMANDS = ("train", "evaluate", "simulate", "separate", "bank", "import")

@@ -15,23 +15,21 @@ import yaml
 from pydantic import BaseModel, TypeAdapter
 
 import msdet
+from msdet.commands.bank import BankConfig
+from msdet.commands.export import ExportConfig
+from msdet.commands.import_scenes import ImportConfig
+from msdet.commands.separate import SeparateConfig
+from msdet.commands.simulate import SimulateConfig
 from msdet.composing import compose
-from msdet.config import (
-    BankConfig,
-    EvaluationConfig,
-    ExportConfig,
-    ImportConfig,
-    SimulateConfig,
-    TrainConfig,
-    parse,
-)
 from msdet.corpora import CorpusConfig
 from msdet.errors import InputError
-from msdet.inference.config import SeparateConfig
+from msdet.evaluation.config import EvaluationConfig
+from msdet.parsing import parse
 from msdet.resources import configs_dir
 from msdet.serve.config import ServeConfig
 from msdet.simulation import SceneConfig, check_scene_config
 from msdet.training.checks import check
+from msdet.training.config import TrainConfig
 from msdet.training.run import build_model
 
 COMMANDS: dict[str, type[BaseModel]] = {

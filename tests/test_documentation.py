@@ -14,22 +14,20 @@ import pytest
 import yaml
 from pydantic import BaseModel
 
+from msdet.commands.bank import BankConfig
+from msdet.commands.export import ExportConfig
+from msdet.commands.import_scenes import ImportConfig
+from msdet.commands.separate import SeparateConfig
+from msdet.commands.simulate import SimulateConfig
 from msdet.composing import compose
-from msdet.config import (
-    BankConfig,
-    EvaluationConfig,
-    ExportConfig,
-    ImportConfig,
-    SimulateConfig,
-    TrainConfig,
-    parse,
-)
 from msdet.corpora import CorpusConfig
 from msdet.corpora.utterance import read_manifest
+from msdet.evaluation.config import EvaluationConfig
 from msdet.geometry import ArrayConfig
-from msdet.inference.config import SeparateConfig
+from msdet.parsing import parse
 from msdet.resources import voices_dir
 from msdet.serve.config import ServeConfig
+from msdet.training.config import TrainConfig
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -13,7 +13,7 @@ from typing import Any
 
 from rich.console import Console
 
-from msdet.config import EvaluationConfig
+from msdet.evaluation.config import EvaluationConfig
 from msdet.evaluation.gallery import draw_gallery
 from msdet.evaluation.preparation import Prepared, name_of, prepare
 from msdet.evaluation.report.content import ReportContent

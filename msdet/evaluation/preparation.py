@@ -11,10 +11,10 @@ from pathlib import Path
 
 from msdet.benchmarks import benchmark_names, scenes_file
 from msdet.checkpoints import Checkpoint, Description, load_checkpoint
-from msdet.config import EvaluationConfig, TrainConfig, parse
 from msdet.corpora import BundledConfig, Corpus, CorpusConfig, open_corpus
 from msdet.errors import InputError
 from msdet.evaluation.conditions import check_conditions
+from msdet.evaluation.config import EvaluationConfig
 from msdet.evaluation.recogniser import check_recogniser
 from msdet.evaluation.rows import RowsHeader
 from msdet.evaluation.scoring import Task
@@ -28,8 +28,10 @@ from msdet.evaluation.systems.names import (
     choose_systems,
 )
 from msdet.evaluation.systems.network import separates
+from msdet.parsing import parse
 from msdet.resources import models_dir
 from msdet.simulation import Scene, check_corpus, fixed_scenes, read_scenes, rirs_folder
+from msdet.training.config import TrainConfig
 
 
 @dataclass(frozen=True)

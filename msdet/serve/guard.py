@@ -13,8 +13,8 @@ from starlette.datastructures import Headers
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from msdet.commands.serve import is_loopback
 from msdet.errors import InputError
-from msdet.serve.command import is_loopback
 from msdet.serve.storage import Storage
 
 _log = logging.getLogger(__name__)

@@ -10,8 +10,8 @@ from typing import Annotated, Any
 from omegaconf import OmegaConf
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-from msdet.config import parse
 from msdet.errors import InputError
+from msdet.parsing import parse
 from msdet.resources import configs_dir
 
 _SET_BY_STUDY = ("name", "seed", "output", "evaluate")

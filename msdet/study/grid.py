@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from msdet.composing import compose
-from msdet.config import TrainConfig, parse
 from msdet.errors import InputError
+from msdet.parsing import parse
 from msdet.study.config import StudyConfig
+from msdet.training.config import TrainConfig
 from msdet.training.run import prepare
 from msdet.training.run_folder import (
     CONFIG_NAME,

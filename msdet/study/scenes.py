@@ -18,7 +18,6 @@ from typing import Any, Literal
 
 import numpy as np
 
-from msdet.config import TrainConfig
 from msdet.corpora import Corpus, open_corpus
 from msdet.errors import InputError
 from msdet.evaluation.conditions import OPPOSITION_DEGREES, SEAM_DEGREES
@@ -38,6 +37,7 @@ from msdet.simulation.config import observable_azimuths
 from msdet.simulation.draw_rooms import split_key
 from msdet.simulation.rooms import symmetries
 from msdet.study.config import SceneCounts
+from msdet.training.config import TrainConfig
 
 SetName = Literal["main", "seam", "opposite"]
 SET_NAMES: tuple[SetName, ...] = ("main", "seam", "opposite")

@@ -11,13 +11,14 @@ from typing import Any
 
 from msdet.checkpoints import load_checkpoint
 from msdet.composing import compose, quoted
-from msdet.config import TrainConfig, parse
 from msdet.criteria import Criterion
 from msdet.errors import InputError
 from msdet.files import read_json
 from msdet.output_folder import contents
+from msdet.parsing import parse
 from msdet.training.callbacks import monitor_sign, monitored
 from msdet.training.child_process import POLL_SECONDS, ChildTraining
+from msdet.training.config import TrainConfig
 from msdet.training.run import prepare
 from msdet.training.run_folder import (
     CONFIG_NAME,

@@ -18,7 +18,6 @@ import numpy as np
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 
-from msdet.config import TrainConfig
 from msdet.differences import first_difference
 from msdet.errors import InputError
 from msdet.sweeps.ledger import Ledger
@@ -26,6 +25,7 @@ from msdet.sweeps.report import Record, check_kind, earlier_records, record
 from msdet.sweeps.run import Run, compose_run, placed, sweep_folder
 from msdet.sweeps.settings import SearchConfig, readable, run_name
 from msdet.sweeps.space import described, distribution, ends, text_of
+from msdet.training.config import TrainConfig
 
 if TYPE_CHECKING:
     from optuna import Study, Trial

@@ -10,8 +10,8 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from msdet.composing import compose
-from msdet.config import parse
 from msdet.errors import InputError
+from msdet.parsing import parse
 from msdet.sweeps.ledger import Ledger
 from msdet.sweeps.report import check_kind
 from msdet.sweeps.run import Run, compose_run, placed, sweep_folder

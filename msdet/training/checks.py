@@ -8,17 +8,17 @@ from collections.abc import Sequence
 import psutil
 import torch
 
-from msdet.config import TrainConfig
 from msdet.criteria.assignment import BY_LOCATION, NEEDS, check_assignment
 from msdet.criteria.balancing import check_balancing
 from msdet.datasets import Label
-from msdet.datasets.data_module import Sources
 from msdet.datasets.many_arrays import build_arrays
 from msdet.errors import InputError
 from msdet.geometry import MicrophoneArray
 from msdet.models.msdet import MSDET, Task, trained_tasks
 from msdet.simulation import check_scene_config
 from msdet.simulation.recordings import open_recordings
+from msdet.training.config import TrainConfig
+from msdet.training.data import Sources
 
 _COPIES = 4
 """Numbers kept for each weight: itself, its gradient, and the two averages of AdamW."""

@@ -21,9 +21,7 @@ from lightning.pytorch.callbacks import (
 from lightning.pytorch.loggers import Logger, TensorBoardLogger, WandbLogger
 
 from msdet.checkpoints import Description, save_atomically
-from msdet.config import TrainConfig
 from msdet.criteria import Criterion
-from msdet.datasets.data_module import MixtureData
 from msdet.errors import InputError
 from msdet.memory import PeakMemory
 from msdet.models.msdet import MSDET
@@ -35,6 +33,8 @@ from msdet.training.callbacks import (
     monitor_sign,
     monitored,
 )
+from msdet.training.config import TrainConfig
+from msdet.training.data import MixtureData
 from msdet.training.module import Training
 from msdet.training.processes import EndTogether, told_of_deaths
 from msdet.training.progress import Progress

@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 
 from msdet.checkpoints import not_finite
-from msdet.config import TrainerConfig
 from msdet.criteria import Criterion
 from msdet.criteria.assignment import take
 from msdet.criteria.balancing import GRADIENT_BASED
@@ -23,6 +22,7 @@ from msdet.errors import InputError
 from msdet.evaluation.rows import Row, SceneLabels
 from msdet.evaluation.scoring import score_output
 from msdet.models.msdet import MSDET, Output
+from msdet.training.config import TrainerConfig
 
 
 class Training(pl.LightningModule):

@@ -14,8 +14,8 @@ from rich.console import Console
 from rich.progress import BarColumn, TaskID, TextColumn
 from rich.progress import Progress as RichProgress
 
-from msdet.config import TrainConfig
 from msdet.training.callbacks import Bookkeeping
+from msdet.training.config import TrainConfig
 
 _REFRESH_SECONDS = 0.5
 """Drawing takes time of a core that trains, and the loss is fetched from the device for it."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A training run, from its config to a scored model."""
+"""A training run, from its config to a trained network."""
 
 from __future__ import annotations
 
@@ -9,75 +9,24 @@ from typing import Any, NamedTuple
 import torch
 from rich.console import Console
 
-from msdet.checkpoints import Description, load_checkpoint, load_matching_weights
-from msdet.config import EvaluationConfig, TrainConfig
+from msdet.checkpoints import Description, load_matching_weights
 from msdet.corpora import Corpus, open_corpus
-from msdet.datasets.data_module import Sources, build_data, open_sources
-from msdet.ending import tell
-from msdet.evaluation.evaluate import evaluate, print_tables
-from msdet.evaluation.pictures.training import training_curves
-from msdet.files import read_json, read_json_lines, write_json
+from msdet.files import read_json, write_json
 from msdet.geometry import MicrophoneArray
 from msdet.memory import PeakMemory, keep_freed_pages
 from msdet.models.msdet import MSDET, trained_tasks
-from msdet.output_folder import sole_user
 from msdet.provenance import git_commit, versions
 from msdet.training.checks import check, check_labels, check_memory, check_parts
+from msdet.training.config import TrainConfig
+from msdet.training.data import Sources, build_data, open_sources
 from msdet.training.fit import fit
 from msdet.training.run_folder import (
-    SUMMARY_NAME,
     TRAINED_NAME,
     check_same_mixtures,
-    is_first_process,
-    is_trained,
     is_unfinished,
     keep_identities,
     prepare_folder,
-    set_finished_aside,
 )
-
-OWN_SYSTEMS = ("unprocessed", "model", "srp_phat", "srp_mpdr")
-"""What a run's own evaluation scores: the network beside the classical chain. ``msdet evaluate``
-has more, which takes longer."""
-
-
-def train(config: TrainConfig) -> dict[str, Any]:
-    """Train, and evaluate if asked; returns what ``summary.json`` holds.
-
-    The same config and output folder go on where a stopped run was; after a finished run the old
-    folder is kept under a numbered name.
-
-    Raises:
-        InputError: something in the config cannot be done; before any work.
-    """
-    folder, prepared = Path(config.output), prepare(config)
-    model = folder / "model.ckpt"
-    if not is_first_process():
-        if not is_trained(folder):
-            _fit(config, prepared, folder)
-        return {}
-    set_finished_aside(folder)
-    with sole_user(folder):
-        measured = _trained(config, prepared, folder)
-        if not config.evaluate:
-            summary = _without_evaluation(folder, measured)
-            tell(model=model, next=("evaluate", f"checkpoint={model}"))
-            return summary
-        evaluation = EvaluationConfig(
-            checkpoint=str(model),
-            output=str(folder),
-            systems=OWN_SYSTEMS,
-            cache=config.data.cache,
-        )
-        summary = evaluate(evaluation, measured)
-    print_tables(summary)
-    tell(
-        report=folder / "report.html",
-        model=model,
-        audio=folder / "audio",
-        next=("separate", "RECORDING.wav", f"checkpoint={model}"),
-    )
-    return summary
 
 
 class Prepared(NamedTuple):
@@ -109,19 +58,19 @@ def prepare(config: TrainConfig) -> Prepared:
     return Prepared(array, corpus, model, sources)
 
 
-def _trained(config: TrainConfig, prepared: Prepared, folder: Path) -> dict[str, Any]:
+def trained(config: TrainConfig, prepared: Prepared, folder: Path) -> dict[str, Any]:
     """Train a run unless it has been; return what it measured of itself."""
-    trained, identities = folder / TRAINED_NAME, prepared.sources.identities(config.data)
+    measured, identities = folder / TRAINED_NAME, prepared.sources.identities(config.data)
     if is_unfinished(folder):
         check_same_mixtures(folder, identities)
     prepare_folder(folder, config)
     keep_identities(folder, identities)
-    if not trained.exists():
-        write_json(trained, _fit(config, prepared, folder))
-    return read_json(trained, "delete it; the same command makes it")
+    if not measured.exists():
+        write_json(measured, fit_network(config, prepared, folder))
+    return read_json(measured, "delete it; the same command makes it")
 
 
-def _fit(config: TrainConfig, prepared: Prepared, folder: Path) -> dict[str, float]:
+def fit_network(config: TrainConfig, prepared: Prepared, folder: Path) -> dict[str, float]:
     array, corpus, model, sources = prepared
 
     def describe(metrics: dict[str, Any], training: dict[str, Any]) -> Description:
@@ -131,10 +80,7 @@ def _fit(config: TrainConfig, prepared: Prepared, folder: Path) -> dict[str, flo
     with PeakMemory() as memory:
         data = build_data(config, array, corpus, sources)
         _announce(config, model)
-        measured = fit(config, folder, model, data, describe, memory)
-    if is_first_process():
-        _draw_curves(folder)
-    return measured
+        return fit(config, folder, model, data, describe, memory)
 
 
 def build_model(config: TrainConfig, array: MicrophoneArray) -> MSDET:
@@ -209,23 +155,3 @@ def count_macs(model: MSDET) -> int:
         model(mixture, azimuth=azimuth if model.config.heads.guidance == "oracle" else None)
     model.train(was_training)
     return int(counter.get_total_flops()) // 2
-
-
-def _draw_curves(folder: Path) -> None:
-    history = read_json_lines(folder / "history.jsonl", "choose another output=")
-    pictures_folder = folder / "pictures"
-    pictures_folder.mkdir(exist_ok=True)
-    kept = ("train_seconds", "loss", "valid_si_sdr", "valid_azimuth")
-    rows = [
-        {k: v for k, v in row.items() if any(p in k for p in kept) and "best_matched" not in k}
-        for row in history
-    ]
-    for row in rows:
-        row["seconds"] = row.pop("train_seconds")
-    training_curves(rows, pictures_folder / "training.png")
-
-
-def _without_evaluation(folder: Path, measured: dict[str, Any]) -> dict[str, Any]:
-    summary = {**measured, "valid": load_checkpoint(folder / "model.ckpt").description.metrics}
-    write_json(folder / SUMMARY_NAME, summary)
-    return summary

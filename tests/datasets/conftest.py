@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from msdet.datasets import Batch, DataConfig, ExampleSet, data_module
-from msdet.datasets.data_module import MixtureData
+from msdet.training.data import MixtureData
 
 
 @pytest.fixture

@@ -28,7 +28,6 @@ from msdet.datasets import (
     UnpaddedSampler,
     data_module,
 )
-from msdet.datasets.data_module import MixtureData
 from msdet.geometry import MicrophoneArray
 from msdet.simulation import (
     Example,
@@ -38,6 +37,7 @@ from msdet.simulation import (
     fixed_scenes,
     rirs_folder,
 )
+from msdet.training.data import MixtureData
 
 RATE = 8000
 SAMPLES = 3000

@@ -12,14 +12,15 @@ import numpy as np
 import pytest
 
 from msdet.composing import compose
-from msdet.config import TrainConfig, parse
 from msdet.corpora import open_corpus
 from msdet.datasets import Batch
-from msdet.datasets.data_module import open_sources, training_examples
 from msdet.datasets.many_arrays import ArraysConfig, ManyArrays, build_arrays
 from msdet.errors import InputError
 from msdet.geometry import MicrophoneArray
+from msdet.parsing import parse
 from msdet.training.checks import check
+from msdet.training.config import TrainConfig
+from msdet.training.data import open_sources, training_examples
 
 CIRCLE6 = {"shape": "circle", "num_mics": 6, "radius": 0.05}
 

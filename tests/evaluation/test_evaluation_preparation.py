@@ -13,9 +13,9 @@ import pytest
 
 from msdet.benchmarks import scenes_file
 from msdet.checkpoints import Description, load_checkpoint, save_portable
-from msdet.config import EvaluationConfig
 from msdet.corpora import BundledConfig
 from msdet.errors import InputError
+from msdet.evaluation.config import EvaluationConfig
 from msdet.evaluation.preparation import check_scenes, prepare
 from msdet.models.msdet import MSDET
 from msdet.simulation import Scene, read_scenes

@@ -22,7 +22,8 @@ RATE = 8000
 def scenes(arrays: dict[str, Any]) -> tuple[Scene, ...]:
     """Six anechoic scenes of a second, of two people and diffuse noise."""
     from msdet.composing import compose
-    from msdet.config import TrainConfig, parse
+    from msdet.parsing import parse
+    from msdet.training.config import TrainConfig
 
     overrides = [
         "experiment=debug",

@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 from msdet.audio import write_audio
 from msdet.checkpoints import load_checkpoint
 from msdet.cli import main
+from msdet.commands.export import output_names, to_onnx
 from msdet.geometry import MicrophoneArray
 from msdet.inference.complex_parts import ComplexParts, solve_positive
-from msdet.inference.export import output_names, to_onnx
 from msdet.models.msdet import MSDET
 
 onnxruntime = pytest.importorskip("onnxruntime")

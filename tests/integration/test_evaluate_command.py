@@ -16,12 +16,12 @@ import soundfile
 from msdet.benchmarks import scenes_file
 from msdet.checkpoints import load_checkpoint
 from msdet.cli import main
-from msdet.config import EvaluationConfig
+from msdet.commands.train import OWN_SYSTEMS
+from msdet.evaluation.config import EvaluationConfig
 from msdet.evaluation.preparation import prepare
 from msdet.evaluation.scoring import SceneScorer, Task
 from msdet.evaluation.statistics import summarise
 from msdet.simulation import read_scenes, write_scenes
-from msdet.training.run import OWN_SYSTEMS
 
 pytestmark = pytest.mark.integration
 

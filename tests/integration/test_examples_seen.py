@@ -15,10 +15,11 @@ import torch
 
 from msdet import load
 from msdet.composing import compose
-from msdet.config import TrainConfig, parse
 from msdet.corpora import open_corpus
 from msdet.datasets import Batch
-from msdet.datasets.data_module import build_data, open_sources
+from msdet.parsing import parse
+from msdet.training.config import TrainConfig
+from msdet.training.data import build_data, open_sources
 
 pytestmark = pytest.mark.integration
 

@@ -14,12 +14,13 @@ import pytest
 
 from msdet.cli import main
 from msdet.composing import compose
-from msdet.config import TrainConfig, parse
 from msdet.corpora import open_corpus
 from msdet.datasets import ALL_LABELS, MixedExamples
-from msdet.datasets.data_module import open_sources, training_examples
 from msdet.datasets.labelled_examples import LabelledExamples
 from msdet.errors import InputError
+from msdet.parsing import parse
+from msdet.training.config import TrainConfig
+from msdet.training.data import open_sources, training_examples
 
 pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("same_home")]
 

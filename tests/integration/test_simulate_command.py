@@ -18,10 +18,11 @@ import torch
 
 from msdet.cli import main
 from msdet.composing import compose
-from msdet.config import TrainConfig, parse
 from msdet.corpora import BundledConfig, open_corpus
-from msdet.datasets.data_module import open_sources, training_examples
+from msdet.parsing import parse
 from msdet.simulation import compute_rirs, read_scenes, render
+from msdet.training.config import TrainConfig
+from msdet.training.data import open_sources, training_examples
 
 if TYPE_CHECKING:
     from tests.integration.conftest import Command

@@ -16,11 +16,13 @@ import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from msdet.commands.import_scenes import ImportConfig, import_scenes, pose
+from msdet.commands.simulate import SimulateConfig
 from msdet.composing import compose
-from msdet.config import ImportConfig, SimulateConfig, parse
 from msdet.corpora import Corpus, FolderConfig, open_corpus
 from msdet.errors import InputError
 from msdet.geometry import angular_error
+from msdet.parsing import parse
 from msdet.simulation import (
     Scene,
     check_corpus,
@@ -34,7 +36,6 @@ from msdet.simulation import (
 from msdet.simulation.config import MOST_SPEAKERS
 from msdet.simulation.draw_rooms import random_generator
 from msdet.simulation.foreign import SceneDescription
-from msdet.simulation.importing import import_scenes, pose
 
 RATE = 8000
 DEFAULTS = parse(ImportConfig, compose("import", ["scenes=a.json", "output=b"]))

@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from msdet.config import BankConfig, parse
+from msdet.commands.bank import BankConfig, make_bank
 from msdet.errors import InputError
 from msdet.geometry import Circle, MicrophoneArray
+from msdet.parsing import parse
 from msdet.simulation import SceneConfig, compute_rirs
-from msdet.simulation.make_bank import make_bank
 from msdet.simulation.room_sets import BANK_NAME, open_bank, shaping
 
 RATE = 8000

@@ -16,7 +16,7 @@ import pytest
 import soundfile
 
 from msdet.cli import main
-from msdet.config import SimulateConfig
+from msdet.commands.simulate import SimulateConfig, simulate
 from msdet.corpora import BundledConfig, open_corpus
 from msdet.errors import InputError
 from msdet.geometry import Circle, Line
@@ -24,7 +24,6 @@ from msdet.simulation import SceneConfig, compute_rirs, read_scenes, render
 from msdet.simulation import estimate as estimate_module
 from msdet.simulation.config import BackgroundRanges, ImperfectionRanges
 from msdet.simulation.recordings import open_recordings
-from msdet.simulation.simulate import simulate
 
 WRITTEN = {"simulation.json", "files", "scenes", "scenes.jsonl"}
 

@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from msdet.config import TrainConfig, parse
+from msdet.parsing import parse
 from msdet.study.config import StudyConfig, load_study
+from msdet.training.config import TrainConfig
 
 
 @pytest.fixture

@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from msdet.config import TrainConfig
 from msdet.corpora import open_corpus
 from msdet.errors import InputError
 from msdet.geometry import angular_error
 from msdet.simulation import Scene, fixed_scenes
 from msdet.study.config import SceneCounts
 from msdet.study.scenes import SceneSets, reasons, study_scenes
+from msdet.training.config import TrainConfig
 
 Training = Callable[..., TrainConfig]
 COUNTS = SceneCounts(main=6, seam=8, opposite=5)

@@ -15,8 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from msdet.composing import compose, in_quotes, quoted
-from msdet.config import parse
 from msdet.errors import InputError
+from msdet.parsing import parse
 from msdet.resources import configs_dir
 from msdet.sweeps.settings import (
     SweepConfig,

@@ -9,11 +9,12 @@ import pytest
 import torch
 
 from msdet.composing import compose
-from msdet.config import TrainConfig, parse
 from msdet.criteria import Criterion
 from msdet.datasets import Batch
 from msdet.errors import InputError
+from msdet.parsing import parse
 from msdet.training.checks import check
+from msdet.training.config import TrainConfig
 from msdet.training.run import build_model
 
 SAMPLES = 2000

@@ -13,8 +13,9 @@ import pytest
 from rich.console import Console
 
 from msdet.cli import compose
-from msdet.config import TrainConfig, parse
+from msdet.parsing import parse
 from msdet.training import progress
+from msdet.training.config import TrainConfig
 from msdet.training.progress import Progress
 
 ROW = {

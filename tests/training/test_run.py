@@ -13,10 +13,11 @@ import pytest
 import torch
 
 from msdet.composing import compose
-from msdet.config import TrainConfig, TrainerConfig, parse
 from msdet.criteria import Criterion, CriterionConfig
 from msdet.errors import InputError
 from msdet.models.msdet import MSDET
+from msdet.parsing import parse
+from msdet.training.config import TrainConfig, TrainerConfig
 from msdet.training.module import Training
 from msdet.training.run import build_model
 from msdet.training.run_folder import SOURCES_NAME, check_same_mixtures

@@ -14,7 +14,6 @@ import torch
 from rich.console import Console
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from msdet.config import TrainConfig
 from msdet.corpora import Corpus
 from msdet.datasets.batch import ALL_LABELS, Batch, Label, LabelledMixture
 from msdet.datasets.config import DataConfig
@@ -38,6 +37,7 @@ from msdet.simulation import (
     rirs_folder,
 )
 from msdet.simulation.stored import Task
+from msdet.training.config import TrainConfig
 from msdet.training.run_folder import is_first_process
 from msdet.workers import available_cores, be_a_worker
 

@@ -17,15 +17,17 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any, Literal
 
 import numpy as np
+from pydantic import Field
 from rich.console import Console
 
 from msdet.corpora import Corpus
 from msdet.ending import tell
 from msdet.errors import InputError
 from msdet.geometry import SPEED_OF_SOUND, MicrophoneArray, rotate_about_vertical, wrap_degrees
+from msdet.parsing import Config, SampleRate, parse
 from msdet.simulation.checks import MOST_IMAGES
 from msdet.simulation.config import MOST_DECIBELS
 from msdet.simulation.foreign import SceneDescription, read_descriptions
@@ -35,8 +37,31 @@ from msdet.simulation.scene import ArrayRecord, Noise, Scene
 from msdet.simulation.scene_files import SCENES_NAME, write_scenes
 from msdet.simulation.walls import Walls
 
-if TYPE_CHECKING:
-    from msdet.config import ImportConfig
+
+class ImportConfig(Config):
+    """Scenes made elsewhere, to be made scenes of ours.
+
+    Attributes:
+        scenes: the JSON file that describes them. output: folder for the scenes and their corpus.
+        split: what the scenes and their speakers are for; of SMS-WSJ, which data set.
+        snr_db, target, reference_mic: of scenes that do not say.
+        rirs: how room responses are computed; a T60 of 0 is anechoic in any case.
+    """
+
+    scenes: str
+    output: str
+    sample_rate: SampleRate
+    split: Literal["train", "valid", "test"]
+    snr_db: float
+    target: Literal["direct", "early", "image"]
+    reference_mic: int = Field(ge=0)
+    rirs: Literal["exact", "hybrid"]
+
+
+def run(values: dict[str, Any]) -> None:
+    """Run ``msdet import``."""
+    import_scenes(parse(ImportConfig, values))
+
 
 ARRAY_NAME = "imported"
 

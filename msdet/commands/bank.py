@@ -4,14 +4,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any, Literal
 
+from pydantic import Field
 from rich.console import Console
 
 from msdet.ending import tell
 from msdet.errors import InputError
 from msdet.files import write_atomically
+from msdet.geometry import ArrayConfig
 from msdet.output_folder import contents, sole_user
+from msdet.parsing import MOST_WORKERS, Config, SampleRate, Seed, parse
+from msdet.simulation import SceneConfig
 from msdet.simulation.bank import RirBank, pyroomacoustics_version
 from msdet.simulation.draw_rooms import check_scene_config
 from msdet.simulation.rirs import METHOD
@@ -26,8 +30,28 @@ from msdet.simulation.room_sets import (
 from msdet.simulation.scene import ArrayRecord
 from msdet.workers import available_cores
 
-if TYPE_CHECKING:
-    from msdet.config import BankConfig
+
+class BankConfig(Config):
+    """Rooms whose responses are made ahead of training.
+
+    Attributes:
+        output: folder of the bank. split: what the rooms are for. num_rooms: how many.
+        num_workers: rooms at a time; null takes one per core.
+    """
+
+    output: str
+    seed: Seed
+    sample_rate: SampleRate
+    split: Literal["train", "valid", "test"]
+    num_rooms: int = Field(ge=1, le=10**6)
+    num_workers: int | None = Field(ge=1, le=MOST_WORKERS)
+    scene: SceneConfig
+    array: ArrayConfig
+
+
+def run(values: dict[str, Any]) -> None:
+    """Run ``msdet bank``."""
+    make_bank(parse(BankConfig, values))
 
 
 def make_bank(config: BankConfig) -> None:

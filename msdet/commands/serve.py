@@ -10,11 +10,18 @@ import tempfile
 from contextlib import closing
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from msdet.errors import InputError
 from msdet.files import ProcessPaths
+from msdet.parsing import parse
 from msdet.serve.config import ServeConfig
 from msdet.shipped import default_model, find_checkpoint
+
+
+def run(values: dict[str, Any]) -> None:
+    """Run ``msdet serve``: the page, until Ctrl-C."""
+    serve(parse(ServeConfig, values))
 
 
 def serve(config: ServeConfig) -> None:

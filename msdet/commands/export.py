@@ -16,13 +16,32 @@ import torch
 from torch import Tensor, nn
 
 from msdet.checkpoints import Description, load_checkpoint
-from msdet.config import ExportConfig
 from msdet.errors import InputError
 from msdet.files import write_atomically
-from msdet.geometry import MicrophoneArray
+from msdet.geometry import ArrayConfig, MicrophoneArray
 from msdet.inference.complex_parts import ComplexParts, RealArithmetic
 from msdet.inference.separator import Separator
 from msdet.models.msdet import MSDET
+from msdet.parsing import Config, parse
+
+
+class ExportConfig(Config):
+    """A model to write as ONNX.
+
+    Attributes:
+        checkpoint: the model. output: the file.
+        array: the microphones whose number the file is for; null takes the array of training.
+    """
+
+    checkpoint: str
+    output: str
+    array: ArrayConfig | None
+
+
+def run(values: dict[str, Any]) -> None:
+    """Run ``msdet export``."""
+    export(parse(ExportConfig, values))
+
 
 _LICENCE = (
     "The code of this network is from msdet, under the Apache License 2.0. The weights are under "

@@ -15,21 +15,25 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any, Literal
 
+from pydantic import Field
 from rich.console import Console
 
 from msdet.benchmarks import scenes_file
-from msdet.corpora import Corpus, open_corpus
+from msdet.corpora import Corpus, CorpusConfig, open_corpus
 from msdet.ending import tell
 from msdet.errors import InputError
+from msdet.geometry import ArrayConfig
 from msdet.named_arrays import named_arrays
 from msdet.output_folder import LOCK_NAME, sole_user
+from msdet.parsing import MOST_WORKERS, Config, SampleRate, Seed, parse
+from msdet.simulation import SceneConfig
 from msdet.simulation.config import ImperfectionRanges
 from msdet.simulation.draw_rooms import check_scene_config
 from msdet.simulation.engines import import_ray, make_locally, make_on_ray
 from msdet.simulation.estimate import check_space, measure
-from msdet.simulation.layouts import FOLDERS, MIXTURE_NAME, path_within
+from msdet.simulation.layouts import FOLDERS, MIXTURE_NAME, Format, path_within
 from msdet.simulation.recordings import open_recordings
 from msdet.simulation.request import check_folder, keep_request, request_of
 from msdet.simulation.scene_files import SCENES_NAME
@@ -45,10 +49,50 @@ from msdet.simulation.shards import (
     scenes_in,
     share_of,
 )
+from msdet.simulation.symmetry import TargetsAt
 from msdet.workers import available_cores
 
-if TYPE_CHECKING:
-    from msdet.config import SimulateConfig
+
+class SimulateConfig(Config):
+    """Scenes in shards, and on request their audio.
+
+    Attributes:
+        output: folder. split: whose speakers.
+        num_scenes: how many to draw, or the first of the file's; null draws 10, or takes all.
+        seconds: how long; null takes whole utterances, a mixture is as long as its longest.
+        scenes: a benchmark or file of scenes to render, in place of drawing; it decides on what
+            they are.
+        audio: render them too. format: a folder a scene, or a tar archive a shard.
+        targets_at: the reference microphone, or all that a symmetry of the array makes it.
+        shard_size: scenes in a shard; null takes a sixteenth of all, at most 100.
+        shard: ``i/n`` makes the shards k with k % n == i only; null makes all.
+        engine: what makes them: processes of this machine, or Ray's workers.
+        num_workers: processes; null takes one per core.
+    """
+
+    output: str
+    seed: Seed
+    sample_rate: SampleRate
+    split: Literal["train", "valid", "test"]
+    num_scenes: int | None = Field(ge=1, le=10**7)
+    seconds: float | None = Field(gt=0, le=3600)
+    scenes: str | None
+    audio: bool
+    format: Format
+    targets_at: TargetsAt = "reference"
+    shard_size: int | None = Field(ge=1, le=10**7)
+    shard: str | None
+    engine: Literal["local", "ray"]
+    num_workers: int | None = Field(ge=1, le=MOST_WORKERS)
+    corpus: CorpusConfig
+    scene: SceneConfig
+    array: ArrayConfig
+
+
+def run(values: dict[str, Any], dry_run: bool = False) -> None:
+    """Run ``msdet simulate``."""
+    simulate(parse(SimulateConfig, values), dry_run)
+
 
 _DRAWN = 10
 """Scenes that are drawn where no number is given."""
