@@ -11,7 +11,6 @@ from multiprocessing import get_context, parent_process
 from multiprocessing.connection import wait
 from typing import Any, TypeVar
 
-import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -80,6 +79,8 @@ def be_a_worker(number: int = 0) -> None:
     Args:
         number: of a loader's worker, which makes no difference.
     """
+    import torch  # not above: a command that only simulates starts without it
+
     torch.set_num_threads(1)
     leave_stops_to_parent()
     end_with_parent()

@@ -11,31 +11,42 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import math
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, Literal
 
 import numpy as np
+import soundfile
 from pydantic import Field
 from rich.console import Console
 
 from msdet.corpora import Corpus
+from msdet.corpora.corpus import FULL_BAND_HZ, make_corpus
+from msdet.corpora.listing import SpeechFile, inspect_audio, list_files
+from msdet.corpora.utterance import MANIFEST, write_manifest
 from msdet.ending import tell
 from msdet.errors import InputError
+from msdet.files import PART, ProcessPaths
 from msdet.geometry import SPEED_OF_SOUND, MicrophoneArray, rotate_about_vertical, wrap_degrees
 from msdet.parsing import Config, SampleRate, parse
 from msdet.simulation.checks import MOST_IMAGES
 from msdet.simulation.config import MOST_DECIBELS
-from msdet.simulation.foreign import SceneDescription, read_descriptions
-from msdet.simulation.foreign_speech import crop_of, link_corpus, speech_files
+from msdet.simulation.descriptions import (
+    DescribedSpeaker,
+    SceneDescription,
+    audio_file,
+    read_descriptions,
+)
+from msdet.simulation.rirs import wall_reflections
 from msdet.simulation.rooms import Room, place
 from msdet.simulation.scene import ArrayRecord, Noise, Scene
 from msdet.simulation.scene_files import SCENES_NAME, write_scenes
-from msdet.simulation.walls import Walls
+from msdet.simulation.speech import SpeechCrop
 
 
 class ImportConfig(Config):
@@ -63,6 +74,8 @@ def run(values: dict[str, Any]) -> None:
     import_scenes(parse(ImportConfig, values))
 
 
+log = logging.getLogger(__name__)
+
 ARRAY_NAME = "imported"
 
 _CLOSEST = 1e-3
@@ -76,7 +89,10 @@ def import_scenes(config: ImportConfig) -> None:
         InputError: names the description's file, its scene and key, or the folder.
     """
     path, output = Path(config.scenes).expanduser(), Path(os.path.abspath(config.output))
-    check_output(output)
+    if output.exists() and not output.is_dir():
+        raise InputError(f"output={output}: is a file; name a folder")
+    if output.exists() and any(output.iterdir()):
+        raise InputError(f"output={output}: is not empty; name another folder")
     if not abs(config.snr_db) <= MOST_DECIBELS:
         raise InputError(
             f"snr_db={config.snr_db:g}: expected -{MOST_DECIBELS:g} to {MOST_DECIBELS:g} dB"
@@ -85,19 +101,13 @@ def import_scenes(config: ImportConfig) -> None:
         Described(where, scene, *pose(where, scene, config))
         for where, scene in read_descriptions(path, config.split)
     ]
-    files = speech_files(
-        (
-            (f"{described.where}: speakers.{i}", speaker)
-            for described in found
-            for i, speaker in enumerate(described.scene.speakers)
-        ),
-        path.parent,
-    )
-    staging = output.with_name(f".{output.name}.part")
+    files = _speech_files(found, path.parent)
+    paths = ProcessPaths(output.parent, f".{output.name}.", PART)
+    staging = paths.new()
     try:
-        shutil.rmtree(staging, ignore_errors=True)  # what a killed run was writing
-        corpus = link_corpus(files, staging, config.split, config.sample_rate)
-        scenes = [scene_of(described, i, corpus, config) for i, described in enumerate(found)]
+        paths.remove_leftovers()
+        corpus = _link_corpus(files, staging, config)
+        scenes = [_scene_of(described, i, corpus, config) for i, described in enumerate(found)]
         write_scenes(staging / SCENES_NAME, scenes)
         staging.replace(output)
     except OSError as error:
@@ -114,14 +124,6 @@ def import_scenes(config: ImportConfig) -> None:
     speech = ("corpus=folder", f"corpus.path={config.output}")
     scored = f"scenes={Path(config.output) / SCENES_NAME}"
     tell(next=("evaluate", "checkpoint=MODEL.ckpt", scored, *speech))
-
-
-def check_output(folder: Path) -> None:
-    """Refuse what would be overwritten."""
-    if folder.exists() and not folder.is_dir():
-        raise InputError(f"output={folder}: is a file; name a folder")
-    if folder.exists() and any(folder.iterdir()):
-        raise InputError(f"output={folder}: is not empty; name another folder")
 
 
 @dataclass(frozen=True)
@@ -187,39 +189,157 @@ def pose(where: str, scene: SceneDescription, config: ImportConfig) -> tuple[Mic
         speakers=tuple(place(array, (x, y, z), rotation, s.position) for s in scene.speakers),
         rirs=config.rirs if scene.t60 else "anechoic",
     )
-    _check_t60(where, room)
-    return array, room
-
-
-def _check_t60(where: str, room: Room) -> None:
-    """Refuse a reverberation that the room cannot have, or that would take gigabytes."""
-    if room.rirs == "anechoic":
-        return
-    try:
-        Walls.of(room)
-    except InputError as error:
-        raise InputError(f"{where}: {error}; give a longer one, or 0 for no walls") from error
+    if room.rirs != "anechoic":
+        try:
+            wall_reflections(room)
+        except InputError as error:
+            raise InputError(f"{where}: {error}; give a longer one, or 0 for no walls") from error
     images = 4 / 3 * math.pi * (room.t60 * SPEED_OF_SOUND) ** 3 / math.prod(room.size)
     if room.rirs == "exact" and images > MOST_IMAGES:
         raise InputError(
             f"{where}: t60={room.t60:g}: too long for the image-source method in a room of "
             f"{_metres(room.size)}; give rirs=hybrid"
         )
+    return array, room
 
 
 def _metres(point: Sequence[float]) -> str:
     return " x ".join(f"{p:g}" for p in point) + " m"
 
 
+# --- the speech ---------------------------------------------------------------------------
+
+
+def _id_of(speaker: DescribedSpeaker) -> str:
+    """The file as the description calls it: the same on every machine that has the description."""
+    return PurePath(speaker.file).as_posix()
+
+
+def _speech_files(found: Sequence[Described], folder: Path) -> dict[str, tuple[Path, str, str]]:
+    """Each file once, by utterance id: its path, who speaks, and the words that name the first
+    speaker of a scene who needs it. It is there, and it is of one speaker."""
+    files: dict[str, tuple[Path, str, str]] = {}
+    for described in found:
+        for i, speaker in enumerate(described.scene.speakers):
+            where, id = f"{described.where}: speakers.{i}", _id_of(speaker)
+            who = speaker.speaker or id
+            if id not in files:
+                try:
+                    files[id] = (audio_file(folder, speaker.file).resolve(), who, where)
+                except InputError as error:
+                    raise InputError(f"{where}.file: {error}") from error
+            elif files[id][1] != who:
+                raise InputError(
+                    f"{where}.speaker={who!r}: the same file is of {files[id][1]!r} in "
+                    f"{files[id][2]}"
+                )
+    if len({who for _, who, _ in files.values()}) == 1:
+        _, who, where = next(iter(files.values()))
+        raise InputError(
+            f"{where}.speaker={who!r}: all files are of this speaker, a corpus needs two"
+        )
+    return files
+
+
+def _link_corpus(
+    files: Mapping[str, tuple[Path, str, str]], root: Path, config: ImportConfig
+) -> Corpus:
+    """Link files below ``root``, measure them as those of any corpus, and list them there.
+
+    Links, since a manifest lists what lies inside its corpus; the speech is not copied.
+
+    Raises:
+        InputError: names the first file that is no speech, or not at this sample rate.
+        OSError: nothing can be written there.
+    """
+    (root / "speech").mkdir(parents=True)
+    speech, needed_by = [], {}
+    for number, (id, (path, who, where)) in enumerate(files.items()):
+        inside = f"speech/{number:06d}{path.suffix}"
+        (root / inside).symlink_to(path)
+        needed_by[root / inside] = where, path
+        speech.append(SpeechFile(inside, who, config.split, id=id))
+
+    def inspect(link: Path) -> tuple[float, int]:
+        where, path = needed_by[link]
+        try:
+            seconds, rate = inspect_audio(path)
+        except InputError as error:
+            raise InputError(f"{where}.file: {error}") from error
+        if not seconds:
+            raise InputError(f"{where}.file: {path}: holds no samples")
+        if rate // 2 < min(config.sample_rate // 2, FULL_BAND_HZ):
+            # A corpus leaves such speech out, since its empty upper band would tell who speaks.
+            raise InputError(
+                f"{where}.file: {path}: is at {rate} Hz, less than "
+                f"sample_rate={config.sample_rate} needs; give sample_rate={rate}"
+            )
+        return seconds, rate
+
+    rows = list_files(root, speech, 0.0, inspect)
+    write_manifest(root / MANIFEST, rows)
+    several = sum(soundfile.info(path).channels > 1 for path, _, _ in files.values())
+    if several:
+        log.warning("%d speech files have several channels: the first is taken", several)
+    return make_corpus("folder", root, rows, config.sample_rate)
+
+
+def _crop_of(
+    where: str, speaker: DescribedSpeaker, corpus: Corpus, num_samples: int | None
+) -> SpeechCrop:
+    """The samples of a speaker's file in a scene of ``num_samples``; None: as long as needed.
+
+    Raises:
+        InputError: the file or the scene is shorter than that, or the stretch is silent.
+    """
+    utterance = corpus.by_id(_id_of(speaker))
+    rate = corpus.sample_rate
+    offset, onset = round(speaker.offset_seconds * rate), round(speaker.onset_seconds * rate)
+    there = corpus.num_samples(utterance) - offset
+    if there < 1:
+        raise InputError(
+            f"{where}.offset_seconds={speaker.offset_seconds:g}: {utterance.id} lasts "
+            f"{utterance.duration:.3f} s"
+        )
+    left = there if num_samples is None else num_samples - onset
+    if left < 1:
+        raise InputError(f"{where}.onset_seconds={speaker.onset_seconds:g}: the scene is over then")
+    length = min(there, left)
+    if speaker.seconds is not None:
+        asked = max(1, round(speaker.seconds * rate))
+        if asked > length + 1:  # one sample may be lost where times were rounded
+            raise InputError(
+                f"{where}.seconds={speaker.seconds:g}: {utterance.id} has {there / rate:.3f} s "
+                f"after its offset, the scene {left / rate:.3f} s after the onset"
+            )
+        length = min(asked, length)
+    # In the file itself: what a corpus hands out rings a little where there was nothing.
+    ratio = utterance.sample_rate / rate
+    begin, frames = round(offset * ratio), max(1, round(length * ratio))
+    audio, _ = soundfile.read(corpus.root / utterance.path, frames, begin, always_2d=True)
+    if not audio[:, 0].any():
+        end = (offset + length) / rate
+        raise InputError(
+            f"{where}: {utterance.id} is silent from {offset / rate:.3f} s to {end:.3f} s"
+        )
+    return SpeechCrop(
+        utterance=utterance.id,
+        offset=offset,
+        onset=onset,
+        length=length,
+        level_db=speaker.level_db,
+    )
+
+
 # --- the scene ----------------------------------------------------------------------------
 
 
-def scene_of(described: Described, index: int, corpus: Corpus, config: ImportConfig) -> Scene:
+def _scene_of(described: Described, index: int, corpus: Corpus, config: ImportConfig) -> Scene:
     """The scene, as `msdet simulate` would have drawn it."""
     scene, rate = described.scene, corpus.sample_rate
     num_samples = None if scene.seconds is None else max(1, round(scene.seconds * rate))
     crops = [
-        crop_of(f"{described.where}: speakers.{i}", speaker, corpus, num_samples)
+        _crop_of(f"{described.where}: speakers.{i}", speaker, corpus, num_samples)
         for i, speaker in enumerate(scene.speakers)
     ]
     first = crops[0].level_db

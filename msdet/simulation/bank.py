@@ -101,23 +101,18 @@ class RirBank:
     def _make(self, base: Room, path: Path) -> Rirs:
         rirs = compute_rirs(base, self.array, self.sample_rate)
         temporary = self._unfinished.new()
-        try:
-            try:
-                temporary.write_bytes(_encode(rirs))
-                temporary.replace(path)
-            except BaseException:
-                temporary.unlink(missing_ok=True)
-                raise
+        try:  # not `replacing`, which syncs each file and searches the folder for leftovers of it
+            temporary.write_bytes(_encode(rirs))
+            temporary.replace(path)
         except OSError as error:
             raise InputError(f"{path}: cannot be written ({error.strerror or error})") from error
+        finally:
+            temporary.unlink(missing_ok=True)
         return rirs
 
     def _make_file(self, base: Room, path: Path) -> None:
-        """Hands nothing back: thousands of results would wait in memory for the last one.
-
-        Another process may have made it meanwhile.
-        """
-        if not _is_whole(path):
+        """Hands nothing back: thousands of results would wait in memory for the last one."""
+        if not _is_whole(path):  # another process may have made it meanwhile
             self._make(base, path)
 
     def _read(self, path: Path) -> Rirs | None:

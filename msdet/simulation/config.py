@@ -10,6 +10,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict
 
 from msdet.geometry import SPEED_OF_SOUND, MicrophoneArray
+from msdet.parts import OwnPart
 
 Range = tuple[float, float]
 Backend = Literal["exact", "hybrid", "anechoic"]
@@ -87,6 +88,7 @@ class BackgroundRanges(_Record):
         snr_db: all reverberant speech over the background, at the reference microphone.
         recordings: folder of noise recordings for ``diffuse`` and ``point``; None takes noise with
             the long-term spectrum of the scene's own speech.
+        source: noise of the user's own in their place, see `NoiseSource`.
         talkers: how many voices a babble has.
         sources: from how many places a ``point`` background comes.
     """
@@ -94,6 +96,7 @@ class BackgroundRanges(_Record):
     kinds: tuple[BackgroundKind, ...] = ()
     snr_db: Range = (5.0, 20.0)
     recordings: str | None = None
+    source: OwnPart | None = None
     talkers: tuple[int, int] = (4, 8)
     sources: tuple[int, int] = (1, 1)
 

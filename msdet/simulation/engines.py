@@ -11,12 +11,11 @@ from dataclasses import replace
 from typing import Any
 from uuid import uuid4
 
-import torch
 from rich.console import Console
 
 from msdet.ending import heed_sigterm
 from msdet.errors import InputError
-from msdet.simulation.scene_sources import FileScenes
+from msdet.simulation.scene_files import FileScenes
 from msdet.simulation.shards import Shards
 from msdet.workers import in_processes, progress_bar
 
@@ -37,8 +36,6 @@ def make_locally(shards: Shards, numbers: Sequence[int], num_workers: int, done:
     Raises:
         InputError: of a shard; or processes were lost again and again.
     """
-    if not numbers:
-        return 0
     made, left = 0, list(numbers)
     for _ in range(1 + _RETRIES):
         try:
@@ -63,7 +60,7 @@ def _made(shards: Shards, numbers: Sequence[int], num_workers: int, done: int) -
             _itself, shards, numbers, num_workers=num_workers, title=title, done=done
         )
         return
-    with progress_bar(title) as bar:
+    with progress_bar(title, disable=not numbers) as bar:
         task = bar.add_task("", total=done + len(numbers), completed=done)
         for shard in numbers:
             yield shards(shard)
@@ -194,6 +191,8 @@ _received: dict[str, Shards] = {}
 
 def _make(run: str, sent: list[Any], shard: int, folder: str) -> bool:
     """A task: one thread, in the folder of the command, which recordings may be relative to."""
+    import torch
+
     torch.set_num_threads(1)
     if run not in _received:
         with suppress(OSError):

@@ -227,20 +227,21 @@ def _dry(scene: Scene, corpus: Corpus, lead: int, tail: int) -> NDArray[np.float
     """
     dry = np.zeros((len(scene.speech), lead + scene.num_samples + tail), np.float32)
     for row, crop in zip(dry, scene.speech, strict=True):
-        audio = corpus.read(corpus.by_id(crop.utterance))
+        utterance = corpus.by_id(crop.utterance)
+        length = corpus.num_samples(utterance)
         start, stop = crop.offset, crop.offset + crop.length
-        if stop > len(audio):
+        if stop > length:
             raise InputError(
                 f"scene {scene.id}: needs samples {start} to {stop} of utterance "
-                f"{crop.utterance!r}, which has {len(audio)} at {scene.sample_rate} Hz"
+                f"{crop.utterance!r}, which has {length} at {scene.sample_rate} Hz"
             )
         onset = lead + crop.onset
         if crop.onset == 0:
             start = max(0, start - lead)
             onset = lead - (crop.offset - start)
         if crop.onset + crop.length == scene.num_samples:
-            stop = min(len(audio), stop + tail)
-        row[onset : onset + stop - start] = audio[start:stop]
+            stop = min(length, stop + tail)
+        row[onset : onset + stop - start] = corpus.read(utterance, start, stop)
     return dry
 
 

@@ -16,7 +16,7 @@ from msdet.datasets import Batch, ExampleSampler
 from msdet.datasets.stored import StoredExamples, random_crop
 from msdet.geometry import MicrophoneArray
 from msdet.simulation import Example
-from msdet.simulation.layouts import Format
+from msdet.simulation.mixture_files import Format
 from msdet.simulation.stored import StoredMixtures
 
 SAMPLES = 400

@@ -27,7 +27,7 @@ from msdet.simulation import (
     pool_room,
     rotated,
 )
-from msdet.simulation.draw_rooms import random_generator
+from msdet.simulation.rooms import random_generator
 
 RATE = 8000
 

@@ -6,12 +6,11 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from msdet.corpora import Split
 from msdet.corpora.listing import read_header
@@ -68,11 +67,12 @@ class SceneDescription(_Record):
     Attributes:
         room_size, microphones: metres; the room reaches from (0, 0, 0) to its size.
         t60: seconds; 0 for no walls at all.
+        id: names a folder, and in tar files of examples a dot ends it.
         array_rotation: of the array's x axis from the room's, degrees.
         seconds: length; None ends the scene with its last speech.
     """
 
-    id: str
+    id: str = Field(pattern=r"^[\w-]{1,120}$")
     room_size: tuple[Positive, Positive, Positive]
     t60: NotNegative
     microphones: tuple[Point, ...] = Field(min_length=2)
@@ -82,14 +82,6 @@ class SceneDescription(_Record):
     seconds: Positive | None = None
     reference_mic: Count | None = None
     target: Literal["direct", "early", "image"] | None = None
-
-    @field_validator("id")
-    @classmethod
-    def _names_a_folder(cls, id: str) -> str:
-        # No dot either: in tar files of examples it ends the name.
-        if not re.fullmatch(r"[\w-]{1,120}", id):
-            raise ValueError("an id names a folder: 1 to 120 letters, digits, '_' and '-'")
-        return id
 
 
 def read_descriptions(path: Path, split: Split) -> Iterator[tuple[str, SceneDescription]]:
@@ -104,7 +96,8 @@ def read_descriptions(path: Path, split: Split) -> Iterator[tuple[str, SceneDesc
     for number, (key, record) in enumerate(_records(path, split), start=1):
         where = f"{path}: scene {number}"
         if not isinstance(record, dict):
-            raise InputError(f"{where}: expected an object with keys, got {_shown(record)}")
+            shown = json.dumps(record)[:60]
+            raise InputError(f"{where}: expected an object with keys, got {shown}")
         names = (key, record.get("id"), record.get("example_id"), f"scene-{number:06d}")
         id = str(next(name for name in names if name is not None))
         where += f" ({id!r})"
@@ -134,59 +127,31 @@ def audio_file(folder: Path, name: str) -> Path:
 def _records(path: Path, split: Split) -> list[tuple[str | None, Any]]:
     """Scenes as they stand in the file, each with the key that it stands under, if any."""
     try:
-        text = path.read_text(encoding="utf-8-sig")
-        content = json.loads(text, object_pairs_hook=_no_key_twice)
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
     except json.JSONDecodeError as error:
         place = f"line {error.lineno}, column {error.colno}"
         raise InputError(f"{path}: not JSON ({error.msg}, {place})") from error
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from error
     except (OSError, ValueError, RecursionError) as error:
         reason = getattr(error, "strerror", None) or error
         raise InputError(f"{path}: cannot be read as JSON ({reason})") from error
-    records: list[tuple[str | None, Any]] | None = None
-    if isinstance(content, dict) and isinstance(content.get("datasets"), dict):
-        records = _sms_wsj_records(path, content["datasets"], split)
-    else:
-        found = content.get("scenes") if isinstance(content, dict) else content
-        if isinstance(found, list):
-            records = [(None, record) for record in found]
-    if records is None:
+    sets = content.get("datasets") if isinstance(content, dict) else None
+    found = content.get("scenes") if isinstance(content, dict) else content
+    if isinstance(sets, dict):
+        found = sets.get(SMS_WSJ_SETS[split])
+        if not isinstance(found, dict):
+            raise InputError(
+                f"{path}: datasets: split={split} is SMS-WSJ's {SMS_WSJ_SETS[split]!r}, there are "
+                f"{', '.join(sets) or 'none'}"
+            )
+        return list(found.items())
+    if not isinstance(found, list):
         raise InputError(
             f'{path}: expected a list of scenes, {{"scenes": [...]}} or SMS-WSJ\'s '
-            f'{{"datasets": {{...}}}}, got {_shown(content)}'
+            f'{{"datasets": {{...}}}}, got {json.dumps(content)[:60]}'
         )
-    if not records:
+    if not found:
         raise InputError(f"{path}: holds no scenes")
-    return records
-
-
-def _sms_wsj_records(
-    path: Path, sets: dict[str, Any], split: Split
-) -> list[tuple[str | None, Any]]:
-    chosen = sets.get(SMS_WSJ_SETS[split])
-    if not isinstance(chosen, dict):
-        raise InputError(
-            f"{path}: datasets: split={split} is SMS-WSJ's {SMS_WSJ_SETS[split]!r}, there are "
-            f"{', '.join(sets) or 'none'}"
-        )
-    return list(chosen.items())
-
-
-def _no_key_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Python's own reader would keep the last one and lose the others."""
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        keys = [key for key, _ in pairs]
-        twice = next(key for key in keys if keys.count(key) > 1)
-        raise InputError(f"the key {twice!r} comes twice in one object")
-    return found
-
-
-def _shown(value: Any) -> str:
-    if isinstance(value, dict):
-        return f"an object with the keys {', '.join(list(value)[:6]) or '(none)'}"
-    return json.dumps(value)[:60]
+    return [(None, record) for record in found]
 
 
 # --- SMS-WSJ ------------------------------------------------------------------------------
@@ -232,13 +197,9 @@ class _SmsWsjExample(_SmsWsjPart):
             if len(set(counts)) > 1:
                 raise ValueError(f"{key}: has {counts} x, y and z, expected as many of each")
         count = len(self.source_position[0])
-        files = self.audio_path.original_source
-        for key, values in (
-            ("speaker_id", self.speaker_id),
-            ("audio_path.original_source", files),
-            ("offset", self.offset),
-            ("log_weights", self.log_weights),
-        ):
+        files = {"audio_path.original_source": self.audio_path.original_source}
+        of_speakers = {key: getattr(self, key) for key in ("speaker_id", "offset", "log_weights")}
+        for key, values in {**of_speakers, **files}.items():
             if len(values) != count:
                 raise ValueError(f"{key}: has {len(values)} entries, source_position {count}")
         return self
