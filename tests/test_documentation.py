@@ -25,6 +25,7 @@ from msdet.corpora.utterance import read_manifest
 from msdet.evaluation.config import EvaluationConfig
 from msdet.geometry import ArrayConfig
 from msdet.parsing import parse
+from msdet.parts import OwnPart
 from msdet.resources import voices_dir
 from msdet.serve.config import ServeConfig
 from msdet.training.config import TrainConfig
@@ -115,7 +116,8 @@ def test_the_keys_of_a_command_are_documented(command: str) -> None:
 @pytest.mark.parametrize("union", [CorpusConfig, ArrayConfig], ids=["corpus", "array"])
 def test_the_keys_of_every_corpus_and_array_are_documented(union: Any) -> None:
     for config in get_args(get_args(union)[0]):
-        for key in config.model_fields:
+        config = config if isinstance(config, type) else get_args(config)[0]  # with a tag
+        for key in () if config is OwnPart else config.model_fields:
             assert f"`{key}`" in CONFIGS, f"{config.__name__}.{key}"
 
 

@@ -76,12 +76,13 @@ class OwnCorpus(Corpus):
         """Read a stretch; see `Corpus.read`. What was read as a whole is kept."""
         if stop is None or self.cached(utterance) is not None:
             return super().read(utterance, start, stop)
-        return self._stretch(utterance, start, stop)
+        return self.stretch(utterance, start, stop)
 
     def _decoded(self, utterance: Utterance) -> NDArray[np.float32]:
-        return self._stretch(utterance, 0, self.num_samples(utterance))
+        return self.stretch(utterance, 0, self.num_samples(utterance))
 
-    def _stretch(self, utterance: Utterance, start: int, stop: int) -> NDArray[np.float32]:
+    def stretch(self, utterance: Utterance, start: int, stop: int) -> NDArray[np.float32]:
+        """Read a stretch anew."""
         where = f"{KEY}: {self.name}: read({utterance.id!r}, {start}, {stop})"
         return checked_signal(
             lambda: self.source.read(utterance.id, start, stop), where, stop - start
@@ -145,7 +146,7 @@ def open_own(part: OwnPart, sample_rate: int) -> OwnCorpus:
     corpus = OwnCorpus(part.target, Path(), tuple(rows), sample_rate, fingerprint, source)
     for split in SPLITS:
         first = next((row for row in rows if row.split == split), None)
-        if first is not None and not corpus.read(first).any():
+        if first is not None and not corpus.stretch(first, 0, corpus.num_samples(first)).any():
             raise InputError(f"{where}: utterance {first.id!r} is silent (every sample is zero)")
     return corpus
 
