@@ -32,7 +32,7 @@ from msdet.parsing import MOST_WORKERS, Config, SampleRate, Seed, parse
 from msdet.simulation import SceneConfig
 from msdet.simulation.config import ImperfectionRanges
 from msdet.simulation.engines import import_ray, make_locally, make_on_ray
-from msdet.simulation.estimate import check_space, measure
+from msdet.simulation.estimate import check_space, cost
 from msdet.simulation.mixture_files import FOLDERS, MIXTURE_NAME, Format, TargetsAt
 from msdet.simulation.noise_sources import open_noise
 from msdet.simulation.rooms import check_scene_config
@@ -123,7 +123,9 @@ def simulate(config: SimulateConfig, dry_run: bool = False) -> None:
     cores = config.num_workers or available_cores()
     numbers = shards.missing(part, parts)
     if dry_run:
-        _tell(shards, numbers, cores)
+        there = f"{output}: nothing to make, all shards are there"
+        told = cost(shards, numbers, cores) if numbers else there
+        Console().print(told, soft_wrap=not numbers)
         return
     check_space(shards, numbers)
     # Jobs that make other shares of the set work beside this one.
@@ -194,21 +196,6 @@ def _open(config: SimulateConfig) -> tuple[SceneSet, Corpus]:
         count=config.num_scenes or _DRAWN,
         noise=noise.fingerprint if noise is not None else None,
     ), corpus
-
-
-def _tell(shards: Shards, numbers: list[int], cores: int) -> None:
-    """What the missing shards of this share will cost."""
-    console = Console()
-    if not numbers:
-        console.print(f"{shards.output}: nothing to make, all shards are there", soft_wrap=True)
-        return
-    cost = measure(shards, numbers, cores)
-    console.print(cost.table())
-    if not cost.fits:
-        console.print(
-            "the disk does not suffice: ask for fewer (num_scenes), or choose another output=",
-            soft_wrap=True,
-        )
 
 
 def _report(config: SimulateConfig, shards: Shards, made: int, of_share: int) -> None:

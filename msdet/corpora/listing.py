@@ -45,9 +45,10 @@ class SpeechFile:
 class ListedConfig(Protocol):
     """What the configs share of corpora that bring no manifest."""
 
-    name: Any
-    cache: str
-
+    @property
+    def name(self) -> str: ...
+    @property
+    def cache(self) -> str: ...
     def model_dump_json(self, *, exclude: Any = None) -> str: ...
 
 

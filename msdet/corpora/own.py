@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from msdet.corpora.corpus import Corpus
-from msdet.corpora.utterance import SPLITS, Split, Utterance
+from msdet.corpora.utterance import SPLITS, Split, Utterance, check_rows
 from msdet.errors import InputError, first_mistake, shortened
 from msdet.parts import OwnPart, build
 
@@ -128,21 +128,13 @@ def open_own(part: OwnPart, sample_rate: int) -> OwnCorpus:
     for method in ("utterances", "read"):
         if not callable(getattr(source, method, None)):
             raise InputError(f"{where}: has no method {method}()")
-    rows, ids, split_of = [], set(), {}
+    rows = []
     for number, row in enumerate(source.utterances()):
         try:
-            found = OwnUtterance.model_validate(row)
+            rows.append(_row(OwnUtterance.model_validate(row), sample_rate))
         except ValidationError as error:
             raise InputError(f"{where}: utterances()[{number}]: {first_mistake(error)}") from error
-        if found.id in ids:
-            raise InputError(f"{where}: utterances()[{number}]: id {found.id!r} comes twice")
-        ids.add(found.id)
-        if split_of.setdefault(found.speaker, found.split) != found.split:
-            raise InputError(
-                f"{where}: utterances()[{number}]: speaker {found.speaker!r} is in "
-                f"{split_of[found.speaker]} and in {found.split}; splits must share no speaker"
-            )
-        rows.append(_row(found, sample_rate))
+    check_rows(where, rows)
     corpus = OwnCorpus(part.target, Path(), tuple(rows), sample_rate, fingerprint, source)
     for split in SPLITS:
         first = next((row for row in rows if row.split == split), None)

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from msdet.corpora import Split
 from msdet.corpora.listing import read_header
@@ -103,9 +103,8 @@ def read_descriptions(path: Path, split: Split) -> Iterator[tuple[str, SceneDesc
         where += f" ({id!r})"
         try:
             if "sensor_position" in record or "room_dimensions" in record:
-                description = _SmsWsjExample.model_validate(record).described(id, path.parent)
-            else:
-                description = SceneDescription.model_validate(record | {"id": id})
+                record = _from_sms_wsj(record, path.parent)
+            description = SceneDescription.model_validate(record | {"id": id})
         except ValidationError as error:
             raise InputError(f"{where}: {first_mistake(error)}") from error
         except InputError as error:
@@ -156,91 +155,54 @@ def _records(path: Path, split: Split) -> list[tuple[str | None, Any]]:
 
 # --- SMS-WSJ ------------------------------------------------------------------------------
 
-Row = tuple[Number, ...]
-Rows = tuple[Row, Row, Row]
-"""``[3][point]``: all x, all y, all z."""
 
-
-class _SmsWsjPart(BaseModel):
-    # What is not read here (transcriptions, files of rendered parts) describes no scene.
-    model_config = ConfigDict(frozen=True, extra="ignore", coerce_numbers_to_str=True)
-
-
-class _AudioPath(_SmsWsjPart):
-    original_source: tuple[Name, ...]
-
-
-class _NumSamples(_SmsWsjPart):
-    observation: Count
-
-
-class _SmsWsjExample(_SmsWsjPart):
-    """An example of SMS-WSJ (Drude et al. 2019, arXiv 1910.13934), whose README has the keys."""
-
-    model_config = ConfigDict(title="SMS-WSJ")
-
-    room_dimensions: tuple[Number | tuple[Number], ...] = Field(min_length=3, max_length=3)
-    sound_decay_time: NotNegative
-    source_position: Rows
-    sensor_position: Rows
-    speaker_id: tuple[Name, ...]
-    audio_path: _AudioPath
-    offset: tuple[Count, ...]
-    log_weights: tuple[Number, ...]
-    num_samples: _NumSamples | None = None
-    snr: Number | None = None
-
-    @model_validator(mode="after")
-    def _as_many_of_each(self) -> _SmsWsjExample:
-        for key in ("source_position", "sensor_position"):
-            counts = [len(row) for row in getattr(self, key)]
-            if len(set(counts)) > 1:
-                raise ValueError(f"{key}: has {counts} x, y and z, expected as many of each")
-        count = len(self.source_position[0])
-        files = {"audio_path.original_source": self.audio_path.original_source}
-        of_speakers = {key: getattr(self, key) for key in ("speaker_id", "offset", "log_weights")}
-        for key, values in {**of_speakers, **files}.items():
-            if len(values) != count:
-                raise ValueError(f"{key}: has {len(values)} entries, source_position {count}")
-        return self
-
-    def described(self, id: str, folder: Path) -> SceneDescription:
-        """The same in msdet's words. Offsets are samples at the rate of the speech files."""
-        headers = [read_header(audio_file(folder, f)) for f in self.audio_path.original_source]
-        rates = {rate for _, rate in headers}
+def _from_sms_wsj(record: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """An example of SMS-WSJ (Drude et al. 2019, arXiv 1910.13934), whose README has the keys, in
+    msdet's words. Offsets are samples at the rate of the speech files; other keys are left alone.
+    """
+    try:
+        files = list(record["audio_path"]["original_source"])
+        columns = {
+            "source_position": list(zip(*record["source_position"], strict=True)),
+            **{key: list(record[key]) for key in ("speaker_id", "offset", "log_weights")},
+            "audio_path.original_source": files,
+        }
+        for key, values in columns.items():
+            if len(values) != len(files):
+                raise InputError(f"{key}: is of {len(values)} speakers, the files of {len(files)}")
+        headers = [read_header(audio_file(folder, str(file))) for file in files]
+        rates = sorted({rate for _, rate in headers})
         if len(rates) > 1:
             raise InputError(
-                f"audio_path.original_source: sample rates {', '.join(map(str, sorted(rates)))}; "
-                "offset is in samples of one"
+                f"audio_path.original_source: sample rates {', '.join(map(str, rates))}; offset is "
+                "in samples of one"
             )
-        rate = rates.pop()
+        length = (record.get("num_samples") or {}).get("observation")
         speakers = [
             {
                 "position": position,
-                "file": file,
                 "speaker": speaker,
-                "onset_seconds": offset / rate,
+                "onset_seconds": offset / rates[0],
                 # Theirs are levels over the whole mixture, ours where a speaker speaks.
-                "level_db": weight - 10.0 * math.log10(max(duration, 1.0 / rate)),
+                "level_db": weight - 10.0 * math.log10(max(duration, 1.0 / rates[0])),
+                "file": file,
             }
-            for position, file, speaker, offset, weight, (duration, _) in zip(
-                zip(*self.source_position, strict=True),
-                self.audio_path.original_source,
-                self.speaker_id,
-                self.offset,
-                self.log_weights,
-                headers,
-                strict=True,
+            for (duration, _), (position, speaker, offset, weight, file) in zip(
+                headers, zip(*columns.values(), strict=True), strict=True
             )
         ]
-        return SceneDescription.model_validate(
-            {
-                "id": id,
-                "room_size": [x[0] if isinstance(x, tuple) else x for x in self.room_dimensions],
-                "t60": self.sound_decay_time,
-                "microphones": list(zip(*self.sensor_position, strict=True)),
-                "speakers": speakers,
-                "snr_db": self.snr,
-                "seconds": self.num_samples.observation / rate if self.num_samples else None,
-            }
-        )
+        size = [x[0] if isinstance(x, list) else x for x in record["room_dimensions"]]
+        return {
+            "room_size": size,
+            "t60": record["sound_decay_time"],
+            "microphones": list(zip(*record["sensor_position"], strict=True)),
+            "speakers": speakers,
+            "snr_db": record.get("snr"),
+            "seconds": length / rates[0] if length else None,
+        }
+    except KeyError as error:
+        raise InputError(f"has no {error}, which SMS-WSJ's examples have") from error
+    except InputError:
+        raise
+    except (TypeError, ValueError, IndexError, AttributeError) as error:
+        raise InputError(f"is not as SMS-WSJ's examples are ({error})") from error

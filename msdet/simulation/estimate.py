@@ -6,7 +6,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -25,73 +25,38 @@ _LABELS_BYTES = 8000
 """Of the labels of a mixture and its row, generously; next to its audio they are nothing."""
 
 
-@dataclass(frozen=True)
-class Cost:
-    """Of the shards that are missing.
+def cost(shards: Shards, numbers: Sequence[int], cores: int) -> Table:
+    """Make a few scenes of these shards in a temporary place, and tell what all will take.
 
-    Attributes:
-        scenes: how many there are to make. sampled: on how many it was measured.
+    Args:
         cores: that make them at the same time, one shard each.
-        seconds: of drawing, of room responses, of rendering and writing one scene on one core.
-        scene_bytes: on the disk of the output, of one scene. free_bytes: what it has left.
-    """
-
-    scenes: int
-    sampled: int
-    cores: int
-    seconds: tuple[float, float, float]
-    scene_bytes: float
-    free_bytes: int
-
-    @property
-    def fits(self) -> bool:
-        """Whether the disk suffices."""
-        return self.scenes * self.scene_bytes <= self.free_bytes
-
-    def table(self) -> Table:
-        """For the screen."""
-        table = Table(title=f"{_counted(self.scenes, 'scene')} to make, measured on {self.sampled}")
-        table.add_column("")
-        table.add_column("a scene", justify="right")
-        table.add_column("all", justify="right")
-        names = ("drawing", "room responses", "rendering and writing")
-        for name, each in zip(names, self.seconds, strict=True):
-            table.add_row(name, f"{each:.4f} s", _duration(self.scenes * each))
-        table.add_section()
-        total = self.scenes * sum(self.seconds)
-        table.add_row("time on one core", "", f"{_duration(total)} ({total / 3600:.3g} h)")
-        at_hand = f"time on {_counted(self.cores, 'core')} at hand"
-        table.add_row(at_hand, "", _duration(total / self.cores), end_section=True)
-        all_bytes = decimal(round(self.scenes * self.scene_bytes))
-        table.add_row("size of output", decimal(round(self.scene_bytes)), all_bytes)
-        table.add_row("free where output goes", "", decimal(self.free_bytes))
-        return table
-
-
-def measure(shards: Shards, numbers: Sequence[int], cores: int) -> Cost:
-    """Make a few scenes of these shards in a temporary place and see what they take.
-
-    The first one is made before the others and not measured: imports, tables that are kept.
-
     Raises:
         InputError: a scene cannot be drawn or rendered.
     """
     indices = _spread(shards, numbers)
-    taken, sizes = [], []
-    for index in (indices[0], *indices):
+    taken = []
+    for index in (indices[0], *indices):  # once more, for imports and tables that are kept
         with TemporaryDirectory(prefix="msdet-") as folder:
-            seconds, size = _time(shards, index, Path(folder))
-        taken.append(seconds)
-        sizes.append(size)
-    draw, rirs, rendering = np.mean(taken[1:], axis=0).tolist()
-    return Cost(
-        scenes=shards.scenes_in(numbers),
-        sampled=len(indices),
-        cores=min(cores, len(numbers)),
-        seconds=(draw, rirs, rendering),
-        scene_bytes=float(np.mean(sizes[1:])),
-        free_bytes=_free_bytes(shards.output),
-    )
+            taken.append(_take(shards, index, Path(folder)))
+    count, cores = shards.scenes_in(numbers), min(cores, len(numbers))
+    *seconds, size = np.mean(taken[1:], axis=0).tolist()
+    total, free = count * sum(seconds), _free_bytes(shards.output)
+    noun = "1 scene" if count == 1 else f"{count} scenes"
+    table = Table("", title=f"{noun} to make, measured on {len(indices)}")
+    table.add_column("a scene", justify="right")
+    table.add_column("all", justify="right")
+    names = ("drawing", "room responses", "rendering and writing")
+    for name, each in zip(names, seconds, strict=True):
+        table.add_row(name, f"{each:.4f} s", _duration(count * each))
+    table.add_section()
+    table.add_row("time on one core", "", f"{_duration(total)} ({total / 3600:.3g} h)")
+    at_hand = f"time on {cores} {'core' if cores == 1 else 'cores'} at hand"
+    table.add_row(at_hand, "", _duration(total / cores), end_section=True)
+    table.add_row("size of output", decimal(round(size)), decimal(round(count * size)))
+    table.add_row("free where output goes", "", decimal(free))
+    if count * size > free:
+        table.caption = "the disk does not suffice: give num_scenes or output="
+    return table
 
 
 def check_space(shards: Shards, numbers: Sequence[int]) -> None:
@@ -124,14 +89,14 @@ def _spread(shards: Shards, numbers: Sequence[int]) -> list[int]:
     return [shards.indices(numbers[p // shards.size])[p % shards.size] for p in places.tolist()]
 
 
-def _time(shards: Shards, index: int, folder: Path) -> tuple[tuple[float, float, float], int]:
+def _take(shards: Shards, index: int, folder: Path) -> tuple[float, float, float, int]:
     """Seconds of drawing, room responses, rendering; bytes of the output."""
     began = time.perf_counter()
     (scene,) = shards.source.read([index])
     drawn = time.perf_counter()
     rows = 2 * len(scene.model_dump_json())
     if not shards.audio:
-        return (drawn - began, 0.0, 0.0), rows
+        return drawn - began, 0.0, 0.0, rows
     rirs = compute_rirs(scene.room, scene.microphone_array(), scene.sample_rate)
     found = time.perf_counter()
     attempt, made = folder / "attempt", folder / "made"
@@ -142,7 +107,7 @@ def _time(shards: Shards, index: int, folder: Path) -> tuple[tuple[float, float,
         shards.write_folder(made / scene.id, attempt, scene, rirs)
     rendered = time.perf_counter()
     size = sum(path.stat().st_size for path in made.rglob("*") if path.is_file())
-    return (drawn - began, found - drawn, rendered - found), rows + size
+    return drawn - began, found - drawn, rendered - found, rows + size
 
 
 def _free_bytes(folder: Path) -> int:
@@ -152,16 +117,5 @@ def _free_bytes(folder: Path) -> int:
     return shutil.disk_usage(existing).free
 
 
-def _counted(count: int, noun: str) -> str:
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
-
-
 def _duration(seconds: float) -> str:
-    if seconds < 1:
-        return f"{seconds:.2f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    days, hours = divmod(hours, 24)
-    parts = ((days, "d"), (hours, "h"), (minutes, "min"), (rest, "s"))
-    first = next((i for i, (value, _) in enumerate(parts) if value), 3)
-    return " ".join(f"{value} {unit}" for value, unit in parts[first : first + 2])
+    return f"{seconds:.2f} s" if seconds < 1 else str(timedelta(seconds=round(seconds)))

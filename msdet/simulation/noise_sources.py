@@ -56,14 +56,15 @@ class Recordings:
 
     Attributes:
         key: what names them in errors. lengths, fingerprint: as in `NoiseSource`.
-        stretch: reads, as `NoiseSource.read` does.
+        read: as `NoiseSource.read`; raises InputError for what cannot be read, ends too early, or
+            is not finite.
     """
 
     key: str
     sample_rate: int
     lengths: Mapping[str, int]
     fingerprint: str
-    stretch: Callable[[str, int, int], NDArray[np.float32]]
+    read: Callable[[str, int, int], NDArray[np.float32]]
 
     def at_least(self, num_samples: int) -> tuple[str, ...]:
         """Return the recordings that are long enough.
@@ -86,14 +87,6 @@ class Recordings:
                 f"scene of {num_samples / self.sample_rate:g} s and are not used"
             )
         return enough
-
-    def read(self, name: str, offset: int, num_samples: int) -> NDArray[np.float32]:
-        """Return a stretch ``[num_samples]`` of a recording, from sample `offset` on.
-
-        Raises:
-            InputError: it cannot be read, ends too early, or is not finite.
-        """
-        return self.stretch(name, offset, num_samples)
 
 
 def open_noise(ranges: BackgroundRanges, sample_rate: int) -> Recordings | None:

@@ -111,7 +111,7 @@ def shaping(scene: SceneConfig) -> dict[str, Any]:
     """The keys of a scene config that rooms and their responses depend on, and their values."""
     keys = ("num_speakers", "room", "t60", "t60_per_octave", "rirs", "array", "speaker")
     moves = {"position", "rotation", "tilt"}
-    wanted = {**dict.fromkeys(keys, True), "imperfections": moves}
+    wanted: Any = {**dict.fromkeys(keys, True), "imperfections": moves}
     found: dict[str, Any] = scene.model_dump(mode="json", include=wanted)
     points = "point" in scene.background.kinds
     found["background"] = {"kinds": "with point" if points else "without point"}
