@@ -31,7 +31,7 @@ from msdet.geometry import MicrophoneArray
 from msdet.models.msdet import MOST_SLOTS, MSDET, ModelConfig, trained_tasks
 from msdet.parsing import SampleRate
 from msdet.shipped import find_checkpoint
-from msdet.trained_with import TrainedWith
+from msdet.stored_settings import TrainedWith, as_it_was, first_unset
 
 FORMAT = 1
 DESCRIPTION_KEY = "msdet"
@@ -179,12 +179,15 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
             f"{path}: was written by a newer msdet (format {written}, this version "
             f"reads up to {FORMAT}): upgrade msdet"
         )
+    unreadable = f"{path}: its description cannot be read"
+    if "model" in description:
+        description = {**description, "model": as_it_was(description["model"])}
     try:
         parsed = TypeAdapter(Description).validate_python(description)
     except ValidationError as error:
-        raise InputError(
-            f"{path}: its description cannot be read: {first_mistake(error)}"
-        ) from error
+        raise InputError(f"{unreadable}: {first_mistake(error)}") from error
+    if missing := first_unset(parsed.model, "model"):
+        raise InputError(f"{unreadable}: {missing} is missing")
     try:
         weights = _weights(content)
         with torch.device("meta"):  # takes no memory

@@ -27,19 +27,29 @@ _Elevation = Annotated[float, Field(ge=-90, le=90)]
 
 
 class _LooksConfig(_Config):
-    """Look directions: azimuths every ``360 / directions`` degrees (180 for linear arrays), at
-    half a degree or more, at a few elevations in degrees; each costs a product of matrices."""
+    """Look directions; each costs a product of matrices.
 
-    directions: int = Field(ge=8, le=720)
-    elevations: tuple[_Elevation, ...] = Field(min_length=1, max_length=16)
+    Attributes:
+        directions: evenly around the circle (from 0 to 180 degrees for a line).
+        elevations: degrees; the best fit over these is taken: [0, 30, 60] for speakers well above
+            the array.
+    """
+
+    directions: int = Field(default=36, ge=8, le=720)
+    elevations: tuple[_Elevation, ...] = Field(default=(0.0,), min_length=1, max_length=16)
 
 
 class DirectionalConfig(_LooksConfig):
-    name: Literal["directional"]
+    """How well each bin's phases fit each look direction; serves any array of the trained kind
+    (linear or not)."""
+
+    name: Literal["directional"] = "directional"
 
 
 class RealImaginaryConfig(_LooksConfig):
-    name: Literal["ri"]
+    """Real and imaginary parts; bound to the array of training."""
+
+    name: Literal["ri"] = "ri"
 
 
 FrontendConfig = Annotated[DirectionalConfig | RealImaginaryConfig, Field(discriminator="name")]
