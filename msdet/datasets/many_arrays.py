@@ -28,10 +28,11 @@ class ArraysConfig(BaseModel):
     """Arrays that training examples are recorded with, besides the run's own.
 
     Attributes:
-        shapes: as in the config group ``array``.
-        drawn: so many more, planar, whose microphones are drawn within a disc.
-        num_mics: how many microphones these have. radius: of the disc, metres.
-        spacing: smallest gap between two of their microphones, metres.
+        shapes: each as in the group `array`, such as {shape: circle, num_mics: 6, radius: 0.05}.
+        drawn: so many more, planar, drawn by `seed`.
+        num_mics: microphones of these.
+        radius: metres, of the disc that their microphones lie in.
+        spacing: metres, between two of their microphones, at least.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)

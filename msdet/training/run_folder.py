@@ -13,11 +13,10 @@ from omegaconf import OmegaConf
 from rich.console import Console
 
 from msdet.checkpoints import load_checkpoint
-from msdet.differences import first_difference
 from msdet.errors import InputError
 from msdet.files import read_json, write_atomically, write_json
 from msdet.output_folder import contents, sole_user
-from msdet.parsing import parse
+from msdet.parsing import first_difference, parse
 from msdet.training.config import TrainConfig
 
 CONFIG_NAME = "config.yaml"
