@@ -201,11 +201,11 @@ def save_atomically(content: Mapping[str, Any], path: Path) -> None:
         raise InputError(f"{path}: cannot be written ({why}){kept}") from error
 
 
-def save_portable(path: Path, model: MSDET, description: Description) -> None:
-    """Write a portable checkpoint."""
+def save_portable(path: str | Path, model: MSDET, description: Description) -> None:
+    """Write a portable checkpoint: one that needs nothing beside it."""
     weights = {name: value.detach().cpu() for name, value in model.state_dict().items()}
     save_atomically(
-        {DESCRIPTION_KEY: description.model_dump(mode="json"), "weights": weights}, path
+        {DESCRIPTION_KEY: description.model_dump(mode="json"), "weights": weights}, Path(path)
     )
 
 
