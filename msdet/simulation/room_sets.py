@@ -18,10 +18,10 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from msdet.corpora import Split
-from msdet.differences import first_difference
 from msdet.errors import InputError, first_mistake
 from msdet.files import read_json
 from msdet.geometry import MicrophoneArray
+from msdet.parsing import first_difference
 from msdet.simulation.bank import RirBank, pyroomacoustics_version
 from msdet.simulation.config import SceneConfig
 from msdet.simulation.rirs import METHOD

@@ -28,10 +28,10 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from msdet import __version__
 from msdet.corpora import Corpus
-from msdet.differences import first_difference
 from msdet.errors import InputError, first_mistake
 from msdet.files import ProcessPaths, replacing, write_atomically
 from msdet.output_folder import contents
+from msdet.parsing import first_difference
 from msdet.simulation.mixture_files import (
     FOLDERS,
     LABELS_NAME,
