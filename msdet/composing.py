@@ -257,7 +257,7 @@ def _for_hydra(command: str, override: str) -> list[str]:
         return [f"{key}={_store_file(key, value)}"]
     given = None if parsed is None or parsed.is_sweep_override() else parsed.value()
     if isinstance(given, dict) and TARGET in given:
-        return [f"~{key.lstrip('+')}"] * (not key.startswith("+")) + [f"+{override.lstrip('+')}"]
+        return [f"++{override.lstrip('+')}"]  # what it is merged into is taken out afterwards
     return [quoted(override)]
 
 
@@ -360,7 +360,8 @@ def _keep_to_own_arguments(
                     layers.append((at, found.provider not in (_OURS, "main")))
                 break
     for override in filter(None, map(_parsed, overrides)):
-        if not _options(override.key_or_group) and not override.is_delete():
+        chosen = isinstance(override.value(), str) and _options(override.key_or_group)
+        if not chosen and not override.is_delete():
             at = OmegaConf.create()
             OmegaConf.update(at, override.key_or_group, override.value(), force_add=True)
             layers.append((at, True))
