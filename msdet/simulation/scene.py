@@ -26,7 +26,7 @@ from msdet.simulation.rooms import (
     random_generator,
     split_key,
 )
-from msdet.simulation.speech import SpeechCrop, draw_crop, draw_speech, draw_utterances
+from msdet.simulation.speech import SpeechCrop, draw_speech, draw_talkers, draw_utterances
 
 _STRETCHES = 20
 """Draws of a stretch of noise for each stream of a background."""
@@ -216,7 +216,8 @@ def _draw_background(
     snr_db = round(float(rng.uniform(*ranges.snr_db)), 3)
     seed = int(rng.integers(2**53))
     if kind == "babble":
-        talkers = _draw_talkers(config, corpus, speech, num_samples, rng)
+        count = int(rng.integers(ranges.talkers[0], ranges.talkers[1] + 1))
+        talkers = draw_talkers(corpus, speech, count, num_samples, rng)
         return Background(kind=kind, snr_db=snr_db, seed=seed, talkers=talkers)
     recordings = open_noise(ranges, corpus.sample_rate)
     if recordings is None:
@@ -258,29 +259,6 @@ def _draw_recordings(
     start = int(rng.integers(num_samples))
     shifts = [(start + stream * num_samples // count) % num_samples for stream in range(count)]
     return tuple(drawn[0].model_copy(update={"shift": shift}) for shift in shifts)
-
-
-def _draw_talkers(
-    config: SceneConfig,
-    corpus: Corpus,
-    speech: Sequence[SpeechCrop],
-    num_samples: int,
-    rng: np.random.Generator,
-) -> tuple[SpeechCrop, ...]:
-    """Voices of a babble: people who are not in the scene, as long as there are such."""
-    inside = {corpus.by_id(crop.utterance).speaker for crop in speech}
-    others = [s for s in corpus.speakers if s not in inside] or list(corpus.speakers)
-    low, high = config.background.talkers
-    talkers = []
-    for _ in range(int(rng.integers(low, high + 1))):
-        speaker = others[int(rng.integers(len(others)))]
-        utterance, offset, onset, taken = draw_crop(corpus, speaker, num_samples, rng)
-        talkers.append(
-            SpeechCrop(
-                utterance=utterance.id, offset=offset, onset=onset, length=taken, level_db=0.0
-            )
-        )
-    return tuple(talkers)
 
 
 def _draw_mismatch(config: SceneConfig, num_mics: int, rng: np.random.Generator) -> Mismatch | None:
