@@ -16,10 +16,9 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, TypeVar
 
-from msdet.ending import leave_stops_to_parent
 from msdet.errors import InputError
 from msdet.inference.separator import Separator, load
-from msdet.workers import end_with_parent
+from msdet.workers import be_a_worker
 
 log = logging.getLogger(__name__)
 
@@ -103,8 +102,7 @@ class Worker:
 
 
 def _work(connection: Connection, checkpoint: Path) -> None:
-    leave_stops_to_parent()
-    end_with_parent()
+    be_a_worker(threads=None)
     separator = load(checkpoint)
     connection.send(True)
     while True:
