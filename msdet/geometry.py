@@ -146,9 +146,15 @@ class MicrophoneArray:
         return np.asarray(self.positions, dtype=np.float64)
 
     @cached_property
+    def axis(self) -> NDArray[np.float64] | None:
+        """Unit vector ``[3]`` of the line on which all microphones lie, away from microphone 0;
+        None where they lie on none."""
+        return _line_axis(self.as_array())
+
+    @property
     def is_linear(self) -> bool:
         """Whether all microphones lie on one line."""
-        return _line_axis(self.as_array()) is not None
+        return self.axis is not None
 
     @property
     def aperture(self) -> float:
@@ -164,9 +170,8 @@ class MicrophoneArray:
         (arccos(x / distance) where it lies along x).
         """
         d = np.asarray(directions, np.float64)
-        axis = _line_axis(self.as_array())
-        if axis is not None:
-            along = d @ axis / np.maximum(np.linalg.norm(d, axis=-1), 1e-12)
+        if self.axis is not None:
+            along = d @ self.axis / np.maximum(np.linalg.norm(d, axis=-1), 1e-12)
             angle = np.arccos(np.clip(along, -1.0, 1.0))
             return np.asarray(np.degrees(angle), np.float64)
         return wrap_degrees(np.degrees(np.arctan2(d[..., 1], d[..., 0])))

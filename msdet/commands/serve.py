@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import os
 import socket
 import tempfile
@@ -15,7 +14,7 @@ from typing import Any
 from msdet.errors import InputError
 from msdet.files import ProcessPaths
 from msdet.parsing import parse
-from msdet.serve.config import ServeConfig
+from msdet.serve.config import ServeConfig, is_loopback
 from msdet.shipped import default_model, find_checkpoint
 
 
@@ -46,9 +45,9 @@ def serve(config: ServeConfig) -> None:
         folder = Path(name).resolve()
         _keep_to(folder)
         with closing(Worker(separator.path, config.max_job_seconds)) as worker:
+            from msdet.serve.guard import Storage
             from msdet.serve.page import build_page
             from msdet.serve.server import run_server
-            from msdet.serve.storage import Storage
 
             storage = Storage(folder, config.max_stored_megabytes)
             page = build_page(separator, worker, config, storage)
@@ -82,16 +81,6 @@ def check_address(config: ServeConfig) -> None:
             f"host={config.host} port={config.port}: cannot be listened on ({error.strerror}); "
             "give another port"
         ) from error
-
-
-def is_loopback(host: str) -> bool:
-    """Whether an address or name is of this machine and reaches no other."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _keep_to(folder: Path) -> None:

@@ -12,8 +12,7 @@ from starlette.middleware import Middleware
 
 from msdet.errors import InputError
 from msdet.serve.config import ServeConfig
-from msdet.serve.guard import Guard
-from msdet.serve.storage import Storage
+from msdet.serve.guard import Guard, Storage
 
 _ASSETS = Path(__file__).parent / "assets"
 

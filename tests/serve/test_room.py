@@ -11,8 +11,8 @@ import pytest
 
 from msdet.errors import InputError
 from msdet.geometry import MicrophoneArray, angular_error
-from msdet.serve.arrays import line_axis
-from msdet.serve.room_setup import (
+from msdet.serve.actions import drawn_array
+from msdet.serve.room import (
     HEIGHT,
     RoomSetup,
     default_setup,
@@ -186,11 +186,11 @@ def test_the_drawn_axis_of_a_line_is_where_its_azimuth_is_0(turn: float) -> None
     along = np.array([np.cos(np.radians(turn)), np.sin(np.radians(turn)), 0.0])
     points = [tuple(x * along) for x in (0.0, 0.05, 0.1)]
     array = MicrophoneArray("line", tuple(points))
-    axis = line_axis(array)
+    axis = drawn_array(array)["axis"]
     assert axis is not None
     direction = [np.cos(np.radians(axis)), np.sin(np.radians(axis)), 0.0]
     assert array.azimuth_of(direction) == pytest.approx(0.0, abs=1e-5)
 
 
 def test_only_lines_have_an_axis(arrays: dict[str, MicrophoneArray]) -> None:
-    assert line_axis(arrays["circle4"]) is None
+    assert drawn_array(arrays["circle4"])["axis"] is None
