@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What simulating costs: room responses, rendering, scaling over processes, memory.
+"""What simulating costs: room responses, and rendering from the bank.
 
-``python scripts/bench_simulation.py`` measures on one core (two for the scaling), with 8
-microphones, 2 speakers, 16 kHz. Everything is a ratio within one run, since seconds do not hold
-on a shared machine. The last line is one JSON object:
+``python scripts/bench_simulation.py`` measures on one core, with 8 microphones, 2 speakers, 16
+kHz. Everything is a ratio within one run, since seconds do not hold on a shared machine (``msdet
+simulate --dry-run`` tells them for this one). The last line is one JSON object:
 
 hybrid_speedup_t60_0.6, hybrid_speedup_t60_0.3: seconds of the ``exact`` backend over those of
 ``hybrid``, same rooms, in turn; ``..._over_pyroomacoustics`` likewise for pyroomacoustics' own
@@ -13,9 +13,6 @@ both, each a mean over rooms, speakers and microphones; the larger of both T60.
 render_over_fft: seconds of a whole example of 4 s from the bank (read, convolve, mix, scale,
 label) over those of its bare transforms: 2 dry signals and 16 responses forward, 8 microphones and
 2 targets back, float32, at the length that holds their convolution.
-two_worker_scaling: examples per second of two processes over those of one, nothing else running.
-rss_growth_mb: growth of a process' resident memory over its examples, after all voices are read
-and a tenth of the examples are made.
 """
 
 from __future__ import annotations
@@ -28,12 +25,9 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from multiprocessing import get_context
-from multiprocessing.synchronize import Barrier
 from typing import Any
 
 import numpy as np
-import psutil
 from scipy import fft
 
 from msdet.corpora import BundledConfig, Corpus, open_corpus
@@ -64,7 +58,6 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("--rooms", type=int, default=24, help="for each T60")
-    parser.add_argument("--examples", type=int, default=10_000, help="for the memory")
     parser.add_argument("--rounds", type=int, default=9, help="of timed rendering")
     options = parser.parse_args()
     if any(os.environ.get(variable) != "1" for variable in THREADS):
@@ -88,11 +81,6 @@ def main() -> None:
         say("rendering from the bank against bare transforms")
         found["render_over_fft"] = round(compare_rendering(folder, options.rounds), 3)
         say(f"  {found['render_over_fft']:.2f} times as long")
-        say("one process and two")
-        found["two_worker_scaling"] = round(scaling(folder, options.rounds), 2)
-        say(f"  {found['two_worker_scaling']:.2f} times as many examples")
-        say(f"memory over {options.examples} examples")
-        found["rss_growth_mb"] = round(growth(folder, options.examples), 1)
     print(json.dumps(found))
 
 
@@ -158,33 +146,16 @@ def pyroomacoustics_rirs(room: Room) -> object:
 # --- rendering ----------------------------------------------------------------------------
 
 
-def prepared(folder: str, count: int = 32) -> tuple[Corpus, RirBank, list[Scene]]:
-    """Scenes with all that they need in the bank and in memory."""
+def compare_rendering(folder: str, rounds: int, count: int = 32) -> float:
+    """Median over rounds of the ratio to bare transforms; both in turn over all scenes."""
     corpus = open_corpus(BundledConfig(), RATE).split("train")
+    drawn = {"seed": 0, "split": "train", "epoch": 0, "sample_rate": RATE}
     scenes = [
-        draw_scene(
-            RENDERING,
-            ARRAY,
-            corpus,
-            seed=0,
-            split="train",
-            index=index,
-            epoch=0,
-            sample_rate=RATE,
-            num_samples=SECONDS * RATE,
-        )
-        for index in range(count)
+        draw_scene(RENDERING, ARRAY, corpus, index=i, num_samples=SECONDS * RATE, **drawn)
+        for i in range(count)
     ]
     bank = RirBank(folder, ARRAY, RATE)
     bank.fill((scene.room for scene in scenes), progress=False)
-    for scene in scenes:
-        render(scene, corpus, bank.get(scene.room))
-    return corpus, bank, scenes
-
-
-def compare_rendering(folder: str, rounds: int) -> float:
-    """Median over rounds of the ratio to bare transforms; both in turn over all scenes."""
-    corpus, bank, scenes = prepared(folder)
     inputs = [transforms_of(scene, corpus, bank.get(scene.room)) for scene in scenes]
 
     def rendering() -> None:
@@ -198,6 +169,7 @@ def compare_rendering(folder: str, rounds: int) -> float:
             fft.irfft(images[: ARRAY.num_mics], size, axis=-1)
             fft.irfft(spectra, size, axis=-1)
 
+    rendering()  # everything is in memory
     return statistics.median(
         seconds(rendering)[0] / seconds(transforming)[0] for _ in range(rounds)
     )
@@ -208,72 +180,6 @@ def transforms_of(scene: Scene, corpus: Corpus, rirs: Rirs) -> tuple[Any, Any, i
     size = fft.next_fast_len(scene.num_samples + rirs.image.shape[-1] - 1, real=True)
     dry = [corpus.read(corpus.by_id(c.utterance))[c.offset :][: c.length] for c in scene.speech]
     return np.stack(dry), rirs.image.reshape(-1, rirs.image.shape[-1]), size
-
-
-# --- processes and memory -----------------------------------------------------------------
-
-
-def scaling(folder: str, rounds: int) -> float:
-    """Median over rounds of the throughput of two processes over that of one."""
-    ratios = []
-    for _ in range(max(1, rounds // 3)):
-        one, two = throughput(folder, 1), throughput(folder, 2)
-        ratios.append(two / one)
-    return statistics.median(ratios)
-
-
-def throughput(folder: str, workers: int) -> float:
-    """Examples per second of processes that render side by side, started before the clock."""
-    context = get_context("spawn")
-    ready, results = context.Barrier(workers), context.Queue()
-    processes = [
-        context.Process(target=render_for_a_while, args=(folder, ready, results))
-        for _ in range(workers)
-    ]
-    for process in processes:
-        process.start()
-    rates = [results.get() for _ in processes]
-    for process in processes:
-        process.join()
-    return sum(rates)
-
-
-def render_for_a_while(folder: str, ready: Barrier, results: Any) -> None:
-    """In a process of its own: examples per second over some five seconds."""
-    corpus, bank, scenes = prepared(folder)
-    ready.wait()
-    start, count = time.perf_counter(), 0
-    while time.perf_counter() - start < 5:
-        for scene in scenes:
-            render(scene, corpus, bank.get(scene.room))
-        count += len(scenes)
-    results.put(count / (time.perf_counter() - start))
-
-
-def growth(folder: str, examples: int) -> float:
-    """Megabytes of resident memory that drawing and rendering add."""
-    corpus, bank, scenes = prepared(folder)
-    rooms = [scene.room for scene in scenes]
-    for utterance in corpus.utterances:
-        corpus.read(utterance)
-    process, before = psutil.Process(), 0
-    for index in range(examples):
-        if index == examples // 10:
-            before = process.memory_info().rss
-        scene = draw_scene(
-            RENDERING,
-            ARRAY,
-            corpus,
-            seed=0,
-            split="train",
-            index=index,
-            epoch=1,
-            sample_rate=RATE,
-            num_samples=SECONDS * RATE,
-            room=rooms[index % len(rooms)],
-        )
-        render(scene, corpus, bank.get(scene.room))
-    return (process.memory_info().rss - before) / 1e6
 
 
 if __name__ == "__main__":

@@ -15,8 +15,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from verification.sections import SECTIONS
-from verification.tables import Check, table
+from verification.sections import SECTIONS, Check, table
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "simulation.md"
 PICTURES = PAGE.parent / "pictures" / "simulation"
