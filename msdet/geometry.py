@@ -50,7 +50,7 @@ def angular_error(
     estimate: ArrayLike, truth: ArrayLike, linear: bool = ...
 ) -> NDArray[np.float64]: ...
 def angular_error(estimate, truth, linear=False):  # type: ignore[no-untyped-def]
-    """Absolute angle between two azimuths, degrees in [0, 180]; broadcasts.
+    """Return the absolute angle between azimuths, degrees in [0, 180]; broadcasts.
 
     Args:
         linear: they are angles to a line, which do not wrap; otherwise they are on the circle.
@@ -65,7 +65,7 @@ def angular_error(estimate, truth, linear=False):  # type: ignore[no-untyped-def
 
 
 def unit_vectors(azimuth: ArrayLike, elevation: ArrayLike = 0.0) -> NDArray[np.float64]:
-    """Directions ``[..., 3]`` for azimuths and elevations in degrees."""
+    """Return the directions ``[..., 3]`` of azimuths and elevations in degrees."""
     az, el = np.broadcast_arrays(np.radians(azimuth), np.radians(elevation))
     parts = [np.cos(el) * np.cos(az), np.cos(el) * np.sin(az), np.sin(el)]
     return np.asarray(np.stack(parts, axis=-1), np.float64)
@@ -98,48 +98,47 @@ class MicrophoneArray:
     def __post_init__(self) -> None:
         points = np.asarray(self.positions, dtype=np.float64)
         if points.ndim != 2 or points.shape[1] != 3 or len(points) < 2:
-            raise InputError(
-                f"array {self.name!r}: positions must be at least two microphones of three "
-                f"coordinates in metres, got shape {points.shape}"
+            raise self._wrong(
+                "positions must be at least two microphones of three coordinates in metres, got "
+                f"shape {points.shape}"
             )
         if len(points) > MOST_MICS:
-            raise InputError(
-                f"array {self.name!r}: has {len(points)} microphones, at most {MOST_MICS} are taken"
-            )
+            raise self._wrong(f"has {len(points)} microphones, at most {MOST_MICS} are taken")
         if not (np.abs(points) <= _LARGEST_METRES).all():
-            raise InputError(
-                f"array {self.name!r}: positions must be finite numbers of metres, up to "
-                f"{_LARGEST_METRES:g}"
+            raise self._wrong(
+                f"positions must be finite numbers of metres, up to {_LARGEST_METRES:g}"
             )
         gaps = np.linalg.norm(points[:, None] - points[None], axis=-1)
         if gaps[~np.eye(len(points), dtype=bool)].min() < 1e-4:
-            raise InputError(f"array {self.name!r}: two microphones are at the same place")
+            raise self._wrong("two microphones are at the same place")
         mean = points.mean(axis=0)
         if np.abs(mean).max() > _NANOMETRE:  # so that what was stored centred comes back the same
             points = points - mean
         object.__setattr__(self, "positions", _as_tuple(points))
-        channels = self.channels or tuple(range(len(points)))
-        object.__setattr__(self, "channels", tuple(channels))
+        channels = tuple(self.channels or range(len(points)))
+        object.__setattr__(self, "channels", channels)
         if len(channels) != len(points) or len(set(channels)) != len(channels) or min(channels) < 0:
-            raise InputError(
-                f"array {self.name!r}: channels must name one different channel for each of the "
-                f"{len(points)} microphones, got {list(channels)}"
+            raise self._wrong(
+                f"channels must name one different channel for each of the {len(points)} "
+                f"microphones, got {list(channels)}"
             )
+
+    def _wrong(self, why: str) -> InputError:
+        return InputError(f"array {self.name!r}: {why}")
 
     @property
     def num_mics(self) -> int:
         return len(self.positions)
 
     def microphones_of(self, num_channels: int) -> tuple[int, ...] | None:
-        """Which channels of a file with so many are the microphones, in order: all of them, or
-        those that the product's recordings have them in; None where it is not of this array."""
+        """Return which channels of a file with so many are the microphones, in order: all of them,
+        or those of the product's recordings; None where the file is not of this array."""
+        everything = tuple(range(self.num_mics))
         if num_channels == self.num_mics:
-            return tuple(range(num_channels))
-        picks = self.channels != tuple(range(self.num_mics)) or self.file_channels is not None
-        whole_file = self.file_channels in (None, num_channels) and num_channels > max(
-            self.channels
-        )
-        return self.channels if picks and whole_file else None
+            return everything
+        picks = self.channels != everything or self.file_channels is not None
+        fits = self.file_channels in (None, num_channels) and num_channels > max(self.channels)
+        return self.channels if picks and fits else None
 
     def as_array(self) -> NDArray[np.float64]:
         """Positions ``[mic, 3]`` in metres."""
@@ -153,7 +152,7 @@ class MicrophoneArray:
 
     @property
     def is_linear(self) -> bool:
-        """Whether all microphones lie on one line."""
+        """True where all microphones lie on one line."""
         return self.axis is not None
 
     @property
@@ -189,17 +188,12 @@ class MicrophoneArray:
             return tuple(found)
         angles = np.degrees(np.arctan2(points[:, 1], points[:, 0]))
         farthest = np.hypot(points[:, 0], points[:, 1]).argmax()  # not one at the centre
-        for degrees in sorted(
-            {round(float(a), 6) for a in wrap_degrees(angles - angles[farthest])}
-        ):
+        for degrees in np.unique(np.round(wrap_degrees(angles - angles[farthest]), 6)).tolist():
             turned = rotate_about_vertical(points, degrees)
             gaps = np.linalg.norm(turned[:, None] - points[None], axis=-1)
-            permutation = tuple(int(i) for i in gaps.argmin(axis=1))
-            if (
-                degrees
-                and gaps.min(axis=1).max() < tolerance
-                and len(set(permutation)) == len(points)
-            ):
+            permutation = tuple(gaps.argmin(axis=1).tolist())
+            alike = gaps.min(axis=1).max() < tolerance and len(set(permutation)) == len(points)
+            if degrees and alike:
                 found.append((degrees, permutation))
         return tuple(found)
 
@@ -387,39 +381,30 @@ class AzimuthGrid:
         return torch.where(wrapped >= 360.0, torch.zeros_like(wrapped), wrapped)
 
 
-def plane_wave_delays(positions: ArrayLike, directions: ArrayLike) -> NDArray[np.float64]:
-    """Arrival times of plane waves at each microphone relative to the origin.
-
-    Args:
-        positions: ``[mic, 3]`` metres. directions: unit vectors ``[..., 3]`` towards the sources.
-    Returns:
-        ``[..., mic]`` seconds; negative where the sound arrives before it reaches the origin.
-    """
-    delays = -np.asarray(directions, np.float64) @ np.asarray(positions, np.float64).T
-    return np.asarray(delays / SPEED_OF_SOUND)
-
-
 def far_field_delays(
     positions: ArrayLike, azimuth: ArrayLike, elevation: ArrayLike = 0.0
 ) -> NDArray[np.float64]:
-    """:func:`plane_wave_delays` of far-field sources with these labels.
+    """Compute when plane waves arrive at each microphone, relative to the origin.
 
     Args:
         positions: ``[mic, 3]`` metres in the array's frame.
         azimuth, elevation: degrees, broadcast against each other to ``[...]``. Where the
             microphones lie on a line, the azimuth is the angle to it, and elevation is ignored.
     Returns:
-        ``[..., mic]`` seconds.
+        ``[..., mic]`` seconds; negative where the sound arrives before it reaches the origin.
     """
-    axis = _line_axis(np.asarray(positions, np.float64))
+    points = np.asarray(positions, np.float64)
+    axis = _line_axis(points)
     if axis is None:
-        return plane_wave_delays(positions, unit_vectors(azimuth, elevation))
-    along, _ = np.broadcast_arrays(np.cos(np.radians(azimuth)), elevation)
-    return plane_wave_delays(positions, along[..., None] * axis)
+        directions = unit_vectors(azimuth, elevation)
+    else:
+        along, _ = np.broadcast_arrays(np.cos(np.radians(azimuth)), elevation)
+        directions = along[..., None] * axis
+    return np.asarray(-directions @ points.T / SPEED_OF_SOUND)
 
 
 def _line_axis(points: NDArray[np.float64]) -> NDArray[np.float64] | None:
-    """Unit vector of the line that all points lie on, away from the first; None without one."""
+    """Return the unit vector of the line of all points, away from the first; None without one."""
     offsets = points - points[0]
     far = offsets[np.linalg.norm(offsets, axis=-1).argmax()]
     axis = far / np.linalg.norm(far)
