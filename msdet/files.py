@@ -184,7 +184,7 @@ class ProcessPaths:
 
     @property
     def prefix(self) -> str:
-        """What the names of this process's begin with."""
+        """The beginning of the names of this process's."""
         return f"{self.start}{_machine()}-{os.getpid()}-"
 
     def new(self) -> Path:

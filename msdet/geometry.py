@@ -25,11 +25,10 @@ SPEED_OF_SOUND = 343.0
 """Metres per second. The one constant; the simulator hands it to pyroomacoustics."""
 
 MOST_MICS = 256
-"""In one array. Work grows with the pairs of microphones; the largest research arrays have fewer
-that record one scene together."""
+"""Microphones in one array. Work grows with their pairs; the largest research arrays have fewer."""
 
 _LARGEST_METRES = 1000.0
-"""Any coordinate. No microphones further apart are one array; also keeps squares finite."""
+"""Bound of coordinates. No microphones further apart are one array; also keeps squares finite."""
 
 _COLLINEAR_METRES = 1e-6
 _NANOMETRE = 1e-9
@@ -141,7 +140,7 @@ class MicrophoneArray:
         return self.channels if picks and fits else None
 
     def as_array(self) -> NDArray[np.float64]:
-        """Positions ``[mic, 3]`` in metres."""
+        """Return the positions ``[mic, 3]`` in metres."""
         return np.asarray(self.positions, dtype=np.float64)
 
     @cached_property
@@ -157,12 +156,12 @@ class MicrophoneArray:
 
     @property
     def aperture(self) -> float:
-        """Largest distance between two microphones, metres."""
+        """The largest distance between two microphones, metres."""
         points = self.as_array()
         return float(np.linalg.norm(points[:, None] - points[None], axis=-1).max())
 
     def azimuth_of(self, directions: ArrayLike) -> NDArray[np.float64]:
-        """The azimuth label of points or directions ``[..., 3]`` in the array's frame.
+        """Return the azimuth label of points or directions ``[..., 3]`` in the array's frame.
 
         Planar and volumetric arrays: the horizontal angle from the x axis, [0, 360).
         Linear arrays: [0, 180], the angle to the line, which points away from microphone 0
@@ -176,7 +175,7 @@ class MicrophoneArray:
         return wrap_degrees(np.degrees(np.arctan2(d[..., 1], d[..., 0])))
 
     def rotations(self, tolerance: float = 1e-6) -> tuple[tuple[float, tuple[int, ...]], ...]:
-        """Rotations about the vertical that map the array onto itself, the identity first.
+        """Find the rotations about the vertical that map the array onto itself, the identity first.
 
         Each is ``(degrees, permutation)``: in the rotated array, microphone m stands where
         microphone ``permutation[m]`` stood. So reading channels in the order ``permutation`` is
@@ -265,33 +264,25 @@ class Tetrahedron(_Shape):
         return MicrophoneArray("tetrahedron4", _as_tuple(np.vstack([base, top])))
 
 
-class Respeaker4(_Shape):
-    """Seeed ReSpeaker USB Mic Array, also sold as Mic Array v2.0: 4 microphones, radius 32 mm.
+class Respeaker(_Shape):
+    """Products of Seeed: ReSpeaker USB Mic Array, also sold as Mic Array v2.0, with 4 microphones,
+    and ReSpeaker 6-Mic Circular Array Kit for Raspberry Pi.
 
-    Its 6-channel firmware records [processed, mic 1 .. mic 4, playback]; hence channels 1 to 4.
-    Radius and order (counter-clockwise) as in ODAS' respeaker_usb_4_mic_array.cfg.
+    Radius and order (counter-clockwise) as in ODAS' respeaker_usb_4_mic_array.cfg and
+    respeaker_6_mic_array.cfg. The first one's 6-channel firmware records [processed, mic 1 .. mic
+    4, playback]. The other's AC108 codecs record 8 channels, of which 6 and 7 are playback; its
+    driver is known to shift channels at times, so check a recording before trusting its azimuths.
     """
 
-    shape: Literal["respeaker4"]
+    shape: Literal["respeaker4", "respeaker6"]
 
     def build(self) -> MicrophoneArray:
-        points = 0.032 * unit_vectors([0.0, 90.0, 180.0, 270.0])
-        return MicrophoneArray("respeaker4", _as_tuple(points), (1, 2, 3, 4), 6)
-
-
-class Respeaker6(_Shape):
-    """Seeed ReSpeaker 6-Mic Circular Array Kit for Raspberry Pi: 6 microphones, radius 46.3 mm.
-
-    Its AC108 codecs record 8 channels: the microphones are 0 to 5, playback loopback 6 and 7.
-    Radius and order (counter-clockwise) as in ODAS' respeaker_6_mic_array.cfg; its driver is
-    known to shift channels at times, so check a recording before trusting its azimuths.
-    """
-
-    shape: Literal["respeaker6"]
-
-    def build(self) -> MicrophoneArray:
-        points = 0.0463 * unit_vectors(np.arange(6) * 60.0)
-        return MicrophoneArray("respeaker6", _as_tuple(points), tuple(range(6)), 8)
+        if self.shape == "respeaker4":
+            points, first, file_channels = 0.032 * unit_vectors(np.arange(4) * 90.0), 1, 6
+        else:
+            points, first, file_channels = 0.0463 * unit_vectors(np.arange(6) * 60.0), 0, 8
+        picks = tuple(range(first, first + len(points)))
+        return MicrophoneArray(self.shape, _as_tuple(points), picks, file_channels)
 
 
 class Positions(_Shape):
@@ -307,7 +298,7 @@ class Positions(_Shape):
 
 
 ArrayConfig = Annotated[
-    Circle | Line | LShape | Tetrahedron | Respeaker4 | Respeaker6 | Positions,
+    Circle | Line | LShape | Tetrahedron | Respeaker | Positions,
     Field(discriminator="shape"),
 ]
 
@@ -349,17 +340,18 @@ class AzimuthGrid:
         return np.asarray(np.arange(self.num_classes) * self.resolution, np.float64)
 
     def index(self, azimuth: torch.Tensor) -> torch.Tensor:
-        """Class indices (int64) of azimuths in degrees, same shape."""
+        """Return the class indices (int64) of azimuths in degrees, same shape."""
         nearest = torch.round(azimuth / self.resolution).long()
         if self.linear:
             return nearest.clamp(0, self.num_classes - 1)
         return nearest.remainder(self.num_classes)
 
     def decode(self, probabilities: torch.Tensor, reach: int = 2) -> torch.Tensor:
-        """Degrees between classes: the mean of the mass within ``reach`` classes of the peak.
+        """Return degrees between classes: the mean of the mass near the peak.
 
         Args:
             probabilities: ``[..., class]``, non-negative.
+            reach: how many classes to either side of the peak count.
         Returns:
             ``[...]`` degrees, in [0, 360) or, for a linear grid, [0, 180].
         """

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What simulating costs: room responses, and rendering from the bank.
+"""Cost of room responses: ``hybrid`` beside ``exact`` and pyroomacoustics.
 
 ``python scripts/bench_simulation.py`` measures on one core, with 8 microphones, 2 speakers, 16
 kHz. Everything is a ratio within one run, since seconds do not hold on a shared machine (``msdet
@@ -10,9 +10,6 @@ hybrid_speedup_t60_0.6, hybrid_speedup_t60_0.3: seconds of the ``exact`` backend
 ``ShoeBox`` at the order that its ``inverse_sabine`` asks for.
 edc_error_db: largest difference, over the decay down to -30 dB, between the energy decay curves of
 both, each a mean over rooms, speakers and microphones; the larger of both T60.
-render_over_fft: seconds of a whole example of 4 s from the bank (read, convolve, mix, scale,
-label) over those of its bare transforms: 2 dry signals and 16 responses forward, 8 microphones and
-2 targets back, float32, at the length that holds their convolution.
 """
 
 from __future__ import annotations
@@ -22,34 +19,20 @@ import json
 import os
 import statistics
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from scipy import fft
 
-from msdet.corpora import BundledConfig, Corpus, open_corpus
 from msdet.geometry import Circle, MicrophoneArray
-from msdet.simulation import (
-    RirBank,
-    Rirs,
-    Room,
-    Scene,
-    SceneConfig,
-    compute_rirs,
-    draw_scene,
-    pool_room,
-    render,
-)
+from msdet.simulation import Room, SceneConfig, compute_rirs, pool_room
 from msdet.simulation.acoustics import energy_decay, high_passed
 
-RATE, SECONDS = 16000, 4
+RATE = 16000
 ARRAY: MicrophoneArray = Circle(shape="circle", num_mics=8, radius=0.05).build()
 T60 = (0.3, 0.6)
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-RENDERING = SceneConfig.model_validate({"t60": [0.2, 0.6], "rirs": "hybrid"})
 
 
 def main() -> None:
@@ -58,7 +41,6 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("--rooms", type=int, default=24, help="for each T60")
-    parser.add_argument("--rounds", type=int, default=9, help="of timed rendering")
     options = parser.parse_args()
     if any(os.environ.get(variable) != "1" for variable in THREADS):
         # Libraries read these when they are loaded, so the script starts again.
@@ -77,10 +59,6 @@ def main() -> None:
         say(f"  hybrid is {speedup:.1f} times as fast, its decay within {error:.2f} dB")
         errors.append(error)
     found["edc_error_db"] = round(max(errors), 3)
-    with tempfile.TemporaryDirectory() as folder:
-        say("rendering from the bank against bare transforms")
-        found["render_over_fft"] = round(compare_rendering(folder, options.rounds), 3)
-        say(f"  {found['render_over_fft']:.2f} times as long")
     print(json.dumps(found))
 
 
@@ -90,13 +68,10 @@ def say(text: str) -> None:
 
 
 def seconds(work: Callable[[], Any]) -> tuple[float, Any]:
-    """How long something takes, and what it returns."""
+    """Time something; return the seconds and what it returned."""
     start = time.perf_counter()
     result = work()
     return time.perf_counter() - start, result
-
-
-# --- room responses -----------------------------------------------------------------------
 
 
 def compare_backends(t60: float, count: int) -> tuple[float, float, float]:
@@ -141,45 +116,6 @@ def pyroomacoustics_rirs(room: Room) -> object:
         shoebox.add_source(speaker.position)
     shoebox.compute_rir()
     return shoebox.rir
-
-
-# --- rendering ----------------------------------------------------------------------------
-
-
-def compare_rendering(folder: str, rounds: int, count: int = 32) -> float:
-    """Median over rounds of the ratio to bare transforms; both in turn over all scenes."""
-    corpus = open_corpus(BundledConfig(), RATE).split("train")
-    drawn = {"seed": 0, "split": "train", "epoch": 0, "sample_rate": RATE}
-    scenes = [
-        draw_scene(RENDERING, ARRAY, corpus, index=i, num_samples=SECONDS * RATE, **drawn)
-        for i in range(count)
-    ]
-    bank = RirBank(folder, ARRAY, RATE)
-    bank.fill((scene.room for scene in scenes), progress=False)
-    inputs = [transforms_of(scene, corpus, bank.get(scene.room)) for scene in scenes]
-
-    def rendering() -> None:
-        for scene in scenes:
-            render(scene, corpus, bank.get(scene.room))
-
-    def transforming() -> None:
-        for dry, responses, size in inputs:
-            spectra = fft.rfft(dry, size, axis=-1)
-            images = fft.rfft(responses, size, axis=-1)
-            fft.irfft(images[: ARRAY.num_mics], size, axis=-1)
-            fft.irfft(spectra, size, axis=-1)
-
-    rendering()  # everything is in memory
-    return statistics.median(
-        seconds(rendering)[0] / seconds(transforming)[0] for _ in range(rounds)
-    )
-
-
-def transforms_of(scene: Scene, corpus: Corpus, rirs: Rirs) -> tuple[Any, Any, int]:
-    """Dry signals ``[2, sample]``, responses ``[16, tap]``, and the transform that holds them."""
-    size = fft.next_fast_len(scene.num_samples + rirs.image.shape[-1] - 1, real=True)
-    dry = [corpus.read(corpus.by_id(c.utterance))[c.offset :][: c.length] for c in scene.speech]
-    return np.stack(dry), rirs.image.reshape(-1, rirs.image.shape[-1]), size
 
 
 if __name__ == "__main__":

@@ -339,7 +339,7 @@ def summary(rows: Sequence[BundledUtterance], split: Split) -> str:
 
 
 def readme(rows: Sequence[BundledUtterance]) -> str:
-    """What lies in the folder, whose it is and what was changed, as the licences ask."""
+    """Say what lies in the folder, whose it is and what was changed, as the licences ask."""
     speakers = {row.speaker: row for row in rows}.values()
     return README + "".join(
         f"| {row.speaker} | {row.split} | {row.sex or '?'} | {row.language}"
@@ -349,7 +349,7 @@ def readme(rows: Sequence[BundledUtterance]) -> str:
 
 
 def check(rows: Sequence[BundledUtterance], full: bool) -> None:
-    """What must hold for the set as a whole."""
+    """Refuse a set that lacks women or men in a band of a split, or is too large."""
     for split in SPLITS:
         for band in (4000, 8000):
             sexes = {r.sex for r in rows if r.split == split and r.bandwidth_hz >= band}

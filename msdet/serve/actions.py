@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec
+from typing import TYPE_CHECKING, Any
 
 from markupsafe import escape
 from pydantic import ValidationError
@@ -25,21 +25,17 @@ if TYPE_CHECKING:
     from msdet.serve.guard import Storage
     from msdet.serve.worker import Worker
 
-Values = ParamSpec("Values")
-
 OWN, TYPED = "own", POSITIONS
 """Choices beside the names of the configs; ``positions`` is the config that leaves them to you."""
 
 
-def _told(
-    action: Callable[Concatenate[Actions, Values], str],
-) -> Callable[Concatenate[Actions, Values], tuple[str, str]]:
+def _told(action: Callable[..., str]) -> Callable[..., tuple[str, str]]:
     """Let an action return a message and a result, of which one is empty."""
 
     @wraps(action)
-    def tell(self: Actions, /, *values: Values.args, **named: Values.kwargs) -> tuple[str, str]:
+    def tell(*values: Any) -> tuple[str, str]:
         try:
-            return "", action(self, *values, **named)
+            return "", action(*values)
         except InputError as error:
             return f'<div class="msdet-error" role="alert">{escape(str(error))}</div>', ""
 

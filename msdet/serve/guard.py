@@ -36,14 +36,14 @@ _ADDED = {
 }
 
 _ELSEWHERE = ("../", "file=http:", "file=https:", "/proxy=")
-"""Parts of paths, decoded, that are refused: gradio would fetch what has an address of its own."""
+"""Parts of decoded paths that are refused: gradio would fetch what has an address of its own."""
 
 _UPLOAD = "/gradio_api/upload"
 _POSTS = (_UPLOAD, "/gradio_api/queue/join", "/gradio_api/cancel", "/gradio_api/reset")
 """Paths that the page posts to. Gradio has more, for components that are not on it."""
 
 _MOST_BYTES = 1_000_000
-"""In a request that is no upload: the page sends a few hundred."""
+"""Size of a request that is no upload: the page sends a few hundred."""
 
 _HOST = re.compile(r"(?P<name>\[[0-9a-f:.]+\]|[^\[\]:/@,]+)(:[0-9]*)?")
 """One host, with or without a port."""
@@ -113,7 +113,7 @@ class Guard:
         return None if refusal is None else PlainTextResponse(refusal[1], refusal[0])
 
     def _host(self, headers: Headers) -> tuple[int, str] | None:
-        """A site whose name is made to point here would otherwise be let in (DNS rebinding).
+        """Refuse a site whose name was made to point here (DNS rebinding).
 
         It has a name: an address of digits cannot be made to point elsewhere.
         """
@@ -130,7 +130,7 @@ class Guard:
 
 
 def _sender(scope: Scope, headers: Headers) -> tuple[int, str] | None:
-    """Other sites may lead to the page by a link, and do nothing else with it.
+    """Let other sites lead to the page by a link, and do nothing else with it.
 
     Programs send none of these headers; browsers send them of their own accord.
     """

@@ -57,15 +57,15 @@ def present(
         example: what is known of a scene, as loud; its microphones lie in the folder.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    known = [] if example is None else _spoke(result, example)
+    scored = [] if example is None else _spoke(result, example)
     signals = {"mixture": heard}
     signals |= {f"speaker{number}": audio for number, audio in enumerate(result.audio, 1)}
     if example is not None:
-        signals |= {f"true{of.speaker + 1}": example.targets[of.speaker] for of in known}
+        signals |= {f"true{of.speaker + 1}": example.targets[of.speaker] for of in scored}
     gain = min(1.0, common_gain(*signals.values()))
     speakers = range(result.num_speakers)
-    truths = {of.slot: of for of in known if of.slot in speakers}
-    missed = [of for of in known if of.slot not in speakers]
+    truths = {of.slot: of for of in scored if of.slot in speakers}
+    missed = [of for of in scored if of.slot not in speakers]
     described = speakers_file(
         result,
         replace(result.source, recording=name, recording_id=None),
@@ -80,8 +80,8 @@ def present(
         "times": result.window_times.tolist(),
         "speakers": [
             {
-                "azimuth": _known(result.azimuth[slot]),
-                "windows": [_known(angle) for angle in result.window_azimuth[slot]],
+                "azimuth": _finite(result.azimuth[slot]),
+                "windows": [_finite(angle) for angle in result.window_azimuth[slot]],
                 "segments": result.segments[slot],
             }
             for slot in speakers
@@ -151,7 +151,7 @@ def _in_file(truth: SpeakerScore | None) -> dict[str, float | None]:
     }
 
 
-def _known(value: float) -> float | None:
+def _finite(value: float) -> float | None:
     return float(value) if math.isfinite(value) else None
 
 

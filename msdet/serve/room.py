@@ -32,7 +32,8 @@ HEIGHT = 1.2
 """Metres from the floor to the array and the speakers' mouths; people sit."""
 
 Side = Annotated[float, Field(ge=2.0, le=12.0)]
-Place = tuple[float, float]
+Position = tuple[float, float]
+"""x and y, metres from the lower left corner."""
 
 
 class RoomSetup(BaseModel):
@@ -40,9 +41,9 @@ class RoomSetup(BaseModel):
 
     Attributes:
         size: length, width, height of the room, metres. t60: seconds; 0 for no walls.
-        array: place of its centre ``(x, y)``, metres from the lower left corner.
+        array: its centre.
         rotation: of the array's x axis from the room's, degrees.
-        speakers: their places, likewise. voices: who speaks there, of the bundled test voices.
+        voices: who speaks, of the bundled test voices, in the order of ``speakers``.
         seconds: how long. snr_db: all speech over the microphones' own noise.
         take: another number, other stretches of the voices.
     """
@@ -51,9 +52,9 @@ class RoomSetup(BaseModel):
 
     size: tuple[Side, Side, Annotated[float, Field(ge=2.0, le=6.0)]]
     t60: float = Field(ge=0.0, le=1.5)
-    array: Place
+    array: Position
     rotation: float = Field(ge=-360.0, le=360.0)
-    speakers: tuple[Place, ...] = Field(min_length=2, max_length=3)
+    speakers: tuple[Position, ...] = Field(min_length=2, max_length=3)
     voices: tuple[str, ...]
     seconds: float = Field(ge=1.0, le=30.0)
     snr_db: float = Field(ge=-10.0, le=60.0)
@@ -116,8 +117,8 @@ def scene_of(
     for number, voice in enumerate(setup.voices):
         rng = random_generator(setup.take, number)
         said, offset, onset, length = draw_crop(corpus, voice, num_samples, rng)
-        place_in = {"offset": offset, "onset": onset, "length": length}
-        speech.append(SpeechCrop(utterance=said.id, level_db=0.0, **place_in))
+        stretch = {"offset": offset, "onset": onset, "length": length}
+        speech.append(SpeechCrop(utterance=said.id, level_db=0.0, **stretch))
     centre = (*setup.array, HEIGHT)
     rotation = setup.rotation % 360.0
     return Scene(

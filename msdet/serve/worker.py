@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 Result = TypeVar("Result")
 
 _separator: Separator | None = None
-"""Of the process that works."""
+"""The model, in the process that works."""
 
 
 class Worker:
@@ -50,6 +50,8 @@ class Worker:
             InputError: what the job raised; or it took too long, or its process died.
         """
         with self._one_at_a_time:
+            if not self._process.is_alive():
+                self._restart()
             try:
                 self._ready.result()  # loading takes a while, which is not the job's
                 work: Future[Result] = self._pool.submit(_work, job, arguments)

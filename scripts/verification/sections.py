@@ -15,7 +15,7 @@ from verification import pictures
 from verification.agreement import agreement, azimuth_errors
 from verification.decays import TILTED_OCTAVES, Decays, decays, law, octave_decays
 from verification.fields import SPACINGS, Coherence, noise_coherence, tail_coherence
-from verification.levels import direct_path, image_counts, scenes
+from verification.levels import image_counts, scenes
 from verification.rooms import SIZES, Size, rooms
 
 TIMES = (0.2, 0.3, 0.6, 0.8)
@@ -25,7 +25,7 @@ WINDOWS = ((0.04, 0.14), (0.3, 0.4))
 """Seconds after the direct sound in which the coherence of responses is measured."""
 
 LEVELS = (-10, -20, -30)
-"""Of decays, dB, at which backends are compared."""
+"""Decays, dB, at which backends are compared."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Check:
 
     @property
     def passed(self) -> bool:
-        """Not a number is not within any tolerance."""
+        """True within the tolerance, which not-a-number never is."""
         return self.tolerance is None or abs(self.value) <= self.tolerance
 
     def cells(self) -> list[str]:
@@ -51,7 +51,7 @@ class Check:
 
 
 Section = tuple[str, list[Check]]
-"""What stands above the table of the checks, and the checks."""
+"""The text above the table of the checks, and the checks."""
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -63,20 +63,6 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 def largest(values: ArrayLike) -> float:
     """Return the largest absolute value."""
     return float(np.abs(values).max())
-
-
-def direct_paths(folder: Path) -> Section:
-    """Delay and amplitude of direct paths."""
-    found = direct_path(150)
-    pictures.direct(found, folder / "direct.png")
-    delay = f"largest error of the delay, {len(found.distance)} responses"
-    early = "reverberation before its first reflection, over the direct peak"
-    gain = "largest error of the amplitude, 200 Hz to 7 kHz"
-    return "", [
-        Check(delay, largest(found.delay_error_us), "µs", 0.5, 3),
-        Check(gain, largest(found.gain_error_db), "dB", 0.05, 3),
-        Check(early, found.before_reflections, "", 0.001, 4),
-    ]
 
 
 def reverberation(folder: Path) -> Section:
@@ -243,7 +229,7 @@ def azimuths(folder: Path) -> Section:
 
 
 def cost(_folder: Path) -> Section:
-    """How many images each backend sums."""
+    """Numbers of images that each backend sums."""
     rows = []
     for t60 in TIMES:
         counts = image_counts(10, t60)
@@ -254,7 +240,6 @@ def cost(_folder: Path) -> Section:
 
 SECTIONS: dict[str, Callable[[Path], Section]] = {
     "cost": cost,
-    "direct": direct_paths,
     "reverberation": reverberation,
     "law": late_power,
     "decay": energy_decays,
