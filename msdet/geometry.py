@@ -302,6 +302,9 @@ ArrayConfig = Annotated[
     Field(discriminator="shape"),
 ]
 
+DEFAULT_ARRAY = Circle(shape="circle", num_mics=4, radius=0.05)
+"""``array=circle4``."""
+
 
 def _as_tuple(points: NDArray[np.float64]) -> tuple[tuple[float, float, float], ...]:
     return tuple((float(x), float(y), float(z)) for x, y, z in points)
@@ -402,3 +405,13 @@ def _line_axis(points: NDArray[np.float64]) -> NDArray[np.float64] | None:
     axis = far / np.linalg.norm(far)
     beside = offsets - np.outer(offsets @ axis, axis)
     return axis if np.abs(beside).max() < _COLLINEAR_METRES else None
+
+
+DISTANCES = (0.25, 8.0)
+"""Metres: the range of distances in rooms, and what a distance head can say."""
+
+
+def distance_octaves(num_classes: int) -> NDArray[np.float32]:
+    """Return the centres of distance classes, octaves above a metre ``[class]``."""
+    low, high = (math.log2(distance) for distance in DISTANCES)
+    return np.linspace(low, high, num_classes, dtype=np.float32)

@@ -81,6 +81,7 @@ def step_seconds(overrides: list[str], steps: int, keep_pages: bool) -> float:
     from msdet.datasets import Batch
     from msdet.parsing import parse
     from msdet.training.config import TrainConfig
+    from msdet.training.module import losses_of
     from msdet.training.run import build_model
 
     config = parse(TrainConfig, compose("train", overrides or ["experiment=quickstart"]))
@@ -90,7 +91,6 @@ def step_seconds(overrides: list[str], steps: int, keep_pages: bool) -> float:
     size, speakers = config.data.batch_size, config.num_slots
     samples = round(config.data.crop_seconds * config.sample_rate)
     angles = torch.rand(size, speakers) * (180 if array.is_linear else 360)
-    known = torch.ones(size, dtype=torch.bool)
     batch = Batch(
         mixture=torch.randn(size, array.num_mics, samples),
         targets=torch.randn(size, speakers, samples),
@@ -98,14 +98,13 @@ def step_seconds(overrides: list[str], steps: int, keep_pages: bool) -> float:
         elevation=torch.zeros(size, speakers),
         distance=torch.ones(size, speakers),
         present=torch.ones(size, speakers, dtype=torch.bool),
-        **dict.fromkeys(("has_targets", "has_azimuth", "has_distance"), known),
         index=torch.arange(size),
     )
     times = []
     for _ in range(2 + steps):
         start = time.perf_counter()
         optimiser.zero_grad()
-        criterion(model, model(batch.mixture), batch).total.backward()
+        losses_of(criterion, model, model(batch.mixture), batch).total.backward()
         optimiser.step()
         times.append(time.perf_counter() - start)
     return statistics.median(times[2:])

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import Field
 from torch import Tensor, nn
 
 from msdet.audio import Stft, StftConfig
@@ -19,14 +19,21 @@ from msdet.models.beamforming import (
     beamform_towards,
     plane_waves,
 )
-from msdet.models.encoders import MOST_BLOCKS, MOST_CHANNELS, EncoderConfig, Encoding, UNet
+from msdet.models.encoders import (
+    MOST_BLOCKS,
+    MOST_CHANNELS,
+    EncoderConfig,
+    Encoding,
+    UNetConfig,
+    make_encoder,
+)
 from msdet.models.frontends import (
+    DirectionalConfig,
     DirectionalFeatures,
-    DirectionalFrontend,
     FrontendConfig,
-    RealImaginaryFrontend,
     look_grid,
     magnitude,
+    make_frontend,
     phase_differences,
 )
 from msdet.models.heads import (
@@ -35,87 +42,68 @@ from msdet.models.heads import (
     FineDirectionHead,
     MaskHead,
 )
+from msdet.parsing import Config
+from msdet.parts import NameOrOwn, OwnPart, build_module
+from msdet.tasks import Task
 
 
-class HeadsConfig(BaseModel):
+class HeadsConfig(Config):
     """What follows the shared encoder.
 
     Attributes:
+        separation: what the speakers are first made by: complex masks on the reference microphone
+            (`mask`), or a class, a `msdet.models.heads.SeparationHead`.
         guidance: what tells each mask where its speaker is: nothing (`none`: plain multitask
-            heads), the coarse direction head (`estimated`), or the true azimuth (`oracle`).
-        beamformer: refine the masks behind an MVDR beamformer: none; one whose covariances come
-            from the masks (`mask`); or one that is steered to the direction of what the masks hold
-            (`steered`).
-        refinements: how often, each time with the beamformer of the last estimates; the same
-            weights do all.
-        refinement_blocks: residual blocks in these, at a quarter of the frequencies, which see
-            further around each bin. refinement_channels: of the blocks.
-        resolution: width of an azimuth class, degrees.
+            heads), the network's own direction (`estimated`), or the true one (`oracle`, a
+            ceiling).
+        beamformer: what refines the masks: nothing (`none`), an MVDR beamformer with covariances
+            from the masks (`mask`), or one that is steered to the direction of what each mask holds
+            (`steered`), which leaves echoes out.
+        refinements: how often, each time with the beamformer of the last estimates and the same
+            weights.
+        refinement_blocks: residual blocks in the refinement, at a quarter of the frequencies.
+        refinement_channels: of these blocks.
+        resolution: degrees per azimuth class; must divide 360 (180 for a line).
+        direction_channels, mask_channels: widths of the heads.
+        mask_bound: largest real and imaginary part that a mask adds to an even share.
         distance: what a third head says of each speaker's distance: nothing (`none`), a number
-            (`regression`), or a class (`classes`).
+            (`regression`), or a class (`classes`); with `criterion.distance_weight`.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-    guidance: Literal["none", "estimated", "oracle"]
-    beamformer: Literal["none", "mask", "steered"]
+    separation: NameOrOwn[Literal["mask"]] = "mask"
+    guidance: Literal["none", "estimated", "oracle"] = "estimated"
+    beamformer: Literal["none", "mask", "steered"] = "mask"
     refinements: int = Field(default=1, ge=1, le=MOST_BLOCKS)
     refinement_blocks: int = Field(default=0, ge=0, le=12)  # the last looks 2**11 frames around
     refinement_channels: int = Field(default=32, ge=4, le=MOST_CHANNELS)
-    resolution: float = Field(ge=0.25, le=90)  # no array of this size tells finer ones apart
-    direction_channels: int = Field(ge=4, le=MOST_CHANNELS)
-    mask_channels: int = Field(ge=4, le=MOST_CHANNELS)
-    mask_bound: float = Field(gt=0, le=1e6)
+    resolution: float = Field(default=5.0, ge=0.25, le=90)  # no array tells finer ones apart
+    direction_channels: int = Field(default=32, ge=4, le=MOST_CHANNELS)
+    mask_channels: int = Field(default=16, ge=4, le=MOST_CHANNELS)
+    mask_bound: float = Field(default=2.0, gt=0, le=1e6)
     distance: Literal["none", "regression", "classes"] = "none"
-
-    @field_validator("beamformer", mode="before")
-    @classmethod
-    def _of_before_there_were_two(cls, value: object) -> object:
-        return {True: "mask", False: "none"}[value] if isinstance(value, bool) else value
 
 
 MOST_SLOTS = 32
 """Speakers that a network puts out; simulated scenes have up to five."""
 
 
-class ModelConfig(BaseModel):
-    """The network.
+class ModelConfig(Config):
+    """The network; the defaults are of a size for CPUs.
 
     Attributes:
-        sharing: whether the tasks share an encoder (`hard`: Caruana 1997) or have one each, with
-            a penalty on the distance between them (`soft`) or without (`none`). With an encoder
-            each, what one task feeds the other carries no gradient.
-        slots: how many speakers it puts out; None: as many as its scenes have at most. Slots to
-            spare learn to be empty, and serve when training goes on with more speakers.
+        sharing: one encoder for all tasks (`hard`: Caruana 1997); one for separation and one for
+            the others (`none`); or likewise with a penalty on their distance (`soft`). With an
+            encoder each, what one task feeds the other carries no gradient.
+        slots: outputs; null: as many as `scene.num_speakers` allows. Outputs to spare learn to be
+            empty, and serve when training goes on (`init_from`) with more speakers.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-    stft: StftConfig
-    frontend: FrontendConfig
-    encoder: EncoderConfig
-    heads: HeadsConfig
+    stft: StftConfig = StftConfig()
+    frontend: FrontendConfig = DirectionalConfig()
+    encoder: EncoderConfig = UNetConfig()
+    heads: HeadsConfig = HeadsConfig()
     sharing: Literal["hard", "soft", "none"] = "hard"
     slots: int | None = Field(default=None, ge=2, le=MOST_SLOTS)
-
-
-Task = Literal["separation", "direction", "distance"]
-
-
-def task_weights(weight: float, distance_weight: float = 0.0) -> dict[Task, float]:
-    """Of the tasks that a criterion trains, by its weight of separation against direction, and of
-    distance; those of weight 0 are not trained."""
-    weights: dict[Task, float] = {
-        "separation": weight,
-        "direction": 1.0 - weight,
-        "distance": distance_weight,
-    }
-    return {task: weight for task, weight in weights.items() if weight > 0}
-
-
-def trained_tasks(weight: float, distance_weight: float = 0.0) -> tuple[Task, ...]:
-    """The tasks of :func:`task_weights`."""
-    return tuple(task_weights(weight, distance_weight))
 
 
 @dataclass(frozen=True)
@@ -222,12 +210,8 @@ class MSDET(nn.Module):
             self.look_grid, frequencies, config.frontend.elevations
         )
         self.fine_features = DirectionalFeatures(self.grid, frequencies)
-        self.frontend: nn.Module
-        if config.frontend.name == "directional":
-            self.frontend = DirectionalFrontend(num_directions, frequencies)
-        else:
-            self.frontend = RealImaginaryFrontend(array.num_mics, frequencies)
-        self.encoder = UNet(config.encoder, self.frontend.out_channels)
+        self.frontend = make_frontend(config.frontend, array.num_mics, frequencies)
+        self.encoder = make_encoder(config.encoder, self.frontend.out_channels, num_freqs)
         full, bottom = self.encoder.full_channels, self.encoder.bottom_channels
         guided, localises = heads.guidance != "none", "direction" in tasks
         self.coarse_head = (
@@ -255,9 +239,19 @@ class MSDET(nn.Module):
             if localises
             else None
         )
-        self.mask_head = MaskHead(
-            full + guided * num_slots, heads.mask_channels, num_slots, heads.mask_bound
-        )
+        in_channels = full + guided * num_slots
+        self.separation_head: nn.Module
+        if isinstance(heads.separation, OwnPart):
+            self.separation_head = build_module(
+                heads.separation,
+                "model.heads.separation",
+                in_channels=in_channels,
+                num_slots=num_slots,
+            )
+        else:
+            self.separation_head = MaskHead(
+                in_channels, heads.mask_channels, num_slots, heads.mask_bound
+            )
         self.refinement_head = (
             RefinementHead(
                 full,
@@ -273,7 +267,9 @@ class MSDET(nn.Module):
             None if heads.distance == "none" else DistanceHead(full, bottom, heads.distance)
         )
         self.direction_encoder = (
-            None if config.sharing == "hard" else UNet(config.encoder, self.frontend.out_channels)
+            None
+            if config.sharing == "hard"
+            else make_encoder(config.encoder, self.frontend.out_channels, num_freqs)
         )
         self._steering: dict[tuple[object, torch.device], Steering] = {}
         self.to(memory_format=torch.channels_last)
@@ -360,7 +356,7 @@ class MSDET(nn.Module):
             posterior = self._across(self._guidance(coarse, azimuth, estimate_of))
             guidance = torch.einsum("bnk,bfkt->bnft", posterior, directional)
             mask_input = torch.cat([mask_input, guidance], dim=1)
-        stages = [self.mask_head(mask_input) * reference[:, None]]
+        stages = [self.separation_head(mask_input, spectra, self.reference_mic)]
         if self.refinement_head is not None:
             for _ in range(self.config.heads.refinements):
                 last = stages[-1].detach()

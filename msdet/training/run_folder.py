@@ -13,11 +13,10 @@ from omegaconf import OmegaConf
 from rich.console import Console
 
 from msdet.checkpoints import load_checkpoint
-from msdet.differences import first_difference
 from msdet.errors import InputError
 from msdet.files import read_json, write_atomically, write_json
 from msdet.output_folder import contents, sole_user
-from msdet.parsing import parse
+from msdet.parsing import first_difference, parse
 from msdet.training.config import TrainConfig
 
 CONFIG_NAME = "config.yaml"
@@ -84,7 +83,7 @@ def prepare_folder(folder: Path, config: TrainConfig) -> None:
                     f"give that config to go on with it, or {mend}"
                 )
             try:
-                load_checkpoint(folder / LAST_NAME)
+                load_checkpoint(folder / LAST_NAME, trust=True)  # of this very config
             except InputError as error:  # of another version, or damaged
                 raise InputError(
                     f"output={folder}: its run cannot go on ({error}); delete that file, and the "

@@ -8,12 +8,15 @@ much memory traffic for a fraction of the arithmetic, and recurrent layers cost 
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from msdet.models.encoders.protocol import Encoding
+from msdet.parsing import Config
 
 MOST_CHANNELS = 2**12
 """In any layer; a 3x3 convolution of so many has 150 M weights."""
@@ -32,24 +35,21 @@ _Blocks = Annotated[int, Field(ge=1, le=MOST_BLOCKS)]
 _Dilation = Annotated[int, Field(ge=1, le=_LONGEST_DILATION)]
 
 
-class UNetConfig(BaseModel):
+class UNetConfig(Config):
     """Sizes of the U-Net.
 
     Attributes:
         full_channels: channels at full frequency resolution (what the mask is made from).
-        channels: channels of each lower level, from a quarter of the frequencies downwards; each
-            further level halves them.
-        blocks: residual blocks of each level; those of the lowest level carry the time dilations.
-        dilations: dilations in time of the lowest level's blocks, cycled.
+        channels: channels of the lower levels: a quarter of the frequencies, then half of that, ...
+        blocks: residual blocks of each level; those of the lowest carry the time dilations.
+        dilations: in time, of the lowest level's blocks, cycled.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-    name: Literal["unet"]
-    full_channels: int = Field(ge=4, le=MOST_CHANNELS)
-    channels: tuple[_Channels, ...] = Field(min_length=1, max_length=_MOST_LEVELS)
-    blocks: tuple[_Blocks, ...] = Field(min_length=1, max_length=_MOST_LEVELS)
-    dilations: tuple[_Dilation, ...] = Field(min_length=1, max_length=MOST_BLOCKS)
+    name: Literal["unet"] = "unet"
+    full_channels: int = Field(default=16, ge=4, le=MOST_CHANNELS)
+    channels: tuple[_Channels, ...] = Field((48, 64), min_length=1, max_length=_MOST_LEVELS)
+    blocks: tuple[_Blocks, ...] = Field((1, 4), min_length=1, max_length=_MOST_LEVELS)
+    dilations: tuple[_Dilation, ...] = Field((1, 2, 4, 8), min_length=1, max_length=MOST_BLOCKS)
 
     @model_validator(mode="after")
     def _a_number_of_blocks_per_level(self) -> UNetConfig:
@@ -59,15 +59,6 @@ class UNetConfig(BaseModel):
                 f"channels={list(self.channels)}"
             )
         return self
-
-
-class Encoding(NamedTuple):
-    """What the trunk hands to the heads."""
-
-    full: Tensor
-    """``[batch, full_channels, freq, frame]``"""
-    bottom: Tensor
-    """``[batch, bottom_channels, reduced freq, frame]``"""
 
 
 def normalisation(channels: int) -> nn.Module:
