@@ -239,12 +239,6 @@ def measured(samples: Signal) -> Measured:
     )
 
 
-def sex_by_pitch(pitch: float | None) -> Literal["F", "M"] | None:
-    if pitch is None or CLEAR_PITCH_HZ[0] < pitch < CLEAR_PITCH_HZ[1]:
-        return None
-    return "M" if pitch <= CLEAR_PITCH_HZ[0] else "F"
-
-
 def store(
     samples: Signal, source: Source, package: Package, number: str, root: Path
 ) -> BundledUtterance:
@@ -255,6 +249,11 @@ def store(
     stored, rate = soundfile.read(path, dtype="float32")
     content = path.read_bytes()
     checked = measured(stored)
+    low, high = CLEAR_PITCH_HZ
+    heard = checked.pitch_hz
+    by_pitch = None if heard is None or low < heard < high else "M" if heard <= low else "F"
+    # 8000 for full-band, 4000 for the telephone band, what was measured in between
+    full_band = checked.bandwidth_hz >= FULL_BAND_HZ
     return BundledUtterance(
         id=name,
         speaker=source.speaker,
@@ -262,11 +261,8 @@ def store(
         path=path.relative_to(root).as_posix(),
         duration=len(stored) / rate,
         sample_rate=rate,
-        # 8000 for full-band, 4000 for the telephone band, what was measured in between
-        bandwidth_hz=8000
-        if checked.bandwidth_hz >= FULL_BAND_HZ
-        else max(checked.bandwidth_hz, 4000),
-        sex=source.sex or sex_by_pitch(checked.pitch_hz),
+        bandwidth_hz=8000 if full_band else max(checked.bandwidth_hz, 4000),
+        sex=source.sex or by_pitch,
         language=source.language,
         num_bytes=len(content),
         source_package=package.name,
