@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a checkpoint holds, how it is written, and the only place that loads one.
+"""Checkpoints: their description, how they are written, and the only place that loads one.
 
 A portable checkpoint (``model.ckpt``) needs nothing beside it: weights, the model's config, array
 geometry, sample rate, assignment, versions and the metrics at save. The training state
@@ -201,11 +201,11 @@ def save_atomically(content: Mapping[str, Any], path: Path) -> None:
         raise InputError(f"{path}: cannot be written ({why}){kept}") from error
 
 
-def save_portable(path: Path, model: MSDET, description: Description) -> None:
-    """Write a portable checkpoint."""
+def save_portable(path: str | Path, model: MSDET, description: Description) -> None:
+    """Write a portable checkpoint: one that needs nothing beside it."""
     weights = {name: value.detach().cpu() for name, value in model.state_dict().items()}
     save_atomically(
-        {DESCRIPTION_KEY: description.model_dump(mode="json"), "weights": weights}, path
+        {DESCRIPTION_KEY: description.model_dump(mode="json"), "weights": weights}, Path(path)
     )
 
 
