@@ -299,7 +299,7 @@ def quoted(override: str) -> str:
         value = ""  # ~KEY takes a key away
     elif not equals or not key.strip("+"):
         raise InputError(f"{shortened(repr(override))}: settings are written KEY=VALUE")
-    elif key.strip("+").partition("/")[0].partition(".")[0] == "hydra":
+    elif re.match(r"\+*hydra\b", key) and key != _SEARCH_PATH:
         raise InputError(f"{shortened(override)}: Hydra's own settings have no effect here")
     if (parsed := _parsed(override)) is not None:
         structured = value.startswith(("'", '"', "[", "{"))
