@@ -13,6 +13,7 @@ from msdet.datasets import DataConfig
 from msdet.geometry import DEFAULT_ARRAY, ArrayConfig
 from msdet.models.msdet import ModelConfig
 from msdet.parsing import Config, SampleRate, Seed
+from msdet.parts import NameOrOwn
 from msdet.simulation import SceneConfig
 
 
@@ -20,9 +21,14 @@ class TrainerConfig(Config):
     """Optimiser, schedule and where it runs.
 
     Attributes:
-        epochs: in all; the learning rate rises, then falls to zero along a cosine over them.
-        learning_rate, weight_decay: of AdamW.
-        warmup_steps: of the learning rate, which rises from zero.
+        epochs: in all.
+        optimizer: `adamw`, or a class such as `torch.optim.SGD`, which gets the weights and the
+            learning rate (unless it has an `lr` of its own).
+        learning_rate, weight_decay: of the optimiser.
+        schedule: of the learning rate: it rises, then falls to zero along a cosine over all steps
+            (`warmup_cosine`); or a class of `torch.optim.lr_scheduler`, which gets the optimiser
+            and moves by the step.
+        warmup_steps: of `warmup_cosine`, while it rises from zero.
         gradient_clip: largest norm of the gradient.
         ema_decay: decay of averaged weights, which are validated and kept, such as 0.999; null
             averages none.
@@ -36,8 +42,10 @@ class TrainerConfig(Config):
     """
 
     epochs: int = Field(default=40, ge=1, le=10**6)
+    optimizer: NameOrOwn[Literal["adamw"]] = "adamw"
     learning_rate: float = Field(default=2e-3, gt=0, le=1e30)
     weight_decay: float = Field(default=1e-2, ge=0, le=1000)
+    schedule: NameOrOwn[Literal["warmup_cosine"]] = "warmup_cosine"
     warmup_steps: int = Field(default=100, ge=0, le=10**9)
     gradient_clip: float = Field(default=5.0, gt=0, le=1e9)
     ema_decay: float | None = Field(default=None, gt=0, lt=1)
