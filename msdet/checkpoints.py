@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a checkpoint holds, how it is written, and the only place that loads one.
+"""Checkpoints: their description, how they are written, and the only place that loads one.
 
 A portable checkpoint (``model.ckpt``) needs nothing beside it: weights, the model's config, array
 geometry, sample rate, assignment, versions and the metrics at save. The training state

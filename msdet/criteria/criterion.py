@@ -132,7 +132,7 @@ class Criterion(nn.Module):
 
     @property
     def on_signals(self) -> bool:
-        """Whether the separation loss takes signals in place of spectra."""
+        """Return whether the separation loss takes signals in place of spectra."""
         return getattr(self.separation_loss, "domain", "spectrum") == "signal"
 
     def location_order(self, labels: Labels) -> Tensor | None:

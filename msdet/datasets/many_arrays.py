@@ -112,7 +112,7 @@ class ManyArrays(ExampleSet):
         self.sets, self.seed, self.batch_size = sets, seed, batch_size
 
     def turn(self, epoch: int, index: int) -> tuple[int, int]:
-        """Which array an example is recorded with, and how many were before it with this array."""
+        """Return the array of an example, and how many were before it with this array."""
         batch, place = divmod(index, self.batch_size)
         batch += epoch * (self.length // self.batch_size)
         lap, turn = divmod(batch, len(self.sets))

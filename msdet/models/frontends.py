@@ -210,7 +210,7 @@ class DirectionalFeatures(nn.Module):
         return along[:, None] * axis
 
     def _phasors(self, positions: Tensor, directions: Tensor) -> Tensor:
-        """What plane waves from ``[wave, 3]`` would measure, ``[freq, wave, 2 * pair]``."""
+        """Return what plane waves from ``[wave, 3]`` measure, ``[freq, wave, 2 * pair]``."""
         first, second = np.triu_indices(len(positions), 1)
         leads = directions @ (positions[first] - positions[second]).T / SPEED_OF_SOUND
         phases = 2 * np.pi * self.frequencies.to(positions)[:, None, None] * leads

@@ -48,7 +48,7 @@ from msdet.tasks import Task
 
 
 class HeadsConfig(Config):
-    """What follows the shared encoder.
+    """The heads behind the shared encoder.
 
     Attributes:
         separation: what the speakers are first made by: complex masks on the reference microphone
@@ -108,7 +108,7 @@ class ModelConfig(Config):
 
 @dataclass(frozen=True)
 class Estimates:
-    """What the network says about a batch of mixtures, in the domain of the transform.
+    """Estimates of a batch of mixtures, in the domain of the transform.
 
     Attributes:
         spectra: complex ``[batch, slot, freq, frame]``, the separated speakers at the reference

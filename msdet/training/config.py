@@ -105,10 +105,10 @@ class TrainConfig(Config):
 
     @property
     def num_slots(self) -> int:
-        """How many speakers the network puts out."""
+        """Return how many speakers the network puts out."""
         return self.model.slots or self.scene.num_speakers[1]
 
     @property
     def empty_slots(self) -> bool:
-        """Whether scenes may have fewer speakers than the network has slots."""
+        """Return whether scenes may have fewer speakers than the network has slots."""
         return self.scene.num_speakers[0] < self.num_slots

@@ -33,7 +33,7 @@ from msdet.training.run_folder import (
 
 
 class Prepared(NamedTuple):
-    """What a run starts from."""
+    """Parts that a run starts from."""
 
     array: MicrophoneArray
     corpus: Corpus
