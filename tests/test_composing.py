@@ -105,6 +105,8 @@ def test_configs_of_the_users_folder_come_before_ours(folder: Path) -> None:
         (["experiment=./mine.yaml", "model.encoder.wdth=3"], "did you mean 'width'?"),
         (["array=tetrahedrn"], "did you mean 'tetrahedron'?"),
         (["scene=bad.yaml"], "scene=bad.yaml: cannot be read"),
+        (["scene=worse.yaml"], "scene=worse.yaml: cannot be used"),
+        (["scene=hall.yaml", "scene.t61=[0.1,0.2]"], "did you mean 't60'?"),
     ],
     ids=lambda v: " ".join(v) if isinstance(v, list) else None,
 )
@@ -112,6 +114,7 @@ def test_mistakes_are_one_line(
     folder: Path, arguments: list[str], says: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (folder / "bad.yaml").write_text("t60: [0.1\n")
+    (folder / "worse.yaml").write_text("defaults: [nowhere]\n")
     assert main(["train", *arguments, "--config"]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert says in line
