@@ -86,8 +86,8 @@ def read_positions(path: str | Path) -> tuple[tuple[float, float, float], ...]:
         rows = rows.get("positions")
     if not isinstance(rows, list) or not rows:
         raise InputError(
-            f'array={path}: expected positions in metres, [[x, y, z], ...] or {{"positions": '
-            "[[x, y, z], ...]} in JSON, lines x,y,z in CSV"
+            f'array={path}: expected [[x, y, z], ...] or {{"positions": [[x, y, z], ...]}} in JSON, '
+            "or lines x,y,z in CSV, in metres"
         )
     for number, row in enumerate(rows):
         if not isinstance(row, list) or len(row) != 3 or not all(map(_is_number, row)):
