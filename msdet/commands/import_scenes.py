@@ -14,7 +14,6 @@ import hashlib
 import logging
 import math
 import os
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -32,7 +31,7 @@ from msdet.corpora.listing import SpeechFile, inspect_audio, list_files
 from msdet.corpora.utterance import MANIFEST, write_manifest
 from msdet.ending import tell
 from msdet.errors import InputError
-from msdet.files import PART, ProcessPaths
+from msdet.files import scratch_folder
 from msdet.geometry import SPEED_OF_SOUND, MicrophoneArray, rotate_about_vertical, wrap_degrees
 from msdet.parsing import Config, SampleRate, parse
 from msdet.simulation.checks import MOST_IMAGES
@@ -106,20 +105,16 @@ def import_scenes(config: ImportConfig) -> None:
         with _naming(where):
             found.append(Described(where, scene, *pose(scene, config)))
     files = _speech_files(found, path.parent)
-    paths = ProcessPaths(output.parent, f".{output.name}.", PART)
-    staging = paths.new()
     try:
-        paths.remove_leftovers()
-        corpus = _link_corpus(files, staging, config)
-        scenes = [_scene_of(described, i, corpus, config) for i, described in enumerate(found)]
-        write_scenes(staging / SCENES_NAME, scenes)
-        staging.replace(output)
+        with scratch_folder(output) as folder:
+            corpus = _link_corpus(files, folder, config)
+            scenes = [_scene_of(described, i, corpus, config) for i, described in enumerate(found)]
+            write_scenes(folder / SCENES_NAME, scenes)
+            folder.replace(output)
     except OSError as error:
         raise InputError(
             f"output={output}: cannot be written ({error.strerror or error})"
         ) from error
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
     Console(stderr=True).print(
         f"{output / SCENES_NAME}: {len(scenes)} scenes, {len(corpus.utterances)} utterances of "
         f"{len(corpus.speakers)} speakers",
