@@ -195,5 +195,5 @@ def test_silence_and_missing_speech_are_named(
     short = make_corpus({**corpus.audio, used: corpus.audio[used][:100]})
     with pytest.raises(InputError, match=rf"utterance '{used}', which has 100 at 8000 Hz"):
         render(scene, short, rirs)
-    with pytest.raises(ValueError, match="responses of 2 speakers to 4 microphones at 16000 Hz"):
+    with pytest.raises(ValueError, match=r"responses are of .* \(2, 4, 16000\)"):
         render(scene, corpus, compute_rirs(scene.room, circle, 16000))
