@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from msdet.checkpoints import Description
-from msdet.criteria.assignment import BY_LOCATION, assign_by_location
+from msdet.criteria.assignment import assign_by_location
+from msdet.criteria.config import BY_LOCATION
 from msdet.errors import InputError
 from msdet.geometry import angular_error, wrap_degrees
 
