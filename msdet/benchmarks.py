@@ -20,11 +20,7 @@ MANIFEST_NAME = "benchmarks.json"
 _MEND = "install msdet again or run scripts/build_benchmarks.py"
 
 
-class _Record(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Benchmark(_Record):
+class Benchmark(BaseModel):
     """What a file of scenes holds, and what it was drawn with.
 
     Attributes:
@@ -34,6 +30,8 @@ class Benchmark(_Record):
         settings: what the scenes are a function of: seed, ranges, arrays and, where scenes were
             chosen, the condition.
     """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
     description: str
@@ -46,8 +44,10 @@ class Benchmark(_Record):
     settings: dict[str, Any]
 
 
-class Manifest(_Record):
+class Manifest(BaseModel):
     """All benchmarks, in the order in which they are shown."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     benchmarks: tuple[Benchmark, ...]
 

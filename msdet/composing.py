@@ -145,7 +145,7 @@ def _for_hydra(command: str, override: str) -> list[str]:
         return [f"{key}={in_quotes(store_file(key, value))}"]
     given = None if parsed is None or parsed.is_sweep_override() else parsed.value()
     if isinstance(given, dict) and TARGET in given:
-        return [f"~{key.lstrip('+')}"] * (not key.startswith("+")) + [f"+{override.lstrip('+')}"]
+        return [f"++{override.lstrip('+')}"]  # what it is merged into is taken out afterwards
     return [quoted(override)]
 
 
@@ -232,7 +232,11 @@ def _layers(command: str, overrides: Sequence[str]) -> Iterator[tuple[DictConfig
             ours = loaded.provider in OURS
             found.append((default.package or "", loaded.config, ours))
     keys = [o for o in map(_parsed, overrides) if o is not None and not o.is_delete()]
-    found += [(o.key_or_group, o.value(), False) for o in keys if not options_of(o.key_or_group)]
+    found += [
+        (o.key_or_group, o.value(), False)
+        for o in keys
+        if not (isinstance(o.value(), str) and options_of(o.key_or_group))
+    ]
     for place, content, ours in found:
         layer = OmegaConf.create(content if place == "" else {})
         if place:

@@ -10,16 +10,19 @@ is in [0, 180] and does not wrap. Positions and distances in metres, delays in s
 from __future__ import annotations
 
 import math
+import sys
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Annotated, Literal, overload
+from typing import TYPE_CHECKING, Annotated, Any, Literal, overload
 
 import numpy as np
-import torch
 from numpy.typing import ArrayLike, NDArray
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat
 
 from msdet.errors import InputError
+
+if TYPE_CHECKING:  # who has tensors has imported it; simulation goes without
+    import torch
 
 SPEED_OF_SOUND = 343.0
 """Metres per second. The one constant; the simulator hands it to pyroomacoustics."""
@@ -54,13 +57,18 @@ def angular_error(estimate, truth, linear=False):  # type: ignore[no-untyped-def
     Args:
         linear: they are angles to a line, which do not wrap; otherwise they are on the circle.
     """
-    if isinstance(estimate, torch.Tensor):
+    if _is_tensor(estimate):
         difference = estimate - truth
         if not linear:
-            difference = torch.remainder(difference + 180.0, 360.0) - 180.0
+            difference = (difference + 180.0).remainder(360.0) - 180.0
         return difference.abs()
     difference = np.asarray(estimate, np.float64) - np.asarray(truth, np.float64)
     return np.abs(difference if linear else np.mod(difference + 180.0, 360.0) - 180.0)
+
+
+def _is_tensor(value: Any) -> bool:
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(value, torch.Tensor)
 
 
 def unit_vectors(azimuth: ArrayLike, elevation: ArrayLike = 0.0) -> NDArray[np.float64]:
@@ -344,7 +352,7 @@ class AzimuthGrid:
 
     def index(self, azimuth: torch.Tensor) -> torch.Tensor:
         """Return the class indices (int64) of azimuths in degrees, same shape."""
-        nearest = torch.round(azimuth / self.resolution).long()
+        nearest = (azimuth / self.resolution).round().long()
         if self.linear:
             return nearest.clamp(0, self.num_classes - 1)
         return nearest.remainder(self.num_classes)
@@ -358,6 +366,8 @@ class AzimuthGrid:
         Returns:
             ``[...]`` degrees, in [0, 360) or, for a linear grid, [0, 180].
         """
+        import torch
+
         peak = probabilities.argmax(dim=-1, keepdim=True)
         steps = torch.arange(-reach, reach + 1, device=probabilities.device)
         around = peak + steps

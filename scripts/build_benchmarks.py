@@ -24,7 +24,7 @@ from msdet.geometry import ArrayConfig, Circle, LShape, Positions, wrap_degrees
 from msdet.simulation import Room, Scene, SceneConfig, check_scene_config, draw_room, write_scenes
 from msdet.simulation.chosen_scenes import chosen_rooms, scene_in, to_seam, widest_angle
 from msdet.simulation.config import BackgroundRanges, SpeakerRanges
-from msdet.simulation.draw_rooms import random_generator, split_key
+from msdet.simulation.rooms import random_generator, split_key
 
 BENCHMARKS = Path(__file__).resolve().parent.parent / "data" / "benchmarks"
 

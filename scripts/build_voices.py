@@ -20,10 +20,9 @@ from typing import Literal, NamedTuple
 import numpy as np
 import soundfile
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
-
-from msdet.corpora import measure
-from msdet.corpora.measure import Signal
-from msdet.corpora.preparation import (
+from voices import measure
+from voices.measure import Signal
+from voices.preparation import (
     GAP,
     HIGH_PASS_HZ,
     MARGIN,
@@ -33,6 +32,7 @@ from msdet.corpora.preparation import (
     level,
     tighten,
 )
+
 from msdet.corpora.utterance import (
     MANIFEST,
     SPLITS,

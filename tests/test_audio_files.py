@@ -14,7 +14,7 @@ from msdet.audio_files import find_audio
 from msdet.corpora.folder import speakers_audio
 from msdet.corpora.librispeech import LibriSpeechConfig, list_librispeech
 from msdet.inference.places import places_of
-from msdet.simulation.recordings import open_recordings
+from msdet.simulation.noise_sources import open_recordings
 
 SPEECH = "s/take.flac"
 LEFT = ("s/._take.flac", "s/.hidden/a.flac", "s/@eaDir/a.flac", "s/.ipynb_checkpoints/a.flac")

@@ -14,10 +14,9 @@ from msdet.errors import InputError
 from msdet.files import write_atomically
 from msdet.geometry import DEFAULT_ARRAY, ArrayConfig
 from msdet.output_folder import contents, sole_user
-from msdet.parsing import MOST_WORKERS, Config, SampleRate, Seed, parse
+from msdet.parsing import MOST_WORKERS, Config, SampleRate, Seed, first_difference, parse
 from msdet.simulation import SceneConfig
 from msdet.simulation.bank import RirBank, pyroomacoustics_version
-from msdet.simulation.draw_rooms import check_scene_config
 from msdet.simulation.rirs import METHOD
 from msdet.simulation.room_sets import (
     BANK_NAME,
@@ -25,8 +24,8 @@ from msdet.simulation.room_sets import (
     RoomSet,
     read_description,
     shaping,
-    shaping_difference,
 )
+from msdet.simulation.rooms import check_scene_config
 from msdet.simulation.scene import ArrayRecord
 from msdet.workers import available_cores
 
@@ -94,18 +93,10 @@ def _keep_description(folder: Path, wanted: BankDescription) -> None:
     path = folder / BANK_NAME
     if path.exists():
         found = read_description(path)
-        for key in ("array", "sample_rate", "seed", "split"):
-            old, new = getattr(found, key), getattr(wanted, key)
-            if old != new:
-                old, new = (old.name, new.name) if key == "array" else (old, new)
-                raise InputError(
-                    f"output={folder}: holds a bank of {key}={old}, not {new}; choose another "
-                    "output="
-                )
-        different = shaping_difference(shaping(found.scene), shaping(wanted.scene))
-        if different:
+        difference = first_difference(_compared(found), _compared(wanted))
+        if difference:
             raise InputError(
-                f"output={folder}: holds a bank of {different}; choose another output="
+                f"output={folder}: holds another bank ({difference}); choose another output="
             )
         if wanted.num_rooms < found.num_rooms:
             wanted = wanted.model_copy(update={"num_rooms": found.num_rooms})
@@ -115,3 +106,9 @@ def _keep_description(folder: Path, wanted: BankDescription) -> None:
         write_atomically(path, wanted.model_dump_json(indent=2) + "\n")
     except OSError as error:
         raise InputError(f"{path}: cannot be written ({error.strerror or error})") from error
+
+
+def _compared(bank: BankDescription) -> dict[str, Any]:
+    """What two banks must share for one to go on with the other."""
+    keys = {"array", "sample_rate", "seed", "split"}
+    return {**bank.model_dump(mode="json", include=keys), "scene": shaping(bank.scene)}

@@ -11,18 +11,24 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, Literal
 
 import numpy as np
+import soundfile
 from pydantic import Field
 from rich.console import Console
 
 from msdet.corpora import Corpus
+from msdet.corpora.corpus import FULL_BAND_HZ, make_corpus
+from msdet.corpora.listing import SpeechFile, inspect_audio, list_files
+from msdet.corpora.utterance import MANIFEST, write_manifest
 from msdet.ending import tell
 from msdet.errors import InputError
 from msdet.files import scratch_folder
@@ -30,12 +36,17 @@ from msdet.geometry import SPEED_OF_SOUND, MicrophoneArray, rotate_about_vertica
 from msdet.parsing import Config, SampleRate, parse
 from msdet.simulation.checks import MOST_IMAGES
 from msdet.simulation.config import MOST_DECIBELS
-from msdet.simulation.foreign import SceneDescription, read_descriptions
-from msdet.simulation.foreign_speech import crop_of, link_corpus, speech_files
+from msdet.simulation.descriptions import (
+    DescribedSpeaker,
+    SceneDescription,
+    audio_file,
+    read_descriptions,
+)
+from msdet.simulation.rirs import wall_reflections
 from msdet.simulation.rooms import Room, place
 from msdet.simulation.scene import ArrayRecord, Noise, Scene
 from msdet.simulation.scene_files import SCENES_NAME, write_scenes
-from msdet.simulation.walls import Walls
+from msdet.simulation.speech import SpeechCrop
 
 
 class ImportConfig(Config):
@@ -66,6 +77,8 @@ def run(values: dict[str, Any]) -> None:
     import_scenes(parse(ImportConfig, values))
 
 
+log = logging.getLogger(__name__)
+
 ARRAY_NAME = "imported"
 
 _CLOSEST = 1e-3
@@ -79,27 +92,23 @@ def import_scenes(config: ImportConfig) -> None:
         InputError: names the description's file, its scene and key, or the folder.
     """
     path, output = Path(config.scenes).expanduser(), Path(os.path.abspath(config.output))
-    check_output(output)
+    if output.exists() and not output.is_dir():
+        raise InputError(f"output={output}: is a file; name a folder")
+    if output.exists() and any(output.iterdir()):
+        raise InputError(f"output={output}: is not empty; name another folder")
     if not abs(config.snr_db) <= MOST_DECIBELS:
         raise InputError(
             f"snr_db={config.snr_db:g}: expected -{MOST_DECIBELS:g} to {MOST_DECIBELS:g} dB"
         )
-    found = [
-        Described(where, scene, *pose(where, scene, config))
-        for where, scene in read_descriptions(path, config.split)
-    ]
-    files = speech_files(
-        (
-            (f"{described.where}: speakers.{i}", speaker)
-            for described in found
-            for i, speaker in enumerate(described.scene.speakers)
-        ),
-        path.parent,
-    )
+    found = []
+    for where, scene in read_descriptions(path, config.split):
+        with _naming(where):
+            found.append(Described(where, scene, *pose(scene, config)))
+    files = _speech_files(found, path.parent)
     try:
         with scratch_folder(output) as folder:
-            corpus = link_corpus(files, folder, config.split, config.sample_rate)
-            scenes = [scene_of(described, i, corpus, config) for i, described in enumerate(found)]
+            corpus = _link_corpus(files, folder, config)
+            scenes = [_scene_of(described, i, corpus, config) for i, described in enumerate(found)]
             write_scenes(folder / SCENES_NAME, scenes)
             folder.replace(output)
     except OSError as error:
@@ -116,14 +125,6 @@ def import_scenes(config: ImportConfig) -> None:
     tell(next=("evaluate", "checkpoint=MODEL.ckpt", scored, *speech))
 
 
-def check_output(folder: Path) -> None:
-    """Refuse what would be overwritten."""
-    if folder.exists() and not folder.is_dir():
-        raise InputError(f"output={folder}: is a file; name a folder")
-    if folder.exists() and any(folder.iterdir()):
-        raise InputError(f"output={folder}: is not empty; name another folder")
-
-
 @dataclass(frozen=True)
 class Described:
     """A description with its room; ``where`` names it in errors."""
@@ -134,50 +135,46 @@ class Described:
     room: Room
 
 
-# --- the room -----------------------------------------------------------------------------
+@contextmanager
+def _naming(where: str) -> Iterator[None]:
+    """Errors begin with the scene, and the key in it, that they are about."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from error
 
 
-def pose(where: str, scene: SceneDescription, config: ImportConfig) -> tuple[MicrophoneArray, Room]:
+def pose(scene: SceneDescription, config: ImportConfig) -> tuple[MicrophoneArray, Room]:
     """The array, centred on the mean of its microphones, and the room with the speakers' labels.
 
     Raises:
         InputError: names the key of what stands outside the room or cannot be.
     """
     size = scene.room_size
-    for key, points in (
-        ("microphones", scene.microphones),
-        ("speakers", [speaker.position for speaker in scene.speakers]),
-    ):
-        for i, point in enumerate(points):
-            if not all(0 < p < end for p, end in zip(point, size, strict=True)):
-                raise InputError(
-                    f"{where}: {key}.{i}: {_metres(point)} is not inside the room of "
-                    f"{_metres(size)}"
-                )
-    reference = config.reference_mic if scene.reference_mic is None else scene.reference_mic
-    if reference >= len(scene.microphones):
-        raise InputError(
-            f"{where}: reference_mic={reference}: there are microphones 0 to "
-            f"{len(scene.microphones) - 1}"
-        )
+    points = {f"microphones.{i}": point for i, point in enumerate(scene.microphones)}
+    points |= {f"speakers.{i}": speaker.position for i, speaker in enumerate(scene.speakers)}
+    for key, point in points.items():
+        if not all(0 < p < end for p, end in zip(point, size, strict=True)):
+            raise InputError(f"{key}: {_metres(point)} is not inside the room of {_metres(size)}")
     mics = np.array(scene.microphones)
+    reference = _of_either(scene, config, "reference_mic")
+    if reference >= len(mics):
+        raise InputError(f"reference_mic={reference}: there are microphones 0 to {len(mics) - 1}")
     centre = mics.mean(axis=0).round(9)
     # To the nanometre, so that one array has the same coordinates wherever it stands.
     turned = rotate_about_vertical(mics - centre, -scene.array_rotation).round(9) + 0.0
-    try:
+    with _naming("microphones"):
         array = MicrophoneArray(ARRAY_NAME, tuple(map(tuple, turned.tolist())))
-    except InputError as error:
-        raise InputError(f"{where}: microphones: {error}") from error
     x, y, z = centre.tolist()
     rotation = float(wrap_degrees(scene.array_rotation))
     for i, speaker in enumerate(scene.speakers):
         offset = np.subtract(speaker.position, centre)
         if np.linalg.norm(mics - speaker.position, axis=1).min() < _CLOSEST:
-            raise InputError(f"{where}: speakers.{i}.position: is that of a microphone")
+            raise InputError(f"speakers.{i}.position: is that of a microphone")
         if np.linalg.norm(offset if array.is_linear else offset[:2]) < _CLOSEST:
             raise InputError(
-                f"{where}: speakers.{i}.position: is at, above or below the array's centre, where "
-                "there is no azimuth"
+                f"speakers.{i}.position: is at, above or below the array's centre, where there is "
+                "no azimuth"
             )
     room = Room(
         size=size,
@@ -187,43 +184,159 @@ def pose(where: str, scene: SceneDescription, config: ImportConfig) -> tuple[Mic
         speakers=tuple(place(array, (x, y, z), rotation, s.position) for s in scene.speakers),
         rirs=config.rirs if scene.t60 else "anechoic",
     )
-    _check_t60(where, room)
+    if room.rirs != "anechoic":
+        wall_reflections(room)  # which refuses a T60 that the room cannot have
+    images = 4 / 3 * math.pi * (room.t60 * SPEED_OF_SOUND) ** 3 / math.prod(size)
+    if room.rirs == "exact" and images > MOST_IMAGES:
+        raise InputError(
+            f"t60={room.t60:g}: too long for the image-source method in a room of "
+            f"{_metres(size)}; give rirs=hybrid"
+        )
     return array, room
 
 
-def _check_t60(where: str, room: Room) -> None:
-    """Refuse a reverberation that the room cannot have, or that would take gigabytes."""
-    if room.rirs == "anechoic":
-        return
-    try:
-        Walls.of(room)
-    except InputError as error:
-        raise InputError(f"{where}: {error}; give a longer one, or 0 for no walls") from error
-    images = 4 / 3 * math.pi * (room.t60 * SPEED_OF_SOUND) ** 3 / math.prod(room.size)
-    if room.rirs == "exact" and images > MOST_IMAGES:
-        raise InputError(
-            f"{where}: t60={room.t60:g}: too long for the image-source method in a room of "
-            f"{_metres(room.size)}; give rirs=hybrid"
-        )
+def _of_either(scene: SceneDescription, config: ImportConfig, key: str) -> Any:
+    """What the scene says of a key, or else the command."""
+    found = getattr(scene, key)
+    return getattr(config, key) if found is None else found
 
 
 def _metres(point: Sequence[float]) -> str:
     return " x ".join(f"{p:g}" for p in point) + " m"
 
 
-# --- the scene ----------------------------------------------------------------------------
+# --- the speech ---------------------------------------------------------------------------
 
 
-def scene_of(described: Described, index: int, corpus: Corpus, config: ImportConfig) -> Scene:
+@dataclass(frozen=True)
+class File:
+    """A file of speech, who speaks in it, and the words that name the speaker of a scene who was
+    first to need it."""
+
+    path: Path
+    speaker: str
+    where: str
+
+
+def _id_of(speaker: DescribedSpeaker) -> str:
+    """The file as the description calls it: the same on every machine that has the description."""
+    return PurePath(speaker.file).as_posix()
+
+
+def _speech_files(found: Sequence[Described], folder: Path) -> dict[str, File]:
+    """Each file once, by utterance id; it is there, and it is of one speaker."""
+    files: dict[str, File] = {}
+    for described in found:
+        for i, speaker in enumerate(described.scene.speakers):
+            where, id = f"{described.where}: speakers.{i}", _id_of(speaker)
+            who = speaker.speaker or id
+            with _naming(f"{where}.file"):
+                path = audio_file(folder, speaker.file).resolve()
+            first = files.setdefault(id, File(path, who, where))
+            if first.speaker != who:
+                raise InputError(
+                    f"{where}.speaker={who!r}: the same file is of {first.speaker!r} in "
+                    f"{first.where}"
+                )
+    if len({file.speaker for file in files.values()}) == 1:
+        first = next(iter(files.values()))
+        raise InputError(
+            f"{first.where}.speaker={first.speaker!r}: all files are of this speaker, a corpus "
+            "needs two"
+        )
+    return files
+
+
+def _link_corpus(files: Mapping[str, File], root: Path, config: ImportConfig) -> Corpus:
+    """Link files below ``root``, measure them as those of any corpus, and list them there.
+
+    Links, since a manifest lists what lies inside its corpus; the speech is not copied.
+
+    Raises:
+        InputError: names the first file that is no speech, or not at this sample rate.
+        OSError: nothing can be written there.
+    """
+    (root / "speech").mkdir(parents=True)
+    speech, of_link = [], {}
+    for number, (id, file) in enumerate(files.items()):
+        link = f"speech/{number:06d}{file.path.suffix}"
+        (root / link).symlink_to(file.path)
+        of_link[root / link] = file
+        speech.append(SpeechFile(link, file.speaker, config.split, id=id))
+
+    def inspect(link: Path) -> tuple[float, int]:
+        file = of_link[link]
+        with _naming(f"{file.where}.file"):
+            seconds, rate = inspect_audio(file.path)
+            if not seconds:
+                raise InputError(f"{file.path}: holds no samples")
+            if rate // 2 < min(config.sample_rate // 2, FULL_BAND_HZ):
+                # A corpus leaves such speech out: its empty upper band would tell who speaks.
+                raise InputError(
+                    f"{file.path}: is at {rate} Hz, less than sample_rate={config.sample_rate} "
+                    f"needs; give sample_rate={rate}"
+                )
+        return seconds, rate
+
+    rows = list_files(root, speech, 0.0, inspect)
+    write_manifest(root / MANIFEST, rows)
+    several = sum(soundfile.info(file.path).channels > 1 for file in files.values())
+    if several:
+        log.warning("%d speech files have several channels: the first is taken", several)
+    return make_corpus("folder", root, rows, config.sample_rate)
+
+
+def _crop_of(speaker: DescribedSpeaker, corpus: Corpus, num_samples: int | None) -> SpeechCrop:
+    """The samples of a speaker's file in a scene of ``num_samples``; None: as long as needed.
+
+    Raises:
+        InputError: the file or the scene is shorter than that, or the stretch is silent.
+    """
+    utterance, rate = corpus.by_id(_id_of(speaker)), corpus.sample_rate
+    offset, onset = round(speaker.offset_seconds * rate), round(speaker.onset_seconds * rate)
+    there = corpus.num_samples(utterance) - offset
+    if there < 1:
+        lasts = f"{utterance.id} lasts {utterance.duration:.3f} s"
+        raise InputError(f"offset_seconds={speaker.offset_seconds:g}: {lasts}")
+    left = there if num_samples is None else num_samples - onset
+    if left < 1:
+        raise InputError(f"onset_seconds={speaker.onset_seconds:g}: the scene is over then")
+    length = min(there, left)
+    if speaker.seconds is not None:
+        asked = max(1, round(speaker.seconds * rate))
+        if asked > length + 1:  # one sample may be lost where times were rounded
+            raise InputError(
+                f"seconds={speaker.seconds:g}: {utterance.id} has {there / rate:.3f} s after its "
+                f"offset, the scene {left / rate:.3f} s after the onset"
+            )
+        length = min(asked, length)
+    # In the file itself: what a corpus hands out rings a little where there was nothing.
+    ratio = utterance.sample_rate / rate
+    begin, frames = round(offset * ratio), max(1, round(length * ratio))
+    audio, _ = soundfile.read(corpus.root / utterance.path, frames, begin, always_2d=True)
+    if not audio[:, 0].any():
+        times = f"{offset / rate:.3f} s to {(offset + length) / rate:.3f} s"
+        raise InputError(f"{utterance.id} is silent from {times}")
+    return SpeechCrop(
+        utterance=utterance.id,
+        offset=offset,
+        onset=onset,
+        length=length,
+        level_db=speaker.level_db,
+    )
+
+
+def _scene_of(described: Described, index: int, corpus: Corpus, config: ImportConfig) -> Scene:
     """The scene, as `msdet simulate` would have drawn it."""
     scene, rate = described.scene, corpus.sample_rate
     num_samples = None if scene.seconds is None else max(1, round(scene.seconds * rate))
-    crops = [
-        crop_of(f"{described.where}: speakers.{i}", speaker, corpus, num_samples)
-        for i, speaker in enumerate(scene.speakers)
-    ]
-    first = crops[0].level_db
-    digest = hashlib.sha256(scene.id.encode()).digest()
+    crops = []
+    for i, speaker in enumerate(scene.speakers):
+        with _naming(f"{described.where}: speakers.{i}"):
+            crops.append(_crop_of(speaker, corpus, num_samples))
+    levels = [round(crop.level_db - crops[0].level_db, 6) for crop in crops]
+    # Of the id alone, and an integer that JSON readers keep.
+    seed = int.from_bytes(hashlib.sha256(scene.id.encode()).digest()[:6], "big")
     return Scene(
         id=scene.id,
         split=config.split,
@@ -232,18 +345,13 @@ def scene_of(described: Described, index: int, corpus: Corpus, config: ImportCon
         sample_rate=rate,
         num_samples=num_samples or max(crop.onset + crop.length for crop in crops),
         array=ArrayRecord(name=described.array.name, positions=described.array.positions),
-        reference_mic=(
-            config.reference_mic if scene.reference_mic is None else scene.reference_mic
-        ),
-        target=scene.target or config.target,
+        reference_mic=_of_either(scene, config, "reference_mic"),
+        target=_of_either(scene, config, "target"),
         room=described.room,
         speech=tuple(
-            crop.model_copy(update={"level_db": round(crop.level_db - first, 6)}) for crop in crops
+            crop.model_copy(update={"level_db": level})
+            for crop, level in zip(crops, levels, strict=True)
         ),
-        noise=Noise(
-            snr_db=config.snr_db if scene.snr_db is None else scene.snr_db,
-            # Of the id alone, and an integer that JSON readers keep.
-            seed=int.from_bytes(digest[:6], "big"),
-        ),
+        noise=Noise(snr_db=_of_either(scene, config, "snr_db"), seed=seed),
         corpus=corpus.fingerprint,
     )

@@ -6,7 +6,7 @@
     OUTPUT/simulation.json              what was asked for
     OUTPUT/scenes/shard-000000.jsonl    the scenes of a shard, there when all of the shard is
     OUTPUT/files/shard-000000.json      the sizes of a shard's files, by which damage is seen
-    OUTPUT/audio/ or OUTPUT/shards/     the audio, see `msdet.simulation.layouts`
+    OUTPUT/audio/ or OUTPUT/shards/     the audio, see `msdet.simulation.mixture_files`
     OUTPUT/scenes.jsonl                 all scenes, one a line, when all shards are there
     OUTPUT/metadata.csv                 one row a mixture, in the columns of LibriMix
 """
@@ -14,6 +14,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any, Literal
 
@@ -30,26 +31,19 @@ from msdet.output_folder import LOCK_NAME, sole_user
 from msdet.parsing import MOST_WORKERS, Config, SampleRate, Seed, parse
 from msdet.simulation import SceneConfig
 from msdet.simulation.config import ImperfectionRanges
-from msdet.simulation.draw_rooms import check_scene_config
 from msdet.simulation.engines import import_ray, make_locally, make_on_ray
-from msdet.simulation.estimate import check_space, measure
-from msdet.simulation.layouts import FOLDERS, MIXTURE_NAME, Format, path_within
-from msdet.simulation.recordings import open_recordings
-from msdet.simulation.request import check_folder, keep_request, request_of
-from msdet.simulation.scene_files import SCENES_NAME
-from msdet.simulation.scene_sources import (
+from msdet.simulation.estimate import check_space, cost
+from msdet.simulation.mixture_files import FOLDERS, MIXTURE_NAME, Format, TargetsAt
+from msdet.simulation.noise_sources import open_noise
+from msdet.simulation.rooms import check_scene_config
+from msdet.simulation.scene_files import (
+    SCENES_NAME,
     DrawnScenes,
-    ScenesSource,
+    SceneSet,
     open_scenes,
     sample_rate_of,
 )
-from msdet.simulation.shards import (
-    Shards,
-    default_shard_size,
-    scenes_in,
-    share_of,
-)
-from msdet.simulation.symmetry import TargetsAt
+from msdet.simulation.shards import Shards, check_folder, default_shard_size, path_within
 from msdet.workers import available_cores
 
 
@@ -120,7 +114,7 @@ def simulate(config: SimulateConfig, dry_run: bool = False) -> None:
     Raises:
         InputError: the scenes cannot be drawn, or the folder is not for them; before any work.
     """
-    part, parts = share_of(config.shard)
+    part, parts = _share_of(config.shard)
     if config.engine == "ray":
         import_ray()
     output = Path(config.output)
@@ -140,19 +134,21 @@ def simulate(config: SimulateConfig, dry_run: bool = False) -> None:
     cores = config.num_workers or available_cores()
     numbers = shards.missing(part, parts)
     if dry_run:
-        _tell(shards, numbers, cores)
+        there = f"{output}: nothing to make, all shards are there"
+        told = cost(shards, numbers, cores) if numbers else there
+        Console().print(told, soft_wrap=not numbers)
         return
     check_space(shards, numbers)
     # Jobs that make other shares of the set work beside this one.
     lock = LOCK_NAME if config.shard is None else f"{LOCK_NAME}-{part}-{parts}"
     with sole_user(output, lock):
-        keep_request(output, request_of(shards))
+        shards.keep_request()
         of_share = len(range(part, len(shards), parts))
         done = of_share - len(numbers)
         if config.engine == "ray":
             made = make_on_ray(shards, numbers, config.num_workers, done)
         else:
-            if not config.audio and scenes_in(shards, numbers) <= _WORTH_PROCESSES:
+            if not config.audio and shards.scenes_in(numbers) <= _WORTH_PROCESSES:
                 cores = 1
             made = make_locally(shards, numbers, cores, done)
         _report(config, shards, made, of_share)
@@ -174,53 +170,43 @@ def _check_ranges(config: SimulateConfig) -> None:
         )
 
 
-def _open(config: SimulateConfig) -> tuple[ScenesSource, Corpus]:
+def _share_of(shard: str | None) -> tuple[int, int]:
+    """``"i/n"`` as ``(i, n)``; all of it for None."""
+    if shard is None:
+        return 0, 1
+    found = re.fullmatch(r"(\d+)/(\d+)", shard)
+    if found is None or int(found[1]) >= int(found[2]):
+        raise InputError(
+            f"shard={shard!r}: expected i/n with i from 0 to n - 1, such as 0/4, 1/4, 2/4, 3/4"
+        )
+    return int(found[1]), int(found[2])
+
+
+def _open(config: SimulateConfig) -> tuple[SceneSet, Corpus]:
     """The scenes, drawn or from a file, and the speech that they are made of."""
     if config.scenes is not None:
         path = scenes_file(config.scenes)
-        corpus = open_corpus(config.corpus, sample_rate_of(path))
-        return open_scenes(path, corpus, config.format, config.num_scenes), corpus
+        source = config.scene.background.source
+        own = () if source is None else (source,)
+        corpus = open_corpus(config.corpus, sample_rate_of(path, own))
+        return open_scenes(path, corpus, config.format, config.num_scenes, own), corpus
     corpus = open_corpus(config.corpus, config.sample_rate).split(config.split)
+    noise = open_noise(config.scene.background, config.sample_rate)
+    if noise is not None:  # some of it must last as long as any scene
+        longest = max(corpus.num_samples(utterance) for utterance in corpus.utterances)
+        if config.seconds is not None:
+            longest = round(config.seconds * config.sample_rate)
+        noise.at_least(longest)
     return DrawnScenes(
         config=config.scene,
         array=config.array.build(),
         corpus=corpus,
         seed=config.seed,
         split=config.split,
-        sample_rate=config.sample_rate,
         seconds=config.seconds,
         count=config.num_scenes or _DRAWN,
-        recordings=_open_recordings(config, corpus),
+        noise=noise.fingerprint if noise is not None else None,
     ), corpus
-
-
-def _open_recordings(config: SimulateConfig, corpus: Corpus) -> str | None:
-    """The fingerprint of the recordings of noise, some of which last as long as any scene."""
-    folder = config.scene.background.recordings
-    if folder is None:
-        return None
-    recordings = open_recordings(folder, config.sample_rate)
-    if config.seconds is not None:
-        longest = round(config.seconds * config.sample_rate)
-    else:
-        longest = max(corpus.num_samples(utterance) for utterance in corpus.utterances)
-    recordings.at_least(longest)
-    return recordings.fingerprint
-
-
-def _tell(shards: Shards, numbers: list[int], cores: int) -> None:
-    """What the missing shards of this share will cost."""
-    console = Console()
-    if not numbers:
-        console.print(f"{shards.output}: nothing to make, all shards are there", soft_wrap=True)
-        return
-    estimate = measure(shards, numbers, cores)
-    console.print(estimate.table())
-    if not estimate.fits:
-        console.print(
-            "the disk does not suffice: ask for fewer (num_scenes), or choose another output=",
-            soft_wrap=True,
-        )
 
 
 def _report(config: SimulateConfig, shards: Shards, made: int, of_share: int) -> None:

@@ -5,21 +5,30 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import Discriminator, Tag
 
 from msdet.corpora.bundled import BundledConfig, open_bundled
-from msdet.corpora.corpus import Corpus
+from msdet.corpora.corpus import Corpus, resampled
 from msdet.corpora.folder import FolderConfig, open_folder
 from msdet.corpora.librispeech import LibriSpeechConfig, open_librispeech
 from msdet.corpora.metadata import MetadataConfig, open_metadata
+from msdet.corpora.own import OwnUtterance, SpeechSource, checked_signal, open_own
 from msdet.corpora.utterance import SPLITS, BundledUtterance, Split, Utterance
 from msdet.corpora.vctk import VCTKConfig, open_vctk
 from msdet.corpora.wsj0 import WSJ0Config, open_wsj0
+from msdet.parts import Own, OwnPart, part_tag
 
 CorpusConfig = Annotated[
-    BundledConfig | FolderConfig | LibriSpeechConfig | WSJ0Config | VCTKConfig | MetadataConfig,
-    Field(discriminator="name"),
+    Annotated[BundledConfig, Tag("bundled")]
+    | Annotated[FolderConfig, Tag("folder")]
+    | Annotated[LibriSpeechConfig, Tag("librispeech")]
+    | Annotated[WSJ0Config, Tag("wsj0")]
+    | Annotated[VCTKConfig, Tag("vctk")]
+    | Annotated[MetadataConfig, Tag("metadata")]
+    | Own,
+    Discriminator(part_tag),
 ]
+"""One of ours by its ``name``, or a class of the user's own by its ``_target_``."""
 
 
 def open_corpus(config: CorpusConfig, sample_rate: int) -> Corpus:
@@ -40,6 +49,8 @@ def open_corpus(config: CorpusConfig, sample_rate: int) -> Corpus:
             return open_vctk(config, sample_rate)
         case MetadataConfig():
             return open_metadata(config, sample_rate)
+        case OwnPart():
+            return open_own(config, sample_rate)
 
 
 __all__ = [
@@ -51,9 +62,13 @@ __all__ = [
     "FolderConfig",
     "LibriSpeechConfig",
     "MetadataConfig",
+    "OwnUtterance",
+    "SpeechSource",
     "Split",
     "Utterance",
     "VCTKConfig",
     "WSJ0Config",
+    "checked_signal",
     "open_corpus",
+    "resampled",
 ]

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,16 +41,16 @@ class AudioCache:
     def __init__(self, max_bytes: int) -> None:
         self.max_bytes = max_bytes
         self.num_bytes = 0
-        self._entries: OrderedDict[tuple[Path, int], NDArray[np.float32]] = OrderedDict()
+        self._entries: OrderedDict[tuple[object, ...], NDArray[np.float32]] = OrderedDict()
         self._lock = threading.Lock()
 
-    def get(self, key: tuple[Path, int]) -> NDArray[np.float32] | None:
+    def get(self, key: tuple[object, ...]) -> NDArray[np.float32] | None:
         with self._lock:
             if key in self._entries:
                 self._entries.move_to_end(key)
             return self._entries.get(key)
 
-    def put(self, key: tuple[Path, int], audio: NDArray[np.float32]) -> None:
+    def put(self, key: tuple[object, ...], audio: NDArray[np.float32]) -> None:
         with self._lock:
             if key in self._entries or audio.nbytes > self.max_bytes:
                 return
@@ -74,12 +75,17 @@ class Corpus:
     fingerprint: str
     """Of the whole manifest, also in a split: a scenes file names one corpus, not a part of it."""
 
-    def split(self, name: Split) -> Corpus:
+    @property
+    def where(self) -> str:
+        """Its name and place, for messages."""
+        return f"{self.name!r} at {self.root}"
+
+    def split(self, name: Split) -> Self:
         """The part of the corpus that belongs to a split; it has at least two speakers."""
         part = replace(self, utterances=tuple(u for u in self.utterances if u.split == name))
         if len(part.speakers) < 2:
             raise InputError(
-                f"corpus {self.name!r} at {self.root}: split {name!r} has {len(part.speakers)}"
+                f"corpus {self.where}: split {name!r} has {len(part.speakers)}"
                 f" speakers usable at {self.sample_rate} Hz, a mixture needs at least 2"
             )
         return part
@@ -92,14 +98,14 @@ class Corpus:
     def of_speaker(self, speaker: str) -> tuple[Utterance, ...]:
         """A speaker's utterances, in the order of the manifest."""
         if speaker not in self._by_speaker:
-            raise InputError(f"corpus {self.name!r} at {self.root} has no speaker {speaker!r}")
+            raise InputError(f"corpus {self.where} has no speaker {speaker!r}")
         return self._by_speaker[speaker]
 
     def by_id(self, id: str) -> Utterance:
         """The utterance that a scene names."""
         if id not in self._by_id:
             raise InputError(
-                f"corpus {self.name!r} at {self.root} has no utterance {id!r}; the scenes were"
+                f"corpus {self.where} has no utterance {id!r}; the scenes were"
                 " drawn from another corpus or sample rate"
             )
         return self._by_id[id]
@@ -109,19 +115,33 @@ class Corpus:
         # The small part of a sample takes care of durations that came through a division.
         return int(utterance.duration * self.sample_rate + 1e-4)
 
-    def read(self, utterance: Utterance) -> NDArray[np.float32]:
-        """Mono audio ``[sample]`` at the corpus' rate; read-only, decoded once per process.
+    def read(
+        self, utterance: Utterance, start: int = 0, stop: int | None = None
+    ) -> NDArray[np.float32]:
+        """Read mono audio ``[sample]`` at the corpus' rate; read-only, decoded once per process.
 
-        The first channel of a file that has several: a mean of channels could comb-filter.
+        Args:
+            start, stop: the stretch, samples; all of it unless there is a stop.
+        Raises:
+            InputError: it is missing, unreadable, silent, not finite or shorter than it should be.
         """
-        path = self.root / utterance.path
-        key = (path, self.sample_rate)
-        audio = _cache.get(key)
+        audio = self.cached(utterance)
         if audio is None:
-            audio = decode(path, self.sample_rate, self.num_samples(utterance))
+            audio = self._decoded(utterance)
             audio.setflags(write=False)
-            _cache.put(key, audio)
-        return audio
+            _cache.put(self._key(utterance), audio)
+        return audio if stop is None else audio[start:stop]
+
+    def cached(self, utterance: Utterance) -> NDArray[np.float32] | None:
+        """An utterance's audio, if this process holds it."""
+        return _cache.get(self._key(utterance))
+
+    def _key(self, utterance: Utterance) -> tuple[object, ...]:
+        return self.fingerprint, self.root, utterance.path, self.sample_rate
+
+    def _decoded(self, utterance: Utterance) -> NDArray[np.float32]:
+        """The first channel of a file that has several: a mean of channels could comb-filter."""
+        return decode(self.root / utterance.path, self.sample_rate, self.num_samples(utterance))
 
     @cached_property
     def _by_speaker(self) -> dict[str, tuple[Utterance, ...]]:
@@ -179,11 +199,7 @@ def decode(path: Path, sample_rate: int, num_samples: int) -> NDArray[np.float32
         raise InputError(f"{path}: holds NaN or infinite samples")
     if not audio.any():
         raise InputError(f"{path}: is silent (every sample is zero)")
-    if rate != sample_rate:
-        import torch
-        from torchaudio.functional import resample
-
-        audio = resample(torch.from_numpy(audio), rate, sample_rate).numpy()
+    audio = resampled(audio, rate, sample_rate)
     missing = num_samples - len(audio)
     if missing > _MISSING_TAIL_SECONDS * sample_rate:
         raise InputError(
@@ -193,6 +209,17 @@ def decode(path: Path, sample_rate: int, num_samples: int) -> NDArray[np.float32
     exact: NDArray[np.float32] = np.zeros(num_samples, np.float32)
     exact[: len(audio)] = audio[:num_samples]
     return high_passed(exact, sample_rate)
+
+
+def resampled(audio: NDArray[np.float32], from_rate: int, to_rate: int) -> NDArray[np.float32]:
+    """Resample ``[sample]`` between sample rates in hertz (torchaudio's windowed sinc)."""
+    if from_rate == to_rate:
+        return audio
+    import torch  # takes seconds to import, and only this needs it
+    from torchaudio.functional import resample
+
+    result: NDArray[np.float32] = resample(torch.from_numpy(audio), from_rate, to_rate).numpy()
+    return result
 
 
 def high_passed(audio: NDArray[np.float32], sample_rate: int) -> NDArray[np.float32]:

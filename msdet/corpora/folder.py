@@ -12,9 +12,8 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from msdet.audio_files import AUDIO_SUFFIXES, find_audio
-from msdet.corpora.cache import CACHE, cached_manifest
 from msdet.corpora.corpus import Corpus, make_corpus
-from msdet.corpora.listing import Recording, corpus_root, list_recordings
+from msdet.corpora.listing import CACHE, SpeechFile, corpus_root, list_files, open_listed
 from msdet.corpora.utterance import MANIFEST, Split, Utterance, check_files, read_manifest
 from msdet.errors import InputError
 
@@ -68,16 +67,10 @@ def open_speaker_folders(
     sample_rate: int,
     language: str | None = None,
 ) -> Corpus:
-    """The corpus of ``files`` below the sub-folders of ``root``, listed where it is not yet."""
-    settings = config.model_dump_json(exclude={"cache", "path"})
-    rows = cached_manifest(
-        config.cache,
-        f"{root}\n{settings}",
-        root,
-        files,
-        lambda: list_folder(config, root, files, language),
+    """Open the corpus of `files` below the sub-folders of `root`, listed where it is not yet."""
+    return open_listed(
+        config, root, sample_rate, files, lambda: list_folder(config, root, files, language)
     )
-    return make_corpus(config.name, root, rows, sample_rate)
 
 
 def speakers_audio(root: Path) -> list[Path]:
@@ -95,12 +88,12 @@ def list_folder(
             " each speaker's files must lie in a sub-folder of their own"
         )
     inside = [path.relative_to(root) for path in files]
-    recordings = [
+    speech = [
         # The split is for later, when it is known whose files are long enough.
-        Recording(path=path.as_posix(), speaker=path.parts[0], split="train", language=language)
+        SpeechFile(path=path.as_posix(), speaker=path.parts[0], split="train", language=language)
         for path in inside
     ]
-    rows = list_recordings(root, recordings, config.min_seconds)
+    rows = list_files(root, speech, config.min_seconds)
     split_of = divide_speakers(config, root, sorted({u.speaker for u in rows}))
     return [u.model_copy(update={"split": split_of[u.speaker]}) for u in rows]
 

@@ -10,9 +10,8 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from msdet.audio_files import find_audio
-from msdet.corpora.cache import CACHE, cached_manifest
-from msdet.corpora.corpus import Corpus, make_corpus
-from msdet.corpora.listing import Recording, list_recordings, read_header
+from msdet.corpora.corpus import Corpus
+from msdet.corpora.listing import CACHE, SpeechFile, list_files, open_listed, read_header
 from msdet.corpora.utterance import SPLITS, Split, Utterance
 from msdet.errors import InputError
 
@@ -70,17 +69,13 @@ def open_librispeech(config: LibriSpeechConfig, sample_rate: int) -> Corpus:
                     )
                 _download(root.parent, subset)
     root = root.resolve()
-    settings = config.model_dump_json(exclude={"cache", "path", "download"})
-    rows = cached_manifest(
-        config.cache, f"{root}\n{settings}", root, None, lambda: list_librispeech(config, root)
-    )
-    return make_corpus("librispeech", root, rows, sample_rate)
+    return open_listed(config, root, sample_rate, None, lambda: list_librispeech(config, root))
 
 
 def list_librispeech(config: LibriSpeechConfig, root: Path) -> list[Utterance]:
     """The rows of the subsets of a config; the sexes come from ``SPEAKERS.TXT`` where it is."""
     sexes = read_sexes(root / "SPEAKERS.TXT")
-    recordings: list[Recording] = []
+    speech: list[SpeechFile] = []
     for split in SPLITS:
         for subset in config.subsets(split):
             files = find_audio(root / subset, (".flac",))
@@ -88,8 +83,8 @@ def list_librispeech(config: LibriSpeechConfig, root: Path) -> list[Utterance]:
                 raise InputError(f"{root / subset}: holds no .flac files; unpack the subset again")
             for path in files:
                 speaker = path.stem.split("-")[0]
-                recordings.append(
-                    Recording(
+                speech.append(
+                    SpeechFile(
                         path=path.relative_to(root).as_posix(),
                         speaker=speaker,
                         split=split,
@@ -99,7 +94,7 @@ def list_librispeech(config: LibriSpeechConfig, root: Path) -> list[Utterance]:
                     )
                 )
     # Headers only: to decode a hundred hours of FLAC takes more than a minute.
-    return list_recordings(root, recordings, config.min_seconds, read_header)
+    return list_files(root, speech, config.min_seconds, read_header)
 
 
 def read_sexes(path: Path) -> dict[str, Literal["F", "M"]]:

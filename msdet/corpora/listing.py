@@ -1,29 +1,35 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From recordings found on disk to the rows of a manifest: lengths are read, bad audio is named,
-short files are left out, speakers in two splits are refused."""
+"""From files of speech found on disk to the rows of a manifest, which is made once and kept in the
+user's cache: lengths are read, bad audio is named, speakers in two splits are refused."""
 
 from __future__ import annotations
 
+import hashlib
 import logging
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
 
-from msdet.corpora.corpus import FULL_BAND_HZ
-from msdet.corpora.utterance import Split, Utterance
+from msdet.corpora.corpus import FULL_BAND_HZ, Corpus, make_corpus
+from msdet.corpora.utterance import Split, Utterance, check_files, read_manifest, write_manifest
 from msdet.errors import InputError
+from msdet.files import user_cache
 
 log = logging.getLogger(__name__)
+
+CACHE = "~/.cache/msdet/manifests"
+"""Default folder of the manifests; in the user's cache folder wherever that is."""
 
 _MANY_FILES = 5000
 """So many take a minute to read, and nothing else is on the screen meanwhile."""
 
 
 @dataclass(frozen=True)
-class Recording:
+class SpeechFile:
     """What a corpus knows about a file before it is opened."""
 
     path: str
@@ -34,6 +40,55 @@ class Recording:
     """``None``: the path without its suffix."""
     sex: Literal["F", "M"] | None = None
     language: str | None = None
+
+
+class ListedConfig(Protocol):
+    """What the configs share of corpora that bring no manifest."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def cache(self) -> str: ...
+    def model_dump_json(self, *, exclude: Any = None) -> str: ...
+
+
+def open_listed(
+    config: ListedConfig,
+    root: Path,
+    sample_rate: int,
+    files: Sequence[Path] | None,
+    build: Callable[[], list[Utterance]],
+    content: str = "",
+) -> Corpus:
+    """Open a corpus by the manifest of its root and settings, built where there is none yet.
+
+    Args:
+        files: audio files that lie there now, to notice ones that came later.
+        content: what else the manifest depends on.
+    """
+    settings = config.model_dump_json(exclude={"cache", "path", "download"})
+    key = hashlib.sha256(f"{root}\n{settings}{content}".encode()).hexdigest()[:16]
+    cached = config.cache == CACHE
+    folder = user_cache("manifests") if cached else Path(config.cache).expanduser()
+    path = folder / f"{key}.jsonl"
+    if path.is_file():
+        rows = read_manifest(path)
+        try:
+            check_files(root, rows)
+        except InputError as error:
+            raise InputError(f"{error}; delete {path} to have the corpus listed again") from None
+        newest = path.stat().st_mtime
+        new = sum(file.stat().st_ctime > newest for file in files or ())
+        if new:
+            log.warning("%s: %d files are newer than %s; delete it to list them", root, new, path)
+        return make_corpus(config.name, root, rows, sample_rate)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        rows = tuple(build())
+        write_manifest(path, rows)
+    except OSError as error:
+        raise InputError(f"corpus.cache: {path} cannot be written ({error.strerror})") from None
+    return make_corpus(config.name, root, rows, sample_rate)
 
 
 def corpus_root(path: str, wanted: str) -> Path:
@@ -76,41 +131,48 @@ def read_header(path: Path) -> tuple[float, int]:
     return info.frames / info.samplerate, info.samplerate
 
 
-def list_recordings(
+def list_files(
     root: Path,
-    recordings: Sequence[Recording],
+    files: Sequence[SpeechFile],
     min_seconds: float,
     inspect: Callable[[Path], tuple[float, int]] = inspect_audio,
 ) -> list[Utterance]:
-    """The rows of the recordings that are long enough, in their order.
+    """The rows of the files that are long enough, in their order.
 
     ``inspect`` gives a file's seconds and sample rate.
     Raises ``InputError`` naming a speaker in two splits or the first file that is not speech.
     """
-    check_speakers(root, recordings)
-    if len(recordings) > _MANY_FILES:
-        log.warning("%s: reading %d files to list them, once", root, len(recordings))
+    first_of: dict[str, SpeechFile] = {}
+    for file in files:
+        first = first_of.setdefault(file.speaker, file)
+        if first.split != file.split:
+            raise InputError(
+                f"{root}: speaker {file.speaker!r} is in {first.split} ({first.path}) and in"
+                f" {file.split} ({file.path}); splits must share no speaker"
+            )
+    if len(files) > _MANY_FILES:
+        log.warning("%s: reading %d files to list them, once", root, len(files))
     rows: list[Utterance] = []
-    for recording in recordings:
-        path = root / recording.path
+    for file in files:
+        path = root / file.path
         duration, rate = inspect(path)
         if duration < min_seconds:
             continue
         rows.append(
             Utterance(
-                id=recording.id or Path(recording.path).with_suffix("").as_posix(),
-                speaker=recording.speaker,
-                split=recording.split,
-                path=recording.path,
+                id=file.id or Path(file.path).with_suffix("").as_posix(),
+                speaker=file.speaker,
+                split=file.split,
+                path=file.path,
                 duration=duration,
                 sample_rate=rate,
                 bandwidth_hz=min(rate // 2, FULL_BAND_HZ),
-                sex=recording.sex,
-                language=recording.language,
+                sex=file.sex,
+                language=file.language,
                 num_bytes=path.stat().st_size,
             )
         )
-    too_short = len(recordings) - len(rows)
+    too_short = len(files) - len(rows)
     if too_short and not rows:
         raise InputError(
             f"corpus.min_seconds: all {too_short} files of {root} are shorter than"
@@ -119,26 +181,8 @@ def list_recordings(
     if too_short:
         log.warning(
             "%s: %d of %d files skipped, shorter than min_seconds = %g",
-            *(root, too_short, len(recordings), min_seconds),
+            *(root, too_short, len(files), min_seconds),
         )
-    return _unique_ids(rows)
-
-
-def check_speakers(root: Path, recordings: Sequence[Recording]) -> None:
-    """Raise ``InputError`` naming the first speaker who is in two splits, and a file of each."""
-    first_of: dict[str, Recording] = {}
-    for recording in recordings:
-        first = first_of.setdefault(recording.speaker, recording)
-        if first.split != recording.split:
-            raise InputError(
-                f"{root}: speaker {recording.speaker!r} is in {first.split} ({first.path}) and in"
-                f" {recording.split} ({recording.path}); splits must share no speaker"
-            )
-
-
-def _unique_ids(rows: Sequence[Utterance]) -> list[Utterance]:
-    """Ids without suffix, unless two files differ in nothing else."""
-    count: dict[str, int] = {}
-    for u in rows:
-        count[u.id] = count.get(u.id, 0) + 1
+    count = Counter(row.id for row in rows)
+    # Without suffix, unless two files differ in nothing else.
     return [u if count[u.id] == 1 else u.model_copy(update={"id": u.path}) for u in rows]

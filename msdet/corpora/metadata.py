@@ -16,9 +16,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from msdet.corpora.cache import CACHE, cached_manifest
-from msdet.corpora.corpus import Corpus, make_corpus
-from msdet.corpora.listing import Recording, corpus_root, list_recordings
+from msdet.corpora.corpus import Corpus
+from msdet.corpora.listing import CACHE, SpeechFile, corpus_root, list_files, open_listed
 from msdet.corpora.utterance import SPLITS, Split, Utterance
 from msdet.errors import InputError
 
@@ -69,24 +68,23 @@ def open_metadata(config: MetadataConfig, sample_rate: int) -> Corpus:
         for split in SPLITS
     }
     content = hashlib.sha256(repr(texts).encode()).hexdigest()
-    settings = config.model_dump_json(exclude={"cache", "path"})
-    rows = cached_manifest(
-        config.cache,
-        f"{root}\n{settings}\n{content}",
+    return open_listed(
+        config,
         root,
+        sample_rate,
         None,
         lambda: list_metadata(config, root, texts),
+        f"\n{content}",
     )
-    return make_corpus("metadata", root, rows, sample_rate)
 
 
 def list_metadata(
     config: MetadataConfig, root: Path, texts: Mapping[Split, list[tuple[Path, str]]]
 ) -> list[Utterance]:
     """The rows of the lists, ``(path, text)`` of each split; a file counts once in its split."""
-    recordings: list[Recording] = []
+    speech: list[SpeechFile] = []
     for split in SPLITS:
-        found: dict[str, Recording] = {}
+        found: dict[str, SpeechFile] = {}
         for path, text in texts[split]:
             for entry in read_list(path, text):
                 inside = _inside(root, entry)
@@ -96,7 +94,7 @@ def list_metadata(
                         raise InputError(
                             f"{entry.place}: {root / inside}: the audio file is missing"
                         )
-                    found[inside] = Recording(inside, entry.speaker, split, sex=entry.sex)
+                    found[inside] = SpeechFile(inside, entry.speaker, split, sex=entry.sex)
                 elif first.speaker != entry.speaker:
                     raise InputError(
                         f"{entry.place}: {inside} is of speaker {entry.speaker!r},"
@@ -105,8 +103,8 @@ def list_metadata(
         if not found:
             names = ", ".join(str(path) for path, _ in texts[split])
             raise InputError(f"corpus.{split}: no file is listed in {names}")
-        recordings += found.values()
-    return list_recordings(root, recordings, config.min_seconds)
+        speech += found.values()
+    return list_files(root, speech, config.min_seconds)
 
 
 def read_list(path: Path, text: str) -> Iterator[Entry]:

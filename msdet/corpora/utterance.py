@@ -6,13 +6,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from msdet.errors import InputError
+from msdet.errors import InputError, first_mistake
 from msdet.files import write_atomically
 
 Split = Literal["train", "valid", "test"]
@@ -94,44 +94,32 @@ def read_manifest(path: Path) -> tuple[Utterance, ...]:
         lines = path.read_text(encoding="utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: cannot be read as a manifest ({error})") from None
-    utterances: list[Utterance] = []
+    utterances = []
     for number, line in enumerate(lines, start=1):
         if line.strip():
-            utterances.append(_parse_row(line, f"{path}, line {number}"))
+            kind = BundledUtterance if '"source_package"' in line else Utterance
+            try:
+                utterances.append(kind.model_validate_json(line))
+            except ValidationError as error:
+                raise InputError(f"{path}, line {number}: {first_mistake(error)}") from None
     if not utterances:
         raise InputError(f"{path}: the manifest is empty; delete it to have it built again")
-    _check_rows(path, utterances)
+    check_rows(str(path), utterances)
     return tuple(utterances)
 
 
-def _parse_row(line: str, place: str) -> Utterance:
-    try:
-        row = json.loads(line)
-        if not isinstance(row, dict):
-            raise InputError(f"{place}: a JSON object was expected, got {type(row).__name__}")
-        kind = BundledUtterance if "source_package" in row else Utterance
-        return kind.model_validate(row)
-    except json.JSONDecodeError as error:
-        raise InputError(f"{place}: not JSON ({error.msg}, column {error.colno})") from None
-    except RecursionError:
-        raise InputError(f"{place}: not a row of a manifest (nested too deep)") from None
-    except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        raise InputError(f"{place}: {key}: {first['msg']}") from None
-
-
-def _check_rows(path: Path, utterances: Sequence[Utterance]) -> None:
+def check_rows(where: str, utterances: Iterable[Utterance]) -> None:
+    """Raise ``InputError`` naming an id that comes twice, or a speaker who is in two splits."""
     ids: set[str] = set()
     split_of: dict[str, str] = {}
     for utterance in utterances:
         if utterance.id in ids:
-            raise InputError(f"{path}: the id {utterance.id!r} comes twice")
+            raise InputError(f"{where}: the id {utterance.id!r} comes twice")
         ids.add(utterance.id)
         split = split_of.setdefault(utterance.speaker, utterance.split)
         if split != utterance.split:
             raise InputError(
-                f"{path}: speaker {utterance.speaker!r} is in {split} and in {utterance.split};"
+                f"{where}: speaker {utterance.speaker!r} is in {split} and in {utterance.split};"
                 " splits must share no speaker"
             )
 

@@ -11,9 +11,8 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from msdet.audio_files import walk
-from msdet.corpora.cache import CACHE, cached_manifest
-from msdet.corpora.corpus import Corpus, make_corpus
-from msdet.corpora.listing import Recording, corpus_root, list_recordings
+from msdet.corpora.corpus import Corpus
+from msdet.corpora.listing import CACHE, SpeechFile, corpus_root, list_files, open_listed
 from msdet.corpora.utterance import Split, Utterance
 from msdet.errors import InputError
 
@@ -49,22 +48,20 @@ class WSJ0Config(BaseModel):
 def open_wsj0(config: WSJ0Config, sample_rate: int) -> Corpus:
     """Open the subsets of a config, found in letters of any case and on any number of discs."""
     root = corpus_root(config.path, "a folder that holds WSJ0's discs or its subsets")
-    recordings = find_recordings(config, root)
-    settings = config.model_dump_json(exclude={"cache", "path"})
-    rows = cached_manifest(
-        config.cache,
-        f"{root}\n{settings}",
+    speech = find_speech(config, root)
+    return open_listed(
+        config,
         root,
-        [root / recording.path for recording in recordings],
-        lambda: list_wsj0(config, root, recordings),
+        sample_rate,
+        [root / file.path for file in speech],
+        lambda: list_wsj0(config, root, speech),
     )
-    return make_corpus("wsj0", root, rows, sample_rate)
 
 
-def find_recordings(config: WSJ0Config, root: Path) -> list[Recording]:
+def find_speech(config: WSJ0Config, root: Path) -> list[SpeechFile]:
     """Each utterance of the subsets once, in the order of speakers and names."""
     split_of = _split_of_subset(config)
-    found: dict[tuple[str, str], tuple[int, Recording]] = {}
+    found: dict[tuple[str, str], tuple[int, SpeechFile]] = {}
     empty = dict(split_of)
     for path in walk(root, SUFFIXES):
         suffix = path.suffix.lower()
@@ -82,7 +79,7 @@ def find_recordings(config: WSJ0Config, root: Path) -> list[Recording]:
             )
         empty.pop(folders[depth], None)
         speaker, name = folders[depth + 1], path.name.split(".")[0].lower()
-        recording = Recording(
+        file = SpeechFile(
             path=path.as_posix(),
             speaker=speaker,
             split=split_of[folders[depth]],
@@ -91,9 +88,9 @@ def find_recordings(config: WSJ0Config, root: Path) -> list[Recording]:
         )
         rank = SUFFIXES.index(suffix)
         # Told apart by split too, so that a speaker in two splits is noticed.
-        key = (f"{speaker}/{name}", recording.split)
+        key = (f"{speaker}/{name}", file.split)
         if key not in found or rank < found[key][0]:
-            found[key] = (rank, recording)
+            found[key] = (rank, file)
     for subset, split in empty.items():
         raise InputError(
             f"corpus.{split}: no {' '.join(SUFFIXES)} file lies below a folder {subset} anywhere"
@@ -102,11 +99,11 @@ def find_recordings(config: WSJ0Config, root: Path) -> list[Recording]:
     return [found[key][1] for key in sorted(found)]
 
 
-def list_wsj0(config: WSJ0Config, root: Path, recordings: Sequence[Recording]) -> list[Utterance]:
-    """The rows of the recordings; none may be compressed."""
-    for recording in recordings:
-        refuse_compressed(root / recording.path)
-    return list_recordings(root, recordings, config.min_seconds)
+def list_wsj0(config: WSJ0Config, root: Path, speech: Sequence[SpeechFile]) -> list[Utterance]:
+    """The rows of the files; none may be compressed."""
+    for file in speech:
+        refuse_compressed(root / file.path)
+    return list_files(root, speech, config.min_seconds)
 
 
 def refuse_compressed(path: Path) -> None:

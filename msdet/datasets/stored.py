@@ -12,7 +12,7 @@ import numpy as np
 from msdet.datasets.batch import ALL_LABELS
 from msdet.datasets.examples import CROP, CROP_TRIES, SILENT_RMS, SYMMETRY, ExampleSet, shuffled
 from msdet.simulation import Example, Room, Scene, SceneConfig, StoredMixtures
-from msdet.simulation.draw_rooms import draw_symmetry
+from msdet.simulation.rooms import draw_symmetry
 
 
 class StoredExamples(ExampleSet):

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, count
 from pathlib import Path
@@ -29,6 +29,7 @@ from msdet.evaluation.systems.names import (
 )
 from msdet.evaluation.systems.network import separates
 from msdet.parsing import parse
+from msdet.parts import OwnPart
 from msdet.resources import models_dir
 from msdet.simulation import Scene, check_corpus, fixed_scenes, read_scenes, rirs_folder
 from msdet.training.config import TrainConfig
@@ -201,7 +202,7 @@ def _open_scenes(
 ) -> tuple[CorpusConfig, Corpus, tuple[Scene, ...]]:
     scenes: tuple[Scene, ...] | None = None
     if config.scenes is not None:
-        scenes = read_scenes(scenes_file(config.scenes))
+        scenes = read_scenes(scenes_file(config.scenes), list(_own_noise(checkpoints)))
         if config.num_scenes is not None and config.num_scenes > len(scenes):
             raise InputError(
                 f"num_scenes={config.num_scenes}: scenes={config.scenes} has {len(scenes)}"
@@ -233,13 +234,21 @@ def _open_scenes(
     return corpus_config, corpus, scenes
 
 
+def _own_noise(checkpoints: Mapping[str, Checkpoint]) -> Iterator[OwnPart]:
+    """Yield the noise of users' own that checkpoints were trained with, which loading trusted."""
+    for checkpoint in checkpoints.values():
+        scene = checkpoint.description.config.get("scene") or {}
+        if source := (scene.get("background") or {}).get("source"):
+            yield OwnPart.model_validate(source)
+
+
 def _not_where_it_was(
     checkpoint: Checkpoint, corpus: CorpusConfig, error: InputError
 ) -> InputError:
     path = " corpus.path=FOLDER" if hasattr(corpus, "path") else ""
     return InputError(
         f"checkpoint={checkpoint.path}: the corpus of its training cannot be opened from here "
-        f"({error}); give corpus={corpus.name}{path}"
+        f"({error}); give corpus={getattr(corpus, 'name', 'FILE')}{path}"
     )
 
 

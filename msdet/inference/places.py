@@ -17,7 +17,7 @@ import soundfile
 
 from msdet.audio_files import find_audio
 from msdet.errors import InputError
-from msdet.simulation.layouts import FOLDERS, LABELS_NAME, MIXTURE_NAME
+from msdet.simulation.mixture_files import FOLDERS, LABELS_NAME, MIXTURE_NAME
 
 
 @dataclass(frozen=True)

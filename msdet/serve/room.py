@@ -17,8 +17,7 @@ from msdet.corpora import Corpus
 from msdet.errors import InputError, first_mistake
 from msdet.geometry import MicrophoneArray
 from msdet.simulation.config import MOST_ABSORPTION, sabine_absorption
-from msdet.simulation.draw_rooms import random_generator
-from msdet.simulation.rooms import Point, Room, place
+from msdet.simulation.rooms import Point, Room, place, random_generator
 from msdet.simulation.scene import ArrayRecord, Noise, Scene
 from msdet.simulation.speech import SpeechCrop, draw_crop
 

@@ -3,17 +3,25 @@
 
 from msdet.simulation.bank import RirBank, fill_banks, rirs_folder
 from msdet.simulation.config import SceneConfig
-from msdet.simulation.draw_rooms import check_scene_config, draw_room, pool_room
+from msdet.simulation.noise_sources import NoiseSource
 from msdet.simulation.render import Example, Parts, render, render_parts
 from msdet.simulation.rirs import Rirs, compute_rirs
 from msdet.simulation.room_sets import RoomSet, open_bank
-from msdet.simulation.rooms import Placement, Room, rotated
+from msdet.simulation.rooms import (
+    Placement,
+    Room,
+    check_scene_config,
+    draw_room,
+    pool_room,
+    rotated,
+)
 from msdet.simulation.scene import Scene, draw_scene, fixed_scenes
 from msdet.simulation.scene_files import check_corpus, read_scenes, write_scenes
-from msdet.simulation.stored import StoredMixtures, open_mixtures
+from msdet.simulation.stored import StoredMixtures, Wanted, open_mixtures
 
 __all__ = [
     "Example",
+    "NoiseSource",
     "Parts",
     "Placement",
     "RirBank",
@@ -23,6 +31,7 @@ __all__ = [
     "Scene",
     "SceneConfig",
     "StoredMixtures",
+    "Wanted",
     "check_corpus",
     "check_scene_config",
     "compute_rirs",

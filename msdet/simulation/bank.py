@@ -70,10 +70,10 @@ class RirBank:
         return rirs.permuted(permutation)
 
     def fill(self, rooms: Iterable[Room], num_workers: int = 1, progress: bool = True) -> int:
-        """Make what is missing or cut short, `num_workers` rooms at a time.
+        """Make what is missing, `num_workers` rooms at a time.
 
-        Other damage is found, and mended, when a file is read: reading all of a large bank would
-        take minutes.
+        Damage is found, and mended, when a file is read: reading all of a large bank would take
+        minutes.
 
         Returns:
             How many were made.
@@ -81,10 +81,10 @@ class RirBank:
         return fill_banks([(self, rooms)], num_workers, progress)
 
     def _missing(self, rooms: Iterable[Room]) -> list[tuple[Room, Path]]:
-        """What is not there, or cut short."""
+        """What is not there."""
         self._unfinished.remove_leftovers()
         wanted = {self._path(base): base for base, _ in (canonical(r, self.array) for r in rooms)}
-        return [(base, path) for path, base in wanted.items() if not _is_whole(path)]
+        return [(base, path) for path, base in wanted.items() if not path.is_file()]
 
     def _path(self, base: Room) -> Path:
         shaped_by = {
@@ -101,23 +101,18 @@ class RirBank:
     def _make(self, base: Room, path: Path) -> Rirs:
         rirs = compute_rirs(base, self.array, self.sample_rate)
         temporary = self._unfinished.new()
-        try:
-            try:
-                temporary.write_bytes(_encode(rirs))
-                temporary.replace(path)
-            except BaseException:
-                temporary.unlink(missing_ok=True)
-                raise
+        try:  # not `replacing`, which syncs each file and searches the folder for leftovers of it
+            temporary.write_bytes(_encode(rirs))
+            temporary.replace(path)
         except OSError as error:
             raise InputError(f"{path}: cannot be written ({error.strerror or error})") from error
+        finally:
+            temporary.unlink(missing_ok=True)
         return rirs
 
     def _make_file(self, base: Room, path: Path) -> None:
-        """Hands nothing back: thousands of results would wait in memory for the last one.
-
-        Another process may have made it meanwhile.
-        """
-        if not _is_whole(path):
+        """Hands nothing back: thousands of results would wait in memory for the last one."""
+        if not path.is_file():  # another process may have made it meanwhile
             self._make(base, path)
 
     def _read(self, path: Path) -> Rirs | None:
@@ -172,22 +167,6 @@ def _mapped(path: Path) -> memoryview:
     """A file's content; what is written over or removed later stays as it was here."""
     with path.open("rb") as file:
         return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
-
-
-def _is_whole(path: Path) -> bool:
-    """Whether a file is there and as long as its header says."""
-    try:
-        with path.open("rb") as file:
-            line = file.readline()
-            length = os.fstat(file.fileno()).st_size
-        values = sum(int(np.prod(shape)) for shape in json.loads(line[_CHECKSUM:])["shapes"])
-    except FileNotFoundError:
-        return False
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
-    except (ValueError, KeyError, TypeError, RecursionError):
-        return False
-    return length == len(line) + 4 * values
 
 
 def _encode(rirs: Rirs) -> bytes:

@@ -4,7 +4,8 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Iterator
+from operator import attrgetter
 
 import numpy as np
 from pydantic import BaseModel
@@ -25,6 +26,34 @@ from msdet.simulation.config import (
 MOST_IMAGES = 5_000_000
 """Image sources of one speaker: more need gigabytes and a minute per room."""
 
+_MOST_VOICES = 100
+"""Sources of a background: each is rendered like a speaker."""
+
+_BOUNDS = {
+    "num_speakers": (1, MOST_SPEAKERS, ""),
+    "overlap": (0, 1, ", as shares"),
+    "background.talkers": (1, _MOST_VOICES, ""),
+    "background.sources": (1, _MOST_VOICES, ""),
+    "array.wall_distance": (0, math.inf, " m"),
+    "array.offset": (0, math.inf, " m"),
+    "array.rotation": (-3600, 3600, " degrees"),
+    "speaker.wall_distance": (0, math.inf, " m"),
+    "speaker.min_angle": (0, 360, " degrees"),
+    "imperfections.gain_db": (0, MOST_DECIBELS / MOST_SIGMAS, " dB"),
+    "imperfections.phase": (0, 360, " degrees"),
+    "imperfections.position": (0, 1, " m"),
+    "imperfections.rotation": (0, 180, " degrees"),
+    "imperfections.tilt": (0, 90, " degrees"),
+    "level_db": (-MOST_DECIBELS, MOST_DECIBELS, " dB"),
+    "snr_db": (-MOST_DECIBELS, MOST_DECIBELS, " dB"),
+    "background.snr_db": (-MOST_DECIBELS, MOST_DECIBELS, " dB"),
+}
+"""The least and the most that keys can mean."""
+_ABOVE_ZERO = ("room.length", "room.width", "room.height", "t60", "speaker.distance")
+
+Mistakes = Iterator[tuple[str, str]]
+"""Keys, and what was expected of each."""
+
 
 def check_ranges(config: SceneConfig, array: MicrophoneArray) -> None:
     """Refuse ranges that contradict each other, without drawing anything.
@@ -32,235 +61,149 @@ def check_ranges(config: SceneConfig, array: MicrophoneArray) -> None:
     Raises:
         InputError: names the key, its value and what would be possible.
     """
-    _check_ranges(config)
-    _check_levels(config, array)
-    _check_octaves(config)
-    _check_background(config)
-    _check_t60(config)
-    _check_array_fits(config, array)
-    _check_speakers_fit(config)
-    _check_min_angle(config, array)
+    for mistakes in (_each_alone, _choices, _t60, _array_fits, _speakers_fit, _angles_fit):
+        for key, expected in mistakes(config, array):
+            value = attrgetter(key)(config)
+            shown = shortened(str(list(value) if isinstance(value, tuple) else value))
+            raise InputError(f"scene.{key}={shown}: {expected}")
 
 
-def _refuse(key: str, value: object, expected: str) -> InputError:
-    shown = list(value) if isinstance(value, tuple) else value
-    return InputError(f"scene.{key}={shortened(str(shown))}: {expected}")
-
-
-_ABOVE_ZERO = ("room.length", "room.width", "room.height", "t60", "speaker.distance")
-_FROM_ZERO = {
-    "array.wall_distance": math.inf,
-    "array.offset": math.inf,
-    "speaker.wall_distance": math.inf,
-    "speaker.min_angle": 360.0,
-    "imperfections.gain_db": MOST_DECIBELS / MOST_SIGMAS,
-    "imperfections.phase": 360.0,
-    "imperfections.position": 1.0,
-    "imperfections.rotation": 180.0,
-    "imperfections.tilt": 90.0,
-}
-"""And the most that they can mean."""
-
-_MOST_TURNS = 10
-_MOST_VOICES = 100
-"""Sources of a background: each is rendered like a speaker."""
-_DECIBELS = ("level_db", "snr_db", "background.snr_db")
-_NO_RANGES = ("t60_per_octave", "background.kinds")
-
-
-def _check_ranges(config: SceneConfig) -> None:
-    for key, value in _flat(config):
-        if value is None or key in _NO_RANGES:
-            continue
+def _each_alone(config: SceneConfig, array: MicrophoneArray) -> Mistakes:
+    for key in _number_keys(config):
+        value = attrgetter(key)(config)
         values = value if isinstance(value, tuple) else (value,)
-        if not all(isinstance(v, str) or math.isfinite(v) for v in values):
-            raise _refuse(key, value, "expected finite numbers")
+        low, high, unit = _BOUNDS.get(key, (-math.inf, math.inf, ""))
+        if not all(map(math.isfinite, values)):
+            yield key, "expected finite numbers"
         if isinstance(value, tuple) and value[0] > value[1]:
-            raise _refuse(key, value, f"a range is [low, high]; did you mean {list(value)[::-1]}?")
+            yield key, f"a range is [low, high]; did you mean {list(value)[::-1]}?"
         if key in _ABOVE_ZERO and not min(values) > 0:
-            raise _refuse(key, value, "expected numbers above 0")
-        if key in _DECIBELS and not max(map(abs, values)) <= MOST_DECIBELS:
-            raise _refuse(key, value, f"expected -{MOST_DECIBELS:g} to {MOST_DECIBELS:g} dB")
-        if key in _FROM_ZERO and not min(values) >= 0:
-            raise _refuse(key, value, "expected 0 or more")
-        if key in _FROM_ZERO and not max(values) <= _FROM_ZERO[key]:
-            raise _refuse(key, value, f"expected at most {_FROM_ZERO[key]:g}")
-        if key == "array.rotation" and not max(map(abs, values)) <= 360 * _MOST_TURNS:
-            raise _refuse(key, value, f"expected degrees, up to {_MOST_TURNS} turns")
+            yield key, "expected numbers above 0"
+        if min(values) < low or max(values) > high:
+            bounds = f"{low:g} or more" if high == math.inf else f"{low:g} to {high:g}"
+            yield key, f"expected {bounds}{unit}"
 
 
-def _flat(record: BaseModel, prefix: str = "") -> list[tuple[str, Any]]:
-    """All keys with a dot between levels, and their values."""
-    found: list[tuple[str, Any]] = []
+def _number_keys(record: BaseModel, prefix: str = "") -> Iterator[str]:
+    """The keys of numbers and ranges of them, with a dot between levels."""
     for name in type(record).model_fields:
         value = getattr(record, name)
         if isinstance(value, BaseModel):
-            found += _flat(value, f"{prefix}{name}.")
-        else:
-            found.append((prefix + name, value))
-    return found
+            yield from _number_keys(value, f"{prefix}{name}.")
+        elif isinstance(value, int | float) or (
+            isinstance(value, tuple) and len(value) == 2 and not isinstance(value[0], str)
+        ):
+            yield prefix + name
 
 
-def _check_levels(config: SceneConfig, array: MicrophoneArray) -> None:
-    if config.num_speakers[0] < 1 or config.num_speakers[1] > MOST_SPEAKERS:
-        raise _refuse("num_speakers", config.num_speakers, f"expected 1 to {MOST_SPEAKERS}")
-    if config.overlap[0] < 0 or config.overlap[1] > 1:
-        raise _refuse("overlap", config.overlap, "expected shares from 0 to 1")
+def _choices(config: SceneConfig, array: MicrophoneArray) -> Mistakes:
     if not 0 <= config.reference_mic < array.num_mics:
-        raise _refuse(
-            "reference_mic",
-            config.reference_mic,
-            f"array {array.name!r} has microphones 0 to {array.num_mics - 1}",
-        )
-
-
-def _check_octaves(config: SceneConfig) -> None:
+        yield "reference_mic", f"array {array.name!r} has microphones 0 to {array.num_mics - 1}"
     factors = config.t60_per_octave
-    if factors is None:
-        return
-    if len(factors) != len(OCTAVES_HZ) or not all(math.isfinite(f) and f > 0 for f in factors):
+    if factors is not None and (
+        len(factors) != len(OCTAVES_HZ) or not all(0 < factor < math.inf for factor in factors)
+    ):
         bands = ", ".join(f"{hertz:g}" for hertz in OCTAVES_HZ)
-        raise _refuse(
-            "t60_per_octave",
-            factors,
-            f"expected {len(OCTAVES_HZ)} factors above 0, for {bands} Hz",
-        )
-
-
-def _check_background(config: SceneConfig) -> None:
+        yield "t60_per_octave", f"expected {len(OCTAVES_HZ)} factors above 0, for {bands} Hz"
     background = config.background
-    for key in ("talkers", "sources"):
-        value = getattr(background, key)
-        if not 1 <= value[0] <= value[1] <= _MOST_VOICES:
-            raise _refuse(f"background.{key}", value, f"expected 1 to {_MOST_VOICES}")
-    if background.recordings is not None and not {"diffuse", "point"} & set(background.kinds):
-        raise _refuse(
-            "background.recordings",
-            background.recordings,
-            "is for scene.background.kinds diffuse and point",
-        )
+    for key in ("recordings", "source"):
+        if getattr(background, key) is None:
+            continue
+        if not {"diffuse", "point"} & set(background.kinds):
+            yield f"background.{key}", "is for scene.background.kinds diffuse and point"
+        if background.recordings is not None and background.source is not None:
+            yield "background.source", "takes the place of scene.background.recordings; give one"
 
 
-def _check_t60(config: SceneConfig) -> None:
+def _t60(config: SceneConfig, array: MicrophoneArray) -> Mistakes:
     """The shortest T60 in the largest room asks for the most absorption, the longest T60 in the
     smallest room for the most image sources."""
     if config.rirs == "anechoic":
         return
     factors = config.t60_per_octave or (1.0,)
-    largest = [r[1] for r in (config.room.length, config.room.width, config.room.height)]
+    smallest, largest = zip(config.room.length, config.room.width, config.room.height, strict=True)
     absorption = sabine_absorption(largest, config.t60[0] * min(factors))
     if absorption > MOST_ABSORPTION:
         shortest = math.ceil(absorption * config.t60[0] * 1000) / 1000
-        size = " x ".join(f"{x:g}" for x in largest)
-        raise _refuse(
+        yield (
             "t60",
-            config.t60,
-            f"not reachable in a room of {size} m (walls would have to absorb "
+            f"not reachable in a room of {_size(largest)} (walls would have to absorb "
             f"{100 * absorption:.0f} %); ask for at least {shortest:g} s or for smaller rooms",
         )
-    if config.rirs == "hybrid":
-        return
-    smallest = [r[0] for r in (config.room.length, config.room.width, config.room.height)]
     reach = (MOST_IMAGES * math.prod(smallest) * 3 / (4 * math.pi)) ** (1 / 3)
-    longest = config.t60[1] * max(1.0, *factors)
-    if longest * SPEED_OF_SOUND > reach:
-        size = " x ".join(f"{x:g}" for x in smallest)
-        possible = config.t60[1] * reach / (longest * SPEED_OF_SOUND)
-        raise _refuse(
+    possible = reach / SPEED_OF_SOUND / max(1.0, *factors)
+    if config.rirs == "exact" and config.t60[1] > possible:
+        yield (
             "t60",
-            config.t60,
-            f"too long for the image-source method in a room of {size} m; ask for at most "
-            f"{math.floor(100 * possible) / 100:g} s, for larger rooms, or for scene.rirs=hybrid",
+            f"too long for the image-source method in a room of {_size(smallest)}; ask for at "
+            f"most {math.floor(100 * possible) / 100:g} s, for larger rooms, or for "
+            "scene.rirs=hybrid",
         )
 
 
-def _check_array_fits(config: SceneConfig, array: MicrophoneArray) -> None:
-    points = array.as_array()
-    imperfections = config.imperfections
+def _array_fits(config: SceneConfig, array: MicrophoneArray) -> Mistakes:
+    points, imperfections = array.as_array(), config.imperfections
     error = MOST_SIGMAS * imperfections.position
     reach = np.linalg.norm(points, axis=1).max()
     radius = np.hypot(points[:, 0], points[:, 1]).max() + error
     extent = np.abs(points[:, 2]).max() + error
     if imperfections.tilt:
         radius, extent = reach + error, extent + reach * math.sin(math.radians(imperfections.tilt))
-    if config.array.wall_distance <= radius:
-        moved = (
-            ", as far as scene.imperfections move them" if imperfections.moves_microphones else ""
-        )
-        raise _refuse(
+    wall = config.array.wall_distance
+    if wall <= radius:
+        moved = imperfections.moves_microphones
+        yield (
             "array.wall_distance",
-            config.array.wall_distance,
-            f"the microphones of array {array.name!r} reach {radius:.3g} m from its centre{moved}",
+            f"the microphones of array {array.name!r} reach {radius:.3g} m from its centre"
+            + (", as far as scene.imperfections move them" if moved else ""),
         )
     for side in ("length", "width"):
         smallest = getattr(config.room, side)[0]
-        if 2 * config.array.wall_distance > smallest:
-            raise _refuse(
-                "array.wall_distance",
-                config.array.wall_distance,
-                f"the array does not fit between walls {smallest:g} m apart (scene.room.{side})",
-            )
-    low, high = config.array.height
-    ceiling = config.room.height[0]
+        if 2 * wall > smallest:
+            where = f"walls {smallest:g} m apart (scene.room.{side})"
+            yield "array.wall_distance", f"the array does not fit between {where}"
+    (low, high), ceiling = config.array.height, config.room.height[0]
     if low - extent <= 0 or high + extent >= ceiling:
-        raise _refuse(
-            "array.height",
-            config.array.height,
-            f"expected between floor and ceiling ({ceiling:g} m)",
-        )
+        yield "array.height", f"expected between floor and ceiling ({ceiling:g} m)"
 
 
-def _check_speakers_fit(config: SceneConfig) -> None:
+def _speakers_fit(config: SceneConfig, array: MicrophoneArray) -> Mistakes:
     speaker, room = config.speaker, config.room
-    low, high = speaker.height_offset
+    (low, high), wall = speaker.height_offset, speaker.wall_distance
     if max(0.0, low, -high) >= speaker.distance[0] * 0.999:
-        raise _refuse(
-            "speaker.height_offset",
-            speaker.height_offset,
-            f"higher than the smallest scene.speaker.distance ({speaker.distance[0]:g} m)",
-        )
-    margins = config.array.wall_distance + speaker.wall_distance
-    for corner, distance in ((0, speaker.distance[0]), (1, speaker.distance[1])):
-        sides = (room.length[corner] - margins, room.width[corner] - margins)
-        reach = math.hypot(max(sides[0], 0.0), max(sides[1], 0.0))
+        nearest = f"scene.speaker.distance ({speaker.distance[0]:g} m)"
+        yield "speaker.height_offset", f"higher than the smallest {nearest}"
+    margins = config.array.wall_distance + wall
+    for length, width, distance in zip(room.length, room.width, speaker.distance, strict=True):
+        sides = (length - margins, width - margins)
         flat = math.sqrt(max(distance**2 - max(abs(low), abs(high)) ** 2, 0.0))
-        if min(sides) <= 0 or flat > reach:
-            size = f"{room.length[corner]:g} x {room.width[corner]:g} m"
-            raise _refuse(
+        if min(sides) <= 0 or flat > math.hypot(*sides):
+            yield (
                 "speaker.distance",
-                speaker.distance,
-                f"speakers at {distance:g} m do not fit in a room of {size} with the array "
-                f"{config.array.wall_distance:g} m and speakers {speaker.wall_distance:g} m from "
-                "the walls",
+                f"speakers at {distance:g} m do not fit in a room of {length:g} x {width:g} m with "
+                f"the array {config.array.wall_distance:g} m and speakers {wall:g} m from walls",
             )
-    if (
-        config.array.height[1] + high < speaker.wall_distance
-        or config.array.height[0] + low > room.height[1] - speaker.wall_distance
-        or 2 * speaker.wall_distance > room.height[0]
-    ):
-        raise _refuse(
+    lowest, highest = config.array.height[0] + low, config.array.height[1] + high
+    if highest < wall or lowest > room.height[1] - wall or 2 * wall > room.height[0]:
+        yield (
             "speaker.height_offset",
-            speaker.height_offset,
-            f"speakers would not be {speaker.wall_distance:g} m (scene.speaker.wall_distance) from "
-            "floor and ceiling",
+            f"speakers would not be {wall:g} m (scene.speaker.wall_distance) from floor and "
+            "ceiling",
         )
 
 
-def _check_min_angle(config: SceneConfig, array: MicrophoneArray) -> None:
+def _angles_fit(config: SceneConfig, array: MicrophoneArray) -> Mistakes:
     most, angle = config.num_speakers[1], config.speaker.min_angle
     low, high = observable_azimuths(config, array)
     if low > high:
-        raise _refuse(
-            "speaker.azimuth",
-            config.speaker.azimuth,
-            f"array {array.name!r} is a line: it observes 0 to 180 degrees",
-        )
+        yield "speaker.azimuth", f"array {array.name!r} is a line: it observes 0 to 180 degrees"
     if high - low > 360:
-        raise _refuse("speaker.azimuth", config.speaker.azimuth, "expected at most 360 degrees")
+        yield "speaker.azimuth", "expected at most 360 degrees"
     wraps = not array.is_linear and most * angle > 360
     if wraps or (most - 1) * angle > high - low:
-        raise _refuse(
-            "speaker.min_angle",
-            angle,
-            f"{most} speakers (scene.num_speakers) do not fit into {high - low:g} degrees",
-        )
+        speakers = f"{most} speakers (scene.num_speakers)"
+        yield "speaker.min_angle", f"{speakers} do not fit into {high - low:g} degrees"
+
+
+def _size(sides: tuple[float, ...]) -> str:
+    return " x ".join(f"{side:g}" for side in sides) + " m"

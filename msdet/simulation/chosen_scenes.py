@@ -5,15 +5,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 
-from msdet.corpora import Corpus, Split
+from msdet.corpora import Corpus
 from msdet.errors import InputError
 from msdet.geometry import MicrophoneArray, angular_error
 from msdet.simulation.config import SceneConfig
-from msdet.simulation.draw_rooms import draw_room, random_generator
-from msdet.simulation.rooms import Room
+from msdet.simulation.rooms import Room, draw_room, random_generator
 from msdet.simulation.scene import Scene, draw_scene
 
 _ATTEMPTS = 300
@@ -63,26 +63,13 @@ def scene_in(
     array: MicrophoneArray,
     corpus: Corpus,
     *,
-    seed: int,
-    split: Split,
-    index: int,
-    epoch: int,
-    sample_rate: int,
     seconds: float,
+    **numbers: Any,
 ) -> Scene:
-    """The scene of these numbers, in a room and pose as they are; raises what `draw_scene` does."""
-    return draw_scene(
-        config.model_copy(update={"use_symmetry": False}),  # else its array would be turned
-        array,
-        corpus,
-        seed=seed,
-        split=split,
-        index=index,
-        epoch=epoch,
-        sample_rate=sample_rate,
-        num_samples=round(seconds * sample_rate),
-        room=room,
-    )
+    """Draw the scene of these numbers, those of `draw_scene`, in a room and pose as they are."""
+    config = config.model_copy(update={"use_symmetry": False})  # else its array would be turned
+    length = round(seconds * corpus.sample_rate)
+    return draw_scene(config, array, corpus, num_samples=length, room=room, **numbers)
 
 
 def to_seam(room: Room) -> list[float]:

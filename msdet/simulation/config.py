@@ -10,6 +10,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict
 
 from msdet.geometry import SPEED_OF_SOUND, MicrophoneArray
+from msdet.parts import OwnPart
 
 Range = tuple[float, float]
 Backend = Literal["exact", "hybrid", "anechoic"]
@@ -91,6 +92,8 @@ class BackgroundRanges(_Record):
         snr_db: all reverberant speech over the background, at the reference microphone.
         recordings: folder of noise recordings for `diffuse` and `point`, as long as a scene each;
             null: noise with the long-term spectrum of the scene's own speech.
+        source: in their place, [noise of your own](own-corpus.md#the-noise):
+            `{_target_: mine.Noise, ...}`.
         talkers: voices of a babble.
         sources: places that a `point` background comes from.
     """
@@ -98,6 +101,7 @@ class BackgroundRanges(_Record):
     kinds: tuple[BackgroundKind, ...] = ()
     snr_db: Range = (5.0, 20.0)
     recordings: str | None = None
+    source: OwnPart | None = None
     talkers: tuple[int, int] = (4, 8)
     sources: tuple[int, int] = (1, 1)
 

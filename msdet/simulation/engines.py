@@ -6,17 +6,14 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager, suppress
-from dataclasses import replace
+from contextlib import contextmanager
 from typing import Any
 from uuid import uuid4
 
-import torch
 from rich.console import Console
 
 from msdet.ending import heed_sigterm
 from msdet.errors import InputError
-from msdet.simulation.scene_sources import FileScenes
 from msdet.simulation.shards import Shards
 from msdet.workers import in_processes, progress_bar
 
@@ -37,8 +34,6 @@ def make_locally(shards: Shards, numbers: Sequence[int], num_workers: int, done:
     Raises:
         InputError: of a shard; or processes were lost again and again.
     """
-    if not numbers:
-        return 0
     made, left = 0, list(numbers)
     for _ in range(1 + _RETRIES):
         try:
@@ -63,7 +58,7 @@ def _made(shards: Shards, numbers: Sequence[int], num_workers: int, done: int) -
             _itself, shards, numbers, num_workers=num_workers, title=title, done=done
         )
         return
-    with progress_bar(title) as bar:
+    with progress_bar(title, disable=not numbers) as bar:
         task = bar.add_task("", total=done + len(numbers), completed=done)
         for shard in numbers:
             yield shards(shard)
@@ -120,7 +115,7 @@ def make_on_ray(
         console.print(f"ray: {cores} cores on {nodes} {'node' if nodes == 1 else 'nodes'}")
         task = ray.remote(_make).options(num_cpus=1, max_retries=_RETRIES)
         # In a list, so that Ray does not unpack it anew for every task.
-        sent = [ray.put(_absolute(shards))]
+        sent = [ray.put(shards)]
         run = uuid4().hex
         waiting = {task.remote(run, sent, shard, os.getcwd()): shard for shard in numbers}
         made = 0
@@ -172,32 +167,17 @@ def _connected(ray: Any, num_workers: int | None) -> Iterator[None]:
         ray.shutdown()  # which also ends the tasks that are left
 
 
-def _absolute(shards: Shards) -> Shards:
-    """The same for workers that start in other folders."""
-    corpus = replace(shards.corpus, root=shards.corpus.root.absolute())
-    source = shards.source
-    if isinstance(source, FileScenes):
-        source = replace(source, path=source.path.absolute())
-    else:
-        source = replace(source, corpus=corpus)
-    return replace(
-        shards,
-        output=shards.output.absolute(),
-        corpus=corpus,
-        source=source,
-    )
-
-
 _received: dict[str, Shards] = {}
 """What this worker makes shards of, by the run that sent it."""
 
 
 def _make(run: str, sent: list[Any], shard: int, folder: str) -> bool:
-    """A task: one thread, in the folder of the command, which recordings may be relative to."""
+    """A task: one thread, in the folder of the command, which paths may be relative to."""
+    import torch
+
     torch.set_num_threads(1)
     if run not in _received:
-        with suppress(OSError):
-            os.chdir(folder)
+        os.chdir(folder)
         _received.clear()
         _received[run] = import_ray().get(sent[0])
     return _received[run](shard)

@@ -4,24 +4,20 @@
 from __future__ import annotations
 
 import shutil
-import statistics
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
-import torch
+from rich.filesize import decimal
 from rich.table import Table
 
-from msdet.corpora.corpus import AUDIO_CACHE_BYTES
 from msdet.errors import InputError
-from msdet.simulation.layouts import tar_path, target_mics, write_folders, write_tar
+from msdet.simulation.mixture_files import target_mics
 from msdet.simulation.rirs import compute_rirs
-from msdet.simulation.scene import Scene
-from msdet.simulation.shards import Shards, scenes_in
-from msdet.simulation.symmetry import TargetsAt
+from msdet.simulation.shards import Shards, tar_path
 
 _SAMPLE = 8
 """Scenes that are measured: enough for the range of T60s and lengths, in seconds."""
@@ -29,90 +25,38 @@ _LABELS_BYTES = 8000
 """Of the labels of a mixture and its row, generously; next to its audio they are nothing."""
 
 
-@dataclass(frozen=True)
-class Estimate:
-    """Of the shards that are missing; means over a sample.
+def cost(shards: Shards, numbers: Sequence[int], cores: int) -> Table:
+    """Make a few scenes of these shards in a temporary place, and tell what all will take.
 
-    Attributes:
-        scenes: how many there are to make. sampled: on how many it was measured.
+    Args:
         cores: that make them at the same time, one shard each.
-        draw_seconds, rirs_seconds, render_seconds: of one scene on one core.
-        scene_bytes: on the disk of the output, of one scene. free_bytes: what it has left.
-    """
-
-    scenes: int
-    sampled: int
-    cores: int
-    draw_seconds: float
-    rirs_seconds: float
-    render_seconds: float
-    scene_bytes: float
-    free_bytes: int
-
-    @property
-    def core_seconds(self) -> float:
-        return self.scenes * (self.draw_seconds + self.rirs_seconds + self.render_seconds)
-
-    @property
-    def fits(self) -> bool:
-        """Whether the disk suffices."""
-        return self.scenes * self.scene_bytes <= self.free_bytes
-
-    def table(self) -> Table:
-        """For the screen."""
-        table = Table(title=f"{_counted(self.scenes, 'scene')} to make, measured on {self.sampled}")
-        table.add_column("")
-        table.add_column("a scene", justify="right")
-        table.add_column("all", justify="right")
-        for name, each in (
-            ("drawing", self.draw_seconds),
-            ("room responses", self.rirs_seconds),
-            ("rendering and writing", self.render_seconds),
-        ):
-            table.add_row(name, f"{each:.4f} s", _duration(self.scenes * each))
-        table.add_section()
-        hours = self.core_seconds / 3600
-        table.add_row("time on one core", "", f"{_duration(self.core_seconds)} ({hours:.3g} h)")
-        wall = self.core_seconds / self.cores
-        table.add_row(
-            f"time on {_counted(self.cores, 'core')} at hand", "", _duration(wall), end_section=True
-        )
-        size = self.scenes * self.scene_bytes
-        table.add_row("size of output", _size(self.scene_bytes), _size(size))
-        table.add_row("free where output goes", "", _size(self.free_bytes))
-        return table
-
-
-def measure(shards: Shards, numbers: Sequence[int], cores: int) -> Estimate:
-    """Make a few scenes of these shards in a temporary place and see what they take.
-
     Raises:
         InputError: a scene cannot be drawn or rendered.
     """
     indices = _spread(shards, numbers)
-    seconds: list[tuple[float, float, float]] = []
-    sizes: list[int] = []
-    torch.set_num_threads(1)  # as in workers
-    with TemporaryDirectory(prefix="msdet-") as folder:
-        if indices:
-            _time(shards, indices[0], Path(folder) / "first")  # imports, and tables that are kept
-        if _stays_in_memory(shards):
-            shards.source.read(indices)  # which decodes the speech
-        for index in indices:
-            times, size = _time(shards, index, Path(folder) / str(index))
-            seconds.append(times)
-            sizes.append(size)
-    draw, rirs, rendering = (statistics.mean(t) for t in zip(*seconds, strict=True))
-    return Estimate(
-        scenes=scenes_in(shards, numbers),
-        sampled=len(indices),
-        cores=min(cores, len(numbers)),
-        draw_seconds=draw,
-        rirs_seconds=rirs,
-        render_seconds=rendering,
-        scene_bytes=statistics.mean(sizes),
-        free_bytes=shutil.disk_usage(_existing(shards.output)).free,
-    )
+    taken = []
+    for index in (indices[0], *indices):  # once more, for imports and tables that are kept
+        with TemporaryDirectory(prefix="msdet-") as folder:
+            taken.append(_take(shards, index, Path(folder)))
+    count, cores = shards.scenes_in(numbers), min(cores, len(numbers))
+    *seconds, size = np.mean(taken[1:], axis=0).tolist()
+    total, free = count * sum(seconds), _free_bytes(shards.output)
+    noun = "1 scene" if count == 1 else f"{count} scenes"
+    table = Table("", title=f"{noun} to make, measured on {len(indices)}")
+    table.add_column("a scene", justify="right")
+    table.add_column("all", justify="right")
+    names = ("drawing", "room responses", "rendering and writing")
+    for name, each in zip(names, seconds, strict=True):
+        table.add_row(name, f"{each:.4f} s", _duration(count * each))
+    table.add_section()
+    table.add_row("time on one core", "", f"{_duration(total)} ({total / 3600:.3g} h)")
+    at_hand = f"time on {cores} {'core' if cores == 1 else 'cores'} at hand"
+    table.add_row(at_hand, "", _duration(total / cores), end_section=True)
+    table.add_row("size of output", decimal(round(size)), decimal(round(count * size)))
+    table.add_row("free where output goes", "", decimal(free))
+    if count * size > free:
+        table.caption = "the disk does not suffice: give num_scenes or output="
+    return table
 
 
 def check_space(shards: Shards, numbers: Sequence[int]) -> None:
@@ -123,92 +67,55 @@ def check_space(shards: Shards, numbers: Sequence[int]) -> None:
     """
     if not shards.audio or not numbers:
         return
-    sample = shards.source.read(_spread(shards, numbers))
-    count = scenes_in(shards, numbers)
-    needed = count * statistics.mean(_audio_bytes(scene, shards.targets_at) for scene in sample)
-    free = shutil.disk_usage(_existing(shards.output)).free
+    each = []
+    for scene in shards.source.read(_spread(shards, numbers)):
+        targets = len(scene.speech) * (1 + len(target_mics(scene, shards.targets_at)))
+        channels = len(scene.array.positions) + targets
+        each.append(4 * channels * scene.num_samples + _LABELS_BYTES)
+    count, free = shards.scenes_in(numbers), _free_bytes(shards.output)
+    needed = round(count * float(np.mean(each)))
     if needed > free:
         raise InputError(
-            f"output={shards.output}: {count} scenes take {_size(needed)}, the disk has "
-            f"{_size(free)} left; ask for fewer (num_scenes), or choose another output="
+            f"output={shards.output}: {count} scenes take {decimal(needed)}, the disk has "
+            f"{decimal(free)} left; ask for fewer (num_scenes), or choose another output="
         )
 
 
 def _spread(shards: Shards, numbers: Sequence[int]) -> list[int]:
     """Indices of a few scenes, from the first to the last of these shards."""
-    count = scenes_in(shards, numbers)
-    chosen = []
-    for position in np.unique(np.linspace(0, count - 1, min(_SAMPLE, count)).round().astype(int)):
-        # All shards but the last of all are of one size.
-        shard, place = divmod(int(position), shards.size)
-        chosen.append(shards.indices(numbers[shard])[place])
-    return chosen
+    count = shards.scenes_in(numbers)
+    places = np.unique(np.linspace(0, count - 1, min(_SAMPLE, count)).round().astype(int))
+    # All shards but the last of all are of one size.
+    return [shards.indices(numbers[p // shards.size])[p % shards.size] for p in places.tolist()]
 
 
-def _time(shards: Shards, index: int, folder: Path) -> tuple[tuple[float, float, float], int]:
+def _take(shards: Shards, index: int, folder: Path) -> tuple[float, float, float, int]:
     """Seconds of drawing, room responses, rendering; bytes of the output."""
     began = time.perf_counter()
     (scene,) = shards.source.read([index])
     drawn = time.perf_counter()
+    rows = 2 * len(scene.model_dump_json())
     if not shards.audio:
-        return (drawn - began, 0.0, 0.0), 2 * len(scene.model_dump_json())
+        return drawn - began, 0.0, 0.0, rows
     rirs = compute_rirs(scene.room, scene.microphone_array(), scene.sample_rate)
     found = time.perf_counter()
-    attempt = folder / "attempt"
-    attempt.mkdir(parents=True)
-    corpus = shards.corpus
+    attempt, made = folder / "attempt", folder / "made"
+    attempt.mkdir()
     if shards.format == "tar":
-        path = tar_path(folder, 0)
-        write_tar(path, attempt, [scene], lambda s: shards.rendered(s, rirs), corpus)
+        shards.write_tar(tar_path(made, 0), attempt, [scene], rirs)
     else:
-        write_folders(
-            folder, attempt, [scene], lambda s: shards.rendered(s, rirs), corpus, shards.targets_at
-        )
+        shards.write_folder(made / scene.id, attempt, scene, rirs)
     rendered = time.perf_counter()
-    size = 2 * len(scene.model_dump_json()) + _bytes_in(folder)
-    return (drawn - began, found - drawn, rendered - found), size
+    size = sum(path.stat().st_size for path in made.rglob("*") if path.is_file())
+    return drawn - began, found - drawn, rendered - found, rows + size
 
 
-def _stays_in_memory(shards: Shards) -> bool:
-    """Whether each process decodes an utterance once, and not again for every scene."""
-    corpus = shards.corpus
-    return 4 * sum(corpus.num_samples(u) for u in corpus.utterances) <= AUDIO_CACHE_BYTES
-
-
-def _audio_bytes(scene: Scene, targets_at: TargetsAt) -> int:
-    targets = len(scene.speech) * (1 + len(target_mics(scene, targets_at)))
-    channels = len(scene.array.positions) + targets
-    return 4 * channels * scene.num_samples + _LABELS_BYTES
-
-
-def _bytes_in(folder: Path) -> int:
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-
-
-def _existing(folder: Path) -> Path:
-    """The folder, or the nearest one above it that exists."""
+def _free_bytes(folder: Path) -> int:
+    """What the disk of a folder, or of the nearest one above it that exists, has left."""
     folder = folder.absolute()
-    return next(path for path in (folder, *folder.parents) if path.exists())
-
-
-def _counted(count: int, noun: str) -> str:
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+    existing = next(path for path in (folder, *folder.parents) if path.exists())
+    return shutil.disk_usage(existing).free
 
 
 def _duration(seconds: float) -> str:
-    if seconds < 1:
-        return f"{seconds:.2f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    days, hours = divmod(hours, 24)
-    parts = ((days, "d"), (hours, "h"), (minutes, "min"), (rest, "s"))
-    first = next((i for i, (value, _) in enumerate(parts) if value), 3)
-    return " ".join(f"{value} {unit}" for value, unit in parts[first : first + 2])
-
-
-def _size(bytes: float) -> str:
-    for unit in ("B", "kB", "MB", "GB"):
-        if bytes < 1000:
-            return f"{bytes:.3g} {unit}"
-        bytes /= 1000
-    return f"{bytes:,.4g} TB"
+    return f"{seconds:.2f} s" if seconds < 1 else str(timedelta(seconds=round(seconds)))

@@ -14,9 +14,10 @@ from msdet.corpora import Corpus
 from msdet.errors import InputError
 from msdet.simulation.convolution import Convolution
 from msdet.simulation.diffuse import diffuse_field
-from msdet.simulation.recordings import open_recordings
+from msdet.simulation.noise_sources import open_recordings
 from msdet.simulation.rirs import Rirs
 from msdet.simulation.scene import Scene
+from msdet.simulation.speech import SpeechCrop
 
 _SPECTRUM_SECONDS = 0.032
 """Windows of the long-term spectrum: short enough to leave no trace of single harmonics."""
@@ -86,7 +87,7 @@ def _streams(
     recordings = open_recordings(background.recordings_folder, scene.sample_rate)
     if recordings.fingerprint != background.recordings_fingerprint:
         raise InputError(
-            f"scene {scene.id}: was drawn with other recordings than {recordings.folder} holds "
+            f"scene {scene.id}: was drawn with other noise than {recordings.key} holds "
             f"({background.recordings_fingerprint}, not {recordings.fingerprint})"
         )
     streams = np.zeros((count, num_samples), np.float32)
@@ -105,8 +106,7 @@ def _shaped_like_speech(
     window = 2 * round(_SPECTRUM_SECONDS * scene.sample_rate / 2)
     power = np.zeros(window // 2 + 1)
     for crop in scene.speech:
-        audio = corpus.read(corpus.by_id(crop.utterance))
-        spoken = audio[crop.offset : crop.offset + crop.length]
+        spoken = _spoken(crop, corpus)
         padded = np.pad(spoken, (0, max(0, window - len(spoken))))
         frames = np.lib.stride_tricks.sliding_window_view(padded, window)[:: window // 2]
         spectra = fft.rfft(frames * np.hanning(window).astype(np.float32), axis=-1)
@@ -133,8 +133,7 @@ def _babble(
     streams = np.zeros((count, scene.num_samples), np.float32)
     for crop in background.talkers:
         voice = np.zeros(scene.num_samples, np.float32)
-        audio = corpus.read(corpus.by_id(crop.utterance))
-        spoken = audio[crop.offset : crop.offset + crop.length]
+        spoken = _spoken(crop, corpus)
         voice[crop.onset : crop.onset + len(spoken)] = spoken
         rms = np.sqrt(np.mean(np.square(voice)))
         if not rms > 1e-7:
@@ -145,3 +144,7 @@ def _babble(
         for stream in streams:
             stream += np.roll(voice, int(rng.integers(scene.num_samples))) / rms
     return streams
+
+
+def _spoken(crop: SpeechCrop, corpus: Corpus) -> NDArray[np.float32]:
+    return corpus.read(corpus.by_id(crop.utterance), crop.offset, crop.offset + crop.length)

@@ -103,7 +103,7 @@ def render(scene: Scene, corpus: Corpus, rirs: Rirs, others: Sequence[int] = ())
         InputError: an utterance or a recording is missing, too short or silent where the scene
             uses it.
     """
-    work = _prepare(scene, corpus, rirs)
+    work = _Rendering(scene, corpus, rirs)
     reference = scene.reference_mic
     mixture = np.empty((rirs.image.shape[1], scene.num_samples), np.float32)
     for mic, channel in enumerate(mixture):
@@ -116,11 +116,10 @@ def render(scene: Scene, corpus: Corpus, rirs: Rirs, others: Sequence[int] = ())
     mixture += work.noise
     gain = _gain_to_unit_rms(mixture[reference])
     mixture *= np.float32(gain)
-    targets = _targets(scene, rirs, work, reference, work.reference_images, gain)
     speakers = scene.room.speakers
     return Example(
         mixture=mixture,
-        targets=targets,
+        targets=work.targets(reference, work.reference_images, gain),
         azimuth=np.array([s.azimuth for s in speakers], np.float32),
         elevation=np.array([s.elevation for s in speakers], np.float32),
         distance=np.array([s.distance for s in speakers], np.float32),
@@ -128,13 +127,13 @@ def render(scene: Scene, corpus: Corpus, rirs: Rirs, others: Sequence[int] = ())
         t60=rirs.t60_measured,
         gain=gain,
         scene=scene,
-        others={mic: _at(mic, scene, rirs, work, gain) for mic in others},
+        others={mic: work.at(mic, gain) for mic in others},
     )
 
 
 def render_parts(scene: Scene, corpus: Corpus, rirs: Rirs) -> Parts:
     """What `render`'s mixture is the sum of, for oracle methods and checks; slower."""
-    work = _prepare(scene, corpus, rirs)
+    work = _Rendering(scene, corpus, rirs)
     reference = scene.reference_mic
     mics = range(rirs.image.shape[1])
     images = np.stack([work.convolution.each(work.responses[:, mic]) for mic in mics], axis=1)
@@ -146,59 +145,68 @@ def render_parts(scene: Scene, corpus: Corpus, rirs: Rirs) -> Parts:
     return Parts(images=images * gain, noise=work.noise * gain)
 
 
-@dataclass(frozen=True)
-class _Work:
+class _Rendering:
     """What both ways of rendering start from; levels are set, but for the common gain.
 
     Attributes:
         responses: ``[speaker, mic, freq]``, of the convolution.
         reference_images: ``[speaker, sample]``, without the gains. gains: ``[speaker]``.
         sensor_noise: ``[mic, sample]``. background: the same, if there is one.
+        noise: all that is heard besides the speakers ``[mic, sample]``.
     """
 
-    convolution: Convolution
-    responses: NDArray[np.complex64]
-    reference_images: NDArray[np.float32]
-    gains: NDArray[np.float32]
-    sensor_noise: NDArray[np.float32]
-    background: NDArray[np.float32] | None
+    def __init__(self, scene: Scene, corpus: Corpus, rirs: Rirs) -> None:
+        expected = (len(scene.speech), len(scene.array.positions), scene.sample_rate)
+        found = (*rirs.image.shape[:2], rirs.sample_rate)
+        if found != expected:
+            raise ValueError(
+                f"scene {scene.id}: responses are of (speakers, microphones, hertz) {found}, the "
+                f"scene is of {expected}"
+            )
+        self.scene, self.rirs = scene, rirs
+        num_mics, reference, taps = expected[1], scene.reference_mic, rirs.image.shape[-1]
+        dry = _dry(scene, corpus, taps - 1, rirs.delay)
+        # The responses' own delay is taken from the signals, not by cutting responses.
+        self.convolution = Convolution(dry[:, rirs.delay :], taps, num_mics + 2 * len(dry))
+        self.responses = self.convolution.transform(rirs.image)
+        self.reference_images = self.convolution.each(self.responses[:, reference])
+        self.gains = _speaker_gains(scene, self.reference_images)
+        power = _power(self.gains @ self.reference_images)
+        self.noise = self.sensor_noise = sensor_noise(scene.noise.seed, num_mics, scene.num_samples)
+        self.sensor_noise *= _noise_gain(self.noise[reference], power, scene.noise.snr_db)
+        self.background: NDArray[np.float32] | None = None
+        if scene.background is not None:
+            background = background_noise(scene, corpus, rirs)
+            if scene.mismatch is not None:
+                background = _mismatched(scene.mismatch, background)
+            level = _noise_gain(background[reference], power, scene.background.snr_db)
+            self.background = background * level
+            self.noise = self.sensor_noise + self.background
 
-    @property
-    def noise(self) -> NDArray[np.float32]:
-        """All that is heard besides the speakers ``[mic, sample]``."""
-        if self.background is None:
-            return self.sensor_noise
-        return self.sensor_noise + self.background
+    def targets(self, mic: int, images: NDArray[np.float32], gain: float) -> NDArray[np.float32]:
+        """Targets ``[speaker, sample]`` at a microphone, which hears these images."""
+        targets = images
+        if self.scene.target != "image":
+            early = self.scene.target == "early"
+            responses = self.rirs.early(mic) if early else self.rirs.direct[:, mic]
+            targets = self.convolution.each(self.convolution.transform(responses))
+        return targets * (self.gains[:, None] * np.float32(gain))
 
-
-def _prepare(scene: Scene, corpus: Corpus, rirs: Rirs) -> _Work:
-    num_mics = len(scene.array.positions)
-    if rirs.sample_rate != scene.sample_rate or rirs.image.shape[:2] != (
-        len(scene.speech),
-        num_mics,
-    ):
-        raise ValueError(
-            f"scene {scene.id}: responses of {len(rirs.image)} speakers to {rirs.image.shape[1]} "
-            f"microphones at {rirs.sample_rate} Hz for a scene of {len(scene.speech)} to "
-            f"{num_mics} at {scene.sample_rate} Hz"
+    def at(self, mic: int, gain: float) -> AtMicrophone:
+        """What belongs to a microphone that is not the reference."""
+        images = self.convolution.each(self.responses[:, mic])
+        rms = _spoken_rms(self.scene, images) * self.gains
+        levels = self.scene.speech[0].level_db + 20 * np.log10(rms / rms[0])
+        speech, background = _power(self.gains @ images), self.background
+        return AtMicrophone(
+            targets=self.targets(mic, images, gain),
+            drr_db=self.rirs.drr_db[:, mic],
+            level_db=tuple(levels.tolist()),
+            snr_db=_decibels(speech / _power(self.sensor_noise[mic])),
+            background_snr_db=None
+            if background is None
+            else _decibels(speech / _power(background[mic])),
         )
-    reference, taps = scene.reference_mic, rirs.image.shape[-1]
-    dry = _dry(scene, corpus, taps - 1, rirs.delay)
-    # The responses' own delay is taken from the signals, not by cutting responses.
-    convolution = Convolution(dry[:, rirs.delay :], taps, num_mics + 2 * len(dry))
-    responses = convolution.transform(rirs.image)
-    images = convolution.each(responses[:, reference])
-    gains = _speaker_gains(scene, images)
-    power = _power(gains @ images)
-    noise = sensor_noise(scene.noise.seed, num_mics, scene.num_samples)
-    noise *= _noise_gain(noise[reference], power, scene.noise.snr_db)
-    background = None
-    if scene.background is not None:
-        background = background_noise(scene, corpus, rirs)
-        if scene.mismatch is not None:
-            background = _mismatched(scene.mismatch, background)
-        background = background * _noise_gain(background[reference], power, scene.background.snr_db)
-    return _Work(convolution, responses, images, gains, noise, background)
 
 
 def _noise_gain(noise: NDArray[np.float32], speech_power: float, snr_db: float) -> np.float32:
@@ -227,20 +235,21 @@ def _dry(scene: Scene, corpus: Corpus, lead: int, tail: int) -> NDArray[np.float
     """
     dry = np.zeros((len(scene.speech), lead + scene.num_samples + tail), np.float32)
     for row, crop in zip(dry, scene.speech, strict=True):
-        audio = corpus.read(corpus.by_id(crop.utterance))
+        utterance = corpus.by_id(crop.utterance)
+        length = corpus.num_samples(utterance)
         start, stop = crop.offset, crop.offset + crop.length
-        if stop > len(audio):
+        if stop > length:
             raise InputError(
                 f"scene {scene.id}: needs samples {start} to {stop} of utterance "
-                f"{crop.utterance!r}, which has {len(audio)} at {scene.sample_rate} Hz"
+                f"{crop.utterance!r}, which has {length} at {scene.sample_rate} Hz"
             )
         onset = lead + crop.onset
         if crop.onset == 0:
             start = max(0, start - lead)
             onset = lead - (crop.offset - start)
         if crop.onset + crop.length == scene.num_samples:
-            stop = min(len(audio), stop + tail)
-        row[onset : onset + stop - start] = audio[start:stop]
+            stop = min(length, stop + tail)
+        row[onset : onset + stop - start] = corpus.read(utterance, start, stop)
     return dry
 
 
@@ -266,45 +275,9 @@ def _spoken_rms(scene: Scene, images: NDArray[np.float32]) -> NDArray[np.float64
     return np.sqrt([np.mean(np.square(signal, dtype=np.float64)) for signal in spoken])
 
 
-def _at(mic: int, scene: Scene, rirs: Rirs, work: _Work, gain: float) -> AtMicrophone:
-    """What belongs to a microphone that is not the reference."""
-    images = work.convolution.each(work.responses[:, mic])
-    rms = _spoken_rms(scene, images) * work.gains
-    levels = scene.speech[0].level_db + 20 * np.log10(rms / rms[0])
-    speech = _power(work.gains @ images)
-    background = work.background
-    return AtMicrophone(
-        targets=_targets(scene, rirs, work, mic, images, gain),
-        drr_db=rirs.drr_db[:, mic],
-        level_db=tuple(levels.tolist()),
-        snr_db=_decibels(speech / _power(work.sensor_noise[mic])),
-        background_snr_db=None
-        if background is None
-        else _decibels(speech / _power(background[mic])),
-    )
-
-
 def _power(signal: NDArray[np.float32]) -> float:
     return float(np.mean(np.square(signal, dtype=np.float64)))
 
 
 def _decibels(ratio: float) -> float:
     return float(10 * np.log10(ratio))
-
-
-def _targets(
-    scene: Scene,
-    rirs: Rirs,
-    work: _Work,
-    mic: int,
-    images: NDArray[np.float32],
-    gain: float,
-) -> NDArray[np.float32]:
-    """Targets ``[speaker, sample]`` at a microphone, which hears these images."""
-    if scene.target == "image":
-        targets = images
-    elif scene.target == "early":
-        targets = work.convolution.each(work.convolution.transform(rirs.early(mic)))
-    else:
-        targets = work.convolution.each(work.convolution.transform(rirs.direct[:, mic]))
-    return targets * (work.gains[:, None] * np.float32(gain))

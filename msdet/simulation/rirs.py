@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Room to room impulse responses: the backends, behind one function."""
+"""Room to room impulse responses: walls, their image sources, and what these sum to."""
 
 from __future__ import annotations
 
@@ -11,19 +11,29 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import fft
 
 from msdet.errors import InputError
 from msdet.geometry import SPEED_OF_SOUND, MicrophoneArray
 from msdet.simulation.acoustics import high_passed, measure_drr, measure_t60
-from msdet.simulation.image_sources import DELAY, direct_paths, image_sources, reflected
+from msdet.simulation.config import MOST_ABSORPTION, sabine_absorption
+from msdet.simulation.diffuse import diffuse_tail, octave_gains
 from msdet.simulation.rooms import Room, canonical
-from msdet.simulation.tail import diffuse_tail
-from msdet.simulation.walls import Walls
 
 METHOD = "ism-3"
 """Changes whenever other responses come out; part of what names a stored response."""
 _FADE = 0.005
 """Seconds over which the images of a hybrid response give way to its tail."""
+FILTER_TAPS = 81
+DELAY = FILTER_TAPS // 2
+"""Samples by which pyroomacoustics' fractional-delay filter delays every response."""
+_SINC_POINTS = 20
+"""Points of its look-up table per sample (pyroomacoustics' default)."""
+_LONGEST_CALL = 0.5
+"""Seconds of responses that are summed in one call, which counts time in single precision: to
+2e-8 s here."""
+IMAGE_FLOOR = 1e-6
+"""The weakest images that together carry less than -60 dB of the energy are left out."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +87,7 @@ def compute_rirs(room: Room, array: MicrophoneArray, sample_rate: int) -> Rirs:
       -60 dB of the energy, are left out. No high-pass (pyroomacoustics' default one is zero-phase
       and rings before the direct path).
     - ``hybrid``: the same up to the mixing time, then a diffuse tail that decays as the images
-      would (`msdet.simulation.tail`).
+      would (`msdet.simulation.diffuse`).
     - ``anechoic``: the direct path alone.
 
     Walls absorb by Sabine's formula, on request differently in each octave.
@@ -122,13 +132,13 @@ def _exact(
     room: Room, mics: NDArray[np.float64], sources: NDArray[np.float64], sample_rate: int
 ) -> NDArray[np.float32]:
     """``[source, mic, tap]``"""
-    walls = Walls.of(room)
+    reflections = wall_reflections(room)
     responses = []
     for source in sources:
         images = image_sources(
-            room.size, source, room.array_centre, max(walls.reflections), room.longest_t60
+            room.size, source, room.array_centre, max(reflections), room.longest_t60
         )
-        responses.append(reflected(images, walls, mics, sample_rate))
+        responses.append(reflected(images, reflections, mics, sample_rate))
     return _stack(responses)
 
 
@@ -140,24 +150,24 @@ def _hybrid(
     sample_rate: int,
 ) -> NDArray[np.float32]:
     """``[source, mic, tap]``"""
-    walls = Walls.of(room)
+    reflections = wall_reflections(room)
     travel = np.linalg.norm(sources - room.array_centre, axis=-1) / SPEED_OF_SOUND
     mixed = travel + mixing_time(room.size)
     early = []
     for source, start in zip(sources, mixed, strict=True):
         images = image_sources(
-            room.size, source, room.array_centre, max(walls.reflections), start + _FADE
+            room.size, source, room.array_centre, max(reflections), start + _FADE
         )
         distance = np.linalg.norm(images.positions.T - room.array_centre, axis=-1)
         fade = np.clip((distance / SPEED_OF_SOUND - start) / _FADE, 0, 1)
         faded = np.cos(np.pi / 2 * fade)
-        early.append(reflected(images, walls, mics, sample_rate, faded))
+        early.append(reflected(images, reflections, mics, sample_rate, faded))
     start, stop = round(mixed.min() * sample_rate), math.ceil(room.longest_t60 * sample_rate)
     if stop <= start:
         return _stack(early)
     tail = diffuse_tail(
         room.size,
-        walls,
+        reflections,
         room.real_positions(array),
         sample_rate,
         start,
@@ -197,3 +207,132 @@ def _stack(responses: Sequence[NDArray[np.float32]], at_least: int = 0) -> NDArr
     for into, response in zip(stacked, responses, strict=True):
         into[:, : response.shape[-1]] = response
     return stacked
+
+
+# --- the image-source method (Allen and Berkley, 1979) ------------------------------------
+
+
+def wall_reflections(room: Room) -> tuple[float, ...]:
+    """Amplitude factors of a reflection that give a room its T60 by Sabine's formula.
+
+    All walls of a room absorb alike.
+
+    Returns:
+        One for all frequencies, or one for each of the octaves around `OCTAVES_HZ`.
+    Raises:
+        InputError: no walls do.
+    """
+    absorptions = [
+        sabine_absorption(room.size, room.t60 * factor) for factor in room.t60_per_octave or (1.0,)
+    ]
+    if max(absorptions) > MOST_ABSORPTION:
+        size = " x ".join(f"{side:g}" for side in room.size)
+        shortest = math.ceil(1000 * room.t60 * max(absorptions)) / 1000
+        raise InputError(
+            f"t60={room.t60:g}: not reachable in a room of {size} m, at least {shortest:g} s is"
+        )
+    return tuple(math.sqrt(max(0.0, 1.0 - a)) for a in absorptions)
+
+
+@dataclass(frozen=True)
+class Images:
+    """Image sources of one source.
+
+    Attributes:
+        positions: ``[3, image]``, metres. reflections: how many made each, int ``[image]``.
+    """
+
+    positions: NDArray[np.float64]
+    reflections: NDArray[np.intp]
+
+
+def image_sources(
+    size: Sequence[float],
+    source: NDArray[np.float64],
+    centre: Sequence[float],
+    reflection: float,
+    seconds: float,
+) -> Images:
+    """Image sources within the reach of sound in `seconds` that matter at `centre`.
+
+    Args:
+        size: of the room. source: position ``[3]``. centre: of the microphones. All metres.
+        reflection: amplitude factor of a reflection, of the frequencies where it is largest.
+    """
+    reach = seconds * SPEED_OF_SOUND
+    coordinates, bounces, squares = [], [], []
+    for side, x, c in zip(size, source, centre, strict=True):
+        n = np.arange(-math.ceil(reach / side) - 1, math.ceil(reach / side) + 2)
+        positions = np.where(n % 2 == 0, n * side + x, (n + 1) * side - x)
+        coordinates.append(positions)
+        bounces.append(np.abs(n))
+        squares.append((positions - c) ** 2)
+    squared = squares[0][:, None, None] + squares[1][:, None] + squares[2]
+    order = bounces[0][:, None, None] + bounces[1][:, None] + bounces[2]
+    kept = np.flatnonzero(squared.ravel() <= max(reach**2, float(squared.min())))
+    squared, order = squared.ravel()[kept], order.ravel()[kept]
+    energy = (reflection ** (2 * np.arange(order.max() + 1)))[order] / squared
+    ascending = np.sort(energy)
+    total = np.cumsum(ascending)
+    weakest = ascending[np.searchsorted(total, IMAGE_FLOOR * total[-1])]
+    strong = energy >= weakest
+    index = np.unravel_index(kept[strong], tuple(len(c) for c in coordinates))
+    found = np.stack([c[i] for c, i in zip(coordinates, index, strict=True)])
+    return Images(found, order[strong])
+
+
+def direct_paths(
+    sources: NDArray[np.float64], mics: NDArray[np.float64], sample_rate: int
+) -> NDArray[np.float32]:
+    """Free-field responses ``[source, mic, tap]`` of sources ``[source, 3]``, 1/d at d metres."""
+    distance = np.linalg.norm(sources[:, None] - mics, axis=-1)
+    responses = _sum(distance.reshape(-1, 1), (1 / distance).reshape(-1, 1), sample_rate)
+    return responses.reshape(*distance.shape, -1)
+
+
+def reflected(
+    images: Images,
+    reflections: Sequence[float],
+    mics: NDArray[np.float64],
+    sample_rate: int,
+    weights: NDArray[np.float64] | float = 1.0,
+) -> NDArray[np.float32]:
+    """Responses ``[mic, tap]`` of images behind walls; `weights` are further gains ``[image]``."""
+    distance = np.linalg.norm(images.positions[None] - mics[:, :, None], axis=1)
+    gains = [r**images.reflections * weights for r in reflections]
+    sums = [_sum(distance, g / distance, sample_rate) for g in gains]
+    if len(sums) == 1:
+        return sums[0]
+    taps = sums[0].shape[-1]
+    # Room for what the bands' filters ring beyond the last tap, which is as weak as the tail's end.
+    size = fft.next_fast_len(taps + int(0.02 * sample_rate), real=True)
+    bands = octave_gains(size, sample_rate)
+    spectrum = sum(fft.rfft(h, size, axis=-1) * g for h, g in zip(sums, bands, strict=True))
+    return np.asarray(fft.irfft(spectrum, size, axis=-1)[..., :taps], np.float32)
+
+
+def _sum(
+    distance: NDArray[np.float64], amplitude: NDArray[np.float64], sample_rate: int
+) -> NDArray[np.float32]:
+    """Responses ``[response, tap]`` of images at distances ``[response, image]`` (metres)."""
+    from pyroomacoustics import libroom  # takes a second to import, and only this line needs it
+
+    arrival = distance / SPEED_OF_SOUND + DELAY / sample_rate
+    amplitude = amplitude.astype(np.float32)
+    taps = math.ceil(arrival.max() * sample_rate) + DELAY + 2
+    responses = np.zeros((len(distance), taps), np.float32)
+    # A call costs as much as a thousand images, so several responses share one, end to end.
+    together = max(1, int(_LONGEST_CALL * sample_rate / taps))
+    for first in range(0, len(responses), together):
+        some = slice(first, first + together)
+        shift = np.arange(len(responses[some]))[:, None] * (taps / sample_rate)
+        libroom.rir_builder(
+            responses[some].reshape(-1),
+            (arrival[some] + shift).astype(np.float32).ravel(),
+            amplitude[some].ravel(),
+            sample_rate,
+            FILTER_TAPS,
+            _SINC_POINTS,
+            1,
+        )
+    return responses

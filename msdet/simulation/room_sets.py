@@ -21,11 +21,11 @@ from msdet.corpora import Split
 from msdet.errors import InputError, first_mistake
 from msdet.files import read_json
 from msdet.geometry import MicrophoneArray
+from msdet.parsing import first_difference
 from msdet.simulation.bank import RirBank, pyroomacoustics_version
 from msdet.simulation.config import SceneConfig
-from msdet.simulation.draw_rooms import pool_room
 from msdet.simulation.rirs import METHOD
-from msdet.simulation.rooms import Room
+from msdet.simulation.rooms import Room, pool_room
 from msdet.simulation.scene import ArrayRecord
 
 _log = logging.getLogger(__name__)
@@ -75,7 +75,7 @@ class BankDescription(BaseModel):
 def open_bank(
     folder: str | Path, scene: SceneConfig, array: MicrophoneArray, sample_rate: int
 ) -> tuple[RoomSet, RirBank]:
-    """The rooms of a bank, and their responses.
+    """Open the rooms of a bank, and their responses.
 
     Args:
         scene, array, sample_rate: what they are wanted for.
@@ -95,9 +95,8 @@ def open_bank(
             f"{key}: was made for array {found.array.name!r} of {len(found.array.positions)} "
             f"microphones, not for {array.name!r} of {array.num_mics}"
         )
-    different = shaping_difference(shaping(found.scene), shaping(scene))
-    if different:
-        raise InputError(f"{key}: was made with {different}; ask for the same, or make another")
+    if different := first_difference(shaping(found.scene), shaping(scene), where="scene"):
+        raise InputError(f"{key}: {different} here; ask for the same, or make another")
     if (found.method, found.pyroomacoustics) != (METHOD, pyroomacoustics_version()):
         _log.warning(
             "%s was made with another version (%s, pyroomacoustics %s): its responses are made "
@@ -110,39 +109,15 @@ def open_bank(
 
 def shaping(scene: SceneConfig) -> dict[str, Any]:
     """The keys of a scene config that rooms and their responses depend on, and their values."""
-    background, imperfections = scene.background, scene.imperfections
-    found: dict[str, Any] = {
-        key: getattr(scene, key)
-        for key in ("num_speakers", "room", "t60", "t60_per_octave", "rirs", "array", "speaker")
-    }
-    points = "point" in background.kinds
-    found["background.kinds"] = "with point" if points else "without point"
+    keys = ("num_speakers", "room", "t60", "t60_per_octave", "rirs", "array", "speaker")
+    moves = {"position", "rotation", "tilt"}
+    wanted: Any = {**dict.fromkeys(keys, True), "imperfections": moves}
+    found: dict[str, Any] = scene.model_dump(mode="json", include=wanted)
+    points = "point" in scene.background.kinds
+    found["background"] = {"kinds": "with point" if points else "without point"}
     if points:
-        found["background.sources"] = background.sources
-    for key in ("position", "rotation", "tilt"):
-        found[f"imperfections.{key}"] = getattr(imperfections, key)
+        found["background"]["sources"] = list(scene.background.sources)
     return found
-
-
-def shaping_difference(found: dict[str, Any], wanted: dict[str, Any]) -> str:
-    """The first key of `shaping` that differs, in words; empty where none does."""
-    for key in sorted(found.keys() | wanted.keys()):
-        old, new = found.get(key), wanted.get(key)
-        if old == new:
-            continue
-        if isinstance(old, BaseModel) and isinstance(new, BaseModel):
-            for name in type(old).model_fields:
-                if getattr(old, name) != getattr(new, name):
-                    return _shown(f"{key}.{name}", getattr(old, name), getattr(new, name))
-        return _shown(key, old, new)
-    return ""
-
-
-def _shown(key: str, old: object, new: object) -> str:
-    def text(value: object) -> str:
-        return "none" if value is None else str(list(value) if isinstance(value, tuple) else value)
-
-    return f"scene.{key}={text(old)}, not {text(new)}"
 
 
 def read_description(path: Path) -> BankDescription:

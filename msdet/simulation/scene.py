@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
@@ -12,20 +12,21 @@ from pydantic import BaseModel, ConfigDict, Field
 from msdet.corpora import Corpus, Split
 from msdet.errors import InputError
 from msdet.geometry import MicrophoneArray
+from msdet.parts import OwnPart
 from msdet.simulation.config import SceneConfig
-from msdet.simulation.draw_rooms import (
+from msdet.simulation.noise_sources import Recordings, open_noise
+from msdet.simulation.rooms import (
     BACKGROUND,
     FRESH_ROOM,
     MISMATCH,
     SPEECH,
+    Room,
     draw_room,
     draw_symmetry,
     random_generator,
     split_key,
 )
-from msdet.simulation.recordings import Recordings, open_recordings
-from msdet.simulation.rooms import Room
-from msdet.simulation.speech import SpeechCrop, draw_crop, draw_speech, draw_utterances
+from msdet.simulation.speech import SpeechCrop, draw_speech, draw_talkers, draw_utterances
 
 _STRETCHES = 20
 """Draws of a stretch of noise for each stream of a background."""
@@ -49,11 +50,11 @@ class Noise(_Record):
     seed: int = Field(ge=0)
 
 
-class Recording(_Record):
-    """A stretch of a recording, as long as the scene.
+class NoiseStretch(_Record):
+    """A stretch of a recording of noise, as long as the scene.
 
     Attributes:
-        file: within the recordings' folder. offset: in samples at the scene's rate.
+        file: its name; of a folder's, the path within. offset: in samples at the scene's rate.
         shift: samples by which it is turned around its end, where several streams of a background
             are made of one stretch.
     """
@@ -67,7 +68,8 @@ class Background(_Record):
     """What is heard besides the speakers; `snr_db` as in `Noise`.
 
     Attributes:
-        recordings_folder: as the config named it; recordings_fingerprint: what it held.
+        recordings_folder: as the config named it, or the source of the user's own;
+            recordings_fingerprint: what it held.
         recordings: one for each stream of the background: a microphone of a diffuse one, a place
             of a point one. Empty: noise with the spectrum of the scene's speech.
         talkers: the voices of a babble.
@@ -76,9 +78,9 @@ class Background(_Record):
     kind: Literal["diffuse", "babble", "point"]
     snr_db: float
     seed: int = Field(ge=0)
-    recordings_folder: str | None = None
+    recordings_folder: str | OwnPart | None = None
     recordings_fingerprint: str | None = None
-    recordings: tuple[Recording, ...] = ()
+    recordings: tuple[NoiseStretch, ...] = ()
     talkers: tuple[SpeechCrop, ...] = ()
 
 
@@ -117,18 +119,19 @@ def draw_scene(
     array: MicrophoneArray,
     corpus: Corpus,
     *,
-    seed: int,
-    split: Split,
-    index: int,
-    epoch: int,
-    sample_rate: int,
-    num_samples: int | None,
+    seed: int = 0,
+    split: Split = "train",
+    index: int = 0,
+    epoch: int = 0,
+    sample_rate: int | None = None,
+    num_samples: int | None = None,
     room: Room | None = None,
 ) -> Scene:
     """Draw the scene that belongs to (seed, split, index, epoch), and to nothing else.
 
     Args:
-        corpus: the split's own part of a corpus, at `sample_rate`.
+        corpus: the split's own part of a corpus.
+        sample_rate: that of the corpus, hertz, which None takes.
         num_samples: length of the scene; None for whole utterances, as long as the longest.
         room: one that other scenes share (with `use_symmetry`, its array is turned by one of its
             symmetries); None draws a fresh one.
@@ -136,16 +139,19 @@ def draw_scene(
         InputError: the corpus has too few speakers, or one who is silent, no room fits the ranges,
             or no recording of noise is long enough.
     """
+    sample_rate = sample_rate or corpus.sample_rate
     if corpus.sample_rate != sample_rate:
         raise InputError(
             f"corpus {corpus.name!r} is opened at {corpus.sample_rate} Hz, scenes are drawn at "
             f"{sample_rate} Hz"
         )
-    split_index = split_key(split)
-    rng = random_generator(seed, split_index, SPEECH, index, epoch)
+
+    def generator(stream: int) -> np.random.Generator:
+        return random_generator(seed, split_key(split), stream, index, epoch)
+
+    rng = generator(SPEECH)
     if room is None:
-        fresh = random_generator(seed, split_index, FRESH_ROOM, index, epoch)
-        room = draw_room(config, array, fresh)
+        room = draw_room(config, array, generator(FRESH_ROOM))
     elif config.use_symmetry:
         room = draw_symmetry(config, array, room, rng)
     if num_samples is None:
@@ -170,19 +176,9 @@ def draw_scene(
             seed=int(rng.integers(2**53)),
         ),
         background=_draw_background(
-            config,
-            corpus,
-            room,
-            array.num_mics,
-            speech,
-            num_samples,
-            random_generator(seed, split_index, BACKGROUND, index, epoch),
+            config, corpus, room, array.num_mics, speech, num_samples, generator(BACKGROUND)
         ),
-        mismatch=_draw_mismatch(
-            config,
-            array.num_mics,
-            random_generator(seed, split_index, MISMATCH, index, epoch),
-        ),
+        mismatch=_draw_mismatch(config, array.num_mics, generator(MISMATCH)),
         corpus=corpus.fingerprint,
     )
 
@@ -199,20 +195,9 @@ def fixed_scenes(
     seconds: float,
 ) -> tuple[Scene, ...]:
     """Scenes of epoch 0, each in a room of its own. ``corpus``: the split's part."""
-    return tuple(
-        draw_scene(
-            scene,
-            array,
-            corpus,
-            seed=seed,
-            split=split,
-            index=index,
-            epoch=0,
-            sample_rate=sample_rate,
-            num_samples=round(seconds * sample_rate),
-        )
-        for index in range(count)
-    )
+    given: dict[str, Any] = {"seed": seed, "split": split, "sample_rate": sample_rate}
+    given["num_samples"] = round(seconds * sample_rate)
+    return tuple(draw_scene(scene, array, corpus, index=index, **given) for index in range(count))
 
 
 def _draw_background(
@@ -231,17 +216,18 @@ def _draw_background(
     snr_db = round(float(rng.uniform(*ranges.snr_db)), 3)
     seed = int(rng.integers(2**53))
     if kind == "babble":
-        talkers = _draw_talkers(config, corpus, speech, num_samples, rng)
+        count = int(rng.integers(ranges.talkers[0], ranges.talkers[1] + 1))
+        talkers = draw_talkers(corpus, speech, count, num_samples, rng)
         return Background(kind=kind, snr_db=snr_db, seed=seed, talkers=talkers)
-    if ranges.recordings is None:
+    recordings = open_noise(ranges, corpus.sample_rate)
+    if recordings is None:
         return Background(kind=kind, snr_db=snr_db, seed=seed)
-    recordings = open_recordings(ranges.recordings, corpus.sample_rate)
     count = num_mics if kind == "diffuse" else len(room.noise_sources)
     return Background(
         kind=kind,
         snr_db=snr_db,
         seed=seed,
-        recordings_folder=ranges.recordings,
+        recordings_folder=ranges.source or ranges.recordings,
         recordings_fingerprint=recordings.fingerprint,
         recordings=_draw_recordings(recordings, count, num_samples, rng),
     )
@@ -249,53 +235,30 @@ def _draw_background(
 
 def _draw_recordings(
     recordings: Recordings, count: int, num_samples: int, rng: np.random.Generator
-) -> tuple[Recording, ...]:
+) -> tuple[NoiseStretch, ...]:
     """Stretches that are not silent and share no sound.
 
     Where the recordings hold too little for that, one stretch, turned around its end by even parts
     of its length: what is heard at one time then comes from different times of it.
     """
     files = recordings.at_least(num_samples)
-    drawn: list[Recording] = []
+    drawn: list[NoiseStretch] = []
     for _ in range(_STRETCHES * count):
         file = files[int(rng.integers(len(files)))]
         offset = int(rng.integers(recordings.lengths[file] - num_samples + 1))
         shared = any(r.file == file and abs(r.offset - offset) < num_samples for r in drawn)
         if not shared and recordings.read(file, offset, num_samples).any():
-            drawn.append(Recording(file=file, offset=offset))
+            drawn.append(NoiseStretch(file=file, offset=offset))
         if len(drawn) == count:
             return tuple(drawn)
     if not drawn:
         raise InputError(
-            f"{recordings.folder}: {_STRETCHES * count} stretches of "
+            f"{recordings.key}: {_STRETCHES * count} stretches of "
             f"{num_samples / recordings.sample_rate:g} s were silent, the last of {file}"
         )
     start = int(rng.integers(num_samples))
     shifts = [(start + stream * num_samples // count) % num_samples for stream in range(count)]
     return tuple(drawn[0].model_copy(update={"shift": shift}) for shift in shifts)
-
-
-def _draw_talkers(
-    config: SceneConfig,
-    corpus: Corpus,
-    speech: Sequence[SpeechCrop],
-    num_samples: int,
-    rng: np.random.Generator,
-) -> tuple[SpeechCrop, ...]:
-    """Voices of a babble: people who are not in the scene, as long as there are such."""
-    inside = {corpus.by_id(crop.utterance).speaker for crop in speech}
-    others = [s for s in corpus.speakers if s not in inside] or list(corpus.speakers)
-    low, high = config.background.talkers
-    talkers = []
-    for _ in range(int(rng.integers(low, high + 1))):
-        speaker = others[int(rng.integers(len(others)))]
-        utterance, offset, onset, taken = draw_crop(corpus, speaker, num_samples, rng)
-        talkers.append(
-            SpeechCrop(
-                utterance=utterance.id, offset=offset, onset=onset, length=taken, level_db=0.0
-            )
-        )
-    return tuple(talkers)
 
 
 def _draw_mismatch(config: SceneConfig, num_mics: int, rng: np.random.Generator) -> Mismatch | None:

@@ -1,50 +1,50 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Files of scenes: one scene a line, as JSON; those named ``.xz`` are compressed."""
+"""Files of scenes, one scene a line, as JSON (those named ``.xz`` are compressed); and sets of
+scenes, drawn or of a file, that are read a few at a time: they may have millions."""
 
 from __future__ import annotations
 
+import hashlib
 import lzma
-from collections.abc import Iterable, Iterator
+from array import array
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import Any, BinaryIO, cast
 
+import numpy as np
 from pydantic import ValidationError
 
-from msdet.corpora import Corpus
+from msdet.corpora import Corpus, Split
 from msdet.errors import InputError, first_mistake
 from msdet.files import replacing
-from msdet.simulation.scene import Scene
-from msdet.simulation.speech import SpeechCrop
+from msdet.geometry import MicrophoneArray
+from msdet.parts import OwnPart
+from msdet.simulation.config import SceneConfig
+from msdet.simulation.mixture_files import Format
+from msdet.simulation.noise_sources import OWN_NOISE, open_recordings
+from msdet.simulation.scene import Scene, draw_scene
 
 SCENES_NAME = "scenes.jsonl"
 COMPRESSED = ".xz"
-UNREADABLE = (OSError, UnicodeDecodeError, lzma.LZMAError, EOFError)
-"""What reading a file of scenes raises where it is missing, damaged or something else."""
 
 
 def write_scenes(path: Path | str, scenes: Iterable[Scene]) -> None:
-    """One scene a line; the file appears whole or not at all.
+    """Write one scene a line; the file appears whole or not at all.
 
     A path that ends with ``.xz`` is compressed: the same scenes give the same bytes.
     """
     path = Path(path)
     try:
-        with replacing(path) as file, _compressing(file, path) as rows:
-            for row in rows_of(scenes):
-                rows.write(row.encode())
+        with replacing(path) as file:
+            if path.suffix == COMPRESSED:
+                with lzma.open(file, "wb", preset=9) as compressed:
+                    compressed.writelines(row.encode() for row in rows_of(scenes))
+            else:
+                file.writelines(row.encode() for row in rows_of(scenes))
     except OSError as error:
         raise InputError(f"{path}: cannot be written ({error.strerror or error})") from error
-
-
-def open_rows(path: Path) -> BinaryIO:
-    """A file of scenes to read, as bytes; positions in it are those of what was compressed.
-
-    Reading raises OSError, or `lzma.LZMAError` or EOFError where what is compressed is damaged.
-    """
-    if path.suffix == COMPRESSED:
-        return cast(BinaryIO, lzma.open(path))
-    return path.open("rb")
 
 
 def rows_of(scenes: Iterable[Scene]) -> Iterator[str]:
@@ -53,38 +53,41 @@ def rows_of(scenes: Iterable[Scene]) -> Iterator[str]:
         yield scene.model_dump_json() + "\n"
 
 
-def lines_of(text: str) -> list[str]:
-    """The lines of a file of JSON rows.
-
-    Not `splitlines`: it also parts at U+2028 and other characters that ids may hold.
-    """
-    return text.split("\n")
-
-
-def read_scenes(path: Path | str) -> tuple[Scene, ...]:
+def read_scenes(path: Path | str, own: Collection[OwnPart] = ()) -> tuple[Scene, ...]:
     """Read what `write_scenes` wrote, plain or compressed.
 
+    Args:
+        own: noise sources of the user's own that its scenes may name.
     Raises:
         InputError: names the file, the line and the key of the first bad row.
     """
-    path = Path(path)
-    try:
-        with open_rows(path) as file:
-            lines = lines_of(file.read().decode())
-    except UNREADABLE as error:
-        reason = getattr(error, "strerror", None) or error
-        raise InputError(f"{path}: cannot be read as a file of scenes ({reason})") from error
-    scenes = tuple(
-        parse_scene(f"{path}:{n}", line) for n, line in enumerate(lines, 1) if line.strip()
-    )
+    with _reading(Path(path)) as file:
+        scenes = tuple(
+            parse_scene(f"{path}:{number}", line.decode(), own)
+            for number, line in enumerate(file, 1)
+            if line.strip()
+        )
     if not scenes:
         raise InputError(f"{path}: holds no scenes")
     return scenes
 
 
-def parse_scene(where: str, line: str) -> Scene:
+@contextmanager
+def _reading(path: Path) -> Iterator[BinaryIO]:
+    """The rows of a file of scenes; positions are those of what was compressed."""
+    try:
+        with cast(BinaryIO, lzma.open(path) if path.suffix == COMPRESSED else path.open("rb")) as f:
+            yield f
+    except (OSError, UnicodeDecodeError, lzma.LZMAError, EOFError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"{path}: cannot be read as a file of scenes ({reason})") from error
+
+
+def parse_scene(where: str, line: str, own: Collection[OwnPart] = ()) -> Scene:
     """A scene from a line of a file.
 
+    Args:
+        own: as of `read_scenes`: a file alone does not make anything of the reader's import.
     Raises:
         InputError: begins with `where`, and names the key.
     """
@@ -96,22 +99,30 @@ def parse_scene(where: str, line: str) -> Scene:
         broken = first["type"] == "json_invalid"
         mistake = f"row: {first['msg']}" if broken else first_mistake(error)
         raise InputError(f"{where}: {mistake}") from error
-    if len(scene.speech) != len(scene.room.speakers):
-        raise InputError(
-            f"{where}: speech: {len(scene.speech)} crops for {len(scene.room.speakers)} speakers"
+    mistake = _contradiction(scene)
+    noise = scene.background.recordings_folder if scene.background is not None else None
+    if isinstance(noise, OwnPart) and noise not in own:
+        mistake = (
+            f"background: is of the noise source {noise.target}, which is not that of this "
+            f"command's {OWN_NOISE}"
         )
-    if scene.reference_mic >= len(scene.array.positions):
-        raise InputError(
-            f"{where}: reference_mic: {scene.reference_mic}, but the array has "
-            f"{len(scene.array.positions)} microphones"
-        )
+    if mistake:
+        raise InputError(f"{where}: {mistake}")
+    return scene
+
+
+def _contradiction(scene: Scene) -> str:
+    """What in a scene cannot be, with its key; empty where all is well."""
+    crops, mics = len(scene.speech), len(scene.array.positions)
+    if crops != len(scene.room.speakers):
+        return f"speech: {crops} crops for {len(scene.room.speakers)} speakers"
+    if scene.reference_mic >= mics:
+        return f"reference_mic: {scene.reference_mic}, but the array has {mics} microphones"
     for i, crop in enumerate(scene.speech):
         if crop.onset + crop.length > scene.num_samples:
-            raise InputError(
-                f"{where}: speech.{i}.length: ends at sample {crop.onset + crop.length} of "
-                f"{scene.num_samples}"
-            )
-    return scene
+            end = f"{crop.onset + crop.length} of {scene.num_samples}"
+            return f"speech.{i}.length: ends at sample {end}"
+    return ""
 
 
 def check_corpus(scenes: Iterable[Scene], corpus: Corpus) -> None:
@@ -131,25 +142,196 @@ def check_corpus(scenes: Iterable[Scene], corpus: Corpus) -> None:
                 "bring back its files and splits if they were changed since"
             )
         talkers = scene.background.talkers if scene.background is not None else ()
-        for crop in (*scene.speech, *talkers):
-            _check_crop(scene, crop, corpus)
+        try:
+            for crop in (*scene.speech, *talkers):
+                corpus.by_id(crop.utterance)
+        except InputError as error:
+            raise InputError(
+                f"scene {scene.id}: {error}, or from another part of it (the scene is of the split "
+                f"{scene.split!r})"
+            ) from error
 
 
-def _check_crop(scene: Scene, crop: SpeechCrop, corpus: Corpus) -> None:
-    try:
-        corpus.by_id(crop.utterance)
-    except InputError as error:
+# --- sets of scenes -----------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class DrawnScenes:
+    """Scenes of epoch 0 by their index, each in a room of its own.
+
+    Attributes:
+        corpus: the split's part. seconds: None for mixtures as long as their longest utterance.
+        noise: fingerprint of the noise that `config` names, if it names any.
+    """
+
+    config: SceneConfig
+    array: MicrophoneArray
+    corpus: Corpus
+    seed: int
+    split: Split
+    seconds: float | None
+    count: int
+    noise: str | None = None
+
+    def __len__(self) -> int:
+        return self.count
+
+    @property
+    def sample_rate(self) -> int:
+        """Hertz."""
+        return self.corpus.sample_rate
+
+    @property
+    def most_speakers(self) -> int:
+        """Of a scene."""
+        return self.config.num_speakers[1]
+
+    def read(self, indices: Sequence[int]) -> list[Scene]:
+        """The scenes of these indices."""
+        length = None if self.seconds is None else round(self.seconds * self.sample_rate)
+        given: dict[str, Any] = {"seed": self.seed, "split": self.split, "num_samples": length}
+        return [
+            draw_scene(self.config, self.array, self.corpus, index=index, **given)
+            for index in indices
+        ]
+
+    def request(self) -> dict[str, Any]:
+        """What shapes the scenes, as plain values."""
+        noise = {"recordings": {"fingerprint": self.noise}} if self.noise else {}
+        return {
+            "seed": self.seed,
+            "split": self.split,
+            "num_scenes": self.count,
+            "seconds": self.seconds,
+            "sample_rate": self.sample_rate,
+            "scene": self.config.model_dump(mode="json"),
+            "array": {"name": self.array.name, "positions": self.array.positions},
+            "corpus": {"name": self.corpus.name, "fingerprint": self.corpus.fingerprint},
+            **noise,
+        }
+
+
+@dataclass(frozen=True)
+class FileScenes:
+    """Scenes of a file of `write_scenes`, by the number of their line.
+
+    Attributes:
+        starts: where each scene's line begins, bytes. digest: of the lines; a file and what is
+            compressed of it have the same. own: as of `read_scenes`.
+    """
+
+    path: Path
+    starts: array[int]
+    digest: str
+    sample_rate: int
+    most_speakers: int
+    own: tuple[OwnPart, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.starts)
+
+    def read(self, indices: Sequence[int]) -> list[Scene]:
+        """The scenes of these lines."""
+        scenes = []
+        with _reading(self.path) as file:
+            for index in indices:
+                file.seek(self.starts[index])
+                line = file.readline().decode()
+                scenes.append(parse_scene(f"{self.path}: scene {index}", line, self.own))
+        return scenes
+
+    def request(self) -> dict[str, Any]:
+        """What shapes the scenes, as plain values."""
+        return {"scenes": self.digest, "num_scenes": len(self), "sample_rate": self.sample_rate}
+
+
+SceneSet = DrawnScenes | FileScenes
+
+
+def sample_rate_of(path: Path, own: Collection[OwnPart] = ()) -> int:
+    """The sample rate of a file of scenes.
+
+    Raises:
+        InputError: its first row is no scene.
+    """
+    with _reading(path) as file:
+        line = next((row for row in file if row.strip()), b"").decode()
+        if line:
+            return parse_scene(f"{path}:1", line, own).sample_rate
+    raise InputError(f"{path}: holds no scenes")
+
+
+def open_scenes(
+    path: Path,
+    corpus: Corpus,
+    format: Format,
+    count: int | None = None,
+    own: tuple[OwnPart, ...] = (),
+) -> FileScenes:
+    """See that the scenes of a file can be rendered, and where each one stands.
+
+    Args:
+        count: how many of the first to take; None takes all. own: as of `read_scenes`.
+    Raises:
+        InputError: names the first row that is no scene, of another corpus or sample rate, or
+            whose id cannot name a file or came before; or the file has fewer than ``count``.
+    """
+    starts, keys, most = array("q"), array("Q"), 0
+    digest = hashlib.sha256()
+    with _reading(path) as file:
+        position = 0
+        for number, line in enumerate(file, 1):
+            if len(starts) == count:
+                break
+            digest.update(line)
+            start, position = position, position + len(line)
+            if not line.strip():
+                continue
+            scene = parse_scene(f"{path}:{number}", line.decode(), own)
+            try:
+                _check_scene(scene, corpus, format)
+            except InputError as error:
+                raise InputError(f"{path}:{number}: {error}") from error
+            # Eight bytes an id: that two of a million coincide has a chance of 1 in 10^7.
+            keys.append(int.from_bytes(hashlib.sha256(scene.id.encode()).digest()[:8]))
+            starts.append(start)
+            most = max(most, len(scene.speech))
+    if not starts:
+        raise InputError(f"{path}: holds no scenes")
+    if count is not None and len(starts) < count:
         raise InputError(
-            f"scene {scene.id}: {error}, or from another part of it (the scene is of the split "
-            f"{scene.split!r})"
-        ) from error
+            f"num_scenes={count}: {path} has {len(starts)} scenes; give at most as many"
+        )
+    found = FileScenes(path, starts, digest.hexdigest(), corpus.sample_rate, most, own)
+    order = np.argsort(keys, kind="stable")
+    again = np.flatnonzero(np.diff(np.asarray(keys)[order]) == 0)
+    if len(again):
+        (scene,) = found.read([int(order[again + 1].min())])
+        raise InputError(f"{path}: id {scene.id!r} comes twice; ids name the files")
+    return found
 
 
-@contextmanager
-def _compressing(file: BinaryIO, path: Path) -> Iterator[BinaryIO]:
-    """What to write to for a path: the file, or what compresses into it."""
-    if path.suffix != COMPRESSED:
-        yield file
-        return
-    with lzma.open(file, "wb", preset=9) as compressed:
-        yield cast(BinaryIO, compressed)
+def _check_scene(scene: Scene, corpus: Corpus, format: Format) -> None:
+    """Refuse a scene that this corpus or its noise was not made for, or whose id names no file."""
+    if scene.sample_rate != corpus.sample_rate:
+        raise InputError(
+            f"sample_rate: {scene.sample_rate}, but that of the first scene is "
+            f"{corpus.sample_rate}; render them apart"
+        )
+    check_corpus([scene], corpus)
+    # WebDataset takes what stands before the first dot for the name of a mixture.
+    refused = "/\\:\0\n" + ("." if format == "tar" else "")
+    if not scene.id or scene.id.startswith(".") or set(scene.id) & set(refused):
+        raise InputError(
+            f"scene id {scene.id!r}: cannot name files of format={format} "
+            f"(no {' '.join(c for c in refused if c.isprintable())}, no dot at the start)"
+        )
+    background = scene.background
+    if background is not None and background.recordings_folder is not None:
+        recordings = open_recordings(background.recordings_folder, scene.sample_rate)
+        if recordings.fingerprint != background.recordings_fingerprint:
+            raise InputError(
+                f"background: {recordings.key} holds other recordings "
+                f"({recordings.fingerprint}) than the scene was drawn with "
+                f"({background.recordings_fingerprint})"
+            )

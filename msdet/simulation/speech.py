@@ -57,16 +57,26 @@ def draw_speech(
     for i, (speaker, start) in enumerate(zip(chosen, rng.permutation(starts), strict=True)):
         utterance, offset, onset, taken = draw_crop(corpus, speaker, length, rng)
         level = 0.0 if i == 0 else _draw_level(config, rng)
-        crops.append(
-            SpeechCrop(
-                utterance=utterance.id,
-                offset=offset,
-                onset=int(start) + onset,
-                length=taken,
-                level_db=level,
-            )
-        )
+        crops.append(_crop(utterance, offset, int(start) + onset, taken, level))
     return tuple(crops)
+
+
+def _crop(
+    utterance: Utterance, offset: int, onset: int, length: int, level_db: float = 0.0
+) -> SpeechCrop:
+    return SpeechCrop(
+        utterance=utterance.id, offset=offset, onset=onset, length=length, level_db=level_db
+    )
+
+
+def draw_talkers(
+    corpus: Corpus, speech: Sequence[SpeechCrop], count: int, length: int, rng: np.random.Generator
+) -> tuple[SpeechCrop, ...]:
+    """Voices of a babble: people who are not in the scene, as long as there are such."""
+    inside = {corpus.by_id(crop.utterance).speaker for crop in speech}
+    others = [s for s in corpus.speakers if s not in inside] or list(corpus.speakers)
+    speakers = (others[int(rng.integers(len(others)))] for _ in range(count))
+    return tuple(_crop(*draw_crop(corpus, speaker, length, rng)) for speaker in speakers)
 
 
 def draw_utterances(
@@ -77,16 +87,12 @@ def draw_utterances(
     of_speakers = [corpus.of_speaker(speaker) for speaker in chosen]
     utterances = [of_one[int(rng.integers(len(of_one)))] for of_one in of_speakers]
     lengths = [corpus.num_samples(u) for u in utterances]
-    return tuple(
-        SpeechCrop(
-            utterance=utterance.id,
-            offset=0,
-            onset=int(rng.integers(max(lengths) - length + 1)),
-            length=length,
-            level_db=0.0 if i == 0 else _draw_level(config, rng),
-        )
-        for i, (utterance, length) in enumerate(zip(utterances, lengths, strict=True))
-    )
+    crops = []
+    for i, (utterance, length) in enumerate(zip(utterances, lengths, strict=True)):
+        onset = int(rng.integers(max(lengths) - length + 1))
+        level = 0.0 if i == 0 else _draw_level(config, rng)
+        crops.append(_crop(utterance, 0, onset, length, level))
+    return tuple(crops)
 
 
 def _draw_speakers(corpus: Corpus, count: int, rng: np.random.Generator) -> list[str]:

@@ -34,8 +34,7 @@ from msdet.simulation import (
 )
 from msdet.simulation.chosen_scenes import chosen_rooms, scene_in, to_seam, widest_angle
 from msdet.simulation.config import observable_azimuths
-from msdet.simulation.draw_rooms import split_key
-from msdet.simulation.rooms import symmetries
+from msdet.simulation.rooms import split_key, symmetries
 from msdet.study.config import SceneCounts
 from msdet.training.config import TrainConfig
 

@@ -16,7 +16,7 @@ from msdet.errors import InputError
 from msdet.geometry import MicrophoneArray
 from msdet.models.msdet import MSDET
 from msdet.simulation import check_scene_config
-from msdet.simulation.recordings import open_recordings
+from msdet.simulation.noise_sources import open_noise
 from msdet.tasks import LABEL_OF, trained_tasks
 from msdet.training.config import TrainConfig, TrainerConfig
 
@@ -43,10 +43,10 @@ def check(config: TrainConfig, array: MicrophoneArray) -> Criterion:
     if data.fresh_rooms and not shared:
         which = "data.simulated" if data.simulated is not None else "data.train_rooms=null"
         raise InputError(f"data.fresh_rooms={data.fresh_rooms}: has no meaning with {which}")
-    if config.scene.background.recordings is not None:
+    noise = open_noise(config.scene.background, config.sample_rate)
+    if noise is not None:
         longest = max(data.crop_seconds, data.eval_seconds)
-        recordings = open_recordings(config.scene.background.recordings, config.sample_rate)
-        recordings.at_least(round(longest * config.sample_rate))
+        noise.at_least(round(longest * config.sample_rate))
     if data.batch_size > data.examples_per_epoch:
         raise InputError(
             f"data.examples_per_epoch={data.examples_per_epoch}: less than one batch "

@@ -29,13 +29,13 @@ from msdet.simulation import (
     RirBank,
     RoomSet,
     StoredMixtures,
+    Wanted,
     fill_banks,
     fixed_scenes,
     open_bank,
     open_mixtures,
     rirs_folder,
 )
-from msdet.simulation.stored import Task
 from msdet.training.config import TrainConfig
 from msdet.training.run_folder import is_first_process
 from msdet.workers import available_cores, be_a_worker
@@ -174,7 +174,7 @@ def _open_mixtures(config: TrainConfig, array: MicrophoneArray) -> StoredMixture
     assert config.data.simulated is not None
     mixtures = open_mixtures(
         Path(config.data.simulated),
-        Task(
+        Wanted(
             split="train",
             array=array,
             sample_rate=config.sample_rate,

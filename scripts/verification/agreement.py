@@ -13,8 +13,7 @@ from scipy import fft
 
 from msdet.geometry import SPEED_OF_SOUND, angular_error, far_field_delays
 from msdet.simulation import Room
-from msdet.simulation.image_sources import DELAY
-from msdet.simulation.walls import Walls
+from msdet.simulation.rirs import DELAY, wall_reflections
 from verification.rooms import CIRCLE, RATE, Array, by, rooms
 
 
@@ -42,7 +41,7 @@ def agreement(room: Room) -> Agreement:
     """`exact` against the package rir-generator (Habets): the same walls, no high-pass."""
     import rir_generator
 
-    beta = Walls.of(room).reflections[0]
+    beta = wall_reflections(room)[0]
     ours = by("exact", room).image[0, 0].astype(float)
     theirs = rir_generator.generate(
         c=SPEED_OF_SOUND,

@@ -15,10 +15,8 @@ from scipy import fft, signal
 from msdet.geometry import SPEED_OF_SOUND
 from msdet.simulation.acoustics import energy_decay, high_passed
 from msdet.simulation.config import OCTAVES_HZ
-from msdet.simulation.image_sources import DELAY, image_sources
-from msdet.simulation.rirs import mixing_time
-from msdet.simulation.tail import image_power
-from msdet.simulation.walls import Walls
+from msdet.simulation.diffuse import image_power
+from msdet.simulation.rirs import DELAY, image_sources, mixing_time, wall_reflections
 from verification.rooms import RATE, SIZES, Array, Size, by, rooms
 
 TILTED_OCTAVES = (1.3, 1.2, 1.1, 1.0, 0.9, 0.8, 0.7)
@@ -136,7 +134,7 @@ def law(count: int, size: Size, t60: float) -> Law:
     edges = np.arange(0, t60, width)
     images, responses = np.zeros(len(edges) - 1), np.zeros(len(edges) - 1)
     for room in rooms(count, 4, size=size, t60=(t60, t60)):
-        beta = Walls.of(room).reflections[0]
+        beta = wall_reflections(room)[0]
         rirs = by("exact", room)
         square = (high_passed(rirs.image, RATE).astype(float) ** 2).mean(axis=(0, 1))[rirs.delay :]
         place = np.arange(len(square)) / RATE

@@ -11,10 +11,8 @@ import numpy as np
 from msdet.geometry import SPEED_OF_SOUND
 from msdet.simulation import Room
 from msdet.simulation.acoustics import high_passed, measure_t60
-from msdet.simulation.image_sources import image_sources
-from msdet.simulation.rirs import mixing_time
-from msdet.simulation.tail import image_power
-from msdet.simulation.walls import Walls
+from msdet.simulation.diffuse import image_power
+from msdet.simulation.rirs import image_sources, mixing_time, wall_reflections
 from verification.rooms import RATE, SIZES, Array, by, distances, rooms
 
 
@@ -38,7 +36,7 @@ def scenes(count: int) -> list[Scene]:
     found = []
     for room in rooms(count, 2, t60=(0.2, 0.8)):
         rirs = {backend: by(backend, room) for backend in ("exact", "hybrid")}
-        beta = Walls.of(room).reflections[0]
+        beta = wall_reflections(room)[0]
         far = distances(room).mean(axis=1)
         for s, speaker in enumerate(room.speakers):
             drr = {b: float(r.drr_db[s].mean()) for b, r in rirs.items()}
@@ -60,7 +58,7 @@ def law_decay(room: Room, distance: float) -> tuple[Array, Array]:
     """Seconds since the direct sound, and the energy to come by `image_power`, ``[time]``."""
     start = distance / SPEED_OF_SOUND
     time = np.arange(start, max(2 * room.t60, start + 0.1), 1e-4)
-    power = image_power(room.size, Walls.of(room).reflections[0], time)
+    power = image_power(room.size, wall_reflections(room)[0], time)
     left = np.cumsum(power[::-1])[::-1] * 1e-4
     left[0] += distance**-2
     return time - start, left
@@ -77,7 +75,7 @@ def image_counts(count: int, t60: float) -> dict[str, float]:
     """Image sources that each backend sums for one speaker, medium room, mean."""
     found: dict[str, list[int]] = {"exact": [], "hybrid": []}
     for room in rooms(count, 8, size=SIZES["medium"], t60=(t60, t60)):
-        beta = Walls.of(room).reflections[0]
+        beta = wall_reflections(room)[0]
         for speaker, far in zip(room.speakers, distances(room).mean(axis=1), strict=True):
             mixed = far / SPEED_OF_SOUND + mixing_time(room.size)
             for backend, seconds in (("exact", t60), ("hybrid", min(t60, mixed))):

@@ -13,9 +13,9 @@ from types import ModuleType
 import numpy as np
 import pytest
 import soundfile
+from voices.measure import Signal
 
 from msdet.corpora import BundledUtterance, FolderConfig, open_corpus
-from msdet.corpora.measure import Signal
 from msdet.corpora.utterance import MANIFEST, write_manifest
 from msdet.errors import InputError
 

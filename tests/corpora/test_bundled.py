@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from voices.measure import active_level, silence_share
 
 from msdet.corpora import (
     SPLITS,
@@ -16,7 +17,6 @@ from msdet.corpora import (
     Corpus,
     open_corpus,
 )
-from msdet.corpora.measure import active_level, silence_share
 from msdet.corpora.utterance import MANIFEST, read_manifest
 from msdet.errors import InputError
 from msdet.resources import voices_dir

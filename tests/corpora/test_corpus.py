@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from voices.measure import active_level, bandwidth, pitch, silence_share
 
 from msdet.corpora import BundledConfig, open_corpus
 from msdet.corpora.corpus import AudioCache, high_passed, make_corpus
-from msdet.corpora.measure import active_level, bandwidth, pitch, silence_share
 from msdet.errors import InputError
 
 RATE = 16000

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 import soundfile
 from pydantic import TypeAdapter, ValidationError
+from voices.measure import Signal
 
 from msdet.corpora import SPLITS, CorpusConfig, FolderConfig, open_corpus
 from msdet.corpora.corpus import high_passed
 from msdet.corpora.folder import divide_speakers
-from msdet.corpora.measure import Signal
 from msdet.errors import InputError
 
 RATE = 16000

@@ -5,9 +5,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-
-from msdet.corpora.measure import Signal, active_level, silence_share
-from msdet.corpora.preparation import GAP, MARGIN, SAMPLE_RATE, clean, join, level, tighten
+from voices.measure import Signal, active_level, silence_share
+from voices.preparation import GAP, MARGIN, SAMPLE_RATE, clean, join, level, tighten
 
 
 def speech(seconds: float, seed: int = 0) -> Signal:

@@ -70,8 +70,8 @@ def test_fingerprint_sees_changes() -> None:
 @pytest.mark.parametrize(
     ("line", "words"),
     [
-        ('{"id": "a"', "line 2: not JSON"),
-        ("[]", "line 2: a JSON object was expected"),
+        ('{"id": "a"', "line 2: .*Invalid JSON"),
+        ("[]", "line 2: .*Input should be an object"),
         (json.dumps(row("b").model_dump() | {"duration": -1}), "line 2: duration"),
         (json.dumps(row("b").model_dump() | {"lenght": 1}), "line 2: lenght"),
         (json.dumps(row("b").model_dump() | {"path": "../b.wav"}), "line 2: path"),

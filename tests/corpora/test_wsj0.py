@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from voices.measure import Signal
 
 from msdet.corpora import WSJ0Config, open_corpus
 from msdet.corpora.corpus import high_passed
-from msdet.corpora.measure import Signal
 from msdet.errors import InputError
 
 RATE = 16000

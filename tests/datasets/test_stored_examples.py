@@ -16,7 +16,7 @@ from msdet.datasets import Batch, ExampleSampler
 from msdet.datasets.stored import StoredExamples, random_crop
 from msdet.geometry import MicrophoneArray
 from msdet.simulation import Example
-from msdet.simulation.layouts import Format
+from msdet.simulation.mixture_files import Format
 from msdet.simulation.stored import StoredMixtures
 
 SAMPLES = 400
@@ -28,7 +28,7 @@ class MemoryMixtures(StoredMixtures):
     def __init__(self, count: int, num_samples: int = 1000) -> None:
         numbers = np.arange(count, dtype=np.int32)
         format: Format = "tar"
-        super().__init__(Path("none"), format, numbers.astype("S"), numbers, None, None, "")
+        super().__init__(Path("none"), format, numbers.astype("S"), numbers, None, "")
         object.__setattr__(self, "num_samples", num_samples)
 
     def read(self, number: int, pose: Any) -> Example:

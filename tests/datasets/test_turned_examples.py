@@ -20,11 +20,10 @@ from msdet.datasets.stored import StoredExamples
 from msdet.geometry import MicrophoneArray, angular_error
 from msdet.simulation import Example, SceneConfig, compute_rirs, render
 from msdet.simulation.engines import make_locally
-from msdet.simulation.request import keep_request, request_of
 from msdet.simulation.rooms import symmetries
-from msdet.simulation.scene_sources import DrawnScenes
+from msdet.simulation.scene_files import DrawnScenes
 from msdet.simulation.shards import Shards
-from msdet.simulation.stored import Task, open_mixtures
+from msdet.simulation.stored import Wanted, open_mixtures
 
 RATE, WHOLE, CROP = 8000, 4000, 3000
 SCENE = SceneConfig.model_validate(
@@ -73,13 +72,13 @@ def examples(
     @functools.cache
     def stored(array: str, targets_at: Any) -> Any:
         source = DrawnScenes(
-            SCENE, arrays[array], corpus, 0, "train", RATE, seconds=WHOLE / RATE, count=2
+            SCENE, arrays[array], corpus, 0, "train", seconds=WHOLE / RATE, count=2
         )
         output = tmp_path_factory.mktemp("mixtures") / "set"
         shards = Shards(output, source, corpus, 2, True, "tar", targets_at)
-        keep_request(output, request_of(shards))
+        shards.keep_request()
         make_locally(shards, [0], 1)
-        task = Task("train", arrays[array], RATE, "direct", 0, (2, 2), CROP)
+        task = Wanted("train", arrays[array], RATE, "direct", 0, (2, 2), CROP)
         return open_mixtures(output, task)
 
     def made(

@@ -53,8 +53,10 @@ class MemoryCorpus:
     def num_samples(self, utterance: Utterance) -> int:
         return len(self.audio[utterance.id])
 
-    def read(self, utterance: Utterance) -> NDArray[np.float32]:
-        return self.audio[utterance.id]
+    def read(
+        self, utterance: Utterance, start: int = 0, stop: int | None = None
+    ) -> NDArray[np.float32]:
+        return self.audio[utterance.id][start:stop]
 
 
 def speech_like(rng: np.random.Generator, seconds: float) -> NDArray[np.float32]:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from msdet.simulation.acoustics import energy_decay, high_passed, measure_drr, measure_t60
 from msdet.simulation.config import OCTAVES_HZ
-from msdet.simulation.walls import octave_gains
+from msdet.simulation.diffuse import octave_gains
 
 RATE = 16000
 

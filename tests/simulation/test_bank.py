@@ -27,7 +27,7 @@ from msdet.simulation import (
     pool_room,
     rotated,
 )
-from msdet.simulation.draw_rooms import random_generator
+from msdet.simulation.rooms import random_generator
 
 RATE = 8000
 
@@ -109,9 +109,6 @@ def test_a_damaged_file_is_made_again(
     )
     assert_same(bank.get(room), compute_rirs(room, circle, RATE), atol=1e-5)
     assert f"{path.name} is damaged" in caplog.text
-    assert path.read_bytes() == content
-    path.write_bytes(content[:-4])
-    assert bank.fill([room], progress=False) == 1
     assert path.read_bytes() == content
 
 

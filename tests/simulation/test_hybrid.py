@@ -16,11 +16,8 @@ from scipy.signal import butter, sosfreqz
 from msdet.geometry import SPEED_OF_SOUND, MicrophoneArray
 from msdet.simulation import Room, SceneConfig, compute_rirs, draw_room, rotated
 from msdet.simulation.acoustics import energy_decay, high_passed
-from msdet.simulation.diffuse import diffuse_coherence, diffuse_field, diffuse_noise
-from msdet.simulation.image_sources import DELAY, image_sources
-from msdet.simulation.rirs import mixing_time
-from msdet.simulation.tail import image_power
-from msdet.simulation.walls import Walls
+from msdet.simulation.diffuse import diffuse_coherence, diffuse_field, diffuse_noise, image_power
+from msdet.simulation.rirs import DELAY, image_sources, mixing_time, wall_reflections
 
 RATE = 16000
 MEDIUM, SMALL = (6.0, 5.0, 3.0), (3.6, 3.0, 2.5)
@@ -140,7 +137,7 @@ def test_the_tail_has_the_power_of_the_images(
     edges = np.arange(mixing_time(size) + 0.01, t60 - 0.02, 0.02)
     energy = np.zeros(len(edges) - 1)
     drawn = list(rooms(20, circle, size, t60))
-    beta = Walls.of(drawn[0]).reflections[0]
+    beta = wall_reflections(drawn[0])[0]
     for room in drawn:
         for speaker in room.speakers:
             images = image_sources(

@@ -11,8 +11,7 @@ import pytest
 
 from msdet.geometry import MicrophoneArray
 from msdet.simulation import Scene, SceneConfig, compute_rirs, draw_room, render
-from msdet.simulation.draw_rooms import draw_symmetry, random_generator
-from msdet.simulation.rooms import canonical
+from msdet.simulation.rooms import canonical, draw_symmetry, random_generator
 
 RATE = 8000
 Draw = Callable[..., Scene]

@@ -18,7 +18,7 @@ from msdet.geometry import MicrophoneArray
 from msdet.simulation import Example, Scene, SceneConfig, compute_rirs, render, render_parts
 from msdet.simulation.diffuse import diffuse_coherence
 from msdet.simulation.noise import background_noise, sensor_noise
-from msdet.simulation.recordings import open_recordings
+from msdet.simulation.noise_sources import _open_folder, open_recordings
 
 RATE = 8000
 Draw = Callable[..., Scene]
@@ -289,8 +289,8 @@ def test_other_recordings_than_were_drawn_are_refused(
 ) -> None:
     scene = draw(config("diffuse", recordings=str(recordings)))
     soundfile.write(recordings / "more.wav", np.ones(5 * RATE) * 0.1, RATE)
-    open_recordings.cache_clear()
-    with pytest.raises(InputError, match=r"was drawn with other recordings than"):
+    _open_folder.cache_clear()
+    with pytest.raises(InputError, match=r"was drawn with other noise than"):
         render(scene, corpus, compute_rirs(scene.room, circle, RATE))
 
 

@@ -12,9 +12,8 @@ from msdet.geometry import SPEED_OF_SOUND, MicrophoneArray, angular_error, far_f
 from msdet.simulation import Rirs, Room, SceneConfig, compute_rirs, draw_room, rotated
 from msdet.simulation.acoustics import measure_t60
 from msdet.simulation.config import sabine_absorption
-from msdet.simulation.draw_rooms import random_generator
-from msdet.simulation.image_sources import DELAY, image_sources
-from msdet.simulation.walls import Walls
+from msdet.simulation.rirs import DELAY, image_sources, wall_reflections
+from msdet.simulation.rooms import random_generator
 
 RATE = 8000
 
@@ -209,7 +208,7 @@ def test_drr_is_that_of_the_images_energies(circle: MicrophoneArray) -> None:
     differences = []
     for seed in range(15):
         room = room_of(seed, circle)
-        beta = Walls.of(room).reflections[0]
+        beta = wall_reflections(room)[0]
         drr = compute_rirs(room, circle, RATE).drr_db.mean(axis=1)
         for s, speaker in enumerate(room.speakers):
             images = image_sources(

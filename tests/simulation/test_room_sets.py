@@ -66,23 +66,26 @@ def test_what_does_not_shape_rooms_may_differ(bank: Path, circle: MicrophoneArra
     other = {**SCENE, "snr_db": [0, 1], "target": "early", "background": {"kinds": ["diffuse"]}}
     assert list(opened(bank, circle, other)[0]) == list(opened(bank, circle)[0])
     point = SceneConfig.model_validate({"background": {"kinds": ["point"]}})
-    assert "background.sources" in shaping(point)
+    assert "sources" in shaping(point)["background"]
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"t60": [0.3, 0.4]}, r"scene\.t60=\[0\.2, 0\.3\], not \[0\.3, 0\.4\]"),
-        ({"rirs": "hybrid"}, r"scene\.rirs=anechoic, not hybrid"),
-        ({"speaker": {"distance": [1, 2]}}, r"scene\.speaker\.distance=\[0\.7, 2\.5\], not"),
-        ({"background": {"kinds": ["point"]}}, r"scene\.background\.kinds=without point, not with"),
-        ({"imperfections": {"tilt": 2}}, r"scene\.imperfections\.tilt=0\.0, not 2\.0"),
+        ({"t60": [0.3, 0.4]}, r"scene\.t60 was \[0\.2, 0\.3\], is \[0\.3, 0\.4\]"),
+        ({"rirs": "hybrid"}, r"scene\.rirs was 'anechoic', is 'hybrid'"),
+        ({"speaker": {"distance": [1, 2]}}, r"scene\.speaker\.distance was \[0\.7, 2\.5\], is"),
+        (
+            {"background": {"kinds": ["point"]}},
+            r"scene\.background\.kinds was 'without point', is 'with",
+        ),
+        ({"imperfections": {"tilt": 2}}, r"scene\.imperfections\.tilt was 0\.0, is 2\.0"),
     ],
 )
 def test_other_rooms_are_refused(
     changes: dict[str, Any], message: str, bank: Path, circle: MicrophoneArray
 ) -> None:
-    with pytest.raises(InputError, match=rf"data\.bank=.*bank: was made with {message}"):
+    with pytest.raises(InputError, match=rf"data\.bank=.*bank: {message}"):
         opened(bank, circle, {**SCENE, **changes})
 
 
@@ -121,10 +124,13 @@ def test_a_bank_goes_on_and_grows(bank: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"seed": 4}, "holds a bank of seed=3, not 4"),
-        ({"sample_rate": 16000}, "holds a bank of sample_rate=8000, not 16000"),
-        ({"array": {"shape": "line", "num_mics": 4, "spacing": 0.04}}, "holds a bank of array="),
-        ({"scene": {**SCENE, "rirs": "exact"}}, r"holds a bank of scene\.rirs=anechoic, not exact"),
+        ({"seed": 4}, "holds another bank .seed was 3, is 4"),
+        ({"sample_rate": 16000}, "holds another bank .sample_rate was 8000, is 16000"),
+        ({"array": {"shape": "line", "num_mics": 4, "spacing": 0.04}}, "holds another bank .array"),
+        (
+            {"scene": {**SCENE, "rirs": "exact"}},
+            r"holds another bank .scene\.rirs was 'anechoic'",
+        ),
     ],
 )
 def test_another_bank_is_not_written_over(

@@ -14,8 +14,7 @@ from scipy.stats import chisquare
 from msdet.errors import InputError
 from msdet.geometry import Circle, Line, MicrophoneArray, angular_error
 from msdet.simulation import SceneConfig, draw_room, rotated
-from msdet.simulation.draw_rooms import draw_symmetry, random_generator
-from msdet.simulation.rooms import canonical
+from msdet.simulation.rooms import canonical, draw_symmetry, random_generator
 
 CIRCLE = Circle(shape="circle", num_mics=4, radius=0.05).build()
 SEVEN = Circle(shape="circle", num_mics=7, radius=0.05).build()

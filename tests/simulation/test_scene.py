@@ -26,7 +26,7 @@ from msdet.simulation import (
     read_scenes,
     write_scenes,
 )
-from msdet.simulation.draw_rooms import random_generator
+from msdet.simulation.rooms import random_generator
 from msdet.simulation.speech import active_share
 
 Draw = Callable[..., Scene]

@@ -18,7 +18,7 @@ from msdet.geometry import MicrophoneArray
 from msdet.simulation import Scene, SceneConfig, check_corpus, read_scenes, write_scenes
 from msdet.simulation.chosen_scenes import chosen_rooms, to_seam, widest_angle
 from msdet.simulation.config import BackgroundRanges, SpeakerRanges
-from msdet.simulation.scene_sources import open_scenes, sample_rate_of
+from msdet.simulation.scene_files import open_scenes, sample_rate_of
 
 Draw = Callable[..., Scene]
 

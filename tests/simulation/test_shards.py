@@ -7,6 +7,8 @@ import csv
 import json
 import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
@@ -18,18 +20,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from msdet.errors import InputError
+from msdet.files import ProcessPaths
 from msdet.geometry import MicrophoneArray
 from msdet.simulation import Scene, SceneConfig, fixed_scenes, read_scenes, write_scenes
 from msdet.simulation import engines as engines_module
 from msdet.simulation.engines import make_locally
-from msdet.simulation.scene_sources import DrawnScenes, open_scenes, sample_rate_of
-from msdet.simulation.shard_files import marker_path, sizes_path
-from msdet.simulation.shards import (
-    Shards,
-    default_shard_size,
-    scenes_in,
-    share_of,
-)
+from msdet.simulation.scene_files import DrawnScenes, open_scenes, sample_rate_of
+from msdet.simulation.shards import Shards, default_shard_size, marker_path, sizes_path
 
 SCENE = SceneConfig.model_validate(
     {
@@ -46,7 +43,7 @@ def make(corpus: Any, circle: MicrophoneArray, tmp_path: Path) -> Callable[..., 
 
     def made(folder: str = "out", count: int = 7, **changes: Any) -> Shards:
         scenes = {"config": SCENE, "array": circle, "corpus": corpus, "seed": 0, "split": "test"}
-        source = DrawnScenes(sample_rate=8000, seconds=0.5, count=count, **scenes)
+        source = DrawnScenes(seconds=0.5, count=count, **scenes)
         keys: dict[str, Any] = {"size": 2, "audio": True, "format": "tar", "source": source}
         return Shards(output=tmp_path / folder, corpus=corpus, **keys | changes)
 
@@ -79,19 +76,7 @@ def test_shares_divide_the_scenes(count: int, size: int, parts: int) -> None:
     numbers = sorted(shard for share in shares for shard in share)
     assert numbers == list(range(len(shards)))
     assert [i for shard in numbers for i in shards.indices(shard)] == list(range(count))
-    assert scenes_in(shards, numbers) == count
-
-
-@pytest.mark.parametrize(("text", "share"), [(None, (0, 1)), ("0/1", (0, 1)), ("3/12", (3, 12))])
-def test_shares_are_written_i_of_n(text: str | None, share: tuple[int, int]) -> None:
-    assert share_of(text) == share
-
-
-@pytest.mark.parametrize("text", ["3/3", "4/3", "0/0", "-1/3", "1", "one/two", "1/2/3", "", "1/2x"])
-def test_other_shares_are_refused(text: str) -> None:
-    with pytest.raises(InputError, match="expected i/n") as error:
-        share_of(text)
-    assert f"shard={text!r}" in str(error.value)
+    assert shards.scenes_in(numbers) == count
 
 
 # --- making them --------------------------------------------------------------------------
@@ -236,32 +221,21 @@ def test_the_marker_comes_last(
     ]
 
 
-def test_what_killed_processes_left_goes_with_their_shard(make: Callable[..., Shards]) -> None:
+def test_what_killed_processes_left_goes(make: Callable[..., Shards]) -> None:
     shards = make()
-    for shard in (0, 2):
-        left = shards.output / ".parts" / f"shard-{shard:06d}.abc"
-        left.mkdir(parents=True)
-        (left / "shard.tar").write_bytes(b"half")
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    mine = ProcessPaths(shards.output / ".parts", "shard.").new()
+    theirs = mine.with_name(mine.name.replace(f"-{os.getpid()}-", f"-{gone.pid}-"))
+    for folder in (mine, theirs):
+        folder.mkdir(parents=True)
+        (folder / "shard.tar").write_bytes(b"half")
     shards(0)
-    assert [path.name for path in (shards.output / ".parts").iterdir()] == ["shard-000002.abc"]
+    assert not theirs.exists()
+    assert mine.exists(), "a process that runs may be writing it"
     make_locally(shards, shards.missing(), 1)
     shards.put_together()
     assert not (shards.output / ".parts").exists()
-
-
-def test_old_attempts_at_a_shard_are_removed_before_another(
-    make: Callable[..., Shards], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    shards = make()
-    old, new = (shards.output / ".parts" / f"shard-000000.{name}" for name in ("old", "new"))
-    for folder in (old, new):
-        folder.mkdir(parents=True)
-    os.utime(old, (0, 0))
-    monkeypatch.setattr(Shards, "_write", lambda *_: failing())
-    with pytest.raises(InputError):
-        shards(0)
-    assert not old.exists()
-    assert new.exists(), "another process may be writing it"
 
 
 def failing() -> None:
@@ -279,7 +253,7 @@ def test_a_full_disk_leaves_finished_shards_and_nothing_half(
     def full(*_: Any) -> bytes:
         return failing()  # type: ignore[func-returns-value]
 
-    monkeypatch.setattr("msdet.simulation.layouts.wav", full)
+    monkeypatch.setattr("msdet.simulation.mixture_files.wav", full)
     with pytest.raises(InputError, match=r"cannot be written \(No space left") as error:
         shards(1)
     assert str(shards.output) in str(error.value)
@@ -292,14 +266,15 @@ def test_one_that_is_overtaken_by_another_changes_nothing(
 ) -> None:
     """The quicker one clears away the attempt of the slower one, which finds its shard there."""
     slow, quick = make(), make()
-    render = Shards.example
+    render = Shards.render
 
-    def overtaken(self: Shards, scene: Scene) -> Any:
+    def overtaken(self: Shards, scene: Scene, rirs: Any = None) -> Any:
         if self is slow:
             quick(0)
-        return render(self, scene)
+            shutil.rmtree(self.output / ".parts")  # as putting together does
+        return render(self, scene, rirs)
 
-    monkeypatch.setattr(Shards, "example", overtaken)
+    monkeypatch.setattr(Shards, "render", overtaken)
     assert not slow(0)
     found = contents(slow.output)
     assert set(found) == {

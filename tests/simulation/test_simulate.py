@@ -16,14 +16,14 @@ import pytest
 import soundfile
 
 from msdet.cli import main
-from msdet.commands.simulate import SimulateConfig, simulate
+from msdet.commands.simulate import SimulateConfig, _share_of, simulate
 from msdet.corpora import BundledConfig, open_corpus
 from msdet.errors import InputError
 from msdet.geometry import Circle, Line
 from msdet.simulation import SceneConfig, compute_rirs, read_scenes, render
 from msdet.simulation import estimate as estimate_module
 from msdet.simulation.config import BackgroundRanges, ImperfectionRanges
-from msdet.simulation.recordings import open_recordings
+from msdet.simulation.noise_sources import _open_folder
 
 WRITTEN = {"simulation.json", "files", "scenes", "scenes.jsonl"}
 
@@ -316,7 +316,7 @@ def test_the_config_is_checked_before_anything_is_made(
 @pytest.fixture
 def recordings(tmp_path: Path) -> Path:
     """A folder with a recording of three seconds."""
-    open_recordings.cache_clear()  # which a process needs once
+    _open_folder.cache_clear()  # which a process needs once
     folder = tmp_path / "noise"
     folder.mkdir()
     audio = 0.1 * np.random.default_rng(0).standard_normal(3 * 8000)
@@ -351,7 +351,7 @@ def test_a_set_is_not_gone_on_with_by_other_recordings(
     before = times(tmp_path / "out")
     audio = 0.1 * np.random.default_rng(1).standard_normal(2 * 8000)
     soundfile.write(recordings / "train.wav", audio, 8000)
-    open_recordings.cache_clear()
+    _open_folder.cache_clear()
     with pytest.raises(InputError, match=r"\(recordings\.fingerprint was '\w+', is '\w+'\)"):
         simulate(noisy(config, recordings))
     assert times(tmp_path / "out") == before
@@ -360,7 +360,7 @@ def test_a_set_is_not_gone_on_with_by_other_recordings(
     assert str(recordings) in str(error.value)
     assert not (tmp_path / "again").exists()
     (recordings / "train.wav").unlink()
-    open_recordings.cache_clear()
+    _open_folder.cache_clear()
     simulate(again)
 
 
@@ -387,9 +387,9 @@ def test_a_disk_too_small_is_seen_before_rendering(
 ) -> None:
     usage = type("Usage", (), {"free": 1000})
     monkeypatch.setattr(estimate_module.shutil, "disk_usage", lambda _: usage)
-    with pytest.raises(InputError, match=r"3 scenes take 600 kB, the disk has"):
+    with pytest.raises(InputError, match=r"3 scenes take 600.0 kB, the disk has"):
         simulate(changed(config, audio=True))
-    with pytest.raises(InputError, match=r"3 scenes take 1\.18 MB, the disk has"):
+    with pytest.raises(InputError, match=r"3 scenes take 1\.2 MB, the disk has"):
         simulate(changed(config, audio=True, targets_at="symmetric"))
     assert not (tmp_path / "out").exists()
 
@@ -460,3 +460,15 @@ def test_a_dry_run_says_when_the_disk_does_not_suffice(
     monkeypatch.setattr(estimate_module.shutil, "disk_usage", lambda _: usage)
     simulate(config, dry_run=True)
     assert "the disk does not suffice" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("text", "share"), [(None, (0, 1)), ("0/1", (0, 1)), ("3/12", (3, 12))])
+def test_shares_are_written_i_of_n(text: str | None, share: tuple[int, int]) -> None:
+    assert _share_of(text) == share
+
+
+@pytest.mark.parametrize("text", ["3/3", "4/3", "0/0", "-1/3", "1", "one/two", "1/2/3", "", "1/2x"])
+def test_other_shares_are_refused(text: str) -> None:
+    with pytest.raises(InputError, match="expected i/n") as error:
+        _share_of(text)
+    assert f"shard={text!r}" in str(error.value)

@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import pickle
 import shutil
+import tarfile
 import zlib
 from collections.abc import Callable
 from dataclasses import replace
@@ -20,12 +21,10 @@ from msdet.geometry import MicrophoneArray
 from msdet.simulation import Scene, SceneConfig, compute_rirs, render, rotated
 from msdet.simulation.config import ImperfectionRanges
 from msdet.simulation.engines import make_locally
-from msdet.simulation.layouts import wav
-from msdet.simulation.request import keep_request, request_of
-from msdet.simulation.scene_sources import DrawnScenes
+from msdet.simulation.mixture_files import turned
+from msdet.simulation.scene_files import DrawnScenes
 from msdet.simulation.shards import Shards
-from msdet.simulation.stored import Task, open_mixtures
-from msdet.simulation.symmetry import turned
+from msdet.simulation.stored import Wanted, open_mixtures
 
 SCENE = SceneConfig.model_validate(
     {
@@ -38,8 +37,8 @@ SCENE_OF_ANY_NUMBER = SCENE.model_copy(update={"num_speakers": (2, 3), "referenc
 
 
 @pytest.fixture
-def task(circle: MicrophoneArray) -> Task:
-    return Task("train", circle, 8000, "direct", 0, num_speakers=(2, 2), num_samples=3000)
+def task(circle: MicrophoneArray) -> Wanted:
+    return Wanted("train", circle, 8000, "direct", 0, num_speakers=(2, 2), num_samples=3000)
 
 
 @pytest.fixture
@@ -55,11 +54,11 @@ def make(corpus: Any, circle: MicrophoneArray, tmp_path: Path) -> Callable[..., 
     ) -> Shards:
         scenes: dict[str, Any] = {"config": SCENE, "array": circle, "corpus": corpus}
         scenes |= {"seed": 0, "split": "train"}
-        scenes |= {"sample_rate": 8000, "seconds": 0.5, "count": 5}
+        scenes |= {"seconds": 0.5, "count": 5}
         source = DrawnScenes(**scenes | changes)
         output = tmp_path / f"{format}-{targets_at}"
         shards = Shards(output, source, corpus, 2, audio, format, targets_at)
-        keep_request(output, request_of(shards))
+        shards.keep_request()
         make_locally(shards, list(finished), 1)
         return shards
 
@@ -68,7 +67,7 @@ def make(corpus: Any, circle: MicrophoneArray, tmp_path: Path) -> Callable[..., 
 
 @pytest.mark.parametrize("format", ["tar", "folder"])
 def test_what_is_read_is_what_was_rendered(
-    make: Callable[..., Shards], task: Task, corpus: Any, format: str
+    make: Callable[..., Shards], task: Wanted, corpus: Any, format: str
 ) -> None:
     shards = make(format)
     mixtures = pickle.loads(pickle.dumps(open_mixtures(shards.output, task)))
@@ -87,7 +86,7 @@ def test_what_is_read_is_what_was_rendered(
 
 @pytest.mark.parametrize("format", ["tar", "folder"])
 def test_what_is_read_in_another_pose_is_what_was_rendered_turned(
-    make: Callable[..., Shards], task: Task, corpus: Any, circle: MicrophoneArray, format: str
+    make: Callable[..., Shards], task: Wanted, corpus: Any, circle: MicrophoneArray, format: str
 ) -> None:
     shards = make(format, targets_at="symmetric", count=3, config=SCENE_OF_ANY_NUMBER)
     task = replace(task, num_speakers=(1, 3))
@@ -109,7 +108,7 @@ def test_what_is_read_in_another_pose_is_what_was_rendered_turned(
 
 
 def test_a_pose_is_not_asked_for_where_targets_are_missing(
-    make: Callable[..., Shards], task: Task
+    make: Callable[..., Shards], task: Wanted
 ) -> None:
     def asked(scene: Scene) -> Any:
         raise AssertionError("there are targets of one microphone alone")
@@ -119,7 +118,7 @@ def test_a_pose_is_not_asked_for_where_targets_are_missing(
 
 
 def test_mixtures_of_imperfect_arrays_are_read_as_they_are(
-    make: Callable[..., Shards], task: Task
+    make: Callable[..., Shards], task: Wanted
 ) -> None:
     """Such scenes come from files; none of their other microphones has targets."""
 
@@ -134,46 +133,7 @@ def test_mixtures_of_imperfect_arrays_are_read_as_they_are(
     np.testing.assert_array_equal(found.mixture, mixtures[1].mixture)
 
 
-def test_sets_from_before_there_was_a_choice_of_targets_stay_what_they_were(
-    make: Callable[..., Shards], task: Task
-) -> None:
-    shards = make()
-    identity = open_mixtures(shards.output, task).identity
-    path = shards.output / "simulation.json"
-    old = json.loads(path.read_text())
-    assert old.pop("targets_at") == "reference"
-    path.write_text(json.dumps(old))
-    keep_request(shards.output, request_of(shards))  # the same command goes on
-    again = open_mixtures(shards.output, task)
-    assert again.identity == identity
-    assert np.isfinite(again[0].mixture).all()
-    with pytest.raises(InputError, match="targets_at was 'reference', is 'symmetric'"):
-        keep_request(shards.output, request_of(replace(shards, targets_at="symmetric")))
-
-
-def test_mixtures_from_before_there_was_a_scale_are_read_as_they_are(
-    make: Callable[..., Shards], task: Task
-) -> None:
-    mixtures = open_mixtures(make("folder").output, task)
-    new = mixtures[0]
-    folder = mixtures.folder / "audio" / "train-e000-000000"
-    labels = json.loads((folder / "labels.json").read_text())
-    assert labels.pop("scale") < 1
-    labels |= {"gain": new.gain, "checksums": {}}
-    for name, signal in zip(
-        ("mixture.wav", "speaker1.wav", "speaker2.wav"), (new.mixture, *new.targets), strict=True
-    ):
-        (folder / name).write_bytes(wav(signal, 8000))
-        labels["checksums"][name] = f"{zlib.crc32((folder / name).read_bytes()):08x}"
-    labels["checksums"]["labels.json"] = f"{zlib.crc32(json.dumps(labels).encode()):08x}"
-    (folder / "labels.json").write_text(json.dumps(labels))
-    old = mixtures[0]
-    np.testing.assert_array_equal(old.mixture, new.mixture)
-    np.testing.assert_array_equal(old.targets, new.targets)
-    assert old.gain == new.gain
-
-
-def test_finished_shards_alone_are_read(make: Callable[..., Shards], task: Task) -> None:
+def test_finished_shards_alone_are_read(make: Callable[..., Shards], task: Wanted) -> None:
     some = open_mixtures(make(finished=(0, 2)).output, task)
     assert [some[n].scene.index for n in range(len(some))] == [0, 1, 4]
     shards = make()
@@ -194,7 +154,7 @@ def test_finished_shards_alone_are_read(make: Callable[..., Shards], task: Task)
     ],
 )
 def test_mixtures_of_another_task_are_refused(
-    make: Callable[..., Shards], task: Task, changes: dict[str, Any], says: str
+    make: Callable[..., Shards], task: Wanted, changes: dict[str, Any], says: str
 ) -> None:
     folder = make(finished=(1,)).output
     with pytest.raises(InputError) as error:
@@ -205,7 +165,7 @@ def test_mixtures_of_another_task_are_refused(
 
 @pytest.mark.parametrize("split", ["test", "valid"])
 def test_scenes_that_models_are_scored_on_are_not_trained_on(
-    make: Callable[..., Shards], task: Task, split: str
+    make: Callable[..., Shards], task: Wanted, split: str
 ) -> None:
     folder = make(finished=(0,), split=split).output
     with pytest.raises(InputError, match=f"split is '{split}', that of training 'train'") as error:
@@ -215,7 +175,7 @@ def test_scenes_that_models_are_scored_on_are_not_trained_on(
 
 
 def test_mixtures_of_another_array_are_refused(
-    make: Callable[..., Shards], task: Task, line: MicrophoneArray, l_shape: MicrophoneArray
+    make: Callable[..., Shards], task: Wanted, line: MicrophoneArray, l_shape: MicrophoneArray
 ) -> None:
     folder = make(finished=(0,)).output
     for array in (line, l_shape):  # as many microphones elsewhere, and another number of them
@@ -224,7 +184,7 @@ def test_mixtures_of_another_array_are_refused(
 
 
 def test_folders_without_mixtures_are_refused(
-    make: Callable[..., Shards], task: Task, tmp_path: Path
+    make: Callable[..., Shards], task: Wanted, tmp_path: Path
 ) -> None:
     with pytest.raises(InputError, match=r"has no simulation\.json"):
         open_mixtures(tmp_path, task)
@@ -236,7 +196,7 @@ def test_folders_without_mixtures_are_refused(
 
 @pytest.mark.parametrize("kept", [0, 100, 512, 40_000, -20_480])
 def test_an_archive_that_was_cut_is_refused(
-    make: Callable[..., Shards], task: Task, kept: int
+    make: Callable[..., Shards], task: Wanted, kept: int
 ) -> None:
     shards = make()
     path = shards.output / "shards" / "shard-000001.tar"
@@ -254,7 +214,7 @@ def test_an_archive_that_was_cut_is_refused(
 @pytest.mark.parametrize("format", ["tar", "folder"])
 @pytest.mark.parametrize("where", ["mixture", "speaker2", "header", "labels"])
 def test_a_mixture_in_which_a_bit_flipped_is_not_trained_on(
-    make: Callable[..., Shards], task: Task, format: str, where: str
+    make: Callable[..., Shards], task: Wanted, format: str, where: str
 ) -> None:
     """Neither its size nor anything else tells. To remove what is named makes it mend."""
     shards = make(format)
@@ -267,9 +227,9 @@ def test_a_mixture_in_which_a_bit_flipped_is_not_trained_on(
     if format == "folder":
         path = shards.output / "audio" / "train-e000-000003" / name
     else:
-        assert mixtures.places is not None
-        number = ("mixture.wav", "speaker1.wav", "speaker2.wav", "labels.json").index(name)
-        place += int(mixtures.places[3 * 4 + number, 0])
+        with tarfile.open(path) as archive:
+            member = "json" if name == "labels.json" else name
+            place += archive.getmember(f"train-e000-000003.{member}").offset_data
     content = bytearray(path.read_bytes())
     if where == "labels":  # the first digit behind a point
         place = content.index(b".", content.index(b'"azimuth": ', place)) + 1
@@ -288,7 +248,7 @@ def test_a_mixture_in_which_a_bit_flipped_is_not_trained_on(
     assert again.identity == mixtures.identity, "training goes on with them"
 
 
-def test_an_archive_of_something_else_is_refused(make: Callable[..., Shards], task: Task) -> None:
+def test_an_archive_of_something_else_is_refused(make: Callable[..., Shards], task: Wanted) -> None:
     shards = make()
     one, other = (shards.output / "shards" / f"shard-00000{k}.tar" for k in (0, 1))
     size = one.stat().st_size
@@ -299,7 +259,7 @@ def test_an_archive_of_something_else_is_refused(make: Callable[..., Shards], ta
         open_mixtures(shards.output, task)
 
 
-def test_a_damaged_marker_is_refused(make: Callable[..., Shards], task: Task) -> None:
+def test_a_damaged_marker_is_refused(make: Callable[..., Shards], task: Wanted) -> None:
     shards = make()
     marker = shards.output / "scenes" / "shard-000001.jsonl"
     for content in ("", "{", "{}\n", "[]\n"):
@@ -319,7 +279,7 @@ def test_a_damaged_marker_is_refused(make: Callable[..., Shards], task: Task) ->
     ],
 )
 def test_a_damaged_mixture_is_named_when_it_is_read(
-    make: Callable[..., Shards], task: Task, name: str, content: bytes | None
+    make: Callable[..., Shards], task: Wanted, name: str, content: bytes | None
 ) -> None:
     mixtures = open_mixtures(make("folder").output, task)
     path = mixtures.folder / "audio" / "train-e000-000001" / name
@@ -334,7 +294,7 @@ def test_a_damaged_mixture_is_named_when_it_is_read(
 
 
 def test_samples_that_are_no_numbers_are_not_trained_on(
-    make: Callable[..., Shards], task: Task
+    make: Callable[..., Shards], task: Wanted
 ) -> None:
     mixtures = open_mixtures(make("folder").output, task)
     folder = mixtures.folder / "audio" / "train-e000-000000"
@@ -351,7 +311,7 @@ def test_samples_that_are_no_numbers_are_not_trained_on(
 
 
 def test_labels_that_training_reads_are_those_of_the_scene(
-    make: Callable[..., Shards], task: Task
+    make: Callable[..., Shards], task: Wanted
 ) -> None:
     mixtures = open_mixtures(make("folder").output, task)
     folder = mixtures.folder / "audio" / "train-e000-000000"

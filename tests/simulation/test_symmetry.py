@@ -12,17 +12,11 @@ import pytest
 
 from msdet.geometry import Circle, MicrophoneArray, Positions, Tetrahedron, angular_error
 from msdet.simulation import Example, Scene, SceneConfig, compute_rirs, render, rotated
+from msdet.simulation.mixture_files import is_symmetric, may_be_turned, turned
 from msdet.simulation.noise import sensor_noise
 from msdet.simulation.render import AtMicrophone
-from msdet.simulation.rooms import symmetries
+from msdet.simulation.rooms import channel_order, other_references, symmetries
 from msdet.simulation.scene import Background, Mismatch
-from msdet.simulation.symmetry import (
-    channel_order,
-    is_symmetric,
-    may_be_turned,
-    other_references,
-    turned,
-)
 
 RATE = 8000
 SQUARE = Circle(shape="circle", num_mics=4, radius=0.05).build()
@@ -81,7 +75,7 @@ def test_a_turned_example_is_what_rendering_its_scene_gives(
     moved = 0
     for degrees, order in symmetries(array)[1:]:
         room = rotated(scene.room, array, degrees)
-        assert channel_order(scene, room) == order
+        assert channel_order(scene.room, room, scene.microphone_array()) == order
         found = turned(plain, room, plain.others[order[1]])
         permuted_noise(order)
         same(found, heard(found.scene, corpus))

@@ -34,7 +34,7 @@ from msdet.evaluation.systems.estimate import Estimate
 from msdet.geometry import wrap_degrees
 from msdet.inference.speakers_file import SPEAKERS_NAME, Located, SpeakersFile
 from msdet.simulation import Example, Scene
-from msdet.simulation.layouts import scale_of
+from msdet.simulation.mixture_files import scale_of
 
 DIRECTIONS_NAME = "directions.json"
 _SPEAKER_FILE = re.compile(r"speaker([1-9][0-9]*)\.wav")

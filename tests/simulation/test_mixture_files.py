@@ -16,25 +16,37 @@ import pytest
 import soundfile
 
 from msdet.errors import InputError
-from msdet.simulation import Example, Scene, SceneConfig, compute_rirs, render
-from msdet.simulation.layouts import (
-    check_id,
+from msdet.simulation import Example, Scene, SceneConfig, compute_rirs, render, write_scenes
+from msdet.simulation.mixture_files import (
+    check_files,
     files,
     labels,
-    read_labels,
-    scene_files,
+    parse_labels,
     target_mics,
     wav,
-    write_folders,
-    write_tar,
 )
 from msdet.simulation.scene import Background
+from msdet.simulation.scene_files import open_scenes
+from msdet.simulation.shards import Shards
 
 
 def decoded(found: dict[str, bytes], name: str) -> tuple[Any, int]:
     """What a file stands for, and its sample rate."""
     samples, rate = soundfile.read(io.BytesIO(found[name]), dtype="float32")
     return samples / np.float32(json.loads(found["labels.json"])["scale"]), rate
+
+
+def read_labels(found: dict[str, bytes]) -> dict[str, Any]:
+    known = parse_labels(found["labels.json"])
+    check_files(known, {name: c for name, c in found.items() if name != "labels.json"})
+    return known
+
+
+@pytest.fixture
+def shards(corpus: Any, tmp_path: Path) -> Shards:
+    """Which can make any scene; of which set it is does not matter here."""
+    source: Any = ()
+    return Shards(tmp_path, source, corpus, 1, True, "folder")
 
 
 @pytest.fixture
@@ -87,7 +99,7 @@ def test_files_can_be_played(
 
 
 def test_targets_at_other_microphones_have_files_of_their_own(
-    draw: Callable[..., Any], corpus: Any, attempt: Path, tmp_path: Path
+    draw: Callable[..., Any], corpus: Any, shards: Shards
 ) -> None:
     """Beside those of the reference, which are the same as without them."""
     scene = draw(SceneConfig(reference_mic=2))
@@ -96,8 +108,8 @@ def test_targets_at_other_microphones_have_files_of_their_own(
     assert (mics, target_mics(scene, "reference")) == ((0, 1, 3), ())
     example = render(scene, corpus, rirs, mics)
     plain, found = files(render(scene, corpus, rirs), corpus), files(example, corpus)
-    assert list(found) == scene_files(scene, "symmetric")
-    assert list(plain) == scene_files(scene, "reference")
+    assert list(found) == replace(shards, targets_at="symmetric").scene_files(scene)
+    assert list(plain) == shards.scene_files(scene)
     audio = [name for name in plain if name.endswith(".wav")]
     assert {name: found[name] for name in audio} == {name: plain[name] for name in audio}
     known = read_labels(found)
@@ -114,19 +126,6 @@ def test_targets_at_other_microphones_have_files_of_their_own(
     assert "other_references" not in read_labels(plain)
     with pytest.raises(ValueError, match=r"speaker1\.mic3\.wav was changed"):
         read_labels(found | {"speaker1.mic3.wav": b""})
-
-    rendered: list[Scene] = []
-
-    def noted(scene: Scene) -> Example:
-        rendered.append(scene)
-        return example
-
-    for _ in range(2):
-        write_folders(tmp_path, attempt, [scene], noted, corpus, "symmetric")
-        assert len(rendered) == 1
-    (tmp_path / "audio" / scene.id / "speaker2.mic1.wav").unlink()
-    write_folders(tmp_path, attempt, [scene], noted, corpus, "symmetric")
-    assert len(rendered) == 2
 
 
 def test_labels_say_what_is_known(
@@ -209,11 +208,7 @@ def test_labels_of_a_room_without_walls_are_valid_json(
 
 
 def test_the_same_scene_gives_the_same_bytes_at_another_time(
-    draw: Callable[..., Any],
-    rendered: Callable[..., Any],
-    corpus: Any,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    draw: Callable[..., Any], shards: Shards, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scene = draw()
     archives = []
@@ -221,10 +216,8 @@ def test_the_same_scene_gives_the_same_bytes_at_another_time(
         now = time.time() + later
         with monkeypatch.context() as patch:
             patch.setattr(time, "time", lambda now=now: now)
-            attempt = tmp_path / f"attempt{later}"
-            attempt.mkdir()
             path = tmp_path / str(later) / "shard.tar"
-            write_tar(path, attempt, [scene], rendered, corpus)
+            shards.write_tar(path, tmp_path, [scene])
         archives.append(path.read_bytes())
     assert archives[0] == archives[1]
 
@@ -237,21 +230,12 @@ def test_wavs_hold_no_time() -> None:
 
 
 def test_archives_are_read_by_webdataset(
-    draw: Callable[..., Any],
-    rendered: Callable[..., Any],
-    corpus: Any,
-    attempt: Path,
-    tmp_path: Path,
+    draw: Callable[..., Any], rendered: Callable[..., Any], shards: Shards, tmp_path: Path
 ) -> None:
     webdataset = pytest.importorskip("webdataset")
     scenes = [draw(index=index) for index in range(3)]
     path = tmp_path / "shard-000000.tar"
-
-    def with_others(scene: Scene) -> Example:
-        rirs = compute_rirs(scene.room, scene.microphone_array(), scene.sample_rate)
-        return render(scene, corpus, rirs, target_mics(scene, "symmetric"))
-
-    write_tar(path, attempt, scenes, with_others, corpus)
+    replace(shards, targets_at="symmetric").write_tar(path, tmp_path, scenes)
     samples = list(webdataset.WebDataset(str(path), shardshuffle=False))
     assert [sample["__key__"] for sample in samples] == [scene.id for scene in scenes]
     for sample, scene in zip(samples, scenes, strict=True):
@@ -263,44 +247,40 @@ def test_archives_are_read_by_webdataset(
 
 
 def test_a_scene_that_is_there_is_not_rendered_again(
-    draw: Callable[..., Any],
-    rendered: Callable[..., Any],
-    corpus: Any,
-    attempt: Path,
-    tmp_path: Path,
+    draw: Callable[..., Any], shards: Shards, attempt: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first, second = draw(), draw(index=1)
-    write_folders(tmp_path, attempt, [first], rendered, corpus)
-    asked = []
+    shards, scene = replace(shards, targets_at="symmetric"), draw()
+    folder, rendered, asked = shards.output / "audio" / scene.id, Shards.render, []
 
-    def noted(scene: Scene) -> Any:
+    def noted(self: Shards, scene: Scene, rirs: Any = None) -> Example:
         asked.append(scene.id)
-        return rendered(scene)
+        return rendered(self, scene, rirs)
 
-    write_folders(tmp_path, attempt, [first, second], noted, corpus)
-    assert asked == [second.id]
-    assert {path.name for path in (tmp_path / "audio").iterdir()} == {first.id, second.id}
-    assert list(attempt.iterdir()) == []
+    monkeypatch.setattr(Shards, "render", noted)
+    for _ in range(2):
+        shards.write_folder(folder, attempt, scene)
+        assert len(asked) == 1
+    (folder / "speaker2.mic1.wav").unlink()
+    shards.write_folder(folder, attempt, scene)
+    assert len(asked) == 2
+    assert {path.name for path in folder.iterdir()} == set(shards.scene_files(scene))
 
 
 def test_two_that_write_the_same_scene_do_not_hurt_each_other(
-    draw: Callable[..., Any],
-    rendered: Callable[..., Any],
-    corpus: Any,
-    attempt: Path,
-    tmp_path: Path,
+    draw: Callable[..., Any], shards: Shards, attempt: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    scene = draw()
-    other = tmp_path / "other"
+    scene, rendered = draw(), Shards.render
+    folder, other = shards.output / "audio" / scene.id, attempt.parent / "other"
     other.mkdir()
 
-    def slow(scene: Scene) -> Any:
-        write_folders(tmp_path, other, [scene], rendered, corpus)  # the other one is quicker
-        return rendered(scene)
+    def slow(self: Shards, scene: Scene, rirs: Any = None) -> Example:
+        monkeypatch.setattr(Shards, "render", rendered)
+        self.write_folder(folder, other, scene)  # the other one is quicker
+        return rendered(self, scene, rirs)
 
-    write_folders(tmp_path, attempt, [scene], slow, corpus)
-    names = {path.name for path in (tmp_path / "audio" / scene.id).iterdir()}
-    assert names == {"mixture.wav", "speaker1.wav", "speaker2.wav", "labels.json"}
+    monkeypatch.setattr(Shards, "render", slow)
+    shards.write_folder(folder, attempt, scene)
+    assert {path.name for path in folder.iterdir()} == set(shards.scene_files(scene))
 
 
 def refused_ids() -> Iterator[tuple[str, str]]:
@@ -310,11 +290,20 @@ def refused_ids() -> Iterator[tuple[str, str]]:
 
 
 @pytest.mark.parametrize(("format", "id"), list(refused_ids()))
-def test_ids_that_cannot_name_files_are_refused(format: Any, id: str) -> None:
+def test_ids_that_cannot_name_files_are_refused(
+    draw: Callable[..., Any], corpus: Any, tmp_path: Path, format: Any, id: str
+) -> None:
+    write_scenes(tmp_path / "scenes.jsonl", [draw().model_copy(update={"id": id})])
     with pytest.raises(InputError, match="cannot name files"):
-        check_id(id, format)
+        open_scenes(tmp_path / "scenes.jsonl", corpus, format)
 
 
-def test_other_ids_can() -> None:
-    check_id("4k6c0303_0.23_01oc-0.23", "folder")
-    check_id("test-e000-000000 ü", "tar")
+@pytest.mark.parametrize(
+    ("format", "id"),
+    [("folder", "4k6c0303_0.23_01oc-0.23"), ("tar", "test-e000-000000 \u00fc")],
+)
+def test_other_ids_can(
+    draw: Callable[..., Any], corpus: Any, tmp_path: Path, format: Any, id: str
+) -> None:
+    write_scenes(tmp_path / "scenes.jsonl", [draw().model_copy(update={"id": id})])
+    assert len(open_scenes(tmp_path / "scenes.jsonl", corpus, format)) == 1

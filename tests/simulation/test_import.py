@@ -34,8 +34,8 @@ from msdet.simulation import (
     render_parts,
 )
 from msdet.simulation.config import MOST_SPEAKERS
-from msdet.simulation.draw_rooms import random_generator
-from msdet.simulation.foreign import SceneDescription
+from msdet.simulation.descriptions import SceneDescription
+from msdet.simulation.rooms import random_generator
 
 RATE = 8000
 DEFAULTS = parse(ImportConfig, compose("import", ["scenes=a.json", "output=b"]))
@@ -201,7 +201,7 @@ def test_labels_turn_with_the_array_s_rotation(
             "array_rotation": rotation,
         }
     )
-    array, room = pose("here", record, DEFAULTS)
+    array, room = pose(record, DEFAULTS)
     np.testing.assert_allclose(room.microphones(array), record.microphones, atol=1e-8)
     # The mean of these microphones, not the circle's centre, is where the array is.
     offset = np.subtract([s.position for s in record.speakers], room.array_centre)
@@ -256,7 +256,7 @@ def test_the_documentation_s_example_is_a_description() -> None:
     page = Path(__file__).parents[2] / "docs" / "simulation_import.md"
     (example,) = re.findall(r"```json\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
     for record in json.loads(example):
-        _, room = pose("there", SceneDescription.model_validate(record), DEFAULTS)
+        _, room = pose(SceneDescription.model_validate(record), DEFAULTS)
         assert len(room.speakers) == 2
 
 
@@ -362,8 +362,8 @@ BAD_SCENES: list[tuple[object, str]] = [
     (speaker(0, file="low.wav"), WHERE + "speakers.0.file: .*low.wav: is at 4000 Hz"),
     (speaker(1, speaker="ann"), WHERE + "speakers.0.speaker='ann': all files are of this speaker"),
     (speaker(1, file="speech/ann.wav"), WHERE + "speakers.1.speaker='bob': the same file"),
-    (speaker(0, seconds=1.6), WHERE + "speakers.0.seconds=1.6: speech/ann.wav has 1.500 s"),
-    (speaker(0, offset_seconds=2), WHERE + "speakers.0.offset_seconds=2: .* lasts 1.500 s"),
+    (speaker(0, seconds=1.6), WHERE + "speakers.0: seconds=1.6: speech/ann.wav has 1.500 s"),
+    (speaker(0, offset_seconds=2), WHERE + "speakers.0: offset_seconds=2: .* lasts 1.500 s"),
     (speaker(0, offset_seconds=-1), WHERE + "speakers.0.offset_seconds=-1"),
     (speaker(0, level="loud"), WHERE + "speakers.0.level='loud'"),
     (speaker(0, level_db="3"), WHERE + "speakers.0.level_db='3'"),
@@ -390,14 +390,14 @@ BAD_SCENES: list[tuple[object, str]] = [
     (described(target="dry"), WHERE + "target='dry'"),
     (described(snr_db=True), WHERE + "snr_db=True"),
     (described(colour="red"), WHERE + "colour='red'"),
-    (described(id="../up"), "id='../up': an id names a folder"),
-    (described(id="a.b"), "id='a.b': an id names a folder"),
-    (described(id=""), "id='': an id names a folder"),
+    (described(id="../up"), "id='../up': String should match"),
+    (described(id="a.b"), "id='a.b': String should match"),
+    (described(id=""), "id='': String should match"),
     ("office", 'scene 1: expected an object with keys, got "office"'),
-    (sms_wsj(id="a", source_position=[[1, 2], [1], [1, 2]]), "source_position: has .2, 1, 2."),
-    (sms_wsj(id="a", speaker_id=["ann"]), "speaker_id: has 1 entries, source_position 2"),
-    (sms_wsj(id="a", audio_path={}), "audio_path.original_source: Field required"),
-    (sms_wsj(id="a", offset=[0, -3]), "offset.1=-3"),
+    (sms_wsj(id="a", source_position=[[1, 2], [1], [1, 2]]), "is not as SMS-WSJ's examples are"),
+    (sms_wsj(id="a", speaker_id=["ann"]), "speaker_id: is of 1 speakers, the files of 2"),
+    (sms_wsj(id="a", audio_path={}), "has no 'original_source', which SMS-WSJ"),
+    (sms_wsj(id="a", offset=[0, -3]), "speakers.1.onset_seconds=-"),
     (sms_wsj(id="a", sensor_position=[[1, 2], [1, 2], [1, 9]]), "microphones.1: .* not inside"),
 ]
 
@@ -440,9 +440,8 @@ def test_mistakes_are_named_and_leave_nothing(
         ("[" * 100_000, "cannot be read as JSON"),
         ("[]", "holds no scenes"),
         ({"scenes": []}, "holds no scenes"),
-        ({"rooms": []}, "expected a list of scenes.*an object with the keys rooms"),
+        ({"rooms": []}, "expected a list of scenes.*rooms"),
         ("3", "expected a list of scenes.*got 3"),
-        ('[{"id": "a", "id": "b"}]', "the key 'id' comes twice"),
         ({"datasets": {}}, "split=test is SMS-WSJ's 'test_eval92', there are none"),
         ([described(), described()], r"scene 2 \('office-1'\): scene 1 has this id too"),
     ],

@@ -1,14 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How mixtures lie on disk: a folder each, or many in a tar archive as WebDataset reads them.
+"""The files of one mixture: audio and labels, written and read back to the bit.
 
 ::
 
-    audio/ID/mixture.wav                   all microphones, 32-bit float
-    audio/ID/speaker1.wav ...              targets at the reference microphone, 32-bit float
-    audio/ID/speaker1.mic2.wav ...         on request, those at microphone 2, counted from 0
-    audio/ID/labels.json                   what is known about the mixture and its speakers
+    mixture.wav                   all microphones, 32-bit float
+    speaker1.wav ...              targets at the reference microphone, 32-bit float
+    speaker1.mic2.wav ...         on request, those at microphone 2, counted from 0
+    labels.json                   what is known about the mixture and its speakers
 
-    shards/shard-000000.tar                members ID.mixture.wav, ID.speaker1.wav, ..., ID.json
+They lie in ``audio/ID/``, or as members ``ID.mixture.wav``, ..., ``ID.json`` of an archive
+``shards/shard-000000.tar``, as WebDataset reads them.
 
 Samples can be played: they are those that training and evaluation see, whose reference microphone
 has an RMS of 1, times ``scale`` of the labels, a power of two, so that dividing by it brings them
@@ -22,12 +23,10 @@ from __future__ import annotations
 
 import json
 import math
-import tarfile
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 from io import BytesIO
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -35,14 +34,13 @@ from numpy.typing import NDArray
 from scipy.io import wavfile
 
 from msdet.corpora import Corpus
-from msdet.errors import InputError
-from msdet.files import replacing
-from msdet.simulation.render import Example
+from msdet.simulation.render import AtMicrophone, Example
+from msdet.simulation.rooms import Room, channel_order, other_references
 from msdet.simulation.scene import Scene
-from msdet.simulation.symmetry import TargetsAt, is_symmetric, other_references
 
 Format = Literal["folder", "tar"]
-Render = Callable[[Scene], Example]
+TargetsAt = Literal["reference", "symmetric"]
+"""Where targets are kept: at the reference, or at all microphones that may become it."""
 
 MIXTURE_NAME = "mixture.wav"
 LABELS_NAME = "labels.json"
@@ -52,16 +50,6 @@ FOLDERS = {"folder": "audio", "tar": "shards"}
 _SCALE, _PEAK = 1 / 16, 0.9
 """Of what is written: an RMS of -24 dB, as loud as speech is on recordings, and peaks of at most
 this."""
-
-
-def shard_name(shard: int) -> str:
-    """The stem of a shard's files."""
-    return f"shard-{shard:06d}"
-
-
-def tar_path(output: Path, shard: int) -> Path:
-    """A shard's archive."""
-    return output / FOLDERS["tar"] / f"{shard_name(shard)}.tar"
 
 
 def speaker_file(speaker: int, mic: int | None = None) -> str:
@@ -83,13 +71,8 @@ def file_names(num_speakers: int, others: Sequence[int] = ()) -> list[str]:
     return [MIXTURE_NAME, *targets, LABELS_NAME]
 
 
-def scene_files(scene: Scene, targets_at: TargetsAt) -> list[str]:
-    """The files that a scene gets."""
-    return file_names(len(scene.speech), target_mics(scene, targets_at))
-
-
 def target_mics(scene: Scene, targets_at: TargetsAt) -> tuple[int, ...]:
-    """The microphones besides the reference at which targets of a scene are kept.
+    """Microphones besides the reference at which targets of a scene are kept.
 
     None of an array that is not quite as planned: it has no symmetry.
     """
@@ -98,19 +81,14 @@ def target_mics(scene: Scene, targets_at: TargetsAt) -> tuple[int, ...]:
     return other_references(scene.microphone_array(), scene.reference_mic)
 
 
+def is_symmetric(scene: Scene) -> bool:
+    """Whether the microphones of a scene are alike and stand where they were planned."""
+    return scene.mismatch is None and not scene.room.mic_errors
+
+
 def member_name(id: str, name: str) -> str:
     """Name in an archive: what stands before the first dot tells which mixture it belongs to."""
     return f"{id}.json" if name == LABELS_NAME else f"{id}.{name}"
-
-
-def path_within(format: Format, shard: int, id: str, name: str) -> str:
-    """Where a file of a mixture is, relative to the output folder; archives read as folders."""
-    if format == "tar":
-        return f"{FOLDERS['tar']}/{shard_name(shard)}.tar/{member_name(id, name)}"
-    return f"{FOLDERS['folder']}/{id}/{name}"
-
-
-# --- the files of one mixture -------------------------------------------------------------
 
 
 def files(example: Example, corpus: Corpus) -> dict[str, bytes]:
@@ -129,20 +107,9 @@ def files(example: Example, corpus: Corpus) -> dict[str, bytes]:
     audio = {name: wav(signal * np.float32(scale), rate) for name, signal in signals.items()}
     checksums = {name: _checksum(content) for name, content in audio.items()}
     content = {**labels(example, corpus, scale), "checksums": checksums}
-    checksums[LABELS_NAME] = _checksum_of_labels(content)
+    checksums[LABELS_NAME] = _checksum(json.dumps(content).encode())  # not of its layout
     text = json.dumps(content, indent=2, allow_nan=False) + "\n"
     return {**audio, LABELS_NAME: text.encode()}
-
-
-def read_labels(contents: Mapping[str, bytes]) -> dict[str, Any]:
-    """The labels among a mixture's files, which must be those that were written.
-
-    Raises:
-        ValueError: names the file that was changed.
-    """
-    found = parse_labels(contents[LABELS_NAME])
-    check_files(found, {name: c for name, c in contents.items() if name != LABELS_NAME})
-    return found
 
 
 def parse_labels(content: bytes) -> dict[str, Any]:
@@ -155,7 +122,7 @@ def parse_labels(content: bytes) -> dict[str, Any]:
     checksums = found.get("checksums") if isinstance(found, dict) else None
     if not isinstance(checksums, dict):
         raise ValueError(f"{LABELS_NAME} holds no checksums")
-    if checksums.pop(LABELS_NAME, None) != _checksum_of_labels(found):
+    if checksums.pop(LABELS_NAME, None) != _checksum(json.dumps(found).encode()):
         raise ValueError(f"{LABELS_NAME} was changed, its checksum differs")
     return found
 
@@ -173,11 +140,6 @@ def check_files(labels: Mapping[str, Any], contents: Mapping[str, bytes]) -> Non
 
 def _checksum(content: bytes) -> str:
     return f"{zlib.crc32(content):08x}"
-
-
-def _checksum_of_labels(content: dict[str, Any]) -> str:
-    """Of what they say, without this checksum; how they are laid out does not matter."""
-    return _checksum(json.dumps(content).encode())
 
 
 def scale_of(example: Example) -> float:
@@ -275,88 +237,119 @@ def _finite(value: float) -> float | None:
     return value if np.isfinite(value) else None
 
 
-# --- the mixtures of one shard ------------------------------------------------------------
+# --- reading ------------------------------------------------------------------------------
 
 
-def write_folders(
-    output: Path,
-    attempt: Path,
-    scenes: Iterable[Scene],
-    render: Render,
-    corpus: Corpus,
-    targets_at: TargetsAt = "reference",
-) -> None:
-    """A folder for each scene; it gets its name when all of its files are there.
-
-    Folders that are there stay, unless a file in them is damaged or gone.
+def read_example(read: Callable[[str], bytes], pose: Callable[[Scene], Room]) -> Example:
+    """Read an example from the files of a mixture, as its array hears it in a pose.
 
     Args:
-        attempt: folder for what is not whole yet, on the same disk.
-        targets_at: what `render` gives.
+        read: gives a file's content by its name; of the targets those that are
+            needed are asked for.
+        pose: from the scene to its room, with the array turned by one of its symmetries. It is
+            asked where targets are stored for all of these.
+    Raises:
+        ValueError, KeyError, TypeError: the files are not what was written.
     """
-    audio = output / FOLDERS["folder"]
-    audio.mkdir(parents=True, exist_ok=True)
-    for scene in scenes:
-        folder = audio / scene.id
-        if _is_whole(folder, scene_files(scene, targets_at)):
-            continue
-        temporary = attempt / scene.id
-        contents = files(render(scene), corpus)
-        with _naming(folder):
-            temporary.mkdir()
-            for name, content in contents.items():
-                (temporary / name).write_bytes(content)
-        with suppress(FileNotFoundError):  # most often there is none
-            folder.rename(attempt / f"{scene.id}.damaged")
-        try:
-            temporary.rename(folder)
-        except OSError:
-            if not folder.exists():  # else another process was quicker with the same scene
-                raise
+    labels = parse_labels(read(LABELS_NAME))
+    scene = Scene.model_validate(labels["scene"])
+    heard = {entry["mic"]: entry for entry in labels.get("other_references", ())}
+    room = pose(scene) if may_be_turned(scene, heard) else scene.room
+    mic = channel_order(scene.room, room, scene.microphone_array())[scene.reference_mic]
+    other = None if mic == scene.reference_mic else mic
+    wanted = [MIXTURE_NAME, *(speaker_file(i, other) for i in range(len(scene.speech)))]
+    audio = {name: read(name) for name in wanted}
+    check_files(labels, audio)
+    example = _example(labels, scene, [_decoded(wav) for wav in audio.values()])
+    if room == scene.room:
+        return example
+    if other is None:
+        return turned(example, room)
+    levels = tuple(speaker["level_db"] for speaker in heard[mic]["speakers"])
+    snr_db, background = heard[mic]["snr_db"], heard[mic]["background_snr_db"]
+    drr_db = _drr(heard[mic]["speakers"])
+    return turned(example, room, AtMicrophone(example.targets, drr_db, levels, snr_db, background))
 
 
-def _is_whole(folder: Path, names: Iterable[str]) -> bool:
-    try:
-        read_labels({name: (folder / name).read_bytes() for name in names})
-    except (OSError, ValueError):
-        return False
-    return True
+def may_be_turned(scene: Scene, others: Collection[int]) -> bool:
+    """Whether targets at the reference and these others suffice for all symmetries of a scene."""
+    wanted = other_references(scene.microphone_array(), scene.reference_mic)
+    return is_symmetric(scene) and set(wanted) <= set(others)
 
 
-def write_tar(
-    path: Path, attempt: Path, scenes: Iterable[Scene], render: Render, corpus: Corpus
-) -> None:
-    """An archive of all scenes of a shard, in their order; it gets its name when it is whole.
-
-    Args:
-        attempt: folder for what is not whole yet, on the same disk.
-    """
-    with (
-        replacing(path, attempt) as file,
-        tarfile.open(fileobj=file, mode="w", format=tarfile.PAX_FORMAT) as archive,
+def _example(
+    labels: dict[str, Any], scene: Scene, signals: Sequence[NDArray[np.float32]]
+) -> Example:
+    speakers = scene.room.speakers
+    mixture, *targets = signals
+    for signal, channels in zip(
+        signals, (len(scene.array.positions), *[1] * len(targets)), strict=True
     ):
-        for scene in scenes:
-            for name, content in files(render(scene), corpus).items():
-                member = tarfile.TarInfo(member_name(scene.id, name))  # time and owner: 0
-                member.size = len(content)
-                archive.addfile(member, BytesIO(content))
+        if signal.shape != (channels, scene.num_samples):
+            raise ValueError(f"audio is {signal.shape}, expected {(channels, scene.num_samples)}")
+        if not np.isfinite(signal).all():
+            raise ValueError("audio holds values that are no numbers")
+    scale = labels["scale"]
+    return Example(
+        mixture=mixture / np.float32(scale),
+        targets=np.concatenate(targets) / np.float32(scale),
+        azimuth=np.array([s.azimuth for s in speakers], np.float32),
+        elevation=np.array([s.elevation for s in speakers], np.float32),
+        distance=np.array([s.distance for s in speakers], np.float32),
+        drr_db=_drr(labels["speakers"]),
+        t60=labels["t60_measured"] or 0.0,
+        gain=labels["gain"] / scale,
+        scene=scene,
+    )
 
 
-@contextmanager
-def _naming(path: Path) -> Iterator[None]:
-    """Errors of a disk name what was to be written, and not the name that it has meanwhile."""
-    try:
-        yield
-    except OSError as error:
-        error.filename = str(path)
-        raise
+def _drr(speakers: Sequence[dict[str, Any]]) -> NDArray[np.float32]:
+    """Direct-to-reverberant ratios ``[speaker]``; JSON has no infinity."""
+    return np.array([np.inf if s["drr_db"] is None else s["drr_db"] for s in speakers], np.float32)
 
 
-def check_id(id: str, format: Format) -> None:
-    """Refuse ids that cannot be names of files, or of members that WebDataset tells apart."""
-    refused = "/\\:\0\n" + ("." if format == "tar" else "")
-    if not id or id.startswith(".") or any(character in id for character in refused):
-        raise InputError(
-            f"scene id {id!r}: cannot name files of format={format} "
-            f"(no {' '.join(c for c in refused if c.isprintable())}, no dot at the start)"
+def _decoded(wav: bytes) -> NDArray[np.float32]:
+    """``[channel, sample]``."""
+    import soundfile
+
+    audio, _ = soundfile.read(BytesIO(wav), dtype="float32", always_2d=True)
+    return np.ascontiguousarray(audio.T)
+
+
+def turned(example: Example, room: Room, heard: AtMicrophone | None = None) -> Example:
+    """Turn an example to another pose of its array, which only reads channels anew.
+
+    Turned by a symmetry, an array hears with microphone m what microphone ``permutation[m]`` heard
+    before. So the reference is another microphone, whose targets must have been rendered too.
+
+    Args:
+        room: that of its scene, with the array turned by one of its symmetries.
+        heard: what is known of the microphone that becomes the reference; None: it stays.
+    Returns:
+        What `render` makes of its scene, but for the noise that microphones or a diffuse field
+        have: that is turned here, and drawn again there.
+    """
+    scene, reference = example.scene, example.scene.reference_mic
+    mixture = example.mixture[list(channel_order(scene.room, room, scene.microphone_array()))]
+    power = float(np.mean(np.square(mixture[reference], dtype=np.float64)))
+    gain = 1 / math.sqrt(power) if power > 0 else 1.0
+    changes: dict[str, Any] = {"room": room}
+    if heard is not None:  # levels are those at the reference, a little different at any other
+        changes["speech"] = tuple(
+            crop.model_copy(update={"level_db": level})
+            for crop, level in zip(scene.speech, heard.level_db, strict=True)
         )
+        changes["noise"] = scene.noise.model_copy(update={"snr_db": heard.snr_db})
+        if scene.background is not None:
+            snr_db = {"snr_db": heard.background_snr_db}
+            changes["background"] = scene.background.model_copy(update=snr_db)
+    return replace(
+        example,
+        mixture=mixture * np.float32(gain),
+        targets=(heard or example).targets * np.float32(gain),
+        azimuth=np.array([s.azimuth for s in room.speakers], np.float32),
+        drr_db=(heard or example).drr_db,
+        gain=example.gain * gain,
+        scene=scene.model_copy(update=changes),
+        others={},
+    )

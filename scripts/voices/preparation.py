@@ -9,8 +9,8 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import signal as dsp
 
-from msdet.corpora import measure
-from msdet.corpora.measure import Signal
+from voices import measure
+from voices.measure import Signal
 
 SAMPLE_RATE = 16000
 HIGH_PASS_HZ = 60.0  # rumble and mains hum lie below every voice
