@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from msdet.errors import InputError
     from msdet.geometry import MicrophoneArray
-    from msdet.inference.result import Separation
+    from msdet.inference.separation import Separation
     from msdet.inference.separator import Separator, load
 
 __all__ = ["InputError", "MicrophoneArray", "Separation", "Separator", "__version__", "load"]
@@ -18,7 +18,7 @@ __version__ = version("msdet")
 _HOMES = {
     "InputError": "msdet.errors",
     "MicrophoneArray": "msdet.geometry",
-    "Separation": "msdet.inference.result",
+    "Separation": "msdet.inference.separation",
     "Separator": "msdet.inference.separator",
     "load": "msdet.inference.separator",
 }

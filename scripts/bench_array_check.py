@@ -62,7 +62,7 @@ def main() -> None:
         long = audio.shape[1] >= 4 * rate
         for kind, claimed, heard, mics in cases(rng, audio, array, rate, corpora[rate]):
             start = time.process_time()
-            found = findings(heard, claimed, rate)
+            found = misfits(heard, claimed, rate)
             if kind == "match" and array.num_mics == 4 and rate == RATES[0]:
                 spent += time.process_time() - start
                 seconds += audio.shape[1] / rate
@@ -74,11 +74,11 @@ def main() -> None:
     print(json.dumps(table(rows) | {"cpu_seconds_per_second": round(spent / seconds, 4)}))
 
 
-def findings(audio: Audio, array: MicrophoneArray, rate: int) -> list[Misfit]:
+def misfits(audio: Audio, array: MicrophoneArray, rate: int) -> list[Misfit]:
     """What the check says of a recording."""
     check = ArrayCheck(array, rate)
     check.add(audio)
-    return check.findings()
+    return check.misfits()
 
 
 def table(rows: dict[str, list[tuple[bool, bool, bool, bool, bool]]]) -> dict[str, object]:

@@ -31,8 +31,8 @@ import msdet.inference.presence as presence
 from msdet.checkpoints import Checkpoint, load_checkpoint
 from msdet.corpora import BundledConfig, Corpus, open_corpus
 from msdet.geometry import MicrophoneArray, angular_error
-from msdet.inference.estimates import WindowNetwork
 from msdet.inference.separator import WINDOW_SECONDS
+from msdet.inference.window_network import WindowNetwork
 from msdet.named_arrays import named_array
 
 SEED = 1000

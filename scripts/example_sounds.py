@@ -21,7 +21,7 @@ from msdet.benchmarks import benchmark_path
 from msdet.corpora import open_corpus
 from msdet.corpora.bundled import BundledConfig
 from msdet.geometry import angular_error
-from msdet.inference.result import Separation
+from msdet.inference.separation import Separation
 from msdet.shipped import default_model
 from msdet.simulation import compute_rirs, render
 from msdet.simulation.scene_files import read_scenes

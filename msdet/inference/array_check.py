@@ -83,11 +83,11 @@ class ArrayCheck:
     >>> array = separator.description.array
     >>> check = ArrayCheck(array, sample_rate=8000)
     >>> check.add(audio)
-    >>> check.findings()
+    >>> check.misfits()
     []
     >>> check = ArrayCheck(array, sample_rate=8000)
     >>> check.add(audio * [[1], [1], [-1], [1]])
-    >>> print(check.findings()[0].sentence)
+    >>> print(check.misfits()[0].sentence)
     channel 2 has inverted polarity
     """
 
@@ -104,7 +104,7 @@ class ArrayCheck:
         """Take the next ``[mic, sample]``, of any length."""
         self._evidence.add(block)
 
-    def findings(self) -> list[Misfit]:
+    def misfits(self) -> list[Misfit]:
         """All that does not fit; where channels themselves are at fault, nothing of places."""
         delays = self._evidence.delays()
         if not len(delays.path):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What `msdet separate` writes of a recording: a folder that appears when all in it is there.
+"""The folder that `msdet separate` writes of a recording, which appears when all in it is there.
 
 Everything is written to a hidden folder beside it, which goes whatever happens; after a kill, when
 the same folder is written to again.
@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from msdet.errors import InputError
 from msdet.files import PART, ProcessPaths, read_json
-from msdet.inference.resampling import BlockResampler
+from msdet.inference.conditioning import BlockResampler
 from msdet.inference.speakers_file import SPEAKERS_NAME
 from msdet.output_folder import LOCK_NAME, contents, sole_user
 
@@ -39,7 +39,7 @@ _EXACT = "FLOAT"
 
 
 def subtype_of(subtype: str, exact: bool) -> str:
-    """The sample format of the outputs of a recording with this one.
+    """Return the sample format of the outputs of a recording with this one.
 
     Floats and compressed files get 24 bits: nothing is turned up, and 16 would be too few for a
     quiet recording.
@@ -67,14 +67,14 @@ class TrackFiles:
         self._tracks: list[_Track] = []
 
     def write(self, track: int, samples: NDArray[np.float32]) -> None:
-        """The next samples of a track, at the model's rate."""
+        """Take the next samples of a track, at the model's rate."""
         while len(self._tracks) <= track:
             path = self._folder / f"track{len(self._tracks)}.wav"
             self._tracks.append(_Track(path, *self._rates, self._num_samples))
         self._tracks[track].write(samples, last=False)
 
     def finish(self, kept: list[int], subtype: str) -> tuple[list[Path], float]:
-        """The files of these tracks, ``speaker1.wav`` and so on, and the gain that they have.
+        """Return the files of these tracks, ``speaker1.wav`` and so on, and their gain.
 
         All speakers are turned down alike where one has a higher peak than can be played.
 
@@ -125,7 +125,7 @@ class _Track:
 
 @contextmanager
 def output_folder(folder: Path, recording_id: str) -> Iterator[Path]:
-    """A hidden folder to write to, whose files come into ``folder`` when all went well.
+    """Give a hidden folder to write to, whose files come into ``folder`` when all went well.
 
     They take the place of what was written there before of the same recording.
 
@@ -194,7 +194,7 @@ def check_output(folder: Path, recording_id: str | None) -> None:
 
 
 def id_of_file(recording: Path) -> str:
-    """A digest of where a recording is, which tells it from others without naming the place."""
+    """Return a digest of where a recording lies, which tells it from others without naming that."""
     return hashlib.sha256(os.fsencode(recording.resolve())).hexdigest()[:8]
 
 

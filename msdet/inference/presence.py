@@ -28,7 +28,7 @@ from torch import Tensor
 
 from msdet.checkpoints import Description
 from msdet.geometry import MicrophoneArray, angular_error
-from msdet.inference.asked import MISSED_DEGREES
+from msdet.inference.guidance import MISSED_DEGREES
 from msdet.models.beamforming import plane_waves
 from msdet.models.frontends import magnitude, phase_differences, power
 from msdet.models.msdet import MSDET, Output

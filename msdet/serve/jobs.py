@@ -20,10 +20,10 @@ from msdet.evaluation.metrics import score_scene
 from msdet.evaluation.report.media import common_gain, levels_db, spectrogram_uri
 from msdet.evaluation.scores import Claims, SpeakerScore
 from msdet.geometry import MicrophoneArray
-from msdet.inference.recordings import open_recording
-from msdet.inference.result import Separation
+from msdet.inference.recording_audio import open_recording
+from msdet.inference.separation import Separation
 from msdet.inference.separator import Options, Separator
-from msdet.inference.speakers_file import SPEAKERS_NAME, Source, array_of, speakers_file
+from msdet.inference.speakers_file import SPEAKERS_NAME, speakers_file
 from msdet.serve.examples import example_scene
 from msdet.serve.outcome import Clip, Outcome, Truth, Voice
 from msdet.serve.room_setup import RoomSetup, scene_of
@@ -210,24 +210,11 @@ def _outcome(
         target=None if example is None else example.scene.target,
         warnings=told,
     )
-    source = Source(
-        name,
-        None,
-        result.sample_rate,
-        separator.model,
-        array_of(
-            array,
-            range(array.num_mics) if channels is None else channels,
-            separator.description.reference_mic,
-        ),
-        separator.settings(Options()),
-    )
     described = speakers_file(
-        result,
-        source,
+        replace(result, warnings=told),
+        separator.origin(name, None, result.sample_rate, array, Options(), channels),
         files=[voice.clip.file.name for voice in voices],
         gain=gain,
-        warnings=told,
         truths=None if example is None else [_as_numbers(voice.truth) for voice in voices],
     )
     outcome.findings.write_text(described.text(), encoding="utf-8")

@@ -48,7 +48,7 @@ def separator_of(
 @pytest.fixture(autouse=True)
 def everybody_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Networks of random weights put out noise, in which nobody speaks."""
-    monkeypatch.setattr("msdet.inference.estimates.PRESENT", 0.0)
+    monkeypatch.setattr("msdet.inference.window_network.PRESENT", 0.0)
 
 
 def refusal(separator: Separator, audio: object, rate: int = RATE, array: object = None) -> str:
@@ -170,7 +170,7 @@ def test_outputs_from_one_direction_are_one_speaker_whom_a_beam_hears(
         return separator_of({"config": {"scene": {"speaker": {"min_angle": degrees}}}})
 
     monkeypatch.setattr("msdet.inference.presence._ONE_DIRECTION", 181.0)
-    monkeypatch.setattr("msdet.inference.estimates._TURN_MARGIN", 3.0)  # nobody else is sought
+    monkeypatch.setattr("msdet.inference.window_network._TURN_MARGIN", 3.0)  # nobody else is sought
     two = apart(0.0).separate(recording, RATE)
     one = apart(181.0).separate(recording, RATE)
     loudest = np.square(two.audio).sum(axis=1).argmax()
@@ -187,7 +187,7 @@ def test_who_is_not_where_was_asked_is_not_put_out(
     recording: NDArray[np.float32],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("msdet.inference.estimates.MISSED_DEGREES", 0.0)
+    monkeypatch.setattr("msdet.inference.window_network.MISSED_DEGREES", 0.0)
     nobody = separator_of().separate(recording, RATE, azimuth=[40.0, 200.0])
     assert nobody.audio.shape == (0, recording.shape[1])
     told = [text.split(":")[0] for text in nobody.warnings]
@@ -200,7 +200,6 @@ def test_who_is_not_where_was_asked_is_not_put_out(
         ({"overlap": 0.6}, "overlap=0.6"),
         ({"overlap": 1e-5}, "would share less than"),
         ({"window_seconds": np.inf}, "window_seconds=inf"),
-        ({"stitching": "permutations"}, "choose from direction_and_voice, permutation"),
         ({"num_speakers": 0}, "num_speakers=0: must be a whole number"),
         ({"num_speakers": 2, "azimuth": 40.0}, "leave one of them out"),
         ({"num_speakers": 2, "max_speakers": 1}, "how many there are at most"),

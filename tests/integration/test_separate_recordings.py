@@ -29,8 +29,8 @@ def separate(saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Se
     """The command in an empty folder, without pictures, with a tiny network of random weights,
     all of whose outputs count, wherever they come from."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("msdet.inference.estimates.PRESENT", 0.0)
-    monkeypatch.setattr("msdet.inference.estimates.MISSED_DEGREES", 181.0)
+    monkeypatch.setattr("msdet.inference.window_network.PRESENT", 0.0)
+    monkeypatch.setattr("msdet.inference.window_network.MISSED_DEGREES", 181.0)
 
     def run(*arguments: str, assumed: bool = False) -> int:
         named = any(argument.startswith("array=") for argument in arguments)
@@ -316,7 +316,7 @@ def test_the_same_recording_again_replaces_and_another_is_refused(
 def test_ctrl_c_leaves_nothing_behind(
     separate: Separate, audio: Audio, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from msdet.inference.estimates import WindowNetwork
+    from msdet.inference.window_network import WindowNetwork
 
     soundfile.write("take.wav", audio, RATE)
     whole, calls = WindowNetwork.__call__, []

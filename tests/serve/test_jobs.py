@@ -122,7 +122,7 @@ def test_what_is_too_long_is_refused_before_it_is_decoded(
 @pytest.fixture(autouse=True)
 def everybody_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Networks of random weights put out noise, in which nobody speaks."""
-    monkeypatch.setattr("msdet.inference.estimates.PRESENT", 0.0)
+    monkeypatch.setattr("msdet.inference.window_network.PRESENT", 0.0)
 
 
 def test_a_recording_is_separated(
@@ -224,7 +224,7 @@ def test_of_recordings_no_truth_is_told(
 def test_whoever_is_not_found_is_still_heard(
     separator: Separator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("msdet.inference.estimates.PRESENT", 1.1)
+    monkeypatch.setattr("msdet.inference.window_network.PRESENT", 1.1)
     outcome = separate_example(separator, ExampleJob("bundled-easy", 0, tmp_path))
     assert outcome.voices == []
     assert len(outcome.missed) == 2

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from msdet.checkpoints import Checkpoint
 from msdet.geometry import MicrophoneArray, angular_error
 from msdet.inference.activity import frame_powers, without_transients
-from msdet.inference.asked import MISSED_DEGREES, Guidance, guide, needs_estimates
+from msdet.inference.guidance import MISSED_DEGREES, Guidance, guide, needs_estimates
 from msdet.inference.presence import PRESENT, Candidates, candidates_in, fits
 from msdet.models.beamforming import plane_waves, superdirective
 from msdet.models.frontends import power
@@ -40,22 +40,22 @@ _VOICE_RANGE_DB = 25.0
 
 
 Azimuths = NDArray[np.float64]
-Heard = tuple[Output, Candidates]
+Verdict = tuple[Output, Candidates]
+"""An output of the network, and who may be in it."""
 
 
 @dataclass(frozen=True)
-class WindowEstimate:
-    """What is heard in a window. Slots that hold nobody are left out; several that hold one speaker
-    are one, called a slot too.
+class WindowSpeakers:
+    """The speakers who are heard in a window.
 
     Attributes:
-        audio: float32 ``[slot, sample]`` at the recording's level.
-        azimuth: degrees ``[slot]``; NaN of a model for separation alone.
-        posterior: ``[slot, class]``, or None. distance: metres ``[slot]``, or None.
-        voice: ``[slot, band]`` decibels, mean log-mel spectrum of the slot's loud frames, less
-            its mean over bands: how somebody sounds, however loud.
-        presence: ``[slot]``, the probability that it is a speaker.
-        places: of each slot, which of the directions that were asked for it is; None where none
+        audio: float32 ``[speaker, sample]`` at the recording's level.
+        azimuth: degrees ``[speaker]``; NaN of a model for separation alone.
+        posterior: ``[speaker, class]``, or None. distance: metres ``[speaker]``, or None.
+        voice: ``[speaker, band]`` decibels, mean log-mel spectrum of the loud frames, less its
+            mean over bands: how somebody sounds, however loud.
+        presence: ``[speaker]``, the probability that it is one.
+        asked: which of the directions that were asked for each of them is in; None where none
             were.
     """
 
@@ -65,7 +65,7 @@ class WindowEstimate:
     distance: NDArray[np.float64] | None
     voice: NDArray[np.float64]
     presence: NDArray[np.float64]
-    places: tuple[int, ...] | None = None
+    asked: tuple[int, ...] | None = None
 
 
 class WindowNetwork:
@@ -87,7 +87,7 @@ class WindowNetwork:
     @torch.inference_mode()
     def __call__(
         self, audio: NDArray[np.float32], num_speakers: int | None = None
-    ) -> WindowEstimate | None:
+    ) -> WindowSpeakers | None:
         """Find who speaks in ``[mic, sample]``; None where the reference microphone is silent.
 
         Args:
@@ -119,7 +119,7 @@ class WindowNetwork:
         output: Output,
         who: Candidates,
         num_speakers: int | None,
-    ) -> Heard:
+    ) -> Verdict:
         """Guide the network to directions where it did not find all who speak by itself."""
         locations, most = self._model.locate(output), self._description.trained_speakers[1]
         guided = self._description.model.heads.guidance == "estimated"
@@ -169,7 +169,7 @@ class WindowNetwork:
         asked: Mapping[int, float],
         who: Candidates,
         num_speakers: int | None,
-    ) -> WindowEstimate:
+    ) -> WindowSpeakers:
         model, size = self._model, output.audio.shape[-1]
         locations = model.locate(output)
         heads = [group[0] for group in who.slots]
@@ -194,7 +194,7 @@ class WindowNetwork:
         if alone and len(chosen) and np.isfinite(azimuth[chosen[0]]):
             voices = self._beams(spectra, azimuth[chosen])
             audio = model.stft.inverse(voices, size)
-        return WindowEstimate(
+        return WindowSpeakers(
             (audio * level).float().cpu().numpy(),
             azimuth[chosen],
             None if posterior is None else posterior[chosen],
@@ -214,7 +214,7 @@ class WindowNetwork:
 
     def _more(
         self, mixture: torch.Tensor, spectra: torch.Tensor, known: Azimuths, count: int
-    ) -> Heard:
+    ) -> Verdict:
         """Look for more speakers than these: guide the network to their directions, and to those
         that fit best what beams to these leave."""
         centres, reference = self._model.grid.centres, spectra[self._model.reference_mic]
@@ -224,7 +224,7 @@ class WindowNetwork:
             known = np.append(known, centres[np.where(self._apart(known), fit, -np.inf).argmax()])
         return self._towards(mixture, spectra, known)
 
-    def _towards(self, mixture: torch.Tensor, spectra: torch.Tensor, azimuth: Azimuths) -> Heard:
+    def _towards(self, mixture: torch.Tensor, spectra: torch.Tensor, azimuth: Azimuths) -> Verdict:
         """Guide the network to these directions, each of which is somebody of its own."""
         output, slots = self._guide(mixture, guide(azimuth, None, self._description))
         asked = dict(zip(slots, azimuth.tolist(), strict=True))
