@@ -104,15 +104,13 @@ def table(rows: dict[str, list[tuple[bool, bool, bool, bool, bool]]]) -> dict[st
 
 def arrays() -> list[MicrophoneArray]:
     """The named arrays, and others of 2 to 16 microphones."""
+    lines, circles = ((2, 0.06), (2, 0.15), (6, 0.03)), ((3, 0.04), (5, 0.04), (8, 0.08))
     more = [
-        Line(shape="line", num_mics=2, spacing=0.06),
-        Line(shape="line", num_mics=2, spacing=0.15),
-        Line(shape="line", num_mics=6, spacing=0.03),
-        Circle(shape="circle", num_mics=3, radius=0.04),
-        Circle(shape="circle", num_mics=5, radius=0.04),
-        Circle(shape="circle", num_mics=8, radius=0.08),
-        Circle(shape="circle", num_mics=8, radius=0.045),
-        Circle(shape="circle", num_mics=16, radius=0.1),
+        *(Line(shape="line", num_mics=mics, spacing=metres) for mics, metres in lines),
+        *(
+            Circle(shape="circle", num_mics=mics, radius=metres)
+            for mics, metres in (*circles, (8, 0.045), (16, 0.1))
+        ),
         Line(shape="line", num_mics=16, spacing=0.02),
     ]
     corners = tuple((x, y, z) for x in (0, 0.08) for y in (0, 0.08) for z in (0, 0.08))

@@ -7,14 +7,13 @@ import os
 import sys
 from collections.abc import Iterator
 from dataclasses import fields, replace
-from math import isfinite
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import soundfile
 from numpy.typing import NDArray
-from pydantic import Field, field_validator
+from pydantic import Field
 
 from msdet.ending import tell
 from msdet.errors import InputError
@@ -33,6 +32,7 @@ from msdet.inference.recording_paths import RecordingPaths, find_recordings
 from msdet.inference.separation import Speakers
 from msdet.inference.separator import Options, load, seconds_done
 from msdet.inference.speakers_file import SPEAKERS_NAME, azimuth_frame, speakers_file
+from msdet.inference.tracks import Sink
 from msdet.parsing import MOST_WORKERS, Config, parse
 from msdet.shipped import default_model
 from msdet.workers import available_cores, in_processes
@@ -72,7 +72,7 @@ class SeparateConfig(Config):
     output: str | None
     array: ArrayConfig | None
     channels: tuple[int, ...] | None
-    azimuth: float | tuple[float, ...] | None
+    azimuth: object  # of which the model says what it can be
     window_seconds: float = Field(gt=0, le=3600)  # minutes take gigabytes
     overlap: float = Field(gt=0, le=0.5)
     num_speakers: int | None = Field(ge=1)
@@ -81,18 +81,6 @@ class SeparateConfig(Config):
     picture: bool
     num_workers: int | None = Field(ge=1, le=MOST_WORKERS)
     device: str
-
-    @field_validator("azimuth", mode="before")
-    @classmethod
-    def _degrees(cls, value: object) -> object:
-        numbers = value if isinstance(value, list | tuple) else [value]
-        if value is not None and not all(_is_finite(number) for number in numbers):
-            raise ValueError("give degrees, one number or a list of them")
-        return value
-
-
-def _is_finite(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value)
 
 
 def run(values: dict[str, Any]) -> None:
@@ -177,7 +165,7 @@ class _Work:
         with output_folder(paths.folder, id_of_file(paths.recording)) as folder:
             files = TrackFiles(folder, description.sample_rate, rate, size)
             try:
-                found, kept = self._track(paths, recording, files)
+                found, kept = self._track(paths, recording, files.write)
                 audio, gain = files.finish(kept, subtype_of(recording.subtype, config.exact))
             finally:
                 files.close()
@@ -200,13 +188,13 @@ class _Work:
         return list(_told(paths, found, names, config.azimuth is not None))
 
     def _track(
-        self, paths: RecordingPaths, recording: CheckedRecording, files: TrackFiles
+        self, paths: RecordingPaths, recording: CheckedRecording, sink: Sink
     ) -> tuple[Speakers, list[int]]:
         rate = self._separator.description.sample_rate
         shown = recording.duration > _LONG_SECONDS and self._config.num_workers == 1
         with seconds_done(paths.recording.name, recording.duration, rate, shown) as counted:
             blocks = counted(_at_rate(recording, rate))
-            return self._separator.track(blocks, self.array, self._options, files)
+            return self._separator.track(blocks, self.array, self._options, sink)
 
 
 def _warn(paths: RecordingPaths, warnings: tuple[str, ...]) -> None:

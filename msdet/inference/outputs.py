@@ -83,7 +83,7 @@ class TrackFiles:
         """
         for track in self._tracks:
             track.write(np.zeros(0, np.float32), last=True)
-            track.close()
+            track.file.close()
         peak = max((self._tracks[track].peak for track in kept), default=0.0)
         gain = 1.0 if subtype == _EXACT or peak <= _PEAK else _PEAK / peak
         paths = []
@@ -100,7 +100,7 @@ class TrackFiles:
     def close(self) -> None:
         """Let go of all files that are not of a speaker, and delete them."""
         for track in self._tracks:
-            track.close()
+            track.file.close()
             track.path.unlink(missing_ok=True)
 
 
@@ -109,7 +109,7 @@ class _Track:
         self.path, self.peak = path, 0.0
         self._resampler = BlockResampler(from_rate, to_rate, 1)
         self._left = num_samples
-        self._file = _create(path, to_rate, num_samples, _EXACT)
+        self.file = _create(path, to_rate, num_samples, _EXACT)
 
     def write(self, samples: NDArray[np.float32], last: bool) -> None:
         made = self._resampler.feed(samples[None], last)[0][: self._left]
@@ -117,10 +117,7 @@ class _Track:
             made = np.pad(made, (0, self._left - len(made)))
         self._left -= len(made)
         self.peak = max(self.peak, float(np.abs(made).max(initial=0.0)))
-        self._file.write(made)
-
-    def close(self) -> None:
-        self._file.close()
+        self.file.write(made)
 
 
 @contextmanager

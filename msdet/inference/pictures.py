@@ -118,27 +118,20 @@ def _draw_directions(axes: Any, found: Speakers, shown: Sequence[int]) -> None:
 def _draw_speech(
     axes: Axes, found: Speakers, speaker: int, picture: Spectrogram, top: float
 ) -> None:
+    height, colour = picture.sample_rate / 2000, COLOURS[speaker % len(COLOURS)]
     axes.imshow(
         picture.decibels,
         origin="lower",
         aspect="auto",
         cmap="magma",
-        extent=(0.0, picture.duration, 0.0, picture.sample_rate / 2000),
+        extent=(0.0, picture.duration, 0.0, height),
         vmin=top - _DYNAMIC_RANGE_DB,
         vmax=top,
         interpolation="nearest",
     )
-    height = picture.sample_rate / 2000
-    colour = COLOURS[speaker % len(COLOURS)]
-    for start, end in found.segments[speaker]:
-        axes.plot(
-            [start, end],
-            [height, height],
-            linewidth=5,
-            color=colour,
-            clip_on=False,
-            solid_capstyle="butt",
-        )
+    line: Any = {"linewidth": 5, "color": colour, "clip_on": False, "solid_capstyle": "butt"}
+    for times in found.segments[speaker]:
+        axes.plot(times, [height, height], **line)
     azimuth = found.azimuth[speaker]
     where = "" if np.isnan(azimuth) else f" at {azimuth:.0f}°"
     axes.set_title(f"speaker {speaker + 1}{where}", loc="left", fontsize=9, color=colour)

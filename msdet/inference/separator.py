@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -28,7 +29,7 @@ from msdet.inference.presence import PRESENT
 from msdet.inference.separation import Separation, Speakers
 from msdet.inference.speakers_file import Model, Origin, SeparatedWith, array_of, model_of
 from msdet.inference.stitching import SHORTEST_SPEAKER, Assignment
-from msdet.inference.tracks import MemorySink, Sink, Tracker, Tracks
+from msdet.inference.tracks import Sink, Tracker, Tracks
 from msdet.inference.window_network import WindowNetwork
 from msdet.workers import progress_bar
 
@@ -152,12 +153,17 @@ class Separator:
         early = self._examine(channels, sample_rate, microphones, assumed=array is None)
         rate, seconds = self.description.sample_rate, channels.shape[1] / sample_rate
         blocks = _blocks(resampled(channels, sample_rate, rate), rate)
-        sink = MemorySink()
+        pieces: dict[int, list[NDArray[np.float32]]] = defaultdict(list)
         with seconds_done("audio", seconds, rate, progress) as counted:
-            found, kept = self.track(counted(blocks), microphones, options, sink)
+            found, kept = self.track(
+                counted(blocks),
+                microphones,
+                options,
+                lambda track, piece: pieces[track].append(piece),
+            )
         voices = np.zeros((len(kept), channels.shape[1]), np.float32)
         for voice, track in zip(voices, kept, strict=True):
-            back = resampled(sink.audio(track)[None], rate, sample_rate)[0]
+            back = resampled(np.concatenate(pieces[track])[None], rate, sample_rate)[0]
             voice[: len(back)] = back[: len(voice)]
         digest = hashlib.sha256(channels.tobytes()).hexdigest()[:8]
         return Separation(

@@ -7,9 +7,8 @@ it goes to a track (:mod:`msdet.inference.stitching`), whose windows are crossfa
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +25,9 @@ from msdet.inference.stitching import Assignment, Known
 from msdet.inference.window_network import WindowNetwork, WindowSpeakers
 
 Audio = NDArray[np.float32]
+Sink = Callable[[int, Audio], None]
+"""Takes the next ``[sample]`` of a track, by its number; all tracks get as many, a new one first
+what it lacks."""
 
 _UNSPOKEN_SECONDS = 1e-3
 """Weight of a window in which somebody is silent, so that one who never speaks has a direction."""
@@ -64,30 +66,6 @@ def windows(blocks: Iterable[Audio], length: int, overlap: int) -> Iterator[Wind
             pending, start = pending[:, hop:], start + hop
     if pending is not None and pending.shape[1]:
         yield Window(start, pending, last=True)
-
-
-class Sink(Protocol):
-    """Where the tracks' audio goes."""
-
-    def write(self, track: int, samples: Audio) -> None:
-        """Take the next samples of a track; all tracks get as many, a new one first what it
-        lacks."""
-
-
-class MemorySink:
-    """Keeps all audio."""
-
-    def __init__(self) -> None:
-        self._pieces: list[list[Audio]] = []
-
-    def write(self, track: int, samples: Audio) -> None:
-        while len(self._pieces) <= track:
-            self._pieces.append([])
-        self._pieces[track].append(samples)
-
-    def audio(self, track: int) -> Audio:
-        """All of a track, ``[sample]``."""
-        return np.concatenate([np.zeros(0, np.float32), *self._pieces[track]])
 
 
 class Track(Known):
@@ -245,7 +223,7 @@ class Tracker:
 
     def _put(self, number: int, samples: Audio, sink: Sink) -> None:
         self._tracks[number].powers.add(samples)
-        sink.write(number, samples)
+        sink(number, samples)
 
 
 def _spoken(

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from msdet.checkpoints import Checkpoint
 from msdet.geometry import MicrophoneArray, angular_error
 from msdet.inference.activity import frame_powers, without_transients
-from msdet.inference.guidance import MISSED_DEGREES, Guidance, guide, needs_estimates
+from msdet.inference.guidance import MISSED_DEGREES, guide, needs_estimates
 from msdet.inference.presence import PRESENT, Candidates, candidates_in, fits
 from msdet.models.beamforming import plane_waves, superdirective
 from msdet.models.frontends import power
@@ -104,8 +104,7 @@ class WindowNetwork:
         if self._asked is None:
             output = self._model(mixture, self._array)
         else:
-            output, slots = self.guided(mixture, self._asked)
-            asked = dict(zip(slots, self._asked.tolist(), strict=True))
+            output, asked = self.guided(mixture, self._asked)
         spectra = self._model.stft(mixture[0])
         who = self._who(spectra, output, asked)
         if not asked:
@@ -145,8 +144,8 @@ class WindowNetwork:
     def _who(self, spectra: torch.Tensor, output: Output, asked: Mapping[int, float]) -> Candidates:
         return candidates_in(self._model, self._description, spectra, output, self._array, asked)
 
-    def guided(self, mixture: torch.Tensor, asked: NDArray[np.float64]) -> tuple[Output, list[int]]:
-        """Guide the network to directions in degrees; returns their slots too.
+    def guided(self, mixture: torch.Tensor, asked: Azimuths) -> tuple[Output, dict[int, float]]:
+        """Guide the network to directions in degrees; return them by their slots too.
 
         Args:
             mixture: ``[1, mic, sample]``, reference microphone at an RMS near one.
@@ -155,11 +154,15 @@ class WindowNetwork:
         if needs_estimates(len(asked), self._description):
             found = self._model.locate(self._model(mixture, self._array))
             own = [np.nan] * self._model.num_slots if found is None else found.azimuth[0].tolist()
-        return self._guide(mixture, guide(asked, own, self._description))
+        return self._guide(mixture, asked, own)
 
-    def _guide(self, mixture: torch.Tensor, guidance: Guidance) -> tuple[Output, list[int]]:
+    def _guide(
+        self, mixture: torch.Tensor, asked: Azimuths, own: Sequence[float] | None
+    ) -> tuple[Output, dict[int, float]]:
+        guidance = guide(asked, own, self._description)
         told = guidance.azimuth.to(self._device), guidance.estimate_of.to(self._device)
-        return self._model(mixture, self._array, *told), list(guidance.slots)
+        output = self._model(mixture, self._array, *told)
+        return output, dict(zip(guidance.slots, asked.tolist(), strict=True))
 
     def _read(
         self,
@@ -226,8 +229,7 @@ class WindowNetwork:
 
     def _towards(self, mixture: torch.Tensor, spectra: torch.Tensor, azimuth: Azimuths) -> Verdict:
         """Guide the network to these directions, each of which is somebody of its own."""
-        output, slots = self._guide(mixture, guide(azimuth, None, self._description))
-        asked = dict(zip(slots, azimuth.tolist(), strict=True))
+        output, asked = self._guide(mixture, azimuth, None)
         return output, self._who(spectra, output, asked)
 
     def _other_turns(self, spectra: torch.Tensor, azimuth: float) -> float | None:
@@ -252,7 +254,7 @@ class WindowNetwork:
         return float(model.grid.centres[far][fit[other][:, far].sum(axis=0).argmax()])
 
     def _apart(self, known: Azimuths) -> NDArray[np.bool_]:
-        """Which azimuth classes are far from all of these."""
+        """The azimuth classes that are far from all of these."""
         centres, linear = self._model.grid.centres, self._model.grid.linear
         errors = angular_error(centres[:, None], known[None], linear)
         return np.asarray((errors >= _APART_DEGREES).all(axis=1))

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import tracemalloc
+from collections import defaultdict
 from collections.abc import Iterator
 from typing import cast
 
@@ -12,7 +13,7 @@ import pytest
 from numpy.typing import NDArray
 
 from msdet.inference.stitching import Assignment
-from msdet.inference.tracks import MemorySink, Tracker, Tracks
+from msdet.inference.tracks import Tracker, Tracks
 from msdet.inference.window_network import WindowNetwork, WindowSpeakers
 
 RATE = 1000
@@ -66,9 +67,10 @@ class Conversation:
         )
 
     def tracked(self, max_speakers: int | None = None) -> tuple[Audio, Tracks]:
-        sink, network = MemorySink(), cast(WindowNetwork, self)
-        found = tracker(network, LENGTH, RATE, max_speakers).run(self._blocks(), sink)
-        return np.stack([sink.audio(track) for track in range(len(found.tracks))]), found
+        pieces: dict[int, list[Audio]] = defaultdict(list)
+        tracking = tracker(cast(WindowNetwork, self), LENGTH, RATE, max_speakers)
+        found = tracking.run(self._blocks(), lambda track, piece: pieces[track].append(piece))
+        return np.stack([np.concatenate(pieces[track]) for track in sorted(pieces)]), found
 
     def _blocks(self) -> Iterator[Audio]:
         for start in range(0, self.mixture.shape[1], 1234):
@@ -96,11 +98,6 @@ def homes(tracks: Audio, voices: Audio) -> list[int]:
     return found
 
 
-class Dropped:
-    def write(self, track: int, samples: Audio) -> None:
-        pass
-
-
 def peak_memory(seconds: int) -> int:
     """Bytes at most while a recording at 16 kHz is tracked."""
     rate = 16000
@@ -112,7 +109,7 @@ def peak_memory(seconds: int) -> int:
 
     tracking = tracker(cast(WindowNetwork, network), 4 * rate, rate, max_speakers=2)
     tracemalloc.start()
-    tracking.run((noise for _ in range(seconds // 4)), Dropped())
+    tracking.run((noise for _ in range(seconds // 4)), lambda track, piece: None)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     return peak
