@@ -6,7 +6,7 @@ The same for files and for arrays in memory; block by block, in memory that does
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,14 +33,33 @@ _FULL_BAND = 0.8
 """Of what the model listens to: who has less is told. Filters take the rest."""
 
 
-class Examination:
-    """Looks at all samples of a recording once.
+def examine(
+    blocks: Iterable[NDArray[np.float32]],
+    array: MicrophoneArray,
+    sample_rate: int,
+    description: Description,
+    channels: Sequence[int],
+    names: Sequence[str],
+    assumed: bool,
+) -> tuple[int, list[str]]:
+    """Look at all samples of a recording once; return their number, and what the user should know.
 
     Args:
+        blocks: ``[mic, sample]``, of any length.
         channels: of the file, which are the microphones. names: of these, in messages.
         assumed: nobody said which array it was made with.
+    Raises:
+        InputError: there are no samples, some are NaN or infinite, all channels are the same, the
+            recording or its reference microphone is silent, channels differ beyond measure, or
+            the array that was only assumed cannot have made it.
     """
+    examination = _Examination(array, sample_rate, description, channels, names, assumed)
+    for block in blocks:
+        examination.add(block)
+    return examination.num_samples, examination.warnings()
 
+
+class _Examination:
     def __init__(
         self,
         array: MicrophoneArray,
@@ -60,11 +79,6 @@ class Examination:
         self.num_samples = 0
 
     def add(self, block: NDArray[np.float32]) -> None:
-        """Take the next ``[mic, sample]``.
-
-        Raises:
-            InputError: it holds NaN or infinite samples; says when.
-        """
         wrong = ~np.isfinite(block).all(axis=0)
         if wrong.any():
             where = (self.num_samples + int(wrong.argmax())) / self._rate
@@ -84,13 +98,6 @@ class Examination:
         self._check.add(block)
 
     def warnings(self) -> list[str]:
-        """Return what the user should know, a sentence each, when all samples were added.
-
-        Raises:
-            InputError: there are no samples, all channels are the same, the recording or its
-                reference microphone is silent, channels differ beyond measure, or the array that
-                was only assumed cannot have made it.
-        """
         self._refuse()
         misfits = self._check.misfits()
         wrong = [misfit.sentence for misfit in misfits if misfit.kind == "delays"]

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from msdet.checkpoints import Description
 from msdet.errors import InputError
 from msdet.geometry import MicrophoneArray
-from msdet.inference.examination import BLOCK_SECONDS, Examination
+from msdet.inference.examination import BLOCK_SECONDS, examine
 from msdet.inference.microphones import how_to_train, needs
 
 _ESTIMATED_SECONDS = 0.5
@@ -103,25 +103,21 @@ def open_recording(
         picks = _microphones(files, sounds[0].channels, array, channels, description)
         names = [files[pick].name if len(files) > 1 else f"channel {pick}" for pick in picks]
         rate, subtype = sounds[0].samplerate, sounds[0].subtype
-        examination = Examination(array, rate, description, picks, names, assumed)
+        blocks = _readable_blocks(sounds, picks)
         try:
-            _examine(sounds, picks, examination)
-            told = examination.warnings()
+            size, told = examine(blocks, array, rate, description, picks, names, assumed)
         except (soundfile.LibsndfileError, RuntimeError) as error:
             raise InputError(f"{path}: cannot be read as audio ({error})") from error
         except InputError as error:
             raise InputError(f"{path}: {error}") from error
-        unread = min(sound.frames for sound in sounds) - examination.num_samples
+        unread = min(sound.frames for sound in sounds) - size
     warnings = list(_cut_off(files, unread / rate))
     if cut:
         warnings.append(
             f"the files differ in length by {cut} samples at most and are cut to the shortest; had "
             "they not begun at the same time, no direction would be right"
         )
-    warnings += told
-    return CheckedRecording(
-        tuple(files), rate, examination.num_samples, subtype, picks, tuple(warnings)
-    )
+    return CheckedRecording(tuple(files), rate, size, subtype, picks, (*warnings, *told))
 
 
 @contextmanager
@@ -160,20 +156,22 @@ def _read(
     return np.stack([part[:shortest] for part in parts])
 
 
-def _examine(
-    sounds: Sequence[soundfile.SoundFile], picks: tuple[int, ...], examination: Examination
-) -> None:
-    size = round(BLOCK_SECONDS * sounds[0].samplerate)
+def _readable_blocks(
+    sounds: Sequence[soundfile.SoundFile], picks: Sequence[int]
+) -> Iterator[NDArray[np.float32]]:
+    """All that can be read, also of a compressed file that ends in the middle."""
+    size, begun = round(BLOCK_SECONDS * sounds[0].samplerate), False
     while True:
         try:
             block = _read(sounds, size, picks)
         except (soundfile.LibsndfileError, RuntimeError):
-            if not examination.num_samples:
-                raise
-            return  # a compressed file that ends in the middle
+            if begun:
+                return
+            raise
         if not block.shape[1]:
             return
-        examination.add(block)
+        yield block
+        begun = True
 
 
 def _check_together(files: Sequence[Path], sounds: Sequence[soundfile.SoundFile]) -> int:

@@ -22,7 +22,7 @@ from msdet.checkpoints import Checkpoint, Description, load_checkpoint
 from msdet.errors import InputError
 from msdet.geometry import AzimuthGrid, MicrophoneArray
 from msdet.inference.conditioning import conditioned, resampled
-from msdet.inference.examination import BLOCK_SECONDS, Examination
+from msdet.inference.examination import BLOCK_SECONDS, examine
 from msdet.inference.guidance import checked_directions, missed
 from msdet.inference.microphones import ArrayLike, served_array
 from msdet.inference.presence import PRESENT
@@ -150,7 +150,19 @@ class Separator:
         self.check(options)
         channels = _checked_audio(audio, sample_rate, microphones)
         self.check_length(channels.shape[1], sample_rate)
-        early = self._examine(channels, sample_rate, microphones, assumed=array is None)
+        names = [f"channel {mic}" for mic in range(microphones.num_mics)]
+        try:
+            _, early = examine(
+                _blocks(channels, sample_rate),
+                microphones,
+                sample_rate,
+                self.description,
+                range(microphones.num_mics),
+                names,
+                assumed=array is None,
+            )
+        except InputError as error:
+            raise InputError(f"audio: {error}") from error
         rate, seconds = self.description.sample_rate, channels.shape[1] / sample_rate
         blocks = _blocks(resampled(channels, sample_rate, rate), rate)
         pieces: dict[int, list[NDArray[np.float32]]] = defaultdict(list)
@@ -258,24 +270,6 @@ class Separator:
             options.as_plain(),
             files,
         )
-
-    def _examine(
-        self,
-        channels: NDArray[np.float32],
-        sample_rate: int,
-        array: MicrophoneArray,
-        assumed: bool,
-    ) -> list[str]:
-        """Return what there is to warn of in ``[mic, sample]``."""
-        mics = range(array.num_mics)
-        names = [f"channel {channel}" for channel in mics]
-        examination = Examination(array, sample_rate, self.description, mics, names, assumed)
-        try:
-            for block in _blocks(channels, sample_rate):
-                examination.add(block)
-            return examination.warnings()
-        except InputError as error:
-            raise InputError(f"audio: {error}") from error
 
     def array_for(self, array: ArrayLike | None) -> MicrophoneArray:
         """Return the microphones, seen to be such as this model serves.
