@@ -30,10 +30,12 @@ class ExportConfig(Config):
 
     Attributes:
         checkpoint: the model. output: the file.
+        trust: let classes outside msdet that the checkpoint names run.
         array: the microphones whose number the file is for; null takes the array of training.
     """
 
     checkpoint: str
+    trust: bool
     output: str
     array: ArrayConfig | None
 
@@ -116,7 +118,7 @@ def export(config: ExportConfig) -> None:
     if not above.is_dir():
         raise InputError(f"output={path}: {above} is a file, not a folder")
     _need_packages()
-    checkpoint = load_checkpoint(config.checkpoint)
+    checkpoint = load_checkpoint(config.checkpoint, trust=config.trust)
     given = config.array.build() if config.array else None
     array = served_array(given, checkpoint.description)
     content = to_onnx(checkpoint.model, array, metadata(checkpoint.description, array))
@@ -183,7 +185,7 @@ def metadata(description: Description, array: MicrophoneArray) -> dict[str, str]
         },
         "level": "the reference microphone's RMS is one",
         "array": {"name": array.name, "positions": array.positions},
-        "frontend": description.model.frontend.name,
+        "frontend": getattr(description.model.frontend, "name", str(description.model.frontend)),
         "guidance": description.model.heads.guidance,
         "licence": _LICENCE,
     }

@@ -49,6 +49,7 @@ class SeparateConfig(Config):
         together: the files are the microphones of one recording, in this order; so are those that
             lie in one folder.
         checkpoint: a file, or the name of a model that ships; null takes the default one.
+        trust: let classes outside msdet that the checkpoint names run.
         output: folder for the speakers of one recording, or for one folder for each of several;
             null takes ``outputs/separated/``, and there the recording's name.
         array: the microphones; null takes the array of training.
@@ -69,6 +70,7 @@ class SeparateConfig(Config):
     recording: str | tuple[str, ...]
     together: bool
     checkpoint: str | None
+    trust: bool
     output: str | None
     array: ArrayConfig | None
     channels: tuple[int, ...] | None
@@ -139,7 +141,8 @@ class _Work:
     def __init__(self, config: SeparateConfig) -> None:
         self._config = config
         self._options = Options(**{of.name: getattr(config, of.name) for of in fields(Options)})
-        self._separator = load(config.checkpoint or default_model().path, config.device)
+        path = config.checkpoint or default_model().path
+        self._separator = load(path, config.device, trust=config.trust)
         self._separator.check(self._options)
         self.array = self._separator.array_for(config.array.build() if config.array else None)
 

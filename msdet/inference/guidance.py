@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from msdet.checkpoints import Description
-from msdet.criteria.assignment import BY_LOCATION, assign_by_location
+from msdet.criteria.labels import Labels
 from msdet.errors import InputError
 from msdet.geometry import angular_error, wrap_degrees
 
@@ -127,20 +127,18 @@ def guide(
     if not others:
         directions[:] = np.nan
     directions[taken] = asked
-    order = np.arange(slots)
-    if description.assignment in BY_LOCATION:
-        there = torch.from_numpy(directions)[None]
-        # distances are not known: slots stand for them, so that what goes by them stays
-        by_slot = torch.arange(slots, dtype=torch.float64)[None]
-        order = assign_by_location(
-            description.assignment,
-            there,
-            by_slot,
-            torch.zeros_like(there),
-            gap=description.nearest_gap or 0.0,
-            linear=linear,
+    there = torch.from_numpy(directions)[None]
+    # distances are not known: slots stand for them, so that what goes by them stays
+    by_slot = torch.arange(slots, dtype=torch.float64)[None]
+    ordered = description.location_order(
+        Labels(
+            azimuth=there,
+            distance=by_slot,
+            elevation=torch.zeros_like(there),
             present=~there.isnan(),
-        )[0].numpy()
+        )
+    )
+    order = np.arange(slots) if ordered is None else ordered[0].numpy()
     given = np.isin(order, taken)
     return Guidance(
         azimuth=torch.tensor(np.where(given, directions[order], np.nan), dtype=torch.float32)[None],

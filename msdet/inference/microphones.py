@@ -33,7 +33,7 @@ def served_array(given: ArrayLike | None, description: Description) -> Microphon
         return trained
     array = _as_array(given)
     check_metres(array)
-    if description.model.frontend.name == "ri" and array.positions != trained.positions:
+    if not description.model.frontend.any_array and array.positions != trained.positions:
         raise InputError(
             f"array {array.name!r}: this model's frontend 'ri' serves only the array that it "
             f"was trained with ({trained.name!r}); the frontend 'directional' serves any; "
@@ -69,7 +69,7 @@ def _as_array(given: ArrayLike) -> MicrophoneArray:
 
 def needs(description: Description) -> str:
     """Say in words what microphones a model needs."""
-    if description.model.frontend.name == "ri":
+    if not description.model.frontend.any_array:
         return f"those that it was trained with, of array {description.array.name!r}"
     if description.array.is_linear:
         return "two or more microphones on a line"

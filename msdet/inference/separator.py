@@ -410,17 +410,19 @@ def seconds_done(
         yield counted
 
 
-def load(path: str | Path, device: str = "cpu") -> Separator:
+def load(path: str | Path, device: str = "cpu", *, trust: bool = False) -> Separator:
     """Load a model from ``model.ckpt`` or ``last.ckpt``, or one that ships with msdet, by its name
     (``msdet models`` lists them).
 
     Args:
         device: where it computes, such as ``cuda``, as torch names it.
+        trust: import and run the classes outside msdet that the checkpoint names. Such a class is
+            code: give True for checkpoints of people whom you trust.
     Raises:
-        InputError: no such file or name, damaged, or not a checkpoint of this project; there is
-            no such device.
+        InputError: no such file or name, damaged, or not a checkpoint of this project; it names
+            classes outside msdet and is not trusted; there is no such device.
     """
-    checkpoint = load_checkpoint(path)
+    checkpoint = load_checkpoint(path, trust=trust)
     try:
         checkpoint.model.to(device)
     except (RuntimeError, AssertionError) as error:  # torch without CUDA asserts
