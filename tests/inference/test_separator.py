@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import textwrap
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,9 @@ import torch
 from numpy.typing import NDArray
 
 import msdet
-from msdet.checkpoints import Checkpoint, Description
+from msdet.audio import write_audio
+from msdet.checkpoints import Checkpoint, Description, save_portable
+from msdet.cli import main
 from msdet.errors import InputError
 from msdet.geometry import MicrophoneArray
 from msdet.inference.separator import Separator
@@ -387,3 +390,36 @@ def test_bad_positions_are_refused(separator: Separator, recording: NDArray[np.f
 def test_a_device_that_is_not_there_is_refused(saved: Path, device: str) -> None:
     with pytest.raises(InputError, match=f"device={device}: cannot be used"):
         msdet.load(saved, device=device)
+
+
+def test_classes_outside_msdet_run_where_they_are_trusted(
+    make_model: Callable[..., MSDET],
+    describe: Callable[..., Description],
+    recording: NDArray[np.float32],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """In Python and by the command; what they are told of the slots' order is followed."""
+    rule = """
+        import torch
+        class Backwards:
+            by_location, needs = True, frozenset({"azimuth"})
+            def __call__(self, labels, losses):
+                return torch.argsort(-labels.azimuth)
+    """
+    (tmp_path / "my_rule.py").write_text(textwrap.dedent(rule))
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr("msdet.inference.window_network.MISSED_DEGREES", 181.0)
+    model, path = make_model(), tmp_path / "own.ckpt"
+    save_portable(path, model, describe(model, assignment={"_target_": "my_rule.Backwards"}))
+    with pytest.raises(InputError, match=r"my_rule\.Backwards"):
+        msdet.load(path)
+    found = msdet.load(path, trust=True).separate(recording, RATE, azimuth=[40.0, 200.0])
+    assert found.num_speakers == 2
+    write_audio(tmp_path / "take.wav", recording, RATE)
+    command = ["separate", str(tmp_path / "take.wav"), f"checkpoint={path}", "picture=false"]
+    command += ["array=circle4", f"output={tmp_path / 'out'}"]
+    assert main(command) == 2
+    assert "trust=true" in capsys.readouterr().err
+    assert main([*command, "trust=true", "azimuth=[40,200]"]) == 0

@@ -236,7 +236,7 @@ def test_files_that_are_not_of_one_recording_are_refused(
     assert separate(*names, "--together") == 0
     assert "differ in length by 40 samples" in said("outputs/separated/mic")["warnings"][0]
     for samples, rate, says in (
-        (audio[:-800, 3], RATE, "mic3.wav: lasts 0.900 s, but mic2.wav 1.000 s"),
+        (audio[:-800, 3], RATE, "mic3.wav: lasts 0.900 s, but mic0.wav 1.000 s"),
         (audio[:, 3], 2 * RATE, "mic3.wav: has 16000 Hz, but mic0.wav 8000 Hz"),
         (audio[:, 2:], RATE, "mic3.wav: has 2 channels"),
     ):
