@@ -55,7 +55,7 @@ _OF_DESCRIPTION = (
     "sample_rate", "reference_mic", "num_slots", "empty_slots", "target", "assignment",
     "nearest_gap", "versions", "git_commit",
 )  # fmt: skip
-"""What a file says of its model as the checkpoint says it."""
+"""Keys of a file that are the checkpoint's."""
 
 
 class SpectralNetwork(nn.Module):

@@ -19,6 +19,7 @@ from msdet.ending import tell
 from msdet.errors import InputError
 from msdet.geometry import ArrayConfig
 from msdet.inference.conditioning import BlockResampler
+from msdet.inference.options import Options, check_length, check_options
 from msdet.inference.outputs import (
     PICTURE_NAME,
     TrackFiles,
@@ -30,7 +31,7 @@ from msdet.inference.outputs import (
 from msdet.inference.recording_audio import CheckedRecording, open_recording
 from msdet.inference.recording_paths import RecordingPaths, find_recordings
 from msdet.inference.separation import Speakers
-from msdet.inference.separator import Options, load, seconds_done
+from msdet.inference.separator import load, seconds_done
 from msdet.inference.speakers_file import SPEAKERS_NAME, azimuth_frame, speakers_file
 from msdet.inference.tracks import Sink
 from msdet.parsing import MOST_WORKERS, Config, parse
@@ -143,7 +144,7 @@ class _Work:
         self._options = Options(**{of.name: getattr(config, of.name) for of in fields(Options)})
         path = config.checkpoint or default_model().path
         self._separator = load(path, config.device, trust=config.trust)
-        self._separator.check(self._options)
+        check_options(self._options, self._separator.description)
         self.array = self._separator.array_for(config.array.build() if config.array else None)
 
     def __call__(self, paths: RecordingPaths) -> tuple[list[str], str | None]:
@@ -163,7 +164,7 @@ class _Work:
             paths.files, self.array, config.channels, description, assumed=config.array is None
         )
         rate, size = recording.sample_rate, recording.num_samples
-        self._separator.check_length(size, rate)
+        check_length(size, rate, description)
         _warn(paths, recording.warnings)
         with output_folder(paths.folder, id_of_file(paths.recording)) as folder:
             files = TrackFiles(folder, description.sample_rate, rate, size)
@@ -224,7 +225,7 @@ def _draw(path: Path, found: Speakers, audio: list[Path], sample_rate: int) -> N
                 return np.asarray(file.read(samples.stop - samples.start, dtype="float32"))
 
             pictures.append(spectrogram(read, file.frames, sample_rate))
-    draw(found, pictures).savefig(path)
+    draw(found, pictures, sample_rate).savefig(path)
 
 
 def _told(paths: RecordingPaths, found: Speakers, names: list[str], asked: bool) -> Iterator[str]:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is refused and what is warned of by a recording's samples, before it is separated.
+"""Refusals and warnings that a recording's samples give cause for, before it is separated.
 
 The same for files and for arrays in memory; block by block, in memory that does not grow.
 """

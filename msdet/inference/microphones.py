@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which microphones a model serves, what to do where it does not, and what to warn of."""
+"""The microphones that a model serves, and words for where it does not, or hardly."""
 
 from __future__ import annotations
 

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,6 +18,9 @@ if TYPE_CHECKING:
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 """One for each speaker, then over again (Okabe and Ito's, which colour-blind readers tell apart);
 markers differ too."""
+Decibels = NDArray[np.float64]
+"""``[freq, column]`` from 0 Hz to half the sample rate."""
+
 _MARKERS = "osD^vP"
 _COLUMNS = 800
 _FRAMES_IN_COLUMN = 4
@@ -28,18 +30,9 @@ _SHOWN = 8
 """Speakers that have room in one picture: those who speak most."""
 
 
-@dataclass(frozen=True)
-class Spectrogram:
-    """Decibels ``[freq, column]`` from 0 Hz to half the sample rate, over ``duration`` seconds."""
-
-    decibels: NDArray[np.float64]
-    duration: float
-    sample_rate: int
-
-
 def spectrogram(
     read: Callable[[slice], NDArray[Any]], num_samples: int, sample_rate: int
-) -> Spectrogram:
+) -> Decibels:
     """Return the spectrogram of a signal of any length, in as many columns as a picture has.
 
     Args:
@@ -59,14 +52,14 @@ def spectrogram(
             samples = np.asarray(read(slice(start, min(start + size, num_samples))))
             piece[: len(samples)] = samples
             power[:, column] += np.square(np.abs(np.fft.rfft(piece * taper))) / len(starts)
-    return Spectrogram(10 * np.log10(power + 1e-20), num_samples / sample_rate, sample_rate)
+    return np.asarray(10 * np.log10(power + 1e-20))
 
 
-def draw(found: Speakers, spectrograms: Sequence[Spectrogram]) -> Figure:
+def draw(found: Speakers, spectrograms: Sequence[Decibels], sample_rate: int) -> Figure:
     """Draw the figure; it holds at most eight speakers, and then says so.
 
     Args:
-        spectrograms: of each speaker.
+        spectrograms: of each speaker's audio, which has this sample rate, hertz.
     """
     from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine
@@ -79,10 +72,10 @@ def draw(found: Speakers, spectrograms: Sequence[Spectrogram]) -> Figure:
     grid = figure.add_gridspec(rows, 2, width_ratios=(1.0, 1.6))
     _draw_directions(figure.add_subplot(grid[:, 0], projection="polar"), found, shown)
     axes: Axes | None = None
-    top = max((spectrograms[i].decibels.max() for i in shown), default=0.0)
+    top = max((spectrograms[i].max() for i in shown), default=0.0)
     for row, speaker in enumerate(shown):
         axes = figure.add_subplot(grid[row, 1], sharex=axes)
-        _draw_speech(axes, found, speaker, spectrograms[speaker], top)
+        _draw_speech(axes, found, speaker, spectrograms[speaker], top, sample_rate / 2000)
         axes.tick_params(labelbottom=row == rows - 1)
     if axes is not None:
         axes.set_xlabel("time (s)")
@@ -116,22 +109,22 @@ def _draw_directions(axes: Any, found: Speakers, shown: Sequence[int]) -> None:
 
 
 def _draw_speech(
-    axes: Axes, found: Speakers, speaker: int, picture: Spectrogram, top: float
+    axes: Axes, found: Speakers, speaker: int, decibels: Decibels, top: float, kilohertz: float
 ) -> None:
-    height, colour = picture.sample_rate / 2000, COLOURS[speaker % len(COLOURS)]
+    colour = COLOURS[speaker % len(COLOURS)]
     axes.imshow(
-        picture.decibels,
+        decibels,
         origin="lower",
         aspect="auto",
         cmap="magma",
-        extent=(0.0, picture.duration, 0.0, height),
+        extent=(0.0, found.duration, 0.0, kilohertz),
         vmin=top - _DYNAMIC_RANGE_DB,
         vmax=top,
         interpolation="nearest",
     )
     line: Any = {"linewidth": 5, "color": colour, "clip_on": False, "solid_capstyle": "butt"}
     for times in found.segments[speaker]:
-        axes.plot(times, [height, height], **line)
+        axes.plot(times, [kilohertz, kilohertz], **line)
     azimuth = found.azimuth[speaker]
     where = "" if np.isnan(azimuth) else f" at {azimuth:.0f}°"
     axes.set_title(f"speaker {speaker + 1}{where}", loc="left", fontsize=9, color=colour)

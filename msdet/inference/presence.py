@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How many people a network's outputs hold: which outputs are one speaker, which are nobody.
+"""The number of people in a network's outputs: some hold one speaker together, some nobody.
 
 A network that learned from people who all speak at once spreads one voice over several outputs
 where that person is alone, each with that person's azimuth. Outputs that come from one direction,

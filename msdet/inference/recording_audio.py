@@ -267,7 +267,7 @@ as a header can, as a signed or an unsigned number, less what the header or whol
 
 @dataclass(frozen=True)
 class _WavData:
-    """Where the samples begin, how many bytes of them the header announces, and bytes there are."""
+    """Begin of the samples, bytes of them that the header announces, and bytes that are there."""
 
     start: int
     announced: int
@@ -310,7 +310,7 @@ class _WavData:
 
     @property
     def is_unannounced(self) -> bool:
-        """Whether there are samples and none announced: a stream, or a recording nobody ended."""
+        """True of samples that are not announced: a stream, or a recording that nobody ended."""
         return not self.announced and self.there >= max(1, self.bytes_per_frame)
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which files are recordings, and which folder the speakers of each are written to."""
+"""Recordings found by name, and the folder that the speakers of each are written to."""
 
 from __future__ import annotations
 
@@ -140,7 +140,7 @@ def _natural(path: Path) -> tuple[list[str], list[int]]:
 
 
 def _shared_name(files: Sequence[Path]) -> str:
-    """With what all names begin, numbers being whole; else the name of their folder.
+    """The common beginning of all names, numbers being whole; else the name of their folder.
 
     >>> _shared_name([Path("a/meeting_ch1.wav"), Path("a/meeting_ch12.wav")])
     'meeting_ch'
@@ -154,7 +154,7 @@ def _shared_name(files: Sequence[Path]) -> str:
 
 
 def _refuse_all_mono(names: Sequence[str], found: Sequence[RecordingPaths]) -> None:
-    """Of several files that are one microphone each it is said at once how they are separated."""
+    """Say at once, of several files of one microphone each, how they are separated."""
     if len(found) < 2:
         return
     for one in found:
@@ -171,5 +171,5 @@ def _refuse_all_mono(names: Sequence[str], found: Sequence[RecordingPaths]) -> N
 
 
 def _utf8(name: str) -> str:
-    """Without what is not UTF-8, which most programs cannot read from names."""
+    """Replace what is not UTF-8, which most programs cannot read from names."""
     return re.sub("[\ud800-\udfff]", "_", name)

@@ -70,7 +70,7 @@ class Speakers:
 
     @property
     def segments(self) -> list[list[tuple[float, float]]]:
-        """Of each speaker, start and end in seconds of what is said."""
+        """Start and end in seconds of each stretch of speech, a list a speaker."""
         return [
             [(start, min(end, self.duration)) for start, end in segments_of(a, self.frame_seconds)]
             for a in self.activity
@@ -160,9 +160,8 @@ class Separation(Speakers):
         from msdet.inference.pictures import draw, spectrogram
 
         rate = self.sample_rate
-        return draw(
-            self, [spectrogram(voice.__getitem__, len(voice), rate) for voice in self.audio]
-        )
+        heard = [spectrogram(voice.__getitem__, len(voice), rate) for voice in self.audio]
+        return draw(self, heard, rate)
 
 
 def mass_near(posterior: NDArray[np.float64], azimuth: float, grid: AzimuthGrid) -> float:

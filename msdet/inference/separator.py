@@ -8,11 +8,10 @@ import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
-from numbers import Integral, Real
+from numbers import Real
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy import typing as npt
@@ -25,42 +24,14 @@ from msdet.inference.conditioning import conditioned, resampled
 from msdet.inference.examination import BLOCK_SECONDS, examine
 from msdet.inference.guidance import checked_directions, missed
 from msdet.inference.microphones import ArrayLike, served_array
+from msdet.inference.options import OVERLAP, WINDOW_SECONDS, Options, check_length, check_options
 from msdet.inference.presence import PRESENT
 from msdet.inference.separation import Separation, Speakers
-from msdet.inference.speakers_file import Model, Origin, SeparatedWith, array_of, model_of
+from msdet.inference.speakers_file import Model, Origin, array_of, model_of
 from msdet.inference.stitching import SHORTEST_SPEAKER, Assignment
 from msdet.inference.tracks import Sink, Tracker, Tracks
 from msdet.inference.window_network import WindowNetwork
 from msdet.workers import progress_bar
-
-WINDOW_SECONDS = 8.0
-"""Shorter ones hold one speaker alone more often, longer ones more people than a model puts out."""
-
-OVERLAP = 0.125
-"""Of a window. What two share is computed twice, and tells whose output is whose in the next."""
-
-
-@dataclass(frozen=True)
-class Options:
-    """How a recording is separated; see :meth:`Separator.separate`."""
-
-    azimuth: float | Sequence[float] | None = None
-    window_seconds: float = WINDOW_SECONDS
-    overlap: float = OVERLAP
-    num_speakers: int | None = None
-    max_speakers: int | None = None
-
-    def as_plain(self) -> SeparatedWith:
-        """Return them as ``speakers.json`` has them, of Python's own types."""
-        return SeparatedWith(
-            azimuth=None
-            if self.azimuth is None
-            else tuple(map(float, np.atleast_1d(self.azimuth))),
-            window_seconds=float(self.window_seconds),
-            overlap=float(self.overlap),
-            num_speakers=None if self.num_speakers is None else int(self.num_speakers),
-            max_speakers=None if self.max_speakers is None else int(self.max_speakers),
-        )
 
 
 class Separator:
@@ -147,9 +118,9 @@ class Separator:
         """
         options = Options(azimuth, window_seconds, overlap, num_speakers, max_speakers)
         microphones = self.array_for(array)
-        self.check(options)
+        check_options(options, self.description)
         channels = _checked_audio(audio, sample_rate, microphones)
-        self.check_length(channels.shape[1], sample_rate)
+        check_length(channels.shape[1], sample_rate, self.description)
         names = [f"channel {mic}" for mic in range(microphones.num_mics)]
         try:
             _, early = examine(
@@ -196,7 +167,7 @@ class Separator:
 
         Args:
             blocks: ``[mic, sample]``, any length each, finite, at the model's sample rate.
-            array: from :meth:`array_for`. options: checked by :meth:`check`.
+            array: from :meth:`array_for`. options: checked by :func:`check_options`.
             sink: gets each track's audio at the model's sample rate.
         Returns:
             The speakers (of directions that were asked for, in their order; with a warning for
@@ -279,57 +250,6 @@ class Separator:
         """
         return served_array(array, self.description)
 
-    def check(self, options: Options) -> None:
-        """See that the model can do what is asked.
-
-        Raises:
-            InputError: names what it cannot.
-        """
-        description = self.description
-        if options.azimuth is not None:
-            checked_directions(options.azimuth, description)
-        elif description.model.heads.guidance == "oracle":
-            raise InputError(
-                "this model's masks are guided by true azimuths (model.heads.guidance=oracle), and "
-                "it finds none itself: give azimuth, the directions of its speakers"
-            )
-        shortest = 4 * description.model.stft.window / description.sample_rate
-        if not shortest <= options.window_seconds < math.inf:
-            raise InputError(
-                f"window_seconds={options.window_seconds}: must be at least {shortest:.3f}, "
-                "four of the model's transform windows"
-            )
-        if not 0 < options.overlap <= 0.5:
-            raise InputError(f"overlap={options.overlap}: must be above 0 and at most 0.5")
-        if options.overlap * options.window_seconds < shortest / 4:
-            raise InputError(
-                f"overlap={options.overlap}: windows of {options.window_seconds:g} s would share "
-                f"less than {shortest / 4:.3f} s, one of the model's transform windows"
-            )
-        for key in ("num_speakers", "max_speakers"):
-            count = getattr(options, key)
-            if count is not None and not _is_positive(count, Integral):
-                raise InputError(f"{key}={count!r}: must be a whole number, at least 1")
-        if options.num_speakers is not None and options.max_speakers is not None:
-            raise InputError(
-                f"max_speakers={options.max_speakers} beside num_speakers={options.num_speakers}: "
-                "say how many there are, or how many there are at most"
-            )
-        if options.num_speakers is not None and options.azimuth is not None:
-            raise InputError(
-                f"num_speakers={options.num_speakers} beside azimuth={options.azimuth}: as many "
-                "are put out as directions are asked for; leave one of them out"
-            )
-
-    def check_length(self, num_samples: int, sample_rate: int) -> None:
-        """Refuse what is shorter than one window of the model's transform."""
-        window = self.description.model.stft.window / self.description.sample_rate
-        if num_samples / sample_rate < window:
-            raise InputError(
-                f"audio: {num_samples} samples at {sample_rate} Hz are too short; the model "
-                f"needs at least {window:.3f} s"
-            )
-
 
 def _speakers(tracks: Tracks, options: Options) -> list[int]:
     """The tracks that are put out, in their order."""
@@ -349,10 +269,6 @@ def _speakers(tracks: Tracks, options: Options) -> list[int]:
     return sorted(speaking[: options.max_speakers])
 
 
-def _is_positive(value: object, kind: Any = Real) -> bool:
-    return isinstance(value, kind) and 0 < value < math.inf
-
-
 def _blocks(audio: NDArray[np.float32], sample_rate: int) -> Iterator[NDArray[np.float32]]:
     """The blocks in which a file would be read, of ``[mic, sample]``."""
     step = round(BLOCK_SECONDS * sample_rate)
@@ -369,7 +285,8 @@ def _checked_audio(
             f"audio: must be [mic, sample], one row a microphone, got shape {samples.shape}; "
             "a mono recording holds no directions"
         )
-    if not _is_positive(sample_rate):
+    rate: object = sample_rate
+    if not (isinstance(rate, Real) and 0 < float(rate) < math.inf):
         raise InputError(f"sample_rate={sample_rate!r}: must be a positive number of hertz")
     microphones = array.microphones_of(len(samples))
     if microphones is None:

@@ -119,7 +119,7 @@ class SeparatedWith(_Record):
 
 
 class SpeakersFile(_Record):
-    """What was found in a recording."""
+    """The speakers who were found in a recording."""
 
     model_config = ConfigDict(title=SPEAKERS_NAME)
 
@@ -157,7 +157,7 @@ def schema() -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Origin:
-    """What a recording's speakers come from: the recording, the network, the microphones.
+    """The origin of a recording's speakers: the recording, the network, the microphones.
 
     Attributes:
         recording: its name. recording_id: tells it from others.

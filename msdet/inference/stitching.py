@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which speaker of a window is which speaker of the recording: by direction and voice.
+"""Speakers of a window given to the speakers of the recording, by direction and voice.
 
 A network orders its slots anew in every window, and people come and go. The cost of giving a
 speaker of a window to a track adds up: the angle between them; where either is heard in what two
@@ -43,7 +43,7 @@ SHORTEST_SPEAKER = 1.0
 
 @dataclass
 class Known:
-    """What is known so far of a speaker of the recording.
+    """A speaker of the recording, as far as known yet.
 
     Attributes:
         tail: float32 ``[sample]``, what the last window shares with the next one.
@@ -116,7 +116,7 @@ class Assignment:
         return placed
 
     def _room(self, tracks: Sequence[Known], speaking: int) -> int:
-        """How many new tracks may begin; who hardly spoke does not keep others out."""
+        """The number of new tracks that may begin; who hardly spoke does not keep others out."""
         if self.max_speakers is None:
             return speaking
         settled = sum(track.spoken >= SHORTEST_SPEAKER for track in tracks)

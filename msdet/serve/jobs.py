@@ -20,9 +20,10 @@ from msdet.evaluation.metrics import score_scene
 from msdet.evaluation.report.media import common_gain, levels_db, spectrogram_uri
 from msdet.evaluation.scores import Claims, SpeakerScore
 from msdet.geometry import MicrophoneArray
+from msdet.inference.options import Options
 from msdet.inference.recording_audio import open_recording
 from msdet.inference.separation import Separation
-from msdet.inference.separator import Options, Separator
+from msdet.inference.separator import Separator
 from msdet.inference.speakers_file import SPEAKERS_NAME, speakers_file
 from msdet.serve.examples import example_scene
 from msdet.serve.outcome import Clip, Outcome, Truth, Voice
