@@ -29,15 +29,18 @@ class ExportConfig(Config):
     """A model to write as ONNX.
 
     Attributes:
-        checkpoint: the model. output: the file.
-        trust: let classes outside msdet that the checkpoint names run.
-        array: the microphones whose number the file is for; null takes the array of training.
+        checkpoint: `model.ckpt` or `last.ckpt`, or the name of a model that ships.
+        trust: import and run classes outside msdet that the checkpoint names; only for checkpoints
+            of people whom you trust.
+        output: file, such as `model.onnx`; one that is there is replaced when the new one is whole.
+        array: such as `array=circle6`, for its number of microphones; null takes the array of
+            training.
     """
 
     checkpoint: str
-    trust: bool
     output: str
-    array: ArrayConfig | None
+    trust: bool = False
+    array: ArrayConfig | None = None
 
 
 def run(values: dict[str, Any]) -> None:

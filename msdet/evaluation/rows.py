@@ -15,10 +15,10 @@ from typing import Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from msdet.differences import first_difference
 from msdet.errors import InputError
 from msdet.evaluation.scores import SceneScore
 from msdet.files import write_atomically
+from msdet.parsing import first_difference
 
 ROWS_NAME = "rows.jsonl"
 HEADER_NAME = "rows.meta.json"
