@@ -39,21 +39,23 @@ def examine(
     sample_rate: int,
     description: Description,
     channels: Sequence[int],
-    names: Sequence[str],
     assumed: bool,
+    names: Sequence[str] | None = None,
 ) -> tuple[int, list[str]]:
     """Look at all samples of a recording once; return their number, and what the user should know.
 
     Args:
         blocks: ``[mic, sample]``, of any length.
-        channels: of the file, which are the microphones. names: of these, in messages.
+        channels: of the file, which are the microphones.
         assumed: nobody said which array it was made with.
+        names: of the channels in messages; None takes their numbers.
     Raises:
         InputError: there are no samples, some are NaN or infinite, all channels are the same, the
             recording or its reference microphone is silent, channels differ beyond measure, or
             the array that was only assumed cannot have made it.
     """
-    examination = _Examination(array, sample_rate, description, channels, names, assumed)
+    called = names or [f"channel {channel}" for channel in channels]
+    examination = _Examination(array, sample_rate, description, channels, called, assumed)
     for block in blocks:
         examination.add(block)
     return examination.num_samples, examination.warnings()

@@ -101,11 +101,11 @@ def open_recording(
         sounds = [stack.enter_context(_opened(file)) for file in files]
         cut = _check_together(files, sounds) if len(files) > 1 else 0
         picks = _microphones(files, sounds[0].channels, array, channels, description)
-        names = [files[pick].name if len(files) > 1 else f"channel {pick}" for pick in picks]
+        names = [files[pick].name for pick in picks] if len(files) > 1 else None
         rate, subtype = sounds[0].samplerate, sounds[0].subtype
         blocks = _readable_blocks(sounds, picks)
         try:
-            size, told = examine(blocks, array, rate, description, picks, names, assumed)
+            size, told = examine(blocks, array, rate, description, picks, assumed, names)
         except (soundfile.LibsndfileError, RuntimeError) as error:
             raise InputError(f"{path}: cannot be read as audio ({error})") from error
         except InputError as error:

@@ -121,17 +121,10 @@ class Separator:
         check_options(options, self.description)
         channels = _checked_audio(audio, sample_rate, microphones)
         check_length(channels.shape[1], sample_rate, self.description)
-        names = [f"channel {mic}" for mic in range(microphones.num_mics)]
         try:
-            _, early = examine(
-                _blocks(channels, sample_rate),
-                microphones,
-                sample_rate,
-                self.description,
-                range(microphones.num_mics),
-                names,
-                assumed=array is None,
-            )
+            examined = _blocks(channels, sample_rate)
+            mics, assumed = range(microphones.num_mics), array is None
+            _, early = examine(examined, microphones, sample_rate, self.description, mics, assumed)
         except InputError as error:
             raise InputError(f"audio: {error}") from error
         rate, seconds = self.description.sample_rate, channels.shape[1] / sample_rate
