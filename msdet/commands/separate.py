@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import soundfile
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, SkipValidation
 
 from msdet.ending import tell
 from msdet.errors import InputError
@@ -85,7 +85,7 @@ class SeparateConfig(Config):
     output: str | None = None
     array: ArrayConfig | None = None
     channels: tuple[int, ...] | None = None
-    azimuth: object = None  # the model says what it can be
+    azimuth: SkipValidation[float | tuple[float, ...] | None] = None  # the model checks it
     window_seconds: float = Field(default=WINDOW_SECONDS, gt=0, le=3600)  # minutes take gigabytes
     overlap: float = Field(default=OVERLAP, gt=0, le=0.5)
     num_speakers: int | None = Field(default=None, ge=1)
