@@ -11,7 +11,7 @@ from msdet.lazily import lazily
 if TYPE_CHECKING:
     from msdet.errors import InputError
     from msdet.geometry import MicrophoneArray
-    from msdet.inference.result import Separation
+    from msdet.inference.separation import Separation
     from msdet.inference.separator import Separator, load
 
 __all__ = ["InputError", "MicrophoneArray", "Separation", "Separator", "__version__", "load"]
@@ -22,7 +22,7 @@ __getattr__ = lazily(
     {
         "InputError": "errors",
         "MicrophoneArray": "geometry",
-        "Separation": "inference.result",
+        "Separation": "inference.separation",
         "Separator": "inference.separator",
         "load": "inference.separator",
     },
