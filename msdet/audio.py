@@ -9,38 +9,16 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 
 from msdet.errors import InputError
 
 
-class StftConfig(BaseModel):
-    """The short-time Fourier transform.
-
-    A third of a second at 48 kHz is the longest window: speech is not stationary for as long.
-
-    Attributes:
-        window, hop: samples; the defaults are 64 and 32 ms at 16 kHz.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-    window: int = Field(default=1024, ge=16, le=2**14)
-    hop: int = Field(default=512, ge=1)
-
-    @model_validator(mode="after")
-    def _overlap(self) -> StftConfig:
-        if self.window % 2 or self.hop * 2 > self.window:
-            raise ValueError(
-                f"window must be even and at least twice the hop, got window={self.window}, "
-                f"hop={self.hop}"
-            )
-        return self
-
-
 class Stft(nn.Module):
     """Short-time Fourier transform with a root-Hann window of unit energy, and its inverse.
+
+    Args:
+        window, hop: samples; the window is even and at least twice the hop.
 
     With a window of unit energy a bin's mean power equals the signal's mean power, so that a
     loss on bins does not depend on the window's length.
@@ -48,10 +26,10 @@ class Stft(nn.Module):
 
     taper: Tensor
 
-    def __init__(self, config: StftConfig) -> None:
+    def __init__(self, window: int, hop: int) -> None:
         super().__init__()
-        self.window, self.hop = config.window, config.hop
-        taper = torch.hann_window(config.window, dtype=torch.float64).sqrt()
+        self.window, self.hop = window, hop
+        taper = torch.hann_window(window, dtype=torch.float64).sqrt()
         self.register_buffer("taper", (taper / taper.norm()).float(), persistent=False)
 
     @property

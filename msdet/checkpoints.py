@@ -26,13 +26,14 @@ from typing import Any, Literal
 import torch
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
-from msdet.criteria.assignment import Assignment, assignment_rule
-from msdet.criteria.criterion import CriterionConfig
+from msdet.criteria.assignment import assignment_rule
+from msdet.criteria.config import Assignment, CriterionConfig
 from msdet.criteria.labels import Labels
 from msdet.errors import InputError, first_mistake
 from msdet.files import replacing
 from msdet.geometry import MicrophoneArray
-from msdet.models.msdet import MOST_SLOTS, MSDET, ModelConfig
+from msdet.models.config import MOST_SLOTS, ModelConfig
+from msdet.models.msdet import MSDET
 from msdet.parsing import SampleRate
 from msdet.parts import own_targets
 from msdet.shipped import find_checkpoint

@@ -65,7 +65,7 @@ def high_passed(audio: Audio, sample_rate: int) -> Audio:
 
 
 def reach(sample_rate: int) -> int:
-    """Samples on each side that decide what one becomes."""
+    """Return how many samples on each side decide what one becomes."""
     return len(_taps(sample_rate)) // 2
 
 

@@ -28,7 +28,7 @@ class ShippedModel:
 
 
 def shipped_models() -> list[ShippedModel]:
-    """All that ship, by name."""
+    """Return all that ship, by name."""
     return [
         ShippedModel(path.stem, path, _summary(path.with_suffix(".md")))
         for path in sorted(models_dir().glob("*.ckpt"))
@@ -36,7 +36,7 @@ def shipped_models() -> list[ShippedModel]:
 
 
 def default_model() -> ShippedModel:
-    """The model that is taken where none is named.
+    """Return the model that is taken where none is named.
 
     Raises:
         InputError: none ships.
@@ -53,7 +53,7 @@ def default_model() -> ShippedModel:
 
 
 def find_checkpoint(name: str | Path) -> Path:
-    """The file of a checkpoint, or of a model that ships, by its name.
+    """Return the file of a checkpoint, or of a model that ships, by its name.
 
     Raises:
         InputError: a plain name that is neither a file nor a model; says which models there are.
@@ -71,7 +71,7 @@ def find_checkpoint(name: str | Path) -> Path:
 
 
 def how_many(fewest: int, most: int) -> str:
-    """A range in words.
+    """Say a range in words.
 
     >>> how_many(2, 2), how_many(1, 3)
     ('2', '1 to 3')

@@ -7,7 +7,7 @@ A scene has one of 19 arrays of 2 to 16 microphones, lines, planar and not; 1 to
 T60 of .15 to .7 s, or 1 s; nobody (noise alone) to three people, .2 m lower to .4 m higher; in half
 of them a background of 0 to 20 dB; in half of them gains off by 1.5 dB, phases by 5 degrees, places
 by 2 mm. Each is checked as it is, through MP3 (a third of them), with rumble and an offset, and
-spoilt in each of the ways of ``SPOILT``.
+spoilt in each of the ways of `spoilt`.
 
 - ``alarms``: matching scenes of which anything is said; ``contradicted``: of which it is said that
   they cannot be of their array.
@@ -25,7 +25,6 @@ import io
 import json
 import time
 from collections import defaultdict
-from collections.abc import Callable
 
 import numpy as np
 import soundfile
@@ -35,7 +34,7 @@ from scipy.stats import binomtest
 
 from msdet.corpora import BundledConfig, Corpus, open_corpus
 from msdet.geometry import Circle, Line, MicrophoneArray
-from msdet.inference.array_check import ArrayCheck, Misfit
+from msdet.inference.array_check import ArrayCheck
 from msdet.named_arrays import named_arrays
 from msdet.simulation import SceneConfig, compute_rirs, draw_scene, render, render_parts
 
@@ -62,7 +61,9 @@ def main() -> None:
         long = audio.shape[1] >= 4 * rate
         for kind, claimed, heard, mics in cases(rng, audio, array, rate, corpora[rate]):
             start = time.process_time()
-            found = findings(heard, claimed, rate)
+            check = ArrayCheck(claimed, rate)
+            check.add(heard)
+            found = check.misfits()
             if kind == "match" and array.num_mics == 4 and rate == RATES[0]:
                 spent += time.process_time() - start
                 seconds += audio.shape[1] / rate
@@ -72,13 +73,6 @@ def main() -> None:
             if kind in MATCHING and found:
                 print(f"{index} {kind} {array.name}: {[m.sentence for m in found]}", flush=True)
     print(json.dumps(table(rows) | {"cpu_seconds_per_second": round(spent / seconds, 4)}))
-
-
-def findings(audio: Audio, array: MicrophoneArray, rate: int) -> list[Misfit]:
-    """What the check says of a recording."""
-    check = ArrayCheck(array, rate)
-    check.add(audio)
-    return check.findings()
 
 
 def table(rows: dict[str, list[tuple[bool, bool, bool, bool, bool]]]) -> dict[str, object]:
@@ -104,15 +98,13 @@ def table(rows: dict[str, list[tuple[bool, bool, bool, bool, bool]]]) -> dict[st
 
 def arrays() -> list[MicrophoneArray]:
     """The named arrays, and others of 2 to 16 microphones."""
+    lines, circles = ((2, 0.06), (2, 0.15), (6, 0.03)), ((3, 0.04), (5, 0.04), (8, 0.08))
     more = [
-        Line(shape="line", num_mics=2, spacing=0.06),
-        Line(shape="line", num_mics=2, spacing=0.15),
-        Line(shape="line", num_mics=6, spacing=0.03),
-        Circle(shape="circle", num_mics=3, radius=0.04),
-        Circle(shape="circle", num_mics=5, radius=0.04),
-        Circle(shape="circle", num_mics=8, radius=0.08),
-        Circle(shape="circle", num_mics=8, radius=0.045),
-        Circle(shape="circle", num_mics=16, radius=0.1),
+        *(Line(shape="line", num_mics=mics, spacing=metres) for mics, metres in lines),
+        *(
+            Circle(shape="circle", num_mics=mics, radius=metres)
+            for mics, metres in (*circles, (8, 0.045), (16, 0.1))
+        ),
         Line(shape="line", num_mics=16, spacing=0.02),
     ]
     corners = tuple((x, y, z) for x in (0, 0.08) for y in (0, 0.08) for z in (0, 0.08))
@@ -178,7 +170,7 @@ def cases(
     if others:
         found.append(("wrong array", others[int(rng.integers(len(others)))], audio, everyone))
     for kind, factor in (("1.8 times too large", 1.8), ("1.8 times too small", 1 / 1.8)):
-        scaled = MicrophoneArray(kind, as_tuples(array.as_array() * factor))
+        scaled = MicrophoneArray(kind, tuple(map(tuple, factor * array.as_array())))
         found.append((kind, scaled, audio, everyone))
     one, other = (int(i) for i in rng.choice(count, 2, replace=False))
     order = list(everyone)
@@ -190,9 +182,9 @@ def cases(
         found.append(("shuffled", array, audio[list(shuffled)], everyone))
     utterances = corpus.utterances
     played = np.resize(corpus.read(utterances[int(rng.integers(len(utterances)))]), audio.shape[1])
-    for kind, spoil in SPOILT.items():
+    for kind, channel in spoilt(rng, audio, one, other, played, rate).items():
         heard = audio.copy()
-        heard[one] = spoil(rng, audio, one, other, played, rate)
+        heard[one] = channel
         found.append((kind, array, heard, (one,)))
     turned = np.roll(audio, 1, axis=0)
     turned[0] = played * np.sqrt(np.mean(audio[0] ** 2) / np.mean(played**2))
@@ -208,25 +200,22 @@ def cases(
     return found
 
 
-Spoil = Callable[[np.random.Generator, Audio, int, int, Audio, int], Audio]
-SPOILT: dict[str, Spoil] = {
-    "silent": lambda rng, x, one, other, played, rate: 0 * x[one],
-    "copy": lambda rng, x, one, other, played, rate: 0.7 * x[other],
-    "inverted copy": lambda rng, x, one, other, played, rate: -x[other],
-    "inverted": lambda rng, x, one, other, played, rate: -x[one],
-    "20 dB quieter": lambda rng, x, one, other, played, rate: 0.1 * x[one],
-    "late by 2 to 40 samples": lambda rng, x, one, other, played, rate: np.roll(
-        x[one], int(rng.integers(2, 41))
-    ),
-    "late by .2 s": lambda rng, x, one, other, played, rate: np.roll(x[one], rate // 5),
-    "loopback": lambda rng, x, one, other, played, rate: (
-        played * np.sqrt(np.mean(x[one] ** 2) / np.mean(played**2))
-    ),
-    "processed": lambda rng, x, one, other, played, rate: gated(
-        np.roll(x.mean(axis=0), round(0.01 * rate))
-    ),
-}  # fmt: skip
-"""What the channel of microphone ``one`` becomes."""
+def spoilt(
+    rng: np.random.Generator, audio: Audio, one: int, other: int, played: Audio, rate: int
+) -> dict[str, Audio]:
+    """The ways in which the channel of microphone ``one`` is wrong."""
+    own = audio[one]
+    return {
+        "silent": 0 * own,
+        "copy": 0.7 * audio[other],
+        "inverted copy": -audio[other],
+        "inverted": -own,
+        "20 dB quieter": 0.1 * own,
+        "late by 2 to 40 samples": np.roll(own, int(rng.integers(2, 41))),
+        "late by .2 s": np.roll(own, rate // 5),
+        "loopback": played * np.sqrt(np.mean(own**2) / np.mean(played**2)),
+        "processed": gated(np.roll(audio.mean(axis=0), round(0.01 * rate))),
+    }
 
 
 def gated(audio: Audio) -> Audio:
@@ -265,11 +254,6 @@ def alike(one: MicrophoneArray, other: MicrophoneArray, order: tuple[int, ...]) 
         for p in (one.as_array(), other.as_array()[list(order)])
     )
     return bool(np.abs(first - second).max() < SAME_SIZE * second.max() / 2)
-
-
-def as_tuples(points: NDArray[np.float64]) -> tuple[tuple[float, float, float], ...]:
-    """Positions as an array takes them."""
-    return tuple((float(x), float(y), float(z)) for x, y, z in points)
 
 
 if __name__ == "__main__":

@@ -4,9 +4,9 @@
 ``python scripts/bench_counting.py [CHECKPOINT] [--scenes 100] [--conversations 20]``
 
 On scenes of 4 s of no, one, two and three speakers (test voices of the bundled corpus, rooms with a
-T60 of .15 to .7 s, every other one with diffuse noise at 5 to 20 dB; `few_people.py`), and on
-conversations of two people that last a minute (`conversations.py`); nothing but the recording is
-told. ``--split valid`` is for choosing, test for reporting. ``--difficult`` takes scenes with wrong
+T60 of .15 to .7 s, every other one with diffuse noise at 5 to 20 dB), and on conversations of two
+people that last a minute (`simulated_people.py`); nothing but the recording is told.
+``--split valid`` is for choosing, test for reporting. ``--difficult`` takes scenes with wrong
 microphones, noise from places in the room, babble and more reverberation instead.
 
 - ``right_none`` to ``right_three``: share of scenes in which as many people come out as speak.
@@ -36,19 +36,17 @@ from typing import Any
 
 import numpy as np
 import torch
-from conversations import converse
-from few_people import ARRAYS, DIFFICULT, ORDINARY, few_people, scene_config
 from numpy.typing import NDArray
 from rich.progress import track
 from scipy.optimize import linear_sum_assignment
 from scipy.stats import binomtest, bootstrap
+from simulated_people import DIFFICULT, ORDINARY, conversation, few_people
 
 import msdet
 from msdet.corpora import BundledConfig, Corpus, open_corpus
 from msdet.evaluation.signal_metrics import si_sdr
 from msdet.geometry import angular_error
 from msdet.inference.separator import Separator
-from msdet.named_arrays import named_array
 
 NAMES = ("none", "one", "two", "three")
 SEED = {"test": 0, "valid": 500}
@@ -164,10 +162,7 @@ def _converse(
     metric = DiarizationErrorRate(collar=2 * COLLAR_SECONDS, skip_overlap=False)
     parts, people = [], []
     for index in track(range(count), "conversations"):
-        rng = np.random.default_rng([seed, index])
-        array = named_array(ARRAYS[index % len(ARRAYS)])
-        noise = None if index % 2 else float(rng.uniform(5.0, 20.0))
-        talk = converse(rng, scene_config(2, "quiet"), array, corpus, 1.0, 2, noise)
+        talk, array = conversation(corpus, seed, index)
         result = separator.separate(talk.mixture, corpus.sample_rate, array)
         people.append(result.num_speakers)
         if picture and index == 0:

@@ -72,8 +72,8 @@ def network_seconds(checkpoint: Path) -> tuple[float, int]:
     import torch
 
     from msdet.checkpoints import load_checkpoint
-    from msdet.inference.estimates import WindowNetwork
-    from msdet.inference.separator import OVERLAP, WINDOW_SECONDS
+    from msdet.inference.options import OVERLAP, WINDOW_SECONDS
+    from msdet.inference.window_network import WindowNetwork
 
     torch.set_num_threads(1)
     loaded = load_checkpoint(checkpoint)

@@ -21,19 +21,17 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from conversations import converse
-from few_people import ARRAYS, DIFFICULT, ORDINARY, few_people, scene_config
 from numpy.typing import NDArray
 from rich.progress import track
 from scipy.optimize import linear_sum_assignment
+from simulated_people import DIFFICULT, ORDINARY, conversation, few_people
 
 import msdet.inference.presence as presence
 from msdet.checkpoints import Checkpoint, load_checkpoint
 from msdet.corpora import BundledConfig, Corpus, open_corpus
 from msdet.geometry import MicrophoneArray, angular_error
-from msdet.inference.estimates import WindowNetwork
-from msdet.inference.separator import WINDOW_SECONDS
-from msdet.named_arrays import named_array
+from msdet.inference.options import WINDOW_SECONDS
+from msdet.inference.window_network import WindowNetwork
 
 SEED = 1000
 NEAREST = 8.0
@@ -119,11 +117,7 @@ def _scenes(checkpoint: Checkpoint, corpus: Corpus, count: int) -> Iterator[Meas
 def _windows(checkpoint: Checkpoint, corpus: Corpus, count: int) -> Iterator[Measured]:
     rate, size = corpus.sample_rate, round(WINDOW_SECONDS * corpus.sample_rate)
     for index in track(range(count), "conversations"):
-        rng = np.random.default_rng([SEED, index])
-        array = named_array(ARRAYS[index % len(ARRAYS)])
-        noise = None if index % 2 else float(rng.uniform(5.0, 20.0))
-        ranges = scene_config(2, "quiet")
-        talk = converse(rng, ranges, array, corpus, 1.0, 2, noise)
+        talk, array = conversation(corpus, SEED, index)
         for start in range(0, talk.mixture.shape[1] - size + 1, size):
             part = slice(start, start + size)
             spoken = [_within(s, start / rate, (start + size) / rate) for s in talk.segments]
@@ -157,8 +151,7 @@ def _measured(
         output = model(heard[None], array)
     else:
         network = WindowNetwork(checkpoint, array, np.array([asked]))
-        output, first = network.guided(heard[None], np.array([asked]))
-        guided = dict.fromkeys(first, asked)
+        output, guided = network.guided(heard[None], np.array([asked]))
     found = presence.candidates_in(
         model, checkpoint.description, model.stft(heard), output, array, guided
     )

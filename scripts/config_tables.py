@@ -24,7 +24,7 @@ from msdet.corpora import CorpusConfig
 from msdet.criteria import CriterionConfig
 from msdet.datasets import DataConfig
 from msdet.evaluation.config import EvaluationConfig
-from msdet.models.msdet import ModelConfig
+from msdet.models.config import ModelConfig
 from msdet.parts import OwnPart
 from msdet.serve.config import ServeConfig
 from msdet.simulation import SceneConfig

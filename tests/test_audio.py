@@ -13,8 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from msdet.audio import Stft, StftConfig, read_audio, resample, rms, write_audio
+from msdet.audio import Stft, read_audio, resample, rms, write_audio
 from msdet.errors import InputError
+from msdet.models.config import StftConfig
 
 RATE = 8000
 
@@ -33,7 +34,7 @@ def noise(*shape: int, seed: int = 0) -> torch.Tensor:
     extra=st.integers(0, 700),
 )
 def test_inverse_gives_back_the_signal(window: int, overlap: int, extra: int) -> None:
-    stft = Stft(StftConfig(window=window, hop=window // overlap))
+    stft = Stft(window, window // overlap)
     audio = noise(2, window + extra)
     again = stft.inverse(stft(audio), audio.shape[-1])
     torch.testing.assert_close(again, audio, atol=2e-5, rtol=0)
@@ -42,7 +43,7 @@ def test_inverse_gives_back_the_signal(window: int, overlap: int, extra: int) ->
 @pytest.mark.parametrize("window", [64, 256, 1024])
 def test_a_bin_has_the_power_of_the_signal(window: int) -> None:
     """White noise: the mean square of a bin is that of a sample, whatever the window."""
-    stft = Stft(StftConfig(window=window, hop=window // 2))
+    stft = Stft(window, window // 2)
     audio = 0.3 * noise(20 * RATE)
     power = stft(audio).abs().square()[1:-1].mean()  # bins 0 and Nyquist are real
     assert power == pytest.approx(0.09, rel=0.03)
@@ -51,7 +52,7 @@ def test_a_bin_has_the_power_of_the_signal(window: int) -> None:
 
 @pytest.mark.parametrize("bin_index", [3, 17, 40])
 def test_a_tone_peaks_in_its_bin(bin_index: int) -> None:
-    stft = Stft(StftConfig(window=128, hop=64))
+    stft = Stft(128, 64)
     frequencies = stft.frequencies(RATE)
     assert (len(frequencies), frequencies[0], frequencies[-1]) == (65, 0.0, RATE / 2)
     time = torch.arange(RATE) / RATE
@@ -60,7 +61,7 @@ def test_a_tone_peaks_in_its_bin(bin_index: int) -> None:
 
 
 def test_leading_dimensions_are_kept_apart() -> None:
-    stft = Stft(StftConfig(window=128, hop=64))
+    stft = Stft(128, 64)
     audio = noise(2, 3, 1000)
     spectra = stft(audio)
     assert spectra.shape == (2, 3, stft.num_freqs, 16)

@@ -13,7 +13,7 @@ import soundfile
 from msdet.audio_files import find_audio
 from msdet.corpora.folder import speakers_audio
 from msdet.corpora.librispeech import LibriSpeechConfig, list_librispeech
-from msdet.inference.places import places_of
+from msdet.inference.recording_paths import find_recordings
 from msdet.simulation.noise_sources import open_recordings
 
 SPEECH = "s/take.flac"
@@ -29,7 +29,7 @@ def librispeech(root: Path) -> list[str]:
 
 READERS: dict[str, Callable[[Path], list[str]]] = {
     "separate": lambda root: [
-        place.recording.relative_to(root).as_posix() for place in places_of([str(root)], None)
+        place.recording.relative_to(root).as_posix() for place in find_recordings([str(root)], None)
     ],
     "folder": lambda root: [path.relative_to(root).as_posix() for path in speakers_audio(root)],
     "librispeech": librispeech,

@@ -20,7 +20,7 @@ from msdet.errors import InputError
 from msdet.files import write_atomically
 from msdet.geometry import ArrayConfig, MicrophoneArray
 from msdet.inference.complex_parts import ComplexParts, RealArithmetic
-from msdet.inference.separator import Separator
+from msdet.inference.microphones import served_array
 from msdet.models.msdet import MSDET
 from msdet.parsing import Config, parse
 
@@ -30,6 +30,8 @@ class ExportConfig(Config):
 
     Attributes:
         checkpoint: `model.ckpt` or `last.ckpt`, or the name of a model that ships.
+        trust: import and run classes outside msdet that the checkpoint names; only for checkpoints
+            of people whom you trust.
         output: file, such as `model.onnx`; one that is there is replaced when the new one is whole.
         array: such as `array=circle6`, for its number of microphones; null takes the array of
             training.
@@ -37,6 +39,7 @@ class ExportConfig(Config):
 
     checkpoint: str
     output: str
+    trust: bool = False
     array: ArrayConfig | None = None
 
 
@@ -51,6 +54,13 @@ _LICENCE = (
 )
 
 
+_OF_DESCRIPTION = (
+    "sample_rate", "reference_mic", "num_slots", "empty_slots", "target", "assignment",
+    "nearest_gap", "versions", "git_commit",
+)  # fmt: skip
+"""Keys of a file that are the checkpoint's."""
+
+
 class SpectralNetwork(nn.Module):
     """The network between the transforms, real numbers in and out."""
 
@@ -61,7 +71,7 @@ class SpectralNetwork(nn.Module):
     def forward(
         self, mixture: Tensor, positions: Tensor, azimuth: Tensor | None = None
     ) -> tuple[Tensor, ...]:
-        """The outputs of :func:`output_names`.
+        """Return the outputs of :func:`output_names`.
 
         Args:
             mixture: real and imaginary parts ``[batch, mic, freq, frame, 2]``, the reference
@@ -81,7 +91,7 @@ class SpectralNetwork(nn.Module):
 
 
 def output_names(model: MSDET) -> list[str]:
-    """What the file puts out, in order.
+    """Return the names of the file's outputs, in order.
 
     ``speakers`` ``[batch, slot, freq, frame, 2]``, ``azimuth_logits`` ``[batch, slot, class]``,
     ``coarse_logits`` ``[batch, slot, direction]``, ``distance`` ``[batch, slot]`` in metres; the
@@ -111,8 +121,9 @@ def export(config: ExportConfig) -> None:
     if not above.is_dir():
         raise InputError(f"output={path}: {above} is a file, not a folder")
     _need_packages()
-    checkpoint = load_checkpoint(config.checkpoint)
-    array = Separator(checkpoint).array_for(config.array.build() if config.array else None)
+    checkpoint = load_checkpoint(config.checkpoint, trust=config.trust)
+    given = config.array.build() if config.array else None
+    array = served_array(given, checkpoint.description)
     content = to_onnx(checkpoint.model, array, metadata(checkpoint.description, array))
     try:
         write_atomically(path, content)
@@ -125,7 +136,7 @@ def export(config: ExportConfig) -> None:
 
 
 def to_onnx(model: MSDET, array: MicrophoneArray, about: dict[str, str]) -> bytes:
-    """The network as an ONNX file's bytes; any batch and number of frames.
+    """Return the network as an ONNX file's bytes; any batch and number of frames.
 
     The number of microphones is that of ``array`` and fixed: pairs are listed and the
     beamformer's equations are solved microphone by microphone, in a graph without loops. Their
@@ -162,38 +173,23 @@ def to_onnx(model: MSDET, array: MicrophoneArray, about: dict[str, str]) -> byte
 
 
 def metadata(description: Description, array: MicrophoneArray) -> dict[str, str]:
-    """What is needed to run the file without this package: JSON by key."""
+    """Return what is needed to run the file without this package: JSON by key."""
     model = description.build()
-    kept: dict[str, Any] = {
+    kept: dict[str, Any] = {key: getattr(description, key) for key in _OF_DESCRIPTION}
+    for key, grid in (("azimuth_classes", model.grid), ("look_directions", model.look_grid)):
+        count, resolution = grid.num_classes, grid.resolution
+        kept[key] = {"count": count, "resolution": resolution, "linear": grid.linear}
+    kept |= {
         "format": 1,
-        "sample_rate": description.sample_rate,
         "stft": {
             **description.model.stft.model_dump(),
             "taper": "square root of a periodic Hann window, divided by its Euclidean norm",
             "padding": "reflect, half a window at both ends",
         },
         "level": "the reference microphone's RMS is one",
-        "reference_mic": description.reference_mic,
         "array": {"name": array.name, "positions": array.positions},
         "frontend": getattr(description.model.frontend, "name", str(description.model.frontend)),
         "guidance": description.model.heads.guidance,
-        "num_slots": description.num_slots,
-        "empty_slots": description.empty_slots,
-        "azimuth_classes": {
-            "count": model.grid.num_classes,
-            "resolution": model.grid.resolution,
-            "linear": model.grid.linear,
-        },
-        "look_directions": {
-            "count": model.look_grid.num_classes,
-            "resolution": model.look_grid.resolution,
-            "linear": model.look_grid.linear,
-        },
-        "target": description.target,
-        "assignment": description.assignment,
-        "nearest_gap": description.nearest_gap,
-        "versions": description.versions,
-        "git_commit": description.git_commit,
         "licence": _LICENCE,
     }
     return {key: json.dumps(value) for key, value in kept.items()}

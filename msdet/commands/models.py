@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``msdet models``: what ships."""
+"""``msdet models``: list the models that ship."""
 
 from __future__ import annotations
 

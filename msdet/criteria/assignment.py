@@ -13,36 +13,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from itertools import permutations
-from typing import Literal, Protocol
+from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from msdet.criteria.config import BY_LOCATION, NEEDS, AssignmentName
 from msdet.criteria.labels import Labels, take
 from msdet.errors import InputError
 from msdet.geometry import angular_error
-from msdet.parts import NameOrOwn, OwnPart, build
+from msdet.parts import OwnPart, build
 from msdet.tasks import Label, Task
-
-AssignmentName = Literal[
-    "azimuth", "distance", "cyclic", "nearest_gap", "pit", "doa_pit", "joint_pit"
-]
-BY_LOCATION: tuple[AssignmentName, ...] = ("azimuth", "distance", "cyclic", "nearest_gap")
-
-Assignment = NameOrOwn[AssignmentName]
-"""One of ours by its name, or a class that makes an :class:`AssignmentRule`."""
-
-NEEDS: dict[AssignmentName, frozenset[Label]] = {
-    "azimuth": frozenset({"azimuth"}),
-    "distance": frozenset({"distance"}),
-    "cyclic": frozenset({"azimuth"}),
-    "nearest_gap": frozenset({"azimuth", "distance"}),
-    "pit": frozenset({"targets"}),
-    "doa_pit": frozenset({"azimuth"}),
-    "joint_pit": frozenset(),
-}
-"""Labels that every example must have; a joint search makes do with either kind."""
 
 PairLosses = Callable[[dict[Task, float]], Tensor]
 """From weights of tasks to their weighted losses ``[batch, slot, speaker]`` of all pairs."""

@@ -14,14 +14,12 @@ The last one changes gradients, not weights, and only those of what the tasks sh
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
+from msdet.criteria.config import Balancing
 from msdet.tasks import Task
-
-Balancing = Literal["fixed", "uncertainty", "dwa", "upgrad"]
 
 _TEMPERATURE = 2.0  # of dwa, from its paper
 _LOG_SCALE_FACTOR: dict[Task, float] = {"separation": 1.0, "direction": 0.5, "distance": 0.5}

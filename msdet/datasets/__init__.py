@@ -1,11 +1,28 @@
 # SPDX-License-Identifier: Apache-2.0
 """Data sets of examples that networks are trained and tested on, and their batches."""
 
-from msdet.datasets.batch import ALL_LABELS, Batch, LabelledMixture
-from msdet.datasets.config import DataConfig
-from msdet.datasets.examples import ExampleSet, FixedScenes, MixedExamples, SimulatedMixtures
-from msdet.datasets.samplers import ExampleSampler, UnpaddedSampler
+from typing import TYPE_CHECKING
 
+from msdet.lazily import lazily
+
+if TYPE_CHECKING:
+    from msdet.datasets.batch import ALL_LABELS, Batch, LabelledMixture
+    from msdet.datasets.config import DataConfig
+    from msdet.datasets.examples import ExampleSet, FixedScenes, MixedExamples, SimulatedMixtures
+    from msdet.datasets.samplers import ExampleSampler, UnpaddedSampler
+
+_HOMES = {
+    "ALL_LABELS": "batch",
+    "Batch": "batch",
+    "LabelledMixture": "batch",
+    "DataConfig": "config",
+    "ExampleSet": "examples",
+    "FixedScenes": "examples",
+    "MixedExamples": "examples",
+    "SimulatedMixtures": "examples",
+    "ExampleSampler": "samplers",
+    "UnpaddedSampler": "samplers",
+}
 __all__ = [
     "ALL_LABELS",
     "Batch",
@@ -18,3 +35,4 @@ __all__ = [
     "SimulatedMixtures",
     "UnpaddedSampler",
 ]
+__getattr__ = lazily(__name__, _HOMES)

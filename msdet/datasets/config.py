@@ -3,13 +3,39 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field, model_validator
 
-from msdet.datasets.many_arrays import ArraysConfig
-from msdet.parsing import MOST_WORKERS, Seed
+from msdet.geometry import MOST_MICS, ArrayConfig
+from msdet.parsing import MOST_WORKERS, Config, Seed
 
 
-class DataConfig(BaseModel):
+class ArraysConfig(Config):
+    """Arrays that training examples are recorded with, besides the run's own.
+
+    Attributes:
+        shapes: each as in the group `array`, such as {shape: circle, num_mics: 6, radius: 0.05}.
+        drawn: so many more, planar, drawn by `seed`.
+        num_mics: microphones of these.
+        radius: metres, of the disc that their microphones lie in.
+        spacing: metres, between two of their microphones, at least.
+    """
+
+    shapes: tuple[ArrayConfig, ...] = Field(default=(), max_length=1000)
+    drawn: int = Field(default=0, ge=0, le=10_000)
+    num_mics: tuple[int, int] = (3, 6)
+    radius: tuple[float, float] = (0.03, 0.08)
+    spacing: float = Field(default=0.02, gt=0)
+
+    @model_validator(mode="after")
+    def _ranges(self) -> ArraysConfig:
+        if not 3 <= self.num_mics[0] <= self.num_mics[1] <= MOST_MICS:
+            raise ValueError(f"num_mics={list(self.num_mics)} must rise, from 3 to {MOST_MICS}")
+        if not 0 < self.radius[0] <= self.radius[1]:
+            raise ValueError(f"radius={list(self.radius)} must rise, from above 0")
+        return self
+
+
+class DataConfig(Config):
     """How much data, and how it is fed.
 
     Attributes:
@@ -35,8 +61,6 @@ class DataConfig(BaseModel):
         prefetch: batches that each keeps ready.
         cache: folder of room responses; null: `msdet/rirs` in `$XDG_CACHE_HOME` or `~/.cache`.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     crop_seconds: float = Field(default=4.0, gt=0, le=3600)
     eval_seconds: float = Field(default=4.0, gt=0, le=3600)

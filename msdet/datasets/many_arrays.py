@@ -7,8 +7,8 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from msdet.datasets.config import ArraysConfig
 from msdet.datasets.examples import (
     ARRAYS,
     ARRAYS_ORDER,
@@ -17,39 +17,11 @@ from msdet.datasets.examples import (
     shuffled,
 )
 from msdet.errors import InputError
-from msdet.geometry import MOST_MICS, ArrayConfig, MicrophoneArray
+from msdet.geometry import MicrophoneArray
 from msdet.simulation import Example
 
 _TRIES = 1000
 """Draws of a microphone's place; a disc that has room for it needs a few."""
-
-
-class ArraysConfig(BaseModel):
-    """Arrays that training examples are recorded with, besides the run's own.
-
-    Attributes:
-        shapes: each as in the group `array`, such as {shape: circle, num_mics: 6, radius: 0.05}.
-        drawn: so many more, planar, drawn by `seed`.
-        num_mics: microphones of these.
-        radius: metres, of the disc that their microphones lie in.
-        spacing: metres, between two of their microphones, at least.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-    shapes: tuple[ArrayConfig, ...] = Field(default=(), max_length=1000)
-    drawn: int = Field(default=0, ge=0, le=10_000)
-    num_mics: tuple[int, int] = (3, 6)
-    radius: tuple[float, float] = (0.03, 0.08)
-    spacing: float = Field(default=0.02, gt=0)
-
-    @model_validator(mode="after")
-    def _ranges(self) -> ArraysConfig:
-        if not 3 <= self.num_mics[0] <= self.num_mics[1] <= MOST_MICS:
-            raise ValueError(f"num_mics={list(self.num_mics)} must rise, from 3 to {MOST_MICS}")
-        if not 0 < self.radius[0] <= self.radius[1]:
-            raise ValueError(f"radius={list(self.radius)} must rise, from above 0")
-        return self
 
 
 def build_arrays(config: ArraysConfig, own: MicrophoneArray, seed: int) -> list[MicrophoneArray]:

@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""When a speaker speaks, read off the energy of the estimate, and the frames that it is read off.
+"""When a speaker speaks, read off the energy of that speaker's audio, frame by frame.
 
-A frame of :data:`FRAME_SECONDS` is active where the estimate's power in it is
+A frame of :data:`FRAME_SECONDS` is active where the audio's power in it is
 
 - at most :data:`OWN_RANGE_DB` below the speaker's own loud level, and
-- at least :data:`NOISE_DB` over what is there all the time: the tenth percentile of the estimate's
+- at least :data:`NOISE_DB` over what is there all the time: the tenth percentile of the audio's
   power in the :data:`NOISE_SECONDS` around; but :data:`NOISE_RANGE_DB` below the loud level is
   enough, since who speaks without a pause leaves no noise to hear; and
-- at most :data:`OTHERS_RANGE_DB` below the strongest other speaker's estimate in the same frame:
+- at most :data:`OTHERS_RANGE_DB` below the strongest other speaker's audio in the same frame:
   what somebody leaves in another output is fainter than that, and
 - at most :data:`MIXTURE_RANGE_DB` below the power of the mixture (reference microphone) in the
   same frame: a direct path in reverberation and noise may be much fainter than they, and
@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import percentile_filter
+from scipy.ndimage import find_objects, label, percentile_filter
 
 FRAME_SECONDS = 0.032
 OWN_RANGE_DB = 20.0
@@ -39,12 +39,12 @@ Activity = NDArray[np.bool_]
 
 
 def frame_length(sample_rate: int) -> int:
-    """Samples in a frame."""
+    """Return the samples in a frame."""
     return max(1, round(FRAME_SECONDS * sample_rate))
 
 
 def frame_powers(audio: NDArray[np.float32], sample_rate: int) -> Powers:
-    """Mean power of each frame, ``[..., sample]`` to ``[..., frame]``; the last may be short.
+    """Return mean powers, ``[..., sample]`` to ``[..., frame]``; the last frame may be short.
 
     >>> frame_powers(np.array([1, 1, 1, 1, 3], np.float32), 125).tolist()
     [1.0, 9.0]
@@ -66,7 +66,7 @@ class FramePowers:
         self._powers: list[Powers] = []
 
     def add(self, samples: NDArray[np.float32]) -> None:
-        """The next samples ``[sample]``."""
+        """Take the next samples ``[sample]``."""
         pending = np.concatenate([self._rest, samples])
         length = frame_length(self._sample_rate)
         whole = len(pending) - len(pending) % length
@@ -74,7 +74,7 @@ class FramePowers:
         self._rest = pending[whole:]
 
     def powers(self) -> Powers:
-        """Of all that came, ``[frame]``."""
+        """Return those of all that came, ``[frame]``."""
         return np.concatenate([*self._powers, frame_powers(self._rest, self._sample_rate)])
 
 
@@ -108,7 +108,7 @@ def activities_of(
     """Return where each speaker is active, bool ``[speaker, frame]``.
 
     Args:
-        powers: of the estimates ``[speaker, frame]``. mixture: of the reference microphone
+        powers: of the speakers' audio ``[speaker, frame]``. mixture: of the reference microphone
             ``[frame]``.
         loud_mixture: loud level of the mixture, where more than these frames is known of it.
     """
@@ -141,7 +141,7 @@ def without_gaps(
 
 
 def segments_of(activity: Activity, frame_seconds: float) -> list[tuple[float, float]]:
-    """Start and end in seconds of each run of active frames.
+    """Return start and end in seconds of each run of active frames.
 
     >>> segments_of(np.array([False, True, True, False, True]), 0.5)
     [(0.5, 1.5), (2.0, 2.5)]
@@ -150,7 +150,7 @@ def segments_of(activity: Activity, frame_seconds: float) -> list[tuple[float, f
 
 
 def _without_short(marks: Activity, shortest: int, keep_ends: bool = False) -> Activity:
-    """Without the runs that are shorter; at the ends it is not known how long a run is."""
+    """Drop the runs that are shorter; at the ends it is not known how long a run is."""
     kept = marks.copy()
     for start, end in _runs(marks):
         at_end = keep_ends and (start == 0 or end == len(marks))
@@ -161,5 +161,4 @@ def _without_short(marks: Activity, shortest: int, keep_ends: bool = False) -> A
 
 def _runs(marks: Activity) -> list[tuple[int, int]]:
     """First and one past the last of each run."""
-    steps = np.flatnonzero(np.diff(np.concatenate([[False], marks, [False]]).astype(np.int8)))
-    return [(int(a), int(b)) for a, b in zip(steps[::2], steps[1::2], strict=True)]
+    return [(run.start, run.stop) for (run,) in find_objects(label(marks)[0])]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whether a recording's channels can be the microphones of an array, from physics alone.
+"""A check that a recording's channels can be the microphones of an array, from physics alone.
 
 Where the delays of all pairs of channels agree with one another, they are those of one wave. It
 must fit the places of the microphones from some direction, and take no longer than sound does.
@@ -66,15 +66,18 @@ class Misfit:
 
     Attributes:
         kind: what sort of thing it is.
-        sentence: for the user.
-        contradicts: whether the array cannot have made such channels at all.
         mics: whose channels it is about; all of them where that cannot be told.
+        sentence: for the user.
     """
 
     kind: Kind
-    sentence: str
-    contradicts: bool
     mics: tuple[int, ...]
+    sentence: str
+
+    @property
+    def contradicts(self) -> bool:
+        """True where the array cannot have made such channels at all."""
+        return self.kind not in ("silent", "level", "elevation")
 
 
 class ArrayCheck:
@@ -83,11 +86,11 @@ class ArrayCheck:
     >>> array = separator.description.array
     >>> check = ArrayCheck(array, sample_rate=8000)
     >>> check.add(audio)
-    >>> check.findings()
+    >>> check.misfits()
     []
     >>> check = ArrayCheck(array, sample_rate=8000)
     >>> check.add(audio * [[1], [1], [-1], [1]])
-    >>> print(check.findings()[0].sentence)
+    >>> print(check.misfits()[0].sentence)
     channel 2 has inverted polarity
     """
 
@@ -104,8 +107,8 @@ class ArrayCheck:
         """Take the next ``[mic, sample]``, of any length."""
         self._evidence.add(block)
 
-    def findings(self) -> list[Misfit]:
-        """All that does not fit; where channels themselves are at fault, nothing of places."""
+    def misfits(self) -> list[Misfit]:
+        """Return all that does not fit; where channels are at fault, nothing of places."""
         delays = self._evidence.delays()
         if not len(delays.path):
             return []
@@ -122,16 +125,13 @@ class ArrayCheck:
         for mic, level in enumerate(10 * np.log10(np.maximum(power, 1e-30) / usual)):
             who = self._called([mic])
             if level < SILENT_DB:
-                yield Misfit("silent", f"{who} is silent", False, (mic,))
+                yield Misfit("silent", (mic,), f"{who} is silent")
             elif abs(level) > LEVEL_DB:
-                side = "louder" if level > 0 else "quieter"
-                yield Misfit(
-                    "level",
-                    f"{who} is {abs(level):.0f} dB {side} than the others: is it a microphone of "
-                    "this array, and its gain the same?",
-                    False,
-                    (mic,),
+                text = (
+                    f"{who} is {abs(level):.0f} dB {'louder' if level > 0 else 'quieter'} than the "
+                    "others: is it a microphone of this array, and its gain the same?"
                 )
+                yield Misfit("level", (mic,), text)
 
     def _copies(self) -> Iterator[Misfit]:
         gram = self._evidence.gram
@@ -144,7 +144,7 @@ class ArrayCheck:
             group = tuple(int(i) for i in np.flatnonzero(same[mic]))
             if not seen & set(group):
                 text = f"{self._called(group)} hold the same signal: two microphones never do"
-                yield Misfit("copy", text, True, group)
+                yield Misfit("copy", group, text)
             seen |= set(group)
 
     def _foreign(self, delays: Delays) -> Iterator[Misfit]:
@@ -160,16 +160,14 @@ class ArrayCheck:
         strange |= (low > 0) & (low < FOREIGN_LOW) & (height < WELL_SHARED)
         if not strange.any():
             return
-        mics = [int(i) for i in np.flatnonzero(strange)]
+        mics = tuple(int(i) for i in np.flatnonzero(strange))
+        do = "does" if len(mics) == 1 else "do"
         them = "one another" if strange.all() else "the others"
-        yield Misfit(
-            "foreign",
-            f"{self._called(mics)} {'does' if len(mics) == 1 else 'do'} not hear what {them} hear "
-            "at the same time: played back or processed sound, another place, or devices that are "
-            "not synchronised",
-            True,
-            tuple(mics),
+        text = (
+            f"{self._called(mics)} {do} not hear what {them} hear at the same time: played back or "
+            "processed sound, another place, or devices that are not synchronised"
         )
+        yield Misfit("foreign", mics, text)
 
     def _inverted(self, delays: Delays) -> Iterator[Misfit]:
         lean = (delays.height - delays.trough) / (delays.height + delays.trough)
@@ -187,10 +185,10 @@ class ArrayCheck:
             return
         if against.any():
             mics = tuple(int(i) for i in np.flatnonzero(against))
-            text = f"{self._called(mics)} {'have' if len(mics) > 1 else 'has'} inverted polarity"
+            told = f"{'have' if len(mics) > 1 else 'has'} inverted polarity"
             if len(sides) == 2:
-                text = f"{self._called(mics)} have opposite polarities"
-            yield Misfit("polarity", text, True, mics)
+                told = "have opposite polarities"
+            yield Misfit("polarity", mics, f"{self._called(mics)} {told}")
 
     # --- places ---------------------------------------------------------------------------
 
@@ -209,21 +207,21 @@ class ArrayCheck:
             quick, slow = np.quantile(times, [0.2, 0.9])
             small = SMALLEST < slow < SMALLER and quick > ALIKE * slow and len(travel) >= MANY
             if usual > LARGER:
-                yield Misfit("delays", LARGER_SAYS.format(usual), True, everyone)
+                yield Misfit("delays", everyone, LARGER_SAYS.format(usual))
             elif small and not self._array.is_linear:
-                yield Misfit("elevation", SMALLER_SAYS.format(slow), False, everyone)
+                yield Misfit("elevation", everyone, SMALLER_SAYS.format(slow))
             return
         late = self._late(travel)
         if late is not None:
             yield late
         elif usual > LARGER and free < max(BETTER * off, limit):
-            yield Misfit("delays", LARGER_SAYS.format(usual), True, everyone)
+            yield Misfit("delays", everyone, LARGER_SAYS.format(usual))
         elif swapped < BETTER * off:
             text = (
                 f"{self._called(swap)} look swapped, or the microphones are others: the other way "
                 "round, the delays between the channels fit this array"
             )
-            yield Misfit("delays", text, True, swap)
+            yield Misfit("delays", swap, text)
         else:
             yield self._odd_one_out(travel, off, limit)
 
@@ -253,7 +251,7 @@ class ArrayCheck:
             f"{self._called([mic])} is {1000 * abs(seconds):.2g} ms {side} than the others, which "
             "sound would take much less for: another device, or processed sound"
         )
-        return Misfit("delays", text, True, (mic,))
+        return Misfit("delays", (mic,), text)
 
     def _odd_one_out(self, travel: Floats, off: float, limit: float) -> Misfit:
         """One microphone that is elsewhere than stated, or else all of them."""
@@ -266,13 +264,13 @@ class ArrayCheck:
         if left and min(left.values()) < min(BETTER * off, limit):
             mic = min(left, key=lambda key: left[key])
             text = f"{self._called([mic])} does not fit its microphone's place, the others would"
-            return Misfit("delays", text, True, (mic,))
+            return Misfit("delays", (mic,), text)
         text = (
             f"the delays between the channels miss those of this array by {1000 * off:.0f} mm of "
             "travel: other microphones, another order of the channels, or devices that are not "
             "synchronised"
         )
-        return Misfit("delays", text, True, tuple(rest))
+        return Misfit("delays", tuple(rest), text)
 
     def _called(self, mics: Sequence[int]) -> str:
         names = [str(self._names[mic]) for mic in mics]
@@ -289,12 +287,11 @@ class ArrayCheck:
 
 
 def _any_speed(travel: Floats, points: Floats) -> tuple[Floats, float]:
-    """How many times as long as sound the nearest plane wave of any speed takes, ``[stretch]``, and
-    the median distance to it, metres."""
+    """Time that the nearest plane wave of any speed takes, as a multiple of sound's ``[stretch]``,
+    and the median distance to it, metres."""
     centred = points - points.mean(axis=0)
     slowness = travel @ np.linalg.pinv(centred, rcond=1e-3).T
-    off = np.sqrt(np.square(travel - slowness @ centred.T).mean(axis=1))
-    return np.linalg.norm(slowness, axis=1), float(np.median(off))
+    return np.linalg.norm(slowness, axis=1), _distance(travel, slowness, centred)
 
 
 def _off(travel: Floats, points: Floats) -> float:
@@ -302,4 +299,9 @@ def _off(travel: Floats, points: Floats) -> float:
     centred, travel = points - points.mean(axis=0), travel - travel.mean(axis=1, keepdims=True)
     slowness = travel @ np.linalg.pinv(centred, rcond=1e-3).T
     slowness /= np.maximum(1.0, np.linalg.norm(slowness, axis=1, keepdims=True))
+    return _distance(travel, slowness, centred)
+
+
+def _distance(travel: Floats, slowness: Floats, centred: Floats) -> float:
+    """Median over stretches of the root mean square over microphones, metres."""
     return float(np.median(np.sqrt(np.square(travel - slowness @ centred.T).mean(axis=1))))

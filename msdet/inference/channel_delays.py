@@ -119,7 +119,7 @@ class ChannelDelays:
             self._pending, self._waiting = [whole[:, self._waiting - rest :].copy()], rest
 
     def delays(self) -> Delays:
-        """What is kept of all that came so far."""
+        """Return the evidence that is kept of all that came so far."""
         if self._waiting:
             self._look_at(np.concatenate(self._pending, axis=1))
             self._pending, self._waiting = [], 0

@@ -52,17 +52,19 @@ class ComplexParts:
         return self
 
     def sum(self, dim: int) -> ComplexParts:
-        return ComplexParts(self.real.sum(dim), self.imag.sum(dim))
+        return self._each(lambda part: part.sum(dim))
 
     def transpose(self, first: int, second: int) -> ComplexParts:
-        return ComplexParts(self.real.transpose(first, second), self.imag.transpose(first, second))
+        return self._each(lambda part: part.transpose(first, second))
 
     def diagonal(self, dim1: int, dim2: int) -> ComplexParts:
-        parts = (part.diagonal(dim1=dim1, dim2=dim2) for part in (self.real, self.imag))
-        return ComplexParts(*parts)
+        return self._each(lambda part: part.diagonal(dim1=dim1, dim2=dim2))
 
     def __getitem__(self, index: Any) -> ComplexParts:
-        return ComplexParts(self.real[index], self.imag[index])
+        return self._each(lambda part: part[index])
+
+    def _each(self, operation: Callable[[Tensor], Tensor]) -> ComplexParts:
+        return ComplexParts(operation(self.real), operation(self.imag))
 
     def __add__(self, other: ComplexParts | Tensor) -> ComplexParts:
         if isinstance(other, ComplexParts):

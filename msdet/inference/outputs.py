@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What `msdet separate` writes of a recording: a folder that appears when all in it is there.
+"""The folder that `msdet separate` writes of a recording, which appears when all in it is there.
 
 Everything is written to a hidden folder beside it, which goes whatever happens; after a kill, when
 the same folder is written to again.
@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from msdet.errors import InputError
 from msdet.files import PART, read_json, scratch_folder
-from msdet.inference.resampling import BlockResampler
+from msdet.inference.conditioning import BlockResampler
 from msdet.inference.speakers_file import SPEAKERS_NAME
 from msdet.output_folder import LOCK_NAME, contents, sole_user
 
@@ -39,7 +39,7 @@ _EXACT = "FLOAT"
 
 
 def subtype_of(subtype: str, exact: bool) -> str:
-    """The sample format of the outputs of a recording with this one.
+    """Return the sample format of the outputs of a recording with this one.
 
     Floats and compressed files get 24 bits: nothing is turned up, and 16 would be too few for a
     quiet recording.
@@ -67,14 +67,14 @@ class TrackFiles:
         self._tracks: list[_Track] = []
 
     def write(self, track: int, samples: NDArray[np.float32]) -> None:
-        """The next samples of a track, at the model's rate."""
+        """Take the next samples of a track, at the model's rate."""
         while len(self._tracks) <= track:
             path = self._folder / f"track{len(self._tracks)}.wav"
             self._tracks.append(_Track(path, *self._rates, self._num_samples))
         self._tracks[track].write(samples, last=False)
 
     def finish(self, kept: list[int], subtype: str) -> tuple[list[Path], float]:
-        """The files of these tracks, ``speaker1.wav`` and so on, and the gain that they have.
+        """Return the files of these tracks, ``speaker1.wav`` and so on, and their gain.
 
         All speakers are turned down alike where one has a higher peak than can be played.
 
@@ -83,7 +83,7 @@ class TrackFiles:
         """
         for track in self._tracks:
             track.write(np.zeros(0, np.float32), last=True)
-            track.close()
+            track.file.close()
         peak = max((self._tracks[track].peak for track in kept), default=0.0)
         gain = 1.0 if subtype == _EXACT or peak <= _PEAK else _PEAK / peak
         paths = []
@@ -100,7 +100,7 @@ class TrackFiles:
     def close(self) -> None:
         """Let go of all files that are not of a speaker, and delete them."""
         for track in self._tracks:
-            track.close()
+            track.file.close()
             track.path.unlink(missing_ok=True)
 
 
@@ -109,7 +109,7 @@ class _Track:
         self.path, self.peak = path, 0.0
         self._resampler = BlockResampler(from_rate, to_rate, 1)
         self._left = num_samples
-        self._file = _create(path, to_rate, num_samples, _EXACT)
+        self.file = _create(path, to_rate, num_samples, _EXACT)
 
     def write(self, samples: NDArray[np.float32], last: bool) -> None:
         made = self._resampler.feed(samples[None], last)[0][: self._left]
@@ -117,15 +117,12 @@ class _Track:
             made = np.pad(made, (0, self._left - len(made)))
         self._left -= len(made)
         self.peak = max(self.peak, float(np.abs(made).max(initial=0.0)))
-        self._file.write(made)
-
-    def close(self) -> None:
-        self._file.close()
+        self.file.write(made)
 
 
 @contextmanager
 def output_folder(folder: Path, recording_id: str) -> Iterator[Path]:
-    """A hidden folder to write to, whose files come into ``folder`` when all went well.
+    """Give a hidden folder to write to, whose files come into ``folder`` when all went well.
 
     They take the place of what was written there before of the same recording.
 
@@ -189,7 +186,7 @@ def check_output(folder: Path, recording_id: str | None) -> None:
 
 
 def id_of_file(recording: Path) -> str:
-    """A digest of where a recording is, which tells it from others without naming the place."""
+    """Return a digest of where a recording lies, which tells it from others without naming that."""
     return hashlib.sha256(os.fsencode(recording.resolve())).hexdigest()[:8]
 
 

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,11 +13,14 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from msdet.inference.result import Findings
+    from msdet.inference.separation import Speakers
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 """One for each speaker, then over again (Okabe and Ito's, which colour-blind readers tell apart);
 markers differ too."""
+Decibels = NDArray[np.float64]
+"""``[freq, column]`` from 0 Hz to half the sample rate."""
+
 _MARKERS = "osD^vP"
 _COLUMNS = 800
 _FRAMES_IN_COLUMN = 4
@@ -28,19 +30,10 @@ _SHOWN = 8
 """Speakers that have room in one picture: those who speak most."""
 
 
-@dataclass(frozen=True)
-class Spectrogram:
-    """Decibels ``[freq, column]`` from 0 Hz to half the sample rate, over ``duration`` seconds."""
-
-    decibels: NDArray[np.float64]
-    duration: float
-    sample_rate: int
-
-
 def spectrogram(
     read: Callable[[slice], NDArray[Any]], num_samples: int, sample_rate: int
-) -> Spectrogram:
-    """Of a signal of any length, in as many columns as a picture has.
+) -> Decibels:
+    """Return the spectrogram of a signal of any length, in as many columns as a picture has.
 
     Args:
         read: gives the samples of a slice. A column of a long signal is the mean of a few frames,
@@ -59,30 +52,30 @@ def spectrogram(
             samples = np.asarray(read(slice(start, min(start + size, num_samples))))
             piece[: len(samples)] = samples
             power[:, column] += np.square(np.abs(np.fft.rfft(piece * taper))) / len(starts)
-    return Spectrogram(10 * np.log10(power + 1e-20), num_samples / sample_rate, sample_rate)
+    return np.asarray(10 * np.log10(power + 1e-20))
 
 
-def draw(findings: Findings, spectrograms: Sequence[Spectrogram]) -> Figure:
-    """The figure; it holds at most eight speakers, and then says so.
+def draw(found: Speakers, spectrograms: Sequence[Decibels], sample_rate: int) -> Figure:
+    """Draw the figure; it holds at most eight speakers, and then says so.
 
     Args:
-        spectrograms: of each speaker.
+        spectrograms: of each speaker's audio, which has this sample rate, hertz.
     """
     from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-    count = findings.num_speakers
-    shown = sorted(np.argsort(-findings.activity.sum(axis=1), kind="stable")[:_SHOWN].tolist())
+    count = found.num_speakers
+    shown = sorted(np.argsort(-found.activity.sum(axis=1), kind="stable")[:_SHOWN].tolist())
     rows = max(1, len(shown))
     layout = ConstrainedLayoutEngine(rect=(0.0, 0.05, 1.0, 0.9))  # labels around a circle need more
     figure = Figure(figsize=(11.0, max(4.5, 1.7 * rows)), dpi=120, layout=layout)
     grid = figure.add_gridspec(rows, 2, width_ratios=(1.0, 1.6))
-    _draw_directions(figure.add_subplot(grid[:, 0], projection="polar"), findings, shown)
+    _draw_directions(figure.add_subplot(grid[:, 0], projection="polar"), found, shown)
     axes: Axes | None = None
-    top = max((spectrograms[i].decibels.max() for i in shown), default=0.0)
+    top = max((spectrograms[i].max() for i in shown), default=0.0)
     for row, speaker in enumerate(shown):
         axes = figure.add_subplot(grid[row, 1], sharex=axes)
-        _draw_speech(axes, findings, speaker, spectrograms[speaker], top)
+        _draw_speech(axes, found, speaker, spectrograms[speaker], top, sample_rate / 2000)
         axes.tick_params(labelbottom=row == rows - 1)
     if axes is not None:
         axes.set_xlabel("time (s)")
@@ -95,51 +88,44 @@ def draw(findings: Findings, spectrograms: Sequence[Spectrogram]) -> Figure:
     return figure
 
 
-def _draw_directions(axes: Any, findings: Findings, shown: Sequence[int]) -> None:
+def _draw_directions(axes: Any, found: Speakers, shown: Sequence[int]) -> None:
     from matplotlib.ticker import MaxNLocator
 
     axes.set_title("azimuth (deg); time runs outwards (s)", fontsize=10, pad=14)
-    axes.set_rlim(0.0, max(findings.duration, 1e-3))
+    axes.set_rlim(0.0, max(found.duration, 1e-3))
     axes.yaxis.set_major_locator(MaxNLocator(4))
-    if findings.is_linear:
+    if found.is_linear:
         axes.set_thetalim(0.0, np.pi)
     for speaker in shown:
         style = {"color": COLOURS[speaker % len(COLOURS)], "label": f"speaker {speaker + 1}"}
-        angles = np.radians(findings.window_azimuth[speaker])
+        angles = np.radians(found.window_azimuth[speaker])
         marker = _MARKERS[speaker % len(_MARKERS)]
-        axes.plot(angles, findings.window_times, marker, markersize=4, **style)
-        mean = np.radians(findings.azimuth[speaker])
+        axes.plot(angles, found.window_times, marker, markersize=4, **style)
+        mean = np.radians(found.azimuth[speaker])
         if np.isfinite(mean):
-            axes.plot([mean, mean], [0.0, findings.duration], linewidth=1.0, color=style["color"])
+            axes.plot([mean, mean], [0.0, found.duration], linewidth=1.0, color=style["color"])
     if shown:
         axes.legend(loc="lower left", bbox_to_anchor=(-0.1, -0.15), fontsize=8, frameon=False)
 
 
 def _draw_speech(
-    axes: Axes, findings: Findings, speaker: int, picture: Spectrogram, top: float
+    axes: Axes, found: Speakers, speaker: int, decibels: Decibels, top: float, kilohertz: float
 ) -> None:
+    colour = COLOURS[speaker % len(COLOURS)]
     axes.imshow(
-        picture.decibels,
+        decibels,
         origin="lower",
         aspect="auto",
         cmap="magma",
-        extent=(0.0, picture.duration, 0.0, picture.sample_rate / 2000),
+        extent=(0.0, found.duration, 0.0, kilohertz),
         vmin=top - _DYNAMIC_RANGE_DB,
         vmax=top,
         interpolation="nearest",
     )
-    height = picture.sample_rate / 2000
-    colour = COLOURS[speaker % len(COLOURS)]
-    for start, end in findings.segments[speaker]:
-        axes.plot(
-            [start, end],
-            [height, height],
-            linewidth=5,
-            color=colour,
-            clip_on=False,
-            solid_capstyle="butt",
-        )
-    azimuth = findings.azimuth[speaker]
+    line: Any = {"linewidth": 5, "color": colour, "clip_on": False, "solid_capstyle": "butt"}
+    for times in found.segments[speaker]:
+        axes.plot(times, [kilohertz, kilohertz], **line)
+    azimuth = found.azimuth[speaker]
     where = "" if np.isnan(azimuth) else f" at {azimuth:.0f}°"
     axes.set_title(f"speaker {speaker + 1}{where}", loc="left", fontsize=9, color=colour)
     axes.set_ylabel("kHz")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How many people a network's outputs hold: which outputs are one speaker, which are nobody.
+"""The number of people in a network's outputs: some hold one speaker together, some nobody.
 
 A network that learned from people who all speak at once spreads one voice over several outputs
 where that person is alone, each with that person's azimuth. Outputs that come from one direction,
@@ -28,7 +28,7 @@ from torch import Tensor
 
 from msdet.checkpoints import Description
 from msdet.geometry import MicrophoneArray, angular_error
-from msdet.inference.asked import MISSED_DEGREES
+from msdet.inference.guidance import MISSED_DEGREES
 from msdet.models.beamforming import plane_waves
 from msdet.models.frontends import magnitude, phase_differences, power
 from msdet.models.msdet import MSDET, Output
@@ -37,7 +37,7 @@ PRESENT = 0.5
 """A candidate of at least this probability is a speaker."""
 
 MEASURES = ("level", "below", "modulation", "mixture_modulation", "correlation", "margin", "angle")
-"""What the probability is computed from, see :func:`measure`."""
+"""Numbers that the probability is computed from, see :func:`measure`."""
 
 WEIGHTS_NAME = "presence.json"
 
@@ -57,7 +57,7 @@ _LOUDEST = 0.05
 
 @dataclass(frozen=True)
 class Candidates:
-    """Who may be in a window.
+    """Those who may be in a window.
 
     Attributes:
         slots: of each candidate, the slots that hold it, the one that tells its direction first.
@@ -79,30 +79,29 @@ def candidates_in(
     mixture: Tensor,
     output: Output,
     array: MicrophoneArray,
-    asked: Mapping[int, float] | None = None,
-    example: int = 0,
+    asked: Mapping[int, float],
 ) -> Candidates:
     """Find who may be in an output of a network, and how surely.
 
     Args:
-        mixture: complex ``[mic, freq, frame]``. output: of a batch, of which this is ``example``.
+        mixture: complex ``[mic, freq, frame]``. output: of a batch of one.
         asked: slots that are guided to a direction, and the degrees: the first candidates, in
             this order.
     """
     locations = model.locate(output)
     azimuth, there = np.full(model.num_slots, np.nan), np.ones(model.num_slots, np.bool_)
     if locations is not None:
-        azimuth = locations.azimuth[example].double().cpu().numpy()
-        there = ~locations.empty[example].cpu().numpy()
-    energy = output.audio[example].square().sum(-1).cpu().numpy()
+        azimuth = locations.azimuth[0].double().cpu().numpy()
+        there = ~locations.empty[0].cpu().numpy()
+    energy = output.audio[0].square().sum(-1).cpu().numpy()
     loudest = sorted(np.flatnonzero(there).tolist(), key=lambda slot: -energy[slot])
     # outputs to spare hold leftovers
     found = loudest[: description.trained_speakers[1]]
     nearest = min(description.nearest_speakers, _ONE_DIRECTION)
-    slots = one_speaker_each(found, asked or {}, azimuth, nearest, model.grid.linear)
+    slots = one_speaker_each(found, asked, azimuth, nearest, model.grid.linear)
     if not slots:
         return Candidates([], np.zeros((0, len(MEASURES))))
-    voices = torch.stack([output.spectra[example, group].sum(0) for group in slots])
+    voices = torch.stack([output.spectra[0, group].sum(0) for group in slots])
     heads = azimuth[[group[0] for group in slots]]
     return Candidates(slots, measure(model, mixture, voices, heads, array))
 
@@ -227,7 +226,7 @@ def fits(
     azimuth: NDArray[np.float64],
     array: MicrophoneArray,
 ) -> NDArray[np.float64]:
-    """How well the phases in each voice's bins fit a plane wave from each azimuth.
+    """Return how well the phases in each voice's bins fit a plane wave from each azimuth.
 
     Args:
         mixture: complex ``[mic, freq, frame]``. voices: complex ``[voice, freq, frame]``, whose

@@ -5,55 +5,33 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import replace
 from functools import cached_property
-from itertools import chain
-from numbers import Integral, Real
+from numbers import Real
 from pathlib import Path
-from typing import Any, get_args
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy import typing as npt
+from numpy.typing import NDArray
 
 from msdet.checkpoints import Checkpoint, Description, load_checkpoint
 from msdet.errors import InputError
 from msdet.geometry import AzimuthGrid, MicrophoneArray
-from msdet.high_pass import HighPass
-from msdet.inference.asked import check_asked, missed
-from msdet.inference.clicks import declicked
-from msdet.inference.estimates import WindowNetwork
-from msdet.inference.examination import Examination
+from msdet.inference.conditioning import conditioned, resampled
+from msdet.inference.examination import BLOCK_SECONDS, examine
+from msdet.inference.guidance import checked_directions, missed
+from msdet.inference.microphones import ArrayLike, served_array
+from msdet.inference.options import OVERLAP, WINDOW_SECONDS, Options, check_length, check_options
 from msdet.inference.presence import PRESENT
-from msdet.inference.resampling import resampled
-from msdet.inference.result import Separation, findings_of, spoken_of
-from msdet.inference.speakers_file import Model, SeparatedWith, Source, array_of, model_of
-from msdet.inference.stitching import SHORTEST_SPEAKER, Stitching, make_stitcher
-from msdet.inference.tracks import Heard, MemorySink, Sink, Tracker
-from msdet.inference.unlike_training import how_to_train, needs
-from msdet.named_arrays import check_metres, find_array
+from msdet.inference.separation import Separation, Speakers
+from msdet.inference.speakers_file import Model, Origin, array_of, model_of
+from msdet.inference.stitching import SHORTEST_SPEAKER, Assignment
+from msdet.inference.tracks import Sink, Tracker, Tracks
+from msdet.inference.window_network import WindowNetwork
 from msdet.workers import progress_bar
-
-WINDOW_SECONDS = 8.0
-"""Shorter ones hold one speaker alone more often, longer ones more people than a model puts out."""
-
-OVERLAP = 0.125
-"""Of a window. What two share is computed twice, and tells whose output is whose in the next."""
-
-_BLOCK_SECONDS = 10.0
-
-
-@dataclass(frozen=True)
-class Options:
-    """How a recording is separated; see :meth:`Separator.separate`."""
-
-    azimuth: float | Sequence[float] | None = None
-    window_seconds: float = WINDOW_SECONDS
-    overlap: float = OVERLAP
-    stitching: Stitching = "direction_and_voice"
-    num_speakers: int | None = None
-    max_speakers: int | None = None
 
 
 class Separator:
@@ -73,7 +51,7 @@ class Separator:
 
     @property
     def description(self) -> Description:
-        """What the checkpoint says of itself: array, sample rate, training, metrics."""
+        """The checkpoint's own description: array, sample rate, training, metrics."""
         return self._checkpoint.description
 
     @property
@@ -81,39 +59,24 @@ class Separator:
         """The checkpoint's file."""
         return self._checkpoint.path
 
-    @cached_property
-    def model(self) -> Model:
-        """What ``speakers.json`` says of the checkpoint."""
-        return model_of(self.description, self.path)
-
-    def settings(self, options: Options) -> SeparatedWith:
-        """What ``speakers.json`` says of how a recording was separated."""
-        asked = None if options.azimuth is None else np.atleast_1d(options.azimuth)
-        known, most = options.num_speakers, options.max_speakers
-        return SeparatedWith(  # of Python's own types, whatever numbers were given
-            azimuth=None if asked is None else tuple(float(one) for one in asked),
-            window_seconds=float(options.window_seconds),
-            overlap=float(options.overlap),
-            stitching=options.stitching,
-            num_speakers=None if known is None else int(known),
-            max_speakers=None if most is None else int(most),
-        )
-
     @property
     def grid(self) -> AzimuthGrid:
         """The azimuth classes."""
         return self._checkpoint.model.grid
 
+    @cached_property
+    def _model(self) -> Model:
+        return model_of(self.description, self.path)
+
     def separate(
         self,
-        audio: ArrayLike,
+        audio: npt.ArrayLike,
         sample_rate: int,
-        array: MicrophoneArray | Sequence[Sequence[float]] | str | Path | None = None,
+        array: ArrayLike | None = None,
         *,
         azimuth: float | Sequence[float] | None = None,
         window_seconds: float = WINDOW_SECONDS,
         overlap: float = OVERLAP,
-        stitching: Stitching = "direction_and_voice",
         num_speakers: int | None = None,
         max_speakers: int | None = None,
         progress: bool = False,
@@ -134,8 +97,6 @@ class Separator:
             window_seconds: of the windows in which it goes through the network; the last one is
                 half as long at least, and less than half longer.
             overlap: share of a window that the next one has too, half at most.
-            stitching: which output of a window is whose: ``direction_and_voice`` follows as many
-                speakers as come and go, ``permutation`` as many as the model has outputs.
             num_speakers: people in the recording, where that is known: as many are put out, as far
                 as the model can separate them. None puts out whoever is more likely a speaker
                 than not.
@@ -155,37 +116,37 @@ class Separator:
             InputError: the recording is mono, silent, too short, holds NaN, or does not fit the
                 array; the model serves its own array only, or follows no directions.
         """
-        options = Options(azimuth, window_seconds, overlap, stitching, num_speakers, max_speakers)
+        options = Options(azimuth, window_seconds, overlap, num_speakers, max_speakers)
         microphones = self.array_for(array)
-        self.check(options)
-        channels = _check_audio(audio, sample_rate, microphones)
-        self.check_length(channels.shape[1], sample_rate)
-        early = self._examine(channels, sample_rate, microphones, assumed=array is None)
-        native = resampled(channels, sample_rate, self.description.sample_rate)
-        step = round(_BLOCK_SECONDS * self.description.sample_rate)
-        blocks = (native[:, i : i + step] for i in range(0, native.shape[1], step))
-        sink, seconds = MemorySink(), channels.shape[1] / sample_rate
-        with seconds_done("audio", seconds, self.description.sample_rate, progress) as counted:
-            heard, kept, warnings = self.track(counted(blocks), microphones, options, sink)
+        check_options(options, self.description)
+        channels = _checked_audio(audio, sample_rate, microphones)
+        check_length(channels.shape[1], sample_rate, self.description)
+        try:
+            examined = _blocks(channels, sample_rate)
+            mics, assumed = range(microphones.num_mics), array is None
+            _, early = examine(examined, microphones, sample_rate, self.description, mics, assumed)
+        except InputError as error:
+            raise InputError(f"audio: {error}") from error
+        rate, seconds = self.description.sample_rate, channels.shape[1] / sample_rate
+        blocks = _blocks(resampled(channels, sample_rate, rate), rate)
+        pieces: dict[int, list[NDArray[np.float32]]] = defaultdict(list)
+        with seconds_done("audio", seconds, rate, progress) as counted:
+            found, kept = self.track(
+                counted(blocks),
+                microphones,
+                options,
+                lambda track, piece: pieces[track].append(piece),
+            )
         voices = np.zeros((len(kept), channels.shape[1]), np.float32)
         for voice, track in zip(voices, kept, strict=True):
-            back = resampled(sink.audio(track)[None], self.description.sample_rate, sample_rate)[0]
+            back = resampled(np.concatenate(pieces[track])[None], rate, sample_rate)[0]
             voice[: len(back)] = back[: len(voice)]
-        findings = findings_of(heard, kept, self.grid, self.description.sample_rate)
-        source = Source(
-            "audio",
-            hashlib.sha256(channels.tobytes()).hexdigest()[:8],
-            sample_rate,
-            self.model,
-            array_of(microphones, range(microphones.num_mics), self.description.reference_mic),
-            self.settings(options),
-        )
+        digest = hashlib.sha256(channels.tobytes()).hexdigest()[:8]
         return Separation(
             audio=voices,
             sample_rate=sample_rate,
-            source=source,
-            warnings=(*early, *warnings),
-            **findings,
+            origin=self.origin("audio", digest, sample_rate, microphones, options),
+            **vars(replace(found, warnings=(*early, *found.warnings))),
         )
 
     def track(
@@ -194,197 +155,103 @@ class Separator:
         array: MicrophoneArray,
         options: Options,
         sink: Sink,
-    ) -> tuple[Heard, list[int], list[str]]:
+    ) -> tuple[Speakers, list[int]]:
         """Separate a recording of any length as it comes, in memory that does not grow with it.
 
         Args:
             blocks: ``[mic, sample]``, any length each, finite, at the model's sample rate.
-            array: from :meth:`array_for`. options: checked by :meth:`check`.
+            array: from :meth:`array_for`. options: checked by :func:`check_options`.
             sink: gets each track's audio at the model's sample rate.
         Returns:
-            What was heard of all tracks, which of them are speakers (of directions that were asked
-            for, each is a track, in their order), and a sentence for each who was not found.
+            The speakers (of directions that were asked for, in their order; with a warning for
+            each who was not found), and which track is whose.
         """
-        model, description = self._checkpoint.model, self.description
-        length = round(options.window_seconds * description.sample_rate)
-        overlap = int(options.overlap * length)
-        asked = None
-        if options.azimuth is not None:
-            asked = check_asked(options.azimuth, description)
-        stitcher = None
-        if asked is None:
-            stitcher = make_stitcher(
-                options.stitching,
-                overlap=overlap,
-                num_slots=model.num_slots,
-                linear=model.grid.linear,
-                max_speakers=options.num_speakers or options.max_speakers,
-            )
-        network = WindowNetwork(self._checkpoint, array, asked)
+        description, linear = self.description, self.grid.linear
+        overlap = int(options.overlap * round(options.window_seconds * description.sample_rate))
+        asked = assignment = None
+        if options.azimuth is None:
+            limit = options.num_speakers or options.max_speakers
+            assignment = Assignment(overlap, linear, limit)
+        else:
+            asked = checked_directions(options.azimuth, description)
         tracker = Tracker(
-            network,
-            stitcher,
-            length,
-            overlap,
-            description.sample_rate,
-            description.reference_mic,
-            options.num_speakers,
+            WindowNetwork(self._checkpoint, array, asked),
+            assignment,
+            length=round(options.window_seconds * description.sample_rate),
+            overlap=overlap,
+            sample_rate=description.sample_rate,
+            reference_mic=description.reference_mic,
+            num_speakers=options.num_speakers,
         )
-        high_pass = HighPass(description.sample_rate)
-        rate = description.sample_rate
-        filtered = (high_pass.feed(declicked(block, rate)) for block in blocks)
-        heard = tracker.run(chain(filtered, _rest(high_pass, array)), sink)
-        kept = _speakers(heard, options, description.sample_rate)
-        return heard, kept, self._not_found(options, heard, kept)
+        tracks = tracker.run(conditioned(blocks, description.sample_rate, array.num_mics), sink)
+        kept = _speakers(tracks, options)
+        if asked is not None:
+            told = missed(asked, kept)
+        else:
+            told = self._unsure(options.num_speakers, tracks, kept)
+        return Speakers.of_tracks(tracks, kept, self.grid, told), kept
 
-    def _not_found(self, options: Options, heard: Heard, kept: list[int]) -> list[str]:
-        if options.azimuth is not None:
-            return missed(check_asked(options.azimuth, self.description), kept)
-        if options.num_speakers is None:
+    def _unsure(self, asked: int | None, tracks: Tracks, kept: list[int]) -> list[str]:
+        """Return a sentence for each speaker who is there only because of ``num_speakers``."""
+        if asked is None:
             return []
+        sure = [tracks.tracks[track].presence for track in kept]
         said = [
-            f"num_speakers={options.num_speakers}: speaker {number} is put out for its sake; it is "
-            f"more likely nobody ({heard.records[track].presence:.0%} sure)"
-            for number, track in enumerate(kept, 1)
-            if heard.records[track].presence < PRESENT
+            f"num_speakers={asked}: speaker {number} is put out for its sake; it is "
+            f"more likely nobody ({presence:.0%} sure)"
+            for number, presence in enumerate(sure, 1)
+            if presence < PRESENT
         ]
-        if len(kept) < options.num_speakers:
+        if len(kept) < asked:
             said.append(
-                f"num_speakers={options.num_speakers}: {len(kept)} were found; the model separates "
+                f"num_speakers={asked}: {len(kept)} were found; the model separates "
                 f"at most {self.description.trained_speakers[1]} who speak at one time"
             )
         return said
 
-    def _examine(
+    def origin(
         self,
-        channels: NDArray[np.float32],
+        recording: str,
+        recording_id: str | None,
         sample_rate: int,
         array: MicrophoneArray,
-        assumed: bool,
-    ) -> list[str]:
-        """What there is to warn of in ``[mic, sample]``."""
-        mics = range(array.num_mics)
-        names = [f"channel {channel}" for channel in mics]
-        examination = Examination(array, sample_rate, self.description, mics, names, assumed)
-        step = round(_BLOCK_SECONDS * sample_rate)
-        try:
-            for start in range(0, channels.shape[1], step):
-                examination.add(channels[:, start : start + step])
-            return examination.warnings()
-        except InputError as error:
-            raise InputError(f"audio: {error}") from error
+        options: Options,
+        channels: Sequence[int] | None = None,
+        files: Sequence[str] = (),
+    ) -> Origin:
+        """Return what ``speakers.json`` says of where a recording's speakers come from.
 
-    def check(self, options: Options) -> None:
-        """Whether the model can do what is asked.
-
-        Raises:
-            InputError: names what it cannot.
+        Args:
+            channels: which of them are the microphones; None for all. files: see `Origin`.
         """
-        description = self.description
-        if options.azimuth is not None:
-            check_asked(options.azimuth, description)
-        elif description.model.heads.guidance == "oracle":
-            raise InputError(
-                "this model's masks are guided by true azimuths (model.heads.guidance=oracle), and "
-                "it finds none itself: give azimuth, the directions of its speakers"
-            )
-        shortest = 4 * description.model.stft.window / description.sample_rate
-        if not shortest <= options.window_seconds < math.inf:
-            raise InputError(
-                f"window_seconds={options.window_seconds}: must be at least {shortest:.3f}, "
-                "four of the model's transform windows"
-            )
-        if not 0 < options.overlap <= 0.5:
-            raise InputError(f"overlap={options.overlap}: must be above 0 and at most 0.5")
-        if options.overlap * options.window_seconds < shortest / 4:
-            raise InputError(
-                f"overlap={options.overlap}: windows of {options.window_seconds:g} s would share "
-                f"less than {shortest / 4:.3f} s, one of the model's transform windows"
-            )
-        if options.stitching not in get_args(Stitching):
-            raise InputError(
-                f"stitching={options.stitching!r}: choose from {', '.join(get_args(Stitching))}"
-            )
-        for key in ("num_speakers", "max_speakers"):
-            count = getattr(options, key)
-            if count is not None and not _is_positive(count, Integral):
-                raise InputError(f"{key}={count!r}: must be a whole number, at least 1")
-        if options.num_speakers is not None and options.max_speakers is not None:
-            raise InputError(
-                f"max_speakers={options.max_speakers} beside num_speakers={options.num_speakers}: "
-                "say how many there are, or how many there are at most"
-            )
-        if options.num_speakers is not None and options.azimuth is not None:
-            raise InputError(
-                f"num_speakers={options.num_speakers} beside azimuth={options.azimuth}: as many "
-                "are put out as directions are asked for; leave one of them out"
-            )
+        picks = range(array.num_mics) if channels is None else channels
+        return Origin(
+            recording,
+            recording_id,
+            sample_rate,
+            self._model,
+            array_of(array, picks, self.description.reference_mic),
+            options.as_plain(),
+            files,
+        )
 
-    def check_length(self, num_samples: int, sample_rate: int) -> None:
-        """Refuse what is shorter than one window of the model's transform."""
-        window = self.description.model.stft.window / self.description.sample_rate
-        if num_samples / sample_rate < window:
-            raise InputError(
-                f"audio: {num_samples} samples at {sample_rate} Hz are too short; the model "
-                f"needs at least {window:.3f} s"
-            )
-
-    def array_for(
-        self, array: MicrophoneArray | Sequence[Sequence[float]] | str | Path | None
-    ) -> MicrophoneArray:
-        """The microphones, seen to be such as this model serves.
+    def array_for(self, array: ArrayLike | None) -> MicrophoneArray:
+        """Return the microphones, seen to be such as this model serves.
 
         Raises:
             InputError: it does not serve them, or they are no microphones.
         """
-        trained = self.description.array
-        if array is None:
-            return trained
-        if isinstance(array, str | Path):
-            array = find_array(str(array))
-        if not isinstance(array, MicrophoneArray):
-            try:
-                positions = tuple(tuple(float(x) for x in point) for point in array)
-            except (TypeError, ValueError) as error:
-                raise InputError(
-                    f"array: positions are [[x, y, z], ...] in metres, got {array!r}"
-                ) from error
-            array = MicrophoneArray("custom", positions)  # type: ignore[arg-type]
-        check_metres(array)
-        if not self.description.model.frontend.any_array and array.positions != trained.positions:
-            raise InputError(
-                f"array {array.name!r}: this model's frontend 'ri' serves only the array that it "
-                f"was trained with ({trained.name!r}); the frontend 'directional' serves any; "
-                f"{how_to_train(array, array.is_linear)}"
-            )
-        reference = self.description.reference_mic
-        if reference >= array.num_mics:
-            raise InputError(
-                f"array {array.name!r}: has {array.num_mics} microphones, but this model's "
-                f"reference is microphone {reference}"
-            )
-        if array.is_linear != trained.is_linear:
-            kind = "on a line" if array.is_linear else "not on a line"
-            raise InputError(
-                f"array {array.name!r}: its {array.num_mics} microphones are {kind}, and this "
-                f"model needs {needs(self.description)}; {how_to_train(array, array.is_linear)}"
-            )
-        return array
+        return served_array(array, self.description)
 
 
-def _rest(high_pass: HighPass, array: MicrophoneArray) -> Iterator[NDArray[np.float32]]:
-    """What a filter still holds when all of a recording went in."""
-    yield high_pass.feed(np.zeros((array.num_mics, 0), np.float32), last=True)
-
-
-def _speakers(heard: Heard, options: Options, sample_rate: int) -> list[int]:
+def _speakers(tracks: Tracks, options: Options) -> list[int]:
     """The tracks that are put out, in their order."""
-    everyone = list(range(len(heard.records)))
-    spoken = spoken_of(heard, sample_rate)
+    spoken = tracks.spoken_seconds()
+    everyone = range(len(spoken))
     if options.azimuth is not None:
-        return [t for t in everyone if heard.records[t].presence and spoken[t]]
+        return [track for track in everyone if tracks.tracks[track].presence and spoken[track]]
     by_speech = sorted(everyone, key=lambda track: -spoken[track])
-    several = len(heard.window_times) > 1
+    several = len(tracks.window_times) > 1
     if options.num_speakers is not None:
         heard_of = [track for track in by_speech if spoken[track] or not several]
         return sorted(heard_of[: options.num_speakers])
@@ -395,11 +262,15 @@ def _speakers(heard: Heard, options: Options, sample_rate: int) -> list[int]:
     return sorted(speaking[: options.max_speakers])
 
 
-def _is_positive(value: object, kind: Any = Real) -> bool:
-    return isinstance(value, kind) and 0 < value < math.inf
+def _blocks(audio: NDArray[np.float32], sample_rate: int) -> Iterator[NDArray[np.float32]]:
+    """The blocks in which a file would be read, of ``[mic, sample]``."""
+    step = round(BLOCK_SECONDS * sample_rate)
+    return (audio[:, i : i + step] for i in range(0, audio.shape[1], step))
 
 
-def _check_audio(audio: ArrayLike, sample_rate: int, array: MicrophoneArray) -> NDArray[np.float32]:
+def _checked_audio(
+    audio: npt.ArrayLike, sample_rate: int, array: MicrophoneArray
+) -> NDArray[np.float32]:
     """The microphones' channels ``[mic, sample]`` as float32."""
     samples = np.asarray(audio)
     if samples.ndim != 2:
@@ -407,14 +278,14 @@ def _check_audio(audio: ArrayLike, sample_rate: int, array: MicrophoneArray) -> 
             f"audio: must be [mic, sample], one row a microphone, got shape {samples.shape}; "
             "a mono recording holds no directions"
         )
-    if not _is_positive(sample_rate):
+    rate: object = sample_rate
+    if not (isinstance(rate, Real) and 0 < float(rate) < math.inf):
         raise InputError(f"sample_rate={sample_rate!r}: must be a positive number of hertz")
-    count = len(samples)
-    microphones = array.microphones_of(count)
+    microphones = array.microphones_of(len(samples))
     if microphones is None:
         swapped = "; is it [sample, mic]?" if samples.shape[1] == array.num_mics else ""
         raise InputError(
-            f"audio: {count} channels, but the array {array.name!r} has {array.num_mics} "
+            f"audio: {len(samples)} channels, but the array {array.name!r} has {array.num_mics} "
             f"microphones{swapped}"
         )
     samples = samples[list(microphones)]
@@ -449,17 +320,19 @@ def seconds_done(
         yield counted
 
 
-def load(path: str | Path, device: str = "cpu") -> Separator:
-    """A model from a checkpoint file, ``model.ckpt`` or ``last.ckpt``, or one that ships with
-    msdet, by its name (``msdet models`` lists them).
+def load(path: str | Path, device: str = "cpu", *, trust: bool = False) -> Separator:
+    """Load a model from ``model.ckpt`` or ``last.ckpt``, or one that ships with msdet, by its name
+    (``msdet models`` lists them).
 
     Args:
         device: where it computes, such as ``cuda``, as torch names it.
+        trust: import and run the classes outside msdet that the checkpoint names. Such a class is
+            code: give True for checkpoints of people whom you trust.
     Raises:
-        InputError: no such file or name, damaged, or not a checkpoint of this project; there is
-            no such device.
+        InputError: no such file or name, damaged, or not a checkpoint of this project; it names
+            classes outside msdet and is not trusted; there is no such device.
     """
-    checkpoint = load_checkpoint(path)
+    checkpoint = load_checkpoint(path, trust=trust)
     try:
         checkpoint.model.to(device)
     except (RuntimeError, AssertionError) as error:  # torch without CUDA asserts

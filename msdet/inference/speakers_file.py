@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The content of `SPEAKERS_NAME`, and the one source of its JSON schema.
+"""``speakers.json``: what is written of a recording's speakers, and the source of its JSON schema.
 
 ``docs/speakers.schema.json`` is `schema` as a file (``scripts/speakers_schema.py`` writes it).
 """
@@ -20,10 +20,9 @@ from msdet.checkpoints import Description
 from msdet.geometry import MicrophoneArray
 
 if TYPE_CHECKING:
-    from msdet.inference.result import Findings
+    from msdet.inference.separation import Speakers
 
 SPEAKERS_NAME = "speakers.json"
-
 
 _AT_CENTRE = 1e-3
 """Metres: no direction leads to a microphone in the middle."""
@@ -115,13 +114,12 @@ class SeparatedWith(_Record):
     """Degrees; the directions that were asked for, or null."""
     window_seconds: float
     overlap: float
-    stitching: str
     num_speakers: int | None
     max_speakers: int | None
 
 
 class SpeakersFile(_Record):
-    """What was found in a recording."""
+    """The speakers who were found in a recording."""
 
     model_config = ConfigDict(title=SPEAKERS_NAME)
 
@@ -158,13 +156,13 @@ def schema() -> dict[str, Any]:
 
 
 @dataclass(frozen=True)
-class Source:
-    """What made the findings, and of what.
+class Origin:
+    """The origin of a recording's speakers: the recording, the network, the microphones.
 
     Attributes:
-        recording: its name, and recording_files those of its files, where there are several.
-        recording_id: tells it from others.
+        recording: its name. recording_id: tells it from others.
         sample_rate: of it and of the speakers' audio, hertz.
+        recording_files: names of its files, where there are several.
     """
 
     recording: str
@@ -202,37 +200,36 @@ def array_of(array: MicrophoneArray, channels: Sequence[int], reference_mic: int
 
 
 def speakers_file(
-    findings: Findings,
-    source: Source,
+    found: Speakers,
+    origin: Origin,
     *,
     files: Sequence[str],
     gain: float,
-    warnings: Sequence[str],
     truths: Sequence[dict[str, Any]] | None = None,
 ) -> SpeakersFile:
-    """Describe what was found.
+    """Describe the speakers who were found.
 
     Args:
         files: names of the speakers' audio. gain: factor on it.
         truths: of each speaker the keys of `Speaker` that hold what is true.
     """
-    several = source.recording_files if len(source.recording_files) > 1 else ()
+    several = origin.recording_files if len(origin.recording_files) > 1 else ()
     return SpeakersFile(
-        recording=_readable(source.recording),
+        recording=_readable(origin.recording),
         recording_files=tuple(map(_readable, several)),
-        recording_id=source.recording_id,
-        sample_rate=round(source.sample_rate),
-        duration_seconds=round(findings.duration, 3),
+        recording_id=origin.recording_id,
+        sample_rate=round(origin.sample_rate),
+        duration_seconds=round(found.duration, 3),
         speakers=tuple(
-            _speaker(findings, index, name, truths[index] if truths else {})
+            _speaker(found, index, name, truths[index] if truths else {})
             for index, name in enumerate(files)
         ),
         gain_db=round(20 * float(np.log10(gain)), 2) + 0.0,  # never -0.0
-        bandwidth_hz=min(source.sample_rate, source.model.sample_rate) / 2,
-        model=source.model,
-        array=source.array,
-        separated_with=source.separated_with,
-        warnings=tuple(warnings),
+        bandwidth_hz=min(origin.sample_rate, origin.model.sample_rate) / 2,
+        model=origin.model,
+        array=origin.array,
+        separated_with=origin.separated_with,
+        warnings=found.warnings,
     )
 
 
@@ -242,7 +239,7 @@ def _readable(name: str) -> str:
 
 
 def azimuth_frame(array: MicrophoneArray) -> str:
-    """In which frame directions are given."""
+    """Say in words in which frame directions are given."""
     first = "azimuth in degrees, counter-clockwise seen from above"
     if array.is_linear:
         return (
@@ -257,16 +254,15 @@ def azimuth_frame(array: MicrophoneArray) -> str:
     return f"array {array.name}: {array.num_mics} microphones, {first}, 0 {towards}"
 
 
-def _speaker(findings: Findings, index: int, name: str, truth: dict[str, Any]) -> Speaker:
-    azimuth = _rounded(findings.azimuth[index], 1)
-    distance = findings.distance
-    segments = findings.segments[index]
+def _speaker(found: Speakers, index: int, name: str, truth: dict[str, Any]) -> Speaker:
+    azimuth, segments = _rounded(found.azimuth[index], 1), found.segments[index]
+    distance = {} if found.distance is None else {"distance_m": _rounded(found.distance[index], 2)}
     return Speaker(
         file=name,
         azimuth_deg=azimuth if azimuth is None else azimuth % 360,  # 359.97 is rounded to 360
-        confidence=_rounded(findings.confidence[index], 3),
-        presence=round(float(findings.presence[index]), 3),
-        **({} if distance is None else {"distance_m": _rounded(distance[index], 2)}),
+        confidence=_rounded(found.confidence[index], 3),
+        presence=round(float(found.presence[index]), 3),
+        **distance,
         spoken_seconds=round(sum(end - start for start, end in segments), 2),
         segments=tuple((round(start, 2), round(end, 2)) for start, end in segments),
         **truth,

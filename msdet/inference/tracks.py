@@ -1,175 +1,235 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A recording of any length through the network: windows in, one track a speaker out, in pieces."""
+"""A recording of any length through the network: blocks in, one track a speaker out, in pieces.
+
+Blocks are joined to overlapping windows, each goes through the network, and each speaker heard in
+it goes to a track (:mod:`msdet.inference.stitching`), whose windows are crossfaded.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field
-from typing import Protocol
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from msdet.inference.activity import FramePowers, Powers, frame_powers, loud_level
-from msdet.inference.estimates import WindowEstimate, WindowNetwork
-from msdet.inference.stitching import Stitcher, spoken_seconds
-from msdet.inference.windows import OverlapAdd, Window, windows
+from msdet.inference.activity import (
+    FramePowers,
+    Powers,
+    activities_of,
+    frame_length,
+    frame_powers,
+    loud_level,
+)
+from msdet.inference.stitching import Assignment, Known
+from msdet.inference.window_network import WindowNetwork, WindowSpeakers
 
 Audio = NDArray[np.float32]
+Sink = Callable[[int, Audio], None]
+"""Takes the next ``[sample]`` of a track, by its number; all tracks get as many, a new one first
+what it lacks."""
 
 _UNSPOKEN_SECONDS = 1e-3
 """Weight of a window in which somebody is silent, so that one who never speaks has a direction."""
 
 
-class Sink(Protocol):
-    """Where the tracks' audio goes."""
+@dataclass(frozen=True)
+class Window:
+    """A piece of a recording: ``[mic, sample]``, from sample ``start`` on."""
 
-    def write(self, track: int, samples: Audio) -> None:
-        """The next samples of a track; all tracks get as many, a new one first what it lacks."""
-
-
-class MemorySink:
-    """Keeps all audio."""
-
-    def __init__(self) -> None:
-        self._pieces: list[list[Audio]] = []
-
-    def write(self, track: int, samples: Audio) -> None:
-        while len(self._pieces) <= track:
-            self._pieces.append([])
-        self._pieces[track].append(samples)
-
-    def audio(self, track: int) -> Audio:
-        """All of a track, ``[sample]``."""
-        return np.concatenate([np.zeros(0, np.float32), *self._pieces[track]])
+    start: int
+    audio: Audio
+    last: bool
 
 
-@dataclass
-class Record:
-    """What was heard of one track.
+def windows(blocks: Iterable[Audio], length: int, overlap: int) -> Iterator[Window]:
+    """Cut blocks into windows of which neighbours share ``overlap`` samples.
+
+    The last one ends with the recording, and is half a window longer at most, and half a window
+    long at least unless it is the only one.
+
+    Args:
+        blocks: ``[mic, sample]`` each, of any length. length: of a window.
+        overlap: half of it at most, so that no three windows share a sample.
+
+    >>> blocks = [np.zeros((1, 3), np.float32)] * 4
+    >>> [(w.start, w.audio.shape[1], w.last) for w in windows(blocks, 4, 2)]
+    [(0, 4, False), (2, 4, False), (4, 4, False), (6, 4, False), (8, 4, True)]
+    """
+    start, hop = 0, length - overlap
+    most = length + max(0, length // 2 - overlap)
+    pending: Audio | None = None
+    for block in blocks:
+        pending = block if pending is None else np.concatenate([pending, block], axis=1)
+        while pending.shape[1] > most:
+            yield Window(start, pending[:, :length], last=False)
+            pending, start = pending[:, hop:], start + hop
+    if pending is not None and pending.shape[1]:
+        yield Window(start, pending, last=True)
+
+
+class Track(Known):
+    """One speaker of the whole recording, or one direction that was asked for.
 
     Attributes:
+        powers: of the audio's frames.
         posterior, distance: sums over windows, weighted by ``weight``.
         presence: the highest probability of any window that this is a speaker.
-        spoken: seconds of speech in each window, by the window's number; azimuth: likewise.
+        spoken_in, azimuth_in: seconds of speech, and azimuth, by the number of the window.
     """
 
-    powers: FramePowers
-    posterior: NDArray[np.float64] | float = 0.0
-    distance: float = 0.0
-    weight: float = 0.0
-    presence: float = 0.0
-    spoken: dict[int, float] = field(default_factory=dict)
-    azimuth: dict[int, float] = field(default_factory=dict)
+    def __init__(self, overlap: int, sample_rate: int) -> None:
+        super().__init__(np.zeros(overlap, np.float32))
+        self.powers = FramePowers(sample_rate)
+        self.posterior: NDArray[np.float64] | None = None
+        self.distance = self.weight = self.presence = 0.0
+        self.spoken_in: dict[int, float] = {}
+        self.azimuth_in: dict[int, float] = {}
+        phase = (np.arange(overlap) + 0.5) / overlap
+        self._rise = np.asarray(np.sin(0.5 * np.pi * phase) ** 2, np.float32)
 
-    def hear(self, estimate: WindowEstimate, slot: int, window: int, seconds: float) -> None:
-        """What a window says of the track."""
+    def add_findings(
+        self, speakers: WindowSpeakers, index: int, window: int, seconds: float
+    ) -> None:
+        """Take what a window says of one of its speakers, who speaks for ``seconds`` in it."""
         weight = seconds + _UNSPOKEN_SECONDS
-        if estimate.posterior is not None:
-            self.posterior = self.posterior + weight * estimate.posterior[slot]
-        if estimate.distance is not None:
-            self.distance += weight * float(estimate.distance[slot])
+        if speakers.posterior is not None:
+            before = 0.0 if self.posterior is None else self.posterior
+            self.posterior = before + weight * speakers.posterior[index]
+        if speakers.distance is not None:
+            self.distance += weight * float(speakers.distance[index])
         self.weight += weight
-        self.presence = max(self.presence, float(estimate.presence[slot]))
-        self.spoken[window] = seconds
-        self.azimuth[window] = float(estimate.azimuth[slot])
+        self.presence = max(self.presence, float(speakers.presence[index]))
+        self.spoken_in[window] = seconds
+        self.azimuth_in[window] = float(speakers.azimuth[index])
+        self.hear(self.azimuth_in[window], speakers.voice[index], seconds)
+
+    def crossfaded(self, audio: Audio, window: Window) -> Audio:
+        """Take this track's ``[sample]`` of a window; return what no later window changes.
+
+        Two windows are crossfaded by sin² over what they share.
+        """
+        mixed, shared = audio.copy(), len(self.tail)
+        if window.start:
+            mixed[:shared] = self._rise * audio[:shared] + self._rise[::-1] * self.tail
+        if window.last:
+            return mixed
+        self.tail = audio[-shared:].copy()
+        return mixed[:-shared]
 
 
 @dataclass(frozen=True)
-class Heard:
+class Tracks:
     """All of a recording.
 
     Attributes:
-        records: one a track. mixture: power of the reference microphone in each frame.
+        tracks: in the order in which they were begun.
+        mixture: power of the reference microphone in each frame.
         window_times: middle of each window, seconds. num_samples: at the model's rate.
     """
 
-    records: list[Record]
+    tracks: list[Track]
     mixture: Powers
     window_times: NDArray[np.float64]
     num_samples: int
+    sample_rate: int
+
+    def spoken_seconds(self) -> list[float]:
+        """Seconds of speech of each track."""
+        powers = np.array([track.powers.powers() for track in self.tracks])
+        return _spoken(powers.reshape(-1, len(self.mixture)), self.mixture, self.sample_rate)
 
 
 class Tracker:
-    """Takes the windows of one recording, one after the other."""
+    """Takes the windows of one recording, one after the other.
+
+    Args:
+        assignment: whose speakers of a window are whose; None where directions are asked for, each
+            of which is a track.
+        length, overlap: of windows, samples.
+        sample_rate, reference_mic: the model's.
+        num_speakers: where that is known.
+    """
 
     def __init__(
         self,
         network: WindowNetwork,
-        stitcher: Stitcher | None,
+        assignment: Assignment | None,
+        *,
         length: int,
         overlap: int,
         sample_rate: int,
         reference_mic: int,
         num_speakers: int | None = None,
     ) -> None:
-        """``length`` and ``overlap``: of windows, samples. ``stitcher``: None where directions are
-        asked for, each of which is a track. ``num_speakers``: where that is known."""
-        self._network, self._stitcher = network, stitcher
+        self._network, self._assignment = network, assignment
         self._length, self._overlap = length, overlap
         self._rate, self._reference = sample_rate, reference_mic
         self._num_speakers = num_speakers
-        self._adders: list[OverlapAdd] = []
-        self._records: list[Record] = []
+        self._tracks: list[Track] = []
         self._mixture = FramePowers(sample_rate)
         self._times: list[float] = []
-        self._emitted = 0
+        self._settled = 0
 
-    def run(self, blocks: Iterable[Audio], sink: Sink) -> Heard:
-        """All of a recording.
+    def run(self, blocks: Iterable[Audio], sink: Sink) -> Tracks:
+        """Track all of a recording.
 
         Args:
             blocks: ``[mic, sample]`` at the model's rate. sink: gets the audio as it is final.
         """
         for window in windows(blocks, self._length, self._overlap):
             self._take(window, sink)
-        return Heard(
-            self._records,
-            self._mixture.powers(),
-            np.asarray(self._times),
-            self._emitted,
-        )
+        times = np.asarray(self._times)
+        return Tracks(self._tracks, self._mixture.powers(), times, self._settled, self._rate)
 
     def _take(self, window: Window, sink: Sink) -> None:
         reference = window.audio[self._reference]
         whole = window.start == 0 and window.last  # else somebody may be silent in it
-        estimate = self._network(window.audio, self._num_speakers if whole else None)
-        placed: list[int | None] = []
-        if estimate is not None:
+        speakers = self._network(window.audio, self._num_speakers if whole else None)
+        of_track: dict[int, int] = {}
+        if speakers is not None:
             powers = frame_powers(reference, self._rate)
             loud = loud_level(np.concatenate([self._mixture.powers(), powers]))
-            spoken = spoken_seconds(estimate, powers, loud, self._rate)
-            if self._stitcher is None:
-                placed = list(estimate.places or ())
-            else:
-                placed = self._stitcher.place(estimate, spoken, reference)
-            for slot, track in enumerate(placed):
-                if track is not None:
-                    self._begin_until(track, sink)
-                    self._records[track].hear(estimate, slot, len(self._times), spoken[slot])
+            own = frame_powers(speakers.audio, self._rate)
+            spoken = _spoken(own, powers, self._rate, loud)
+            placed: list[int | None] = list(speakers.asked or ())
+            if self._assignment is not None:
+                placed = self._assignment(speakers, spoken, self._tracks, reference)
+            for index, number in enumerate(placed):
+                if number is not None:
+                    of_track[number] = index
+                    self._begin_until(number, sink)
+                    track, count = self._tracks[number], len(self._times)
+                    track.add_findings(speakers, index, count, spoken[index])
         size = window.audio.shape[1]
-        final = size if window.last else size - self._overlap
-        for track, adder in enumerate(self._adders):
+        settled = size if window.last else size - self._overlap
+        for number, track in enumerate(self._tracks):
             audio = np.zeros(size, np.float32)
-            if estimate is not None and track in placed:
-                audio = estimate.audio[placed.index(track)]
-            self._put(track, adder.add(audio, window.start == 0, window.last), sink)
-            if self._stitcher is not None:
-                self._stitcher.tracks[track].tail = adder.tail
-        self._mixture.add(reference[:final])
-        self._emitted += final
+            if speakers is not None and number in of_track:
+                audio = speakers.audio[of_track[number]]
+            self._put(number, track.crossfaded(audio, window), sink)
+        self._mixture.add(reference[:settled])
+        self._settled += settled
         self._times.append((window.start + size / 2) / self._rate)
 
-    def _begin_until(self, track: int, sink: Sink) -> None:
-        """A new track was silent until now."""
-        while len(self._adders) <= track:
-            self._adders.append(OverlapAdd(self._overlap))
-            self._records.append(Record(FramePowers(self._rate)))
-            new = len(self._adders) - 1
-            for start in range(0, self._emitted, self._length):
-                silence = np.zeros(min(self._length, self._emitted - start), np.float32)
+    def _begin_until(self, number: int, sink: Sink) -> None:
+        """Begin new tracks up to this one; they were silent until now."""
+        while len(self._tracks) <= number:
+            self._tracks.append(Track(self._overlap, self._rate))
+            new = len(self._tracks) - 1
+            for start in range(0, self._settled, self._length):
+                silence = np.zeros(min(self._length, self._settled - start), np.float32)
                 self._put(new, silence, sink)
 
-    def _put(self, track: int, samples: Audio, sink: Sink) -> None:
-        self._records[track].powers.add(samples)
-        sink.write(track, samples)
+    def _put(self, number: int, samples: Audio, sink: Sink) -> None:
+        self._tracks[number].powers.add(samples)
+        sink(number, samples)
+
+
+def _spoken(
+    powers: Powers, mixture: Powers, sample_rate: int, loud_mixture: float | None = None
+) -> list[float]:
+    """Seconds of speech of each speaker, by :func:`activities_of`."""
+    seconds = frame_length(sample_rate) / sample_rate
+    active = activities_of(powers, mixture, seconds, loud_mixture)
+    return [float(frames.sum() * seconds) for frames in active]

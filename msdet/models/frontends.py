@@ -3,78 +3,21 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, Literal, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import BaseModel, Discriminator, Field, Tag, model_serializer
 from torch import Tensor, nn
 
 from msdet.geometry import SPEED_OF_SOUND, AzimuthGrid, unit_vectors
-from msdet.parsing import Config
-from msdet.parts import TARGET, OwnPart, build_module, part_tag
+from msdet.models.config import DirectionalConfig, OwnFrontendConfig, RealImaginaryConfig
+from msdet.parts import build_module
 
 _EPS = 1e-8
 _TINY = 1e-20
 _SPREAD_FLOOR = 0.05
 """Below this spread over directions (low frequencies) sensor noise decides, not direction."""
-
-
-_Elevation = Annotated[float, Field(ge=-90, le=90)]
-
-
-class LooksConfig(BaseModel):
-    """Look directions; each costs a product of matrices.
-
-    Attributes:
-        directions: evenly around the circle (from 0 to 180 degrees for a line).
-        elevations: degrees; the best fit over these is taken: [0, 30, 60] for speakers well above
-            the array.
-    """
-
-    directions: int = Field(default=36, ge=8, le=720)
-    elevations: tuple[_Elevation, ...] = Field(default=(0.0,), min_length=1, max_length=16)
-
-
-class DirectionalConfig(LooksConfig, Config):
-    """How well each bin's phases fit each look direction; serves any array of the trained kind
-    (linear or not)."""
-
-    name: Literal["directional"] = "directional"
-    any_array: ClassVar = True
-
-
-class RealImaginaryConfig(LooksConfig, Config):
-    """Real and imaginary parts; bound to the array of training."""
-
-    name: Literal["ri"] = "ri"
-    any_array: ClassVar = False
-
-
-class OwnFrontendConfig(LooksConfig, OwnPart):
-    """A frontend by its class, a :class:`Frontend`.
-
-    Attributes:
-        directions, elevations: look directions, which guidance and the first direction head have
-            in any case.
-        any_array: whether it serves other arrays than that of training.
-    """
-
-    any_array: bool = False
-
-    @model_serializer
-    def _with_looks(self) -> dict[str, Any]:
-        looks = {"directions": self.directions, "elevations": list(self.elevations)}
-        return {TARGET: self.target, **looks, "any_array": self.any_array, **self.arguments}
-
-
-FrontendConfig = Annotated[
-    Annotated[DirectionalConfig, Tag("directional")]
-    | Annotated[RealImaginaryConfig, Tag("ri")]
-    | Annotated[OwnFrontendConfig, Tag("<class>")],
-    Discriminator(part_tag),
-]
 
 
 class Frontend(Protocol):

@@ -4,13 +4,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 
-from msdet.audio import Stft, StftConfig
+from msdet.audio import Stft
 from msdet.errors import InputError
 from msdet.geometry import AzimuthGrid, MicrophoneArray, angular_error
 from msdet.models.beamforming import (
@@ -19,18 +17,10 @@ from msdet.models.beamforming import (
     beamform_towards,
     plane_waves,
 )
-from msdet.models.encoders import (
-    MOST_BLOCKS,
-    MOST_CHANNELS,
-    EncoderConfig,
-    Encoding,
-    UNetConfig,
-    make_encoder,
-)
+from msdet.models.config import ModelConfig
+from msdet.models.encoders import Encoding, make_encoder
 from msdet.models.frontends import (
-    DirectionalConfig,
     DirectionalFeatures,
-    FrontendConfig,
     look_grid,
     magnitude,
     make_frontend,
@@ -42,68 +32,8 @@ from msdet.models.heads import (
     FineDirectionHead,
     MaskHead,
 )
-from msdet.parsing import Config
-from msdet.parts import NameOrOwn, OwnPart, build_module
+from msdet.parts import OwnPart, build_module
 from msdet.tasks import Task
-
-
-class HeadsConfig(Config):
-    """The heads behind the shared encoder.
-
-    Attributes:
-        separation: what the speakers are first made by: complex masks on the reference microphone
-            (`mask`), or a class, a `msdet.models.heads.SeparationHead`.
-        guidance: what tells each mask where its speaker is: nothing (`none`: plain multitask
-            heads), the network's own direction (`estimated`), or the true one (`oracle`, a
-            ceiling).
-        beamformer: what refines the masks: nothing (`none`), an MVDR beamformer with covariances
-            from the masks (`mask`), or one that is steered to the direction of what each mask holds
-            (`steered`), which leaves echoes out.
-        refinements: how often, each time with the beamformer of the last estimates and the same
-            weights.
-        refinement_blocks: residual blocks in the refinement, at a quarter of the frequencies.
-        refinement_channels: of these blocks.
-        resolution: degrees per azimuth class; must divide 360 (180 for a line).
-        direction_channels, mask_channels: widths of the heads.
-        mask_bound: largest real and imaginary part that a mask adds to an even share.
-        distance: what a third head says of each speaker's distance: nothing (`none`), a number
-            (`regression`), or a class (`classes`); with `criterion.distance_weight`.
-    """
-
-    separation: NameOrOwn[Literal["mask"]] = "mask"
-    guidance: Literal["none", "estimated", "oracle"] = "estimated"
-    beamformer: Literal["none", "mask", "steered"] = "mask"
-    refinements: int = Field(default=1, ge=1, le=MOST_BLOCKS)
-    refinement_blocks: int = Field(default=0, ge=0, le=12)  # the last looks 2**11 frames around
-    refinement_channels: int = Field(default=32, ge=4, le=MOST_CHANNELS)
-    resolution: float = Field(default=5.0, ge=0.25, le=90)  # no array tells finer ones apart
-    direction_channels: int = Field(default=32, ge=4, le=MOST_CHANNELS)
-    mask_channels: int = Field(default=16, ge=4, le=MOST_CHANNELS)
-    mask_bound: float = Field(default=2.0, gt=0, le=1e6)
-    distance: Literal["none", "regression", "classes"] = "none"
-
-
-MOST_SLOTS = 32
-"""Speakers that a network puts out; simulated scenes have up to five."""
-
-
-class ModelConfig(Config):
-    """The network; the defaults are of a size for CPUs.
-
-    Attributes:
-        sharing: one encoder for all tasks (`hard`: Caruana 1997); one for separation and one for
-            the others (`none`); or likewise with a penalty on their distance (`soft`). With an
-            encoder each, what one task feeds the other carries no gradient.
-        slots: outputs; null: as many as `scene.num_speakers` allows. Outputs to spare learn to be
-            empty, and serve when training goes on (`init_from`) with more speakers.
-    """
-
-    stft: StftConfig = StftConfig()
-    frontend: FrontendConfig = DirectionalConfig()
-    encoder: EncoderConfig = UNetConfig()
-    heads: HeadsConfig = HeadsConfig()
-    sharing: Literal["hard", "soft", "none"] = "hard"
-    slots: int | None = Field(default=None, ge=2, le=MOST_SLOTS)
 
 
 @dataclass(frozen=True)
@@ -201,7 +131,7 @@ class MSDET(nn.Module):
         self.num_slots, self.reference_mic = num_slots, reference_mic
         self.empty_slots = empty_slots
         linear, heads = array.is_linear, config.heads
-        self.stft = Stft(config.stft)
+        self.stft = Stft(config.stft.window, config.stft.hop)
         frequencies, num_freqs = self.stft.frequencies(sample_rate), self.stft.num_freqs
         self.grid = AzimuthGrid(heads.resolution, linear)
         num_directions = config.frontend.directions

@@ -20,7 +20,7 @@ from msdet.corpora import BundledConfig, Corpus, open_corpus
 from msdet.errors import InputError
 from msdet.evaluation.report.media import common_gain
 from msdet.geometry import MicrophoneArray
-from msdet.inference.recordings import open_recording
+from msdet.inference.recording_audio import open_recording
 from msdet.inference.separator import Separator
 from msdet.inference.speakers_file import array_of
 from msdet.serve.result import MICROPHONES_NAME, present
@@ -54,7 +54,7 @@ def separate_recording(
         raise InputError(told if told.startswith(name) else f"{name}: {told}") from error
     result = replace(
         result,
-        source=replace(result.source, array=array_of(array, recording.channels, reference)),
+        origin=replace(result.origin, array=array_of(array, recording.channels, reference)),
         warnings=(*recording.warnings, *result.warnings),
     )
     return present(name, audio[reference], result, folder)

@@ -17,7 +17,7 @@ from msdet.evaluation.metrics import score_scene
 from msdet.evaluation.report.drawings import RADIUS, point_at, rings
 from msdet.evaluation.report.media import common_gain, levels_db, spectrogram_uri
 from msdet.evaluation.scores import Claims, SpeakerScore
-from msdet.inference.result import Separation
+from msdet.inference.separation import Separation
 from msdet.inference.speakers_file import SPEAKERS_NAME, speakers_file
 from msdet.simulation import Example
 
@@ -67,11 +67,10 @@ def present(
     truths = {of.slot: of for of in scored if of.slot in speakers}
     missed = [of for of in scored if of.slot not in speakers]
     described = speakers_file(
-        result,
-        replace(result.source, recording=name, recording_id=None),
+        replace(result, warnings=tuple(dict.fromkeys(result.warnings))),
+        replace(result.origin, recording=name, recording_id=None),
         files=[f"speaker{slot + 1}.wav" for slot in speakers],
         gain=gain,
-        warnings=tuple(dict.fromkeys(result.warnings)),
         truths=None if example is None else [_in_file(truths.get(slot)) for slot in speakers],
     )
     (folder / SPEAKERS_NAME).write_text(described.text(), encoding="utf-8")
@@ -157,7 +156,7 @@ def _finite(value: float) -> float | None:
 
 def _facts(result: Separation, example: Example | None) -> str:
     facts = [f"{result.duration:.1f} s at {result.sample_rate / 1000:g} kHz"]
-    facts.append(result.source.array.name)
+    facts.append(result.origin.array.name)
     if example is not None and (asked := example.scene.room.t60):
         facts.append(f"T60 {example.t60:.2f} s measured, {asked:.2f} s asked for")
     elif example is not None:

@@ -9,7 +9,7 @@ import psutil
 import torch
 
 from msdet.criteria import Criterion
-from msdet.criteria.assignment import NEEDS
+from msdet.criteria.config import NEEDS
 from msdet.datasets import ExampleSet
 from msdet.datasets.many_arrays import build_arrays
 from msdet.errors import InputError

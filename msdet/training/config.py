@@ -11,7 +11,7 @@ from msdet.corpora import BundledConfig, CorpusConfig
 from msdet.criteria import CriterionConfig
 from msdet.datasets import DataConfig
 from msdet.geometry import DEFAULT_ARRAY, ArrayConfig
-from msdet.models.msdet import ModelConfig
+from msdet.models.config import ModelConfig
 from msdet.parsing import Config, SampleRate, Seed
 from msdet.parts import NameOrOwn
 from msdet.simulation import SceneConfig

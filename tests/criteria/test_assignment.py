@@ -11,13 +11,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from scipy.optimize import linear_sum_assignment
 
-from msdet.criteria.assignment import (
-    BY_LOCATION,
-    Assignment,
-    assign_by_location,
-    assign_by_permutation,
-    assignment_rule,
-)
+from msdet.criteria.assignment import assign_by_location, assign_by_permutation, assignment_rule
+from msdet.criteria.config import BY_LOCATION, Assignment
 from msdet.criteria.labels import take
 from msdet.errors import InputError
 

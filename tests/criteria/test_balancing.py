@@ -17,7 +17,8 @@ from torch.nn import functional as F
 from torchjd.aggregation import Sum
 
 from msdet.criteria import upgrad
-from msdet.criteria.balancing import Balancing, LossBalance
+from msdet.criteria.balancing import LossBalance
+from msdet.criteria.config import Balancing
 from msdet.criteria.losses import distance_loss, spectral_l1
 from msdet.models.msdet import MSDET, Output
 from msdet.tasks import Task

@@ -220,7 +220,6 @@ def test_every_stage_of_separation_is_held_to_the_targets(cases: dict[int, Case]
         ({"assignment": "azimuth", "weight": -0.1}, "greater than or equal to 0"),
         ({"assignment": "azimuth", "weight": float("nan")}, "weight"),
         ({"assignment": "alphabet", "weight": 0.5}, "azimuth"),
-        ({"assignment": "azimuth"}, "weight"),
         ({"assignment": "azimuth", "weight": 0.5, "wait": 1}, "wait"),
     ],
 )

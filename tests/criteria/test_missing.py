@@ -14,7 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from msdet.criteria import Criterion, CriterionConfig, Labels, Losses
-from msdet.criteria.assignment import BY_LOCATION, Assignment, assign_by_location
+from msdet.criteria.assignment import assign_by_location
+from msdet.criteria.config import BY_LOCATION, Assignment
 from msdet.criteria.losses import distance_loss
 from msdet.datasets import Batch
 from msdet.models.msdet import MSDET, Output

@@ -14,7 +14,8 @@ import pytest
 from msdet.composing import compose
 from msdet.corpora import open_corpus
 from msdet.datasets import Batch
-from msdet.datasets.many_arrays import ArraysConfig, ManyArrays, build_arrays
+from msdet.datasets.config import ArraysConfig
+from msdet.datasets.many_arrays import ManyArrays, build_arrays
 from msdet.errors import InputError
 from msdet.geometry import MicrophoneArray
 from msdet.parsing import parse

@@ -33,10 +33,10 @@ def listen(arrays: Arrays, voices: NDArray[np.float64], free_field: Listen) -> L
     return heard
 
 
-def findings(array: MicrophoneArray, audio: Audio, rate: int = RATE) -> list[Misfit]:
+def misfits(array: MicrophoneArray, audio: Audio, rate: int = RATE) -> list[Misfit]:
     check = ArrayCheck(array, rate)
     check.add(audio)
-    return check.findings()
+    return check.misfits()
 
 
 NAMES = ["circle4", "circle6", "line2", "line4", "l5", "tetrahedron", "respeaker4"]
@@ -49,7 +49,7 @@ def test_nothing_is_said_of_what_fits(arrays: Arrays, listen: Listen, name: str)
     rumble = np.cumsum(rng.standard_normal(size), axis=1) * 0.01 + 0.5
     gains = 10 ** (rng.uniform(-1, 1, (size[0], 1)) / 20)
     for heard in (audio, audio * gains, audio + rumble, audio * 1e-3):
-        assert findings(arrays[name], np.asarray(heard, np.float32)) == []
+        assert misfits(arrays[name], np.asarray(heard, np.float32)) == []
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -59,8 +59,8 @@ def test_nothing_is_said_of_noise_silence_or_a_moment(
     audio = listen(name)
     noise = np.random.default_rng(2).standard_normal(audio.shape).astype(np.float32)
     for heard in (noise, 0 * audio, audio[:, :700], audio[:, :0]):
-        assert findings(arrays[name], heard) == []
-    assert ArrayCheck(arrays[name], RATE).findings() == []
+        assert misfits(arrays[name], heard) == []
+    assert ArrayCheck(arrays[name], RATE).misfits() == []
 
 
 @pytest.mark.parametrize(
@@ -70,19 +70,19 @@ def test_nothing_is_said_of_noise_silence_or_a_moment(
 def test_other_arrays_are_contradicted(
     arrays: Arrays, listen: Listen, recorded: str, claimed: str
 ) -> None:
-    (misfit,) = findings(arrays[claimed], listen(recorded))
+    (misfit,) = misfits(arrays[claimed], listen(recorded))
     assert misfit.contradicts
     assert misfit.kind == "delays"
 
 
 def test_larger_and_smaller(arrays: Arrays, listen: Listen) -> None:
     """Delays that are too short may be a sound from above: that is no contradiction."""
-    (misfit,) = findings(arrays["respeaker4"], listen("circle4"))
+    (misfit,) = misfits(arrays["respeaker4"], listen("circle4"))
     assert "1.6 times as large" in misfit.sentence
     large = MicrophoneArray(
         "large", tuple((2 * x, 2 * y, z) for x, y, z in arrays["circle4"].positions)
     )
-    (misfit,) = findings(large, listen("circle4"))
+    (misfit,) = misfits(large, listen("circle4"))
     assert (misfit.kind, misfit.contradicts) == ("elevation", False)
     assert "(0.5 times)" in misfit.sentence
 
@@ -91,15 +91,15 @@ def test_larger_and_smaller(arrays: Arrays, listen: Listen) -> None:
 def test_swapped_channels_are_named(arrays: Arrays, listen: Listen, name: str) -> None:
     audio = listen(name)
     audio[[0, 1]] = audio[[1, 0]]
-    (misfit,) = findings(arrays[name], audio)
+    (misfit,) = misfits(arrays[name], audio)
     assert misfit.contradicts
     assert misfit.mics == (0, 1)
     assert misfit.sentence.startswith("channels 0 and 1 look swapped")
 
 
 def test_mirrored_channels_cannot_be_told(arrays: Arrays, listen: Listen) -> None:
-    assert findings(arrays["circle4"], listen("circle4")[[2, 1, 0, 3]]) == []
-    assert findings(arrays["circle4"], listen("circle4")[[1, 2, 3, 0]]) == []
+    assert misfits(arrays["circle4"], listen("circle4")[[2, 1, 0, 3]]) == []
+    assert misfits(arrays["circle4"], listen("circle4")[[1, 2, 3, 0]]) == []
 
 
 def spoilt(audio: Audio, kind: str) -> Audio:
@@ -138,7 +138,7 @@ def spoilt(audio: Audio, kind: str) -> Audio:
 def test_a_channel_at_fault_is_named(
     arrays: Arrays, listen: Listen, name: str, kind: str, found: str, contradicts: bool
 ) -> None:
-    (misfit,) = findings(arrays[name], spoilt(listen(name), kind))
+    (misfit,) = misfits(arrays[name], spoilt(listen(name), kind))
     assert (misfit.kind, misfit.contradicts) == (found, contradicts)
     assert misfit.mics == ((0, 2) if found == "copy" else (2,))
 
@@ -147,7 +147,7 @@ def test_a_channel_at_fault_is_named(
 def test_how_late_a_channel_is(arrays: Arrays, listen: Listen, samples: int, side: str) -> None:
     audio = listen("circle6")
     audio[3] = np.roll(audio[3], samples)
-    (misfit,) = findings(arrays["circle6"], audio)
+    (misfit,) = misfits(arrays["circle6"], audio)
     assert misfit.sentence.startswith("channel 3 is 1.")
     assert f"ms {side} than the others" in misfit.sentence
 
@@ -159,7 +159,7 @@ def test_how_late_a_channel_is(arrays: Arrays, listen: Listen, samples: int, sid
 def test_two_microphones(arrays: Arrays, listen: Listen, kind: str, found: str) -> None:
     both = np.concatenate([listen("line2")[:1], listen("line2")[1:], listen("line2")[1:]])
     heard = spoilt(both, kind)[[0, 2]]
-    (misfit,) = findings(arrays["line2"], heard)
+    (misfit,) = misfits(arrays["line2"], heard)
     assert misfit.kind == found
     assert misfit.contradicts
 
@@ -167,19 +167,19 @@ def test_two_microphones(arrays: Arrays, listen: Listen, kind: str, found: str) 
 def test_channels_are_called_what_the_file_calls_them(arrays: Arrays, listen: Listen) -> None:
     check = ArrayCheck(arrays["circle4"], RATE, channels=(1, 2, 3, 4))
     check.add(spoilt(listen("circle4"), "inverted"))
-    (misfit,) = check.findings()
+    (misfit,) = check.misfits()
     assert misfit.sentence == "channel 3 has inverted polarity"
     assert misfit.mics == (2,)
 
 
 def test_blocks_do_not_matter(arrays: Arrays, listen: Listen) -> None:
     audio = np.tile(listen("circle4"), 5)[[1, 0, 2, 3]]
-    whole = findings(arrays["circle4"], audio)
+    whole = misfits(arrays["circle4"], audio)
     check = ArrayCheck(arrays["circle4"], RATE)
     for start in range(0, audio.shape[1], 777):
         check.add(audio[:, start : start + 777])
-    assert check.findings() == whole != []
-    assert check.findings() == whole
+    assert check.misfits() == whole != []
+    assert check.misfits() == whole
 
 
 def test_what_is_kept_does_not_grow(arrays: Arrays, listen: Listen) -> None:
@@ -187,7 +187,7 @@ def test_what_is_kept_does_not_grow(arrays: Arrays, listen: Listen) -> None:
     for _ in range(20):
         check.add(np.tile(listen("circle4"), 5))
     assert check._evidence.delays().path.shape == (KEPT, 6)
-    assert check.findings() == []
+    assert check.misfits() == []
 
 
 @pytest.mark.parametrize("rate", [8000, 16000, 44100, 48000])
@@ -203,6 +203,6 @@ def test_any_rate(arrays: Arrays, rate: int) -> None:
     delays = -array.as_array() @ toward / 343.0
     audio = np.fft.irfft(spectrum * np.exp(-2j * np.pi * frequency * delays[:, None]), size)
     audio = np.asarray(audio + 0.01 * audio.std() * rng.standard_normal(audio.shape), np.float32)
-    assert findings(array, audio, rate) == []
-    (misfit,) = findings(array, audio[[1, 0, 2, 3, 4, 5]], rate)
+    assert misfits(array, audio, rate) == []
+    (misfit,) = misfits(array, audio[[1, 0, 2, 3, 4, 5]], rate)
     assert misfit.contradicts

@@ -29,8 +29,8 @@ def test_examples(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A tiny network of random weights stands in for the trained one; what it puts out counts."""
-    monkeypatch.setattr("msdet.inference.estimates.PRESENT", 0.0)
-    monkeypatch.setattr("msdet.inference.estimates.MISSED_DEGREES", 181.0)
+    monkeypatch.setattr("msdet.inference.window_network.PRESENT", 0.0)
+    monkeypatch.setattr("msdet.inference.window_network.MISSED_DEGREES", 181.0)
     names = {"msdet": msdet, "np": np, "checkpoint": saved, "audio": recording, "folder": tmp_path}
     names["separator"] = msdet.load(saved)
     module = importlib.import_module(name)

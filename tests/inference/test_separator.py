@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import textwrap
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,9 @@ import torch
 from numpy.typing import NDArray
 
 import msdet
-from msdet.checkpoints import Checkpoint, Description
+from msdet.audio import write_audio
+from msdet.checkpoints import Checkpoint, Description, save_portable
+from msdet.cli import main
 from msdet.errors import InputError
 from msdet.geometry import MicrophoneArray
 from msdet.inference.separator import Separator
@@ -48,7 +51,7 @@ def separator_of(
 @pytest.fixture(autouse=True)
 def everybody_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Networks of random weights put out noise, in which nobody speaks."""
-    monkeypatch.setattr("msdet.inference.estimates.PRESENT", 0.0)
+    monkeypatch.setattr("msdet.inference.window_network.PRESENT", 0.0)
 
 
 def refusal(separator: Separator, audio: object, rate: int = RATE, array: object = None) -> str:
@@ -170,7 +173,7 @@ def test_outputs_from_one_direction_are_one_speaker_whom_a_beam_hears(
         return separator_of({"config": {"scene": {"speaker": {"min_angle": degrees}}}})
 
     monkeypatch.setattr("msdet.inference.presence._ONE_DIRECTION", 181.0)
-    monkeypatch.setattr("msdet.inference.estimates._TURN_MARGIN", 3.0)  # nobody else is sought
+    monkeypatch.setattr("msdet.inference.window_network._TURN_MARGIN", 3.0)  # nobody else is sought
     two = apart(0.0).separate(recording, RATE)
     one = apart(181.0).separate(recording, RATE)
     loudest = np.square(two.audio).sum(axis=1).argmax()
@@ -187,7 +190,7 @@ def test_who_is_not_where_was_asked_is_not_put_out(
     recording: NDArray[np.float32],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("msdet.inference.estimates.MISSED_DEGREES", 0.0)
+    monkeypatch.setattr("msdet.inference.window_network.MISSED_DEGREES", 0.0)
     nobody = separator_of().separate(recording, RATE, azimuth=[40.0, 200.0])
     assert nobody.audio.shape == (0, recording.shape[1])
     told = [text.split(":")[0] for text in nobody.warnings]
@@ -200,7 +203,6 @@ def test_who_is_not_where_was_asked_is_not_put_out(
         ({"overlap": 0.6}, "overlap=0.6"),
         ({"overlap": 1e-5}, "would share less than"),
         ({"window_seconds": np.inf}, "window_seconds=inf"),
-        ({"stitching": "permutations"}, "choose from direction_and_voice, permutation"),
         ({"num_speakers": 0}, "num_speakers=0: must be a whole number"),
         ({"num_speakers": 2, "azimuth": 40.0}, "leave one of them out"),
         ({"num_speakers": 2, "max_speakers": 1}, "how many there are at most"),
@@ -215,12 +217,6 @@ def test_windows_that_cannot_be_are_refused(
 ) -> None:
     with pytest.raises(InputError, match=words):
         separator.separate(recording, RATE, **changes)
-
-
-def test_a_copied_mono_recording_is_refused(
-    separator: Separator, recording: NDArray[np.float32]
-) -> None:
-    assert "all channels are the same" in refusal(separator, np.tile(recording[:1], (4, 1)))
 
 
 def test_a_dead_microphone_is_survived(
@@ -297,24 +293,18 @@ def test_lines_and_planes_do_not_mix(
     assert separator_of(array="line4").separate(audio, RATE).audio.shape == (2, 2000)
 
 
-def test_a_model_bound_to_its_array_serves_no_other(
-    separator_of: Callable[..., Separator], build: Build, recording: NDArray[np.float32]
-) -> None:
-    bound = separator_of(frontend="ri")
-    wider = build(shape="circle", num_mics=4, radius=0.08)
-    assert "ri" in refusal(bound, recording, array=wider)
-
-
 @pytest.mark.parametrize("name", ["circle4", "tetrahedron", "respeaker4", "line4"])
-def test_a_model_bound_to_its_array_serves_that_one_built_anew(
+def test_a_model_bound_to_its_array_serves_that_one_built_anew_and_no_other(
     separator_of: Callable[..., Separator],
     arrays: Arrays,
     recording: NDArray[np.float32],
     name: str,
 ) -> None:
-    bound = separator_of(array=name, frontend="ri")
-    result = bound.separate(recording, RATE, arrays[name])
+    bound, array = separator_of(array=name, frontend="ri"), arrays[name]
+    result = bound.separate(recording, RATE, array)
     assert result.audio.shape == (2, recording.shape[1])
+    wider = MicrophoneArray("wider", tuple((2 * x, 2 * y, z) for x, y, z in array.positions))
+    assert "ri" in refusal(bound, recording, array=wider)
 
 
 def test_an_array_without_the_reference_microphone_is_refused(
@@ -346,20 +336,14 @@ def test_a_transposed_recording_gets_a_hint(
     assert "is it [sample, mic]?" in refusal(separator, recording.T)
 
 
-@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-def test_samples_that_are_not_numbers_are_refused(
-    separator: Separator, recording: NDArray[np.float32], value: float
+def test_samples_are_examined_as_those_of_files_are(
+    separator: Separator, recording: NDArray[np.float32]
 ) -> None:
     audio = recording.copy()
-    audio[2, 100] = value
-    assert "NaN" in refusal(separator, audio)
-
-
-def test_silence_is_refused(separator: Separator, recording: NDArray[np.float32]) -> None:
+    audio[2, 100] = -np.inf
+    assert "audio: holds NaN or infinite samples" in refusal(separator, audio)
     assert "silent" in refusal(separator, np.zeros((4, 2000)))
-    audio = recording.copy()
-    audio[0] = 0
-    assert "reference" in refusal(separator, audio)
+    assert "all channels are the same" in refusal(separator, np.tile(recording[:1], (4, 1)))
 
 
 @pytest.mark.parametrize(("samples", "rate"), [(127, 8000), (200, 16000), (1, 8000)])
@@ -388,3 +372,36 @@ def test_bad_positions_are_refused(separator: Separator, recording: NDArray[np.f
 def test_a_device_that_is_not_there_is_refused(saved: Path, device: str) -> None:
     with pytest.raises(InputError, match=f"device={device}: cannot be used"):
         msdet.load(saved, device=device)
+
+
+def test_classes_outside_msdet_run_where_they_are_trusted(
+    make_model: Callable[..., MSDET],
+    describe: Callable[..., Description],
+    recording: NDArray[np.float32],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """In Python and by the command; what they are told of the slots' order is followed."""
+    rule = """
+        import torch
+        class Backwards:
+            by_location, needs = True, frozenset({"azimuth"})
+            def __call__(self, labels, losses):
+                return torch.argsort(-labels.azimuth)
+    """
+    (tmp_path / "my_rule.py").write_text(textwrap.dedent(rule))
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr("msdet.inference.window_network.MISSED_DEGREES", 181.0)
+    model, path = make_model(), tmp_path / "own.ckpt"
+    save_portable(path, model, describe(model, assignment={"_target_": "my_rule.Backwards"}))
+    with pytest.raises(InputError, match=r"my_rule\.Backwards"):
+        msdet.load(path)
+    found = msdet.load(path, trust=True).separate(recording, RATE, azimuth=[40.0, 200.0])
+    assert found.num_speakers == 2
+    write_audio(tmp_path / "take.wav", recording, RATE)
+    command = ["separate", str(tmp_path / "take.wav"), f"checkpoint={path}", "picture=false"]
+    command += ["array=circle4", f"output={tmp_path / 'out'}"]
+    assert main(command) == 2
+    assert "trust=true" in capsys.readouterr().err
+    assert main([*command, "trust=true", "azimuth=[40,200]"]) == 0

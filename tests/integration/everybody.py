@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import sys
 
-import msdet.inference.estimates as estimates
+import msdet.inference.window_network as window_network
 from msdet.cli import main
 
-estimates.PRESENT = 0.0
+window_network.PRESENT = 0.0
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -29,8 +29,8 @@ def separate(saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Se
     """The command in an empty folder, without pictures, with a tiny network of random weights,
     all of whose outputs count, wherever they come from."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("msdet.inference.estimates.PRESENT", 0.0)
-    monkeypatch.setattr("msdet.inference.estimates.MISSED_DEGREES", 181.0)
+    monkeypatch.setattr("msdet.inference.window_network.PRESENT", 0.0)
+    monkeypatch.setattr("msdet.inference.window_network.MISSED_DEGREES", 181.0)
 
     def run(*arguments: str, assumed: bool = False) -> int:
         named = any(argument.startswith("array=") for argument in arguments)
@@ -236,7 +236,7 @@ def test_files_that_are_not_of_one_recording_are_refused(
     assert separate(*names, "--together") == 0
     assert "differ in length by 40 samples" in said("outputs/separated/mic")["warnings"][0]
     for samples, rate, says in (
-        (audio[:-800, 3], RATE, "mic3.wav: lasts 0.900 s, but mic2.wav 1.000 s"),
+        (audio[:-800, 3], RATE, "mic3.wav: lasts 0.900 s, but mic0.wav 1.000 s"),
         (audio[:, 3], 2 * RATE, "mic3.wav: has 16000 Hz, but mic0.wav 8000 Hz"),
         (audio[:, 2:], RATE, "mic3.wav: has 2 channels"),
     ):
@@ -316,7 +316,7 @@ def test_the_same_recording_again_replaces_and_another_is_refused(
 def test_ctrl_c_leaves_nothing_behind(
     separate: Separate, audio: Audio, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from msdet.inference.estimates import WindowNetwork
+    from msdet.inference.window_network import WindowNetwork
 
     soundfile.write("take.wav", audio, RATE)
     whole, calls = WindowNetwork.__call__, []
@@ -361,51 +361,31 @@ def test_an_output_below_a_file_is_refused(
     assert everything(tmp_path) == {"take.wav"}
 
 
-def broken(name: str, audio: Audio) -> Any:
-    """A recording that cannot be separated, and what is said of it."""
-    with_nan, broken = audio.copy(), audio.copy()
-    broken[:, 2] *= 1e19
-    with_nan[4000, 1] = np.nan
-    cases = {
-        "mono": (audio[:, :1], "is mono"),
-        "three": (audio[:, :3], "3 channels, but the array 'circle4' has 4"),
-        "nan": (with_nan, "NaN or infinite samples, the first at 0.500 s"),
-        "silent": (0 * audio, "the recording is silent"),
-        "deaf": (audio * [0, 1, 1, 1], "channel 0 is silent"),
-        "tiny": (1e-30 * audio, "the recording is silent"),
-        "broken": (broken, "louder than channel 0"),
-        "stereo": (
-            audio[:, :2],
-            "train experiment=quickstart array=FILE.json criterion.assignment",
-        ),
-        "copied": (np.repeat(audio[:, :1], 4, axis=1), "all channels are the same"),
-        "empty": (audio[:0], "holds no samples"),
-        "short": (audio[:100], "too short"),
-    }
-    return cases[name]
+BROKEN: dict[str, tuple[Callable[[Audio], Audio], str]] = {
+    "mono": (lambda x: x[:, :1], "is mono"),
+    "three": (lambda x: x[:, :3], "3 channels, but the array 'circle4' has 4"),
+    "nan": (lambda x: np.where(np.arange(len(x))[:, None] == 4000, np.nan, x), "first at 0.500 s"),
+    "silent": (lambda x: 0 * x, "the recording is silent"),
+    "deaf": (lambda x: x * [0, 1, 1, 1], "channel 0 is silent"),
+    "tiny": (lambda x: 1e-30 * x, "the recording is silent"),
+    "broken": (lambda x: x * [1, 1, 1e19, 1], "louder than channel 0"),
+    "stereo": (
+        lambda x: x[:, :2],
+        "train experiment=quickstart array=FILE.json criterion.assignment",
+    ),
+    "copied": (lambda x: np.repeat(x[:, :1], 4, axis=1), "all channels are the same"),
+    "empty": (lambda x: x[:0], "holds no samples"),
+    "short": (lambda x: x[:100], "too short"),
+}
+"""Recordings that cannot be separated, and what is said of them."""
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "mono",
-        "three",
-        "nan",
-        "silent",
-        "deaf",
-        "copied",
-        "empty",
-        "short",
-        "tiny",
-        "broken",
-        "stereo",
-    ],
-)
+@pytest.mark.parametrize("name", BROKEN)
 def test_what_is_wrong_with_a_recording_is_said_in_one_line(
     separate: Separate, audio: Audio, name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    samples, says = broken(name, audio)
-    soundfile.write("take.wav", samples, RATE, subtype="FLOAT")
+    spoil, says = BROKEN[name]
+    soundfile.write("take.wav", spoil(audio), RATE, subtype="FLOAT")
     assert separate("take.wav") == 2
     line = quiet_line(capsys)
     assert says in line

@@ -10,11 +10,11 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from msdet.audio import Stft, StftConfig
+from msdet.audio import Stft
 from msdet.geometry import MicrophoneArray, far_field_delays
 from msdet.models.beamforming import beamform, beamform_towards, mvdr_weights, plane_waves
 
-STFT = Stft(StftConfig(window=256, hop=128))
+STFT = Stft(256, 128)
 AZIMUTHS = [40.0, 160.0]
 
 

@@ -14,17 +14,17 @@ from msdet.criteria.losses import azimuth_targets, cross_entropy, spectral_l1
 from msdet.errors import InputError
 from msdet.geometry import AzimuthGrid, MicrophoneArray
 from msdet.models.beamforming import beamform
-from msdet.models.msdet import MSDET, HeadsConfig, Output
+from msdet.models.msdet import MSDET, Output
 
 Make = Callable[..., MSDET]
 Arrays = dict[str, MicrophoneArray]
 
 SAMPLES = 2000
-PLAIN = {"guidance": "none", "beamformer": False}
+PLAIN = {"guidance": "none", "beamformer": "none"}
 KINDS: tuple[dict[str, object], ...] = (
     {},
-    {"guidance": "estimated", "beamformer": False},
-    {"guidance": "none", "beamformer": True},
+    {"guidance": "estimated", "beamformer": "none"},
+    {"guidance": "none", "beamformer": "mask"},
     PLAIN,
     {"frontend": "ri"},
     {"frontend": "ri", **PLAIN},
@@ -240,18 +240,6 @@ def test_blocks_let_a_refinement_see_further(make_model: Make) -> None:
     assert far[0] == (5, 5)
     assert far[2][0] > 9
     assert far[2][1] > 20
-
-
-def test_a_beamformer_that_is_on_or_off_is_known_from_older_checkpoints() -> None:
-    heads = {
-        "guidance": "none",
-        "resolution": 15.0,
-        "direction_channels": 4,
-        "mask_channels": 4,
-        "mask_bound": 2.0,
-    }
-    assert HeadsConfig.model_validate({**heads, "beamformer": True}).beamformer == "mask"
-    assert HeadsConfig.model_validate({**heads, "beamformer": False}).beamformer == "none"
 
 
 # --- what trains what ---------------------------------------------------------------------

@@ -153,7 +153,7 @@ def test_what_is_too_long_is_refused_before_it_is_decoded(
 @pytest.fixture(autouse=True)
 def everybody_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Networks of random weights put out noise, in which nobody speaks."""
-    monkeypatch.setattr("msdet.inference.estimates.PRESENT", 0.0)
+    monkeypatch.setattr("msdet.inference.window_network.PRESENT", 0.0)
 
 
 def test_a_recording_is_separated(
@@ -239,7 +239,7 @@ def test_of_scenes_the_truth_is_told(kind: str, separator: Separator, tmp_path: 
 def test_whoever_is_not_found_is_still_heard(
     separator: Separator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("msdet.inference.estimates.PRESENT", 1.1)
+    monkeypatch.setattr("msdet.inference.window_network.PRESENT", 1.1)
     page = separate_example(separator, tmp_path, "bundled-easy", 0)
     assert numbers(tmp_path).speakers == ()
     assert all(np.abs(heard(tmp_path, name)).max() > 0.01 for name in ("true1", "true2"))

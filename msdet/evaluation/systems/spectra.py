@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from msdet.audio import Stft, StftConfig
+from msdet.audio import Stft
 
 _HALF_WINDOW_SECONDS = 0.032
 """Filters of one weight per frequency need a window that holds the direct path and the first
@@ -23,7 +23,7 @@ class Spectra:
 
     def __init__(self, sample_rate: int) -> None:
         self.window = 2 * round(_HALF_WINDOW_SECONDS * sample_rate)
-        self._stft = Stft(StftConfig(window=self.window, hop=self.window // _OVERLAP)).double()
+        self._stft = Stft(self.window, self.window // _OVERLAP).double()
         self.frequencies: NDArray[np.float64] = self._stft.frequencies(sample_rate)
 
     def of(self, audio: NDArray[np.floating]) -> Tensor:

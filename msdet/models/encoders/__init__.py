@@ -3,15 +3,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Any
 
-from pydantic import Discriminator, Tag
-
+from msdet.models.config import UNetConfig
 from msdet.models.encoders.protocol import Encoder, Encoding
-from msdet.models.encoders.unet import MOST_BLOCKS, MOST_CHANNELS, UNet, UNetConfig
-from msdet.parts import Own, OwnPart, build_module, part_tag
-
-EncoderConfig = Annotated[Annotated[UNetConfig, Tag("unet")] | Own, Discriminator(part_tag)]
+from msdet.models.encoders.unet import UNet
+from msdet.parts import OwnPart, build_module
 
 
 def make_encoder(config: UNetConfig | OwnPart, in_channels: int, num_freqs: int) -> Any:
@@ -31,13 +28,4 @@ def make_encoder(config: UNetConfig | OwnPart, in_channels: int, num_freqs: int)
     )
 
 
-__all__ = [
-    "MOST_BLOCKS",
-    "MOST_CHANNELS",
-    "Encoder",
-    "EncoderConfig",
-    "Encoding",
-    "UNet",
-    "UNetConfig",
-    "make_encoder",
-]
+__all__ = ["Encoder", "Encoding", "UNet", "make_encoder"]

@@ -8,57 +8,12 @@ much memory traffic for a fraction of the arithmetic, and recurrent layers cost 
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
-
 import torch
-from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from msdet.models.config import UNetConfig
 from msdet.models.encoders.protocol import Encoding
-from msdet.parsing import Config
-
-MOST_CHANNELS = 2**12
-"""In any layer; a 3x3 convolution of so many has 150 M weights."""
-
-MOST_BLOCKS = 64
-"""In a level; the deepest networks of the field have about as many layers in all."""
-
-_MOST_LEVELS = 12
-"""Each halves the frequencies, and the longest window has fewer than 2**14."""
-
-_LONGEST_DILATION = 2**12
-"""Frames; longer than any crop."""
-
-_Channels = Annotated[int, Field(ge=1, le=MOST_CHANNELS)]
-_Blocks = Annotated[int, Field(ge=1, le=MOST_BLOCKS)]
-_Dilation = Annotated[int, Field(ge=1, le=_LONGEST_DILATION)]
-
-
-class UNetConfig(Config):
-    """Sizes of the U-Net.
-
-    Attributes:
-        full_channels: channels at full frequency resolution (what the mask is made from).
-        channels: channels of the lower levels: a quarter of the frequencies, then half of that, ...
-        blocks: residual blocks of each level; those of the lowest carry the time dilations.
-        dilations: in time, of the lowest level's blocks, cycled.
-    """
-
-    name: Literal["unet"] = "unet"
-    full_channels: int = Field(default=16, ge=4, le=MOST_CHANNELS)
-    channels: tuple[_Channels, ...] = Field((48, 64), min_length=1, max_length=_MOST_LEVELS)
-    blocks: tuple[_Blocks, ...] = Field((1, 4), min_length=1, max_length=_MOST_LEVELS)
-    dilations: tuple[_Dilation, ...] = Field((1, 2, 4, 8), min_length=1, max_length=MOST_BLOCKS)
-
-    @model_validator(mode="after")
-    def _a_number_of_blocks_per_level(self) -> UNetConfig:
-        if len(self.blocks) != len(self.channels):
-            raise ValueError(
-                f"blocks={list(self.blocks)} must have one number for each level of "
-                f"channels={list(self.channels)}"
-            )
-        return self
 
 
 def normalisation(channels: int) -> nn.Module:

@@ -6,7 +6,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from msdet.models.encoders import UNet, UNetConfig
+from msdet.models.config import UNetConfig
+from msdet.models.encoders import UNet
 
 
 @pytest.mark.parametrize("freqs", [17, 64, 65, 129])

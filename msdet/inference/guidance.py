@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Speakers that are asked for by their direction: which slot takes which."""
+"""Speakers who are asked for by direction: what may be asked, and which slot takes whom."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from msdet.checkpoints import Description
-from msdet.criteria.assignment import BY_LOCATION, assign_by_location
+from msdet.criteria.labels import Labels
 from msdet.errors import InputError
 from msdet.geometry import angular_error, wrap_degrees
 
@@ -26,7 +26,7 @@ MISSED_DEGREES = 20.0
 
 @dataclass(frozen=True)
 class Guidance:
-    """What the network is told, see :meth:`msdet.models.msdet.MSDET.forward`.
+    """Directions for the network, see :meth:`msdet.models.msdet.MSDET.forward`.
 
     Attributes:
         azimuth, estimate_of: ``[1, slot]``. slots: of each direction that was asked for.
@@ -37,8 +37,10 @@ class Guidance:
     slots: tuple[int, ...]
 
 
-def check_asked(azimuth: float | Sequence[float], description: Description) -> NDArray[np.float64]:
-    """The directions that were asked for ``[speaker]``, degrees.
+def checked_directions(
+    azimuth: float | Sequence[float], description: Description
+) -> NDArray[np.float64]:
+    """Return the directions that were asked for ``[speaker]``, degrees.
 
     Raises:
         InputError: they are no numbers, too many or too few for the model, two are the same, or
@@ -89,13 +91,13 @@ def missed(asked: NDArray[np.float64], found: Sequence[int]) -> list[str]:
     return [
         f"asked for {one:g} degrees: nobody was found within {MISSED_DEGREES:g} degrees of it, and "
         "nothing is put out for it"
-        for place, one in enumerate(asked)
-        if place not in found
+        for number, one in enumerate(asked)
+        if number not in found
     ]
 
 
 def needs_estimates(num_asked: int, description: Description) -> bool:
-    """Whether the network must be heard first, on where it finds speakers by itself."""
+    """Return whether the network must first say where it finds speakers by itself."""
     if description.model.heads.guidance == "oracle":
         return False
     settled = description.assignment in ("azimuth", "cyclic")
@@ -119,34 +121,29 @@ def guide(
             :func:`needs_estimates` says that they are not needed.
     """
     slots, linear = description.num_slots, description.array.is_linear
-    directions = np.full(slots, np.nan)
-    places = np.arange(len(asked))
-    if own is not None:
-        directions[:] = own
-        places = _nearest(asked, directions, linear)
+    directions = np.full(slots, np.nan) if own is None else np.array(own, np.float64)
+    taken = np.arange(len(asked)) if own is None else _nearest(asked, directions, linear)
     others = own is not None and len(asked) < description.trained_speakers[1]
     if not others:
         directions[:] = np.nan
-    directions[places] = asked
-    order = np.arange(slots)
-    if description.assignment in BY_LOCATION:
-        there = torch.from_numpy(directions)[None]
-        # distances are not known: places stand for them, so that what goes by them stays
-        by_place = torch.arange(slots, dtype=torch.float64)[None]
-        order = assign_by_location(
-            description.assignment,
-            there,
-            by_place,
-            torch.zeros_like(there),
-            gap=description.nearest_gap or 0.0,
-            linear=linear,
+    directions[taken] = asked
+    there = torch.from_numpy(directions)[None]
+    # distances are not known: slots stand for them, so that what goes by them stays
+    by_slot = torch.arange(slots, dtype=torch.float64)[None]
+    ordered = description.location_order(
+        Labels(
+            azimuth=there,
+            distance=by_slot,
+            elevation=torch.zeros_like(there),
             present=~there.isnan(),
-        )[0].numpy()
-    given = np.isin(order, places)
+        )
+    )
+    order = np.arange(slots) if ordered is None else ordered[0].numpy()
+    given = np.isin(order, taken)
     return Guidance(
         azimuth=torch.tensor(np.where(given, directions[order], np.nan), dtype=torch.float32)[None],
         estimate_of=torch.tensor(np.where(given | (not others), -1, order))[None],
-        slots=tuple(int(np.flatnonzero(order == place)[0]) for place in places),
+        slots=tuple(int(np.flatnonzero(order == slot)[0]) for slot in taken),
     )
 
 

@@ -6,7 +6,9 @@ A recording is a file with all microphones, or files of one microphone each.
 
 from __future__ import annotations
 
+import io
 import os
+import struct
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -20,11 +22,8 @@ from numpy.typing import NDArray
 from msdet.checkpoints import Description
 from msdet.errors import InputError
 from msdet.geometry import MicrophoneArray
-from msdet.inference.examination import Examination
-from msdet.inference.riff import missing_seconds, with_length
-from msdet.inference.unlike_training import how_to_train, needs
-
-BLOCK_SECONDS = 10.0
+from msdet.inference.examination import BLOCK_SECONDS, examine
+from msdet.inference.microphones import how_to_train, needs
 
 _ESTIMATED_SECONDS = 0.5
 """By so much a compressed file may be shorter than its number of frames lets expect."""
@@ -35,8 +34,8 @@ _LENGTHS_DIFFER = 0.05
 
 
 @dataclass(frozen=True)
-class Recording:
-    """Files, and which of their channels are the microphones.
+class CheckedRecording:
+    """Files that can be separated, and which of their channels are the microphones.
 
     Attributes:
         files: one with all channels, or one a channel.
@@ -57,7 +56,7 @@ class Recording:
         return self.num_samples / self.sample_rate
 
     def blocks(self) -> Iterator[NDArray[np.float32]]:
-        """The microphones' audio ``[mic, sample]``.
+        """Read the microphones' audio ``[mic, sample]``.
 
         Raises:
             InputError: a file changed, or the disk fails.
@@ -68,11 +67,11 @@ class Recording:
             with ExitStack() as stack:
                 sounds = [stack.enter_context(_opened(file)) for file in self.files]
                 while left > 0:
-                    rows = _read(sounds, min(size, left), self.channels)
-                    if not len(rows):
+                    block = _read(sounds, min(size, left), self.channels)
+                    if not block.shape[1]:
                         raise InputError(f"{name}: became shorter while it was read")
-                    left -= len(rows)
-                    yield np.ascontiguousarray(rows.T)
+                    left -= block.shape[1]
+                    yield block
         except (soundfile.LibsndfileError, RuntimeError) as error:
             raise InputError(f"{name}: cannot be read any further ({error})") from error
 
@@ -83,7 +82,7 @@ def open_recording(
     channels: Sequence[int] | None,
     description: Description,
     assumed: bool = False,
-) -> Recording:
+) -> CheckedRecording:
     """Read all once, block by block, to see that it can be used.
 
     Args:
@@ -102,25 +101,23 @@ def open_recording(
         sounds = [stack.enter_context(_opened(file)) for file in files]
         cut = _check_together(files, sounds) if len(files) > 1 else 0
         picks = _microphones(files, sounds[0].channels, array, channels, description)
-        names = [files[pick].name if len(files) > 1 else f"channel {pick}" for pick in picks]
+        names = [files[pick].name for pick in picks] if len(files) > 1 else None
         rate, subtype = sounds[0].samplerate, sounds[0].subtype
-        examination = Examination(array, rate, description, picks, names, assumed)
+        blocks = _readable_blocks(sounds, picks)
         try:
-            _examine(sounds, picks, examination)
-            told = examination.warnings()
+            size, told = examine(blocks, array, rate, description, picks, assumed, names)
         except (soundfile.LibsndfileError, RuntimeError) as error:
             raise InputError(f"{path}: cannot be read as audio ({error})") from error
         except InputError as error:
             raise InputError(f"{path}: {error}") from error
-        unread = min(sound.frames for sound in sounds) - examination.num_samples
+        unread = min(sound.frames for sound in sounds) - size
     warnings = list(_cut_off(files, unread / rate))
     if cut:
         warnings.append(
             f"the files differ in length by {cut} samples at most and are cut to the shortest; had "
             "they not begun at the same time, no direction would be right"
         )
-    warnings += told
-    return Recording(tuple(files), rate, examination.num_samples, subtype, picks, tuple(warnings))
+    return CheckedRecording(tuple(files), rate, size, subtype, picks, (*warnings, *told))
 
 
 @contextmanager
@@ -132,9 +129,9 @@ def _opened(file: Path) -> Iterator[soundfile.SoundFile]:
         try:
             # soundfile takes names that are not UTF-8 as bytes alone; Windows has none of these.
             source: Any = os.fsencode(file) if os.name == "posix" else file
-            mended = with_length(file)
-            if mended is not None:
-                source = stack.enter_context(mended)
+            wav = _WavData.find(file)
+            if wav is not None and wav.is_unannounced:
+                source = stack.enter_context(_WithLength(file, wav.start))
             sound = stack.enter_context(soundfile.SoundFile(source))
         except (soundfile.LibsndfileError, RuntimeError, TypeError, OSError) as error:
             told = getattr(error, "error_string", error)  # without the name in bytes
@@ -150,36 +147,54 @@ def _opened(file: Path) -> Iterator[soundfile.SoundFile]:
 def _read(
     sounds: Sequence[soundfile.SoundFile], size: int, picks: Sequence[int]
 ) -> NDArray[np.float32]:
-    """The next samples ``[sample, mic]`` of all files, as many as all of them have."""
+    """The next samples ``[mic, sample]`` of all files, as many as all of them have."""
     if len(sounds) == 1:
         rows = sounds[0].read(size, dtype="float32", always_2d=True)
-        return np.asarray(rows[:, list(picks)])
+        return np.ascontiguousarray(rows[:, list(picks)].T)
     parts = [sounds[pick].read(size, dtype="float32") for pick in picks]
     shortest = min(map(len, parts))
-    return np.stack([part[:shortest] for part in parts], axis=1)
+    return np.stack([part[:shortest] for part in parts])
+
+
+def _readable_blocks(
+    sounds: Sequence[soundfile.SoundFile], picks: Sequence[int]
+) -> Iterator[NDArray[np.float32]]:
+    """All that can be read, also of a compressed file that ends in the middle."""
+    size, begun = round(BLOCK_SECONDS * sounds[0].samplerate), False
+    while True:
+        try:
+            block = _read(sounds, size, picks)
+        except (soundfile.LibsndfileError, RuntimeError):
+            if begun:
+                return
+            raise
+        if not block.shape[1]:
+            return
+        yield block
+        begun = True
 
 
 def _check_together(files: Sequence[Path], sounds: Sequence[soundfile.SoundFile]) -> int:
     """See that files are the microphones of one recording; returns by how many samples they
     differ in length."""
-    first = sounds[0]
+    rate = sounds[0].samplerate
     for file, sound in zip(files, sounds, strict=True):
         if sound.channels != 1:
             raise InputError(
                 f"{file}: has {sound.channels} channels; of files that are one recording together, "
                 "each is one microphone"
             )
-        if sound.samplerate != first.samplerate:
+        if sound.samplerate != rate:
             raise InputError(
-                f"{file}: has {sound.samplerate} Hz, but {files[0].name} {first.samplerate} Hz; "
+                f"{file}: has {sound.samplerate} Hz, but {files[0].name} {rate} Hz; "
                 "files of one recording have one sample rate"
             )
-    by_length = sorted(range(len(files)), key=lambda index: sounds[index].frames)
-    shortest, longest = (sounds[index].frames for index in (by_length[0], by_length[-1]))
-    if longest - shortest > _LENGTHS_DIFFER * first.samplerate:
+    frames = [sound.frames for sound in sounds]
+    shortest, longest = min(frames), max(frames)
+    if longest - shortest > _LENGTHS_DIFFER * rate:
         raise InputError(
-            f"{files[by_length[0]]}: lasts {shortest / first.samplerate:.3f} s, but "
-            f"{files[by_length[-1]].name} {longest / first.samplerate:.3f} s; files of one "
+            f"{files[frames.index(shortest)]}: lasts {shortest / rate:.3f} s, but "
+            f"{files[frames.index(longest)].name} {longest / rate:.3f} s; files of one "
             f"recording differ by {_LENGTHS_DIFFER} s at most"
         )
     return int(longest - shortest)
@@ -226,26 +241,11 @@ def _microphones(
     return picks
 
 
-def _examine(
-    sounds: Sequence[soundfile.SoundFile], picks: tuple[int, ...], examination: Examination
-) -> None:
-    size = round(BLOCK_SECONDS * sounds[0].samplerate)
-    while True:
-        try:
-            rows = _read(sounds, size, picks)
-        except (soundfile.LibsndfileError, RuntimeError):
-            if not examination.num_samples:
-                raise
-            return  # a compressed file that ends in the middle
-        if not len(rows):
-            return
-        examination.add(np.ascontiguousarray(rows.T))
-
-
 def _cut_off(files: Sequence[Path], unread: float) -> Iterator[str]:
     """Args: unread: seconds that the decoder expects and does not give."""
     for file in files:
-        missing = missing_seconds(file)
+        wav = _WavData.find(file)
+        missing = 0.0 if wav is None else wav.missing_seconds
         if not missing and unread > _ESTIMATED_SECONDS:
             missing = unread
         if missing > 0:
@@ -254,3 +254,82 @@ def _cut_off(files: Sequence[Path], unread: float) -> Iterator[str]:
                 f"{name}the file ends in the middle: {missing:.3f} s that its header announces are "
                 "not there; what is there was separated"
             )
+
+
+# --- headers of WAV files against what is there; libsndfile passes over it --------------------
+
+_LIMITS = (1 << 31, 1 << 32, 1 << 63, 1 << 64)
+_NEAR_LIMIT = 1 << 17
+"""Bytes. Who writes a stream, and does not know how long it will be, announces nothing or as much
+as a header can, as a signed or an unsigned number, less what the header or whole frames take: SoX
+0x7FFFF000, arecord 0x80000000, ffmpeg 0xFFFFFFFF, GStreamer 0x7FFF0000."""
+
+
+@dataclass(frozen=True)
+class _WavData:
+    """Begin of the samples, bytes of them that the header announces, and bytes that are there."""
+
+    start: int
+    announced: int
+    there: int
+    bytes_per_second: int
+    bytes_per_frame: int
+
+    @classmethod
+    def find(cls, path: Path) -> _WavData | None:
+        """Read the header of a RIFF or RF64 WAV; None of other formats."""
+        size = path.stat().st_size
+        bytes_per_second, frame, announced = 0, 0, None
+        with path.open("rb") as file:
+            head = file.read(12)
+            if len(head) < 12 or head[:4] not in (b"RIFF", b"RF64") or head[8:] != b"WAVE":
+                return None
+            while len(chunk := file.read(8)) == 8:
+                name, length = chunk[:4], struct.unpack("<I", chunk[4:])[0]
+                start = file.tell()
+                if name == b"fmt " and len(about := file.read(14)) == 14:
+                    bytes_per_second, frame = struct.unpack("<8xIH", about)
+                elif name == b"ds64" and len(about := file.read(16)) == 16:
+                    announced = struct.unpack("<8xQ", about)[0]
+                elif name == b"data":
+                    announced = length if announced is None else announced
+                    return cls(start, announced, size - start, bytes_per_second, frame)
+                file.seek(start + length + length % 2)
+        return None
+
+    @property
+    def missing_seconds(self) -> float:
+        """Seconds that are announced and not there; 0 of a whole file, and of a stream whose
+        length the header does not tell."""
+        missing = self.announced - self.there
+        stream = any(abs(self.announced - limit) <= _NEAR_LIMIT for limit in _LIMITS)
+        # Less than a frame is padding that the writer counted.
+        if stream or missing < self.bytes_per_frame or not self.bytes_per_second:
+            return 0.0
+        return missing / self.bytes_per_second
+
+    @property
+    def is_unannounced(self) -> bool:
+        """True of samples that are not announced: a stream, or a recording that nobody ended."""
+        return not self.announced and self.there >= max(1, self.bytes_per_frame)
+
+
+class _WithLength(io.FileIO):
+    """A WAV whose header announces no samples, as if it announced as many as it can."""
+
+    def __init__(self, path: Path, start: int) -> None:
+        super().__init__(path)
+        unknown = b"\xff" * 4
+        self._changed = {
+            **dict(enumerate(b"RIFF" + unknown)),
+            **dict(enumerate(unknown, start - 4)),
+        }
+
+    def readinto(self, buffer: Any, /) -> int:
+        begin = self.tell()
+        count = super().readinto(buffer) or 0
+        view = memoryview(buffer).cast("B")
+        for place, byte in self._changed.items():
+            if begin <= place < begin + count:
+                view[place - begin] = byte
+        return count

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from msdet.checkpoints import Checkpoint
 from msdet.geometry import MicrophoneArray, angular_error
 from msdet.inference.activity import frame_powers, without_transients
-from msdet.inference.asked import MISSED_DEGREES, Guidance, guide, needs_estimates
+from msdet.inference.guidance import MISSED_DEGREES, guide, needs_estimates
 from msdet.inference.presence import PRESENT, Candidates, candidates_in, fits
 from msdet.models.beamforming import plane_waves, superdirective
 from msdet.models.frontends import power
@@ -40,22 +40,22 @@ _VOICE_RANGE_DB = 25.0
 
 
 Azimuths = NDArray[np.float64]
-Heard = tuple[Output, Candidates]
+Verdict = tuple[Output, Candidates]
+"""An output of the network, and who may be in it."""
 
 
 @dataclass(frozen=True)
-class WindowEstimate:
-    """What is heard in a window. Slots that hold nobody are left out; several that hold one speaker
-    are one, called a slot too.
+class WindowSpeakers:
+    """The speakers who are heard in a window.
 
     Attributes:
-        audio: float32 ``[slot, sample]`` at the recording's level.
-        azimuth: degrees ``[slot]``; NaN of a model for separation alone.
-        posterior: ``[slot, class]``, or None. distance: metres ``[slot]``, or None.
-        voice: ``[slot, band]`` decibels, mean log-mel spectrum of the slot's loud frames, less
-            its mean over bands: how somebody sounds, however loud.
-        presence: ``[slot]``, the probability that it is a speaker.
-        places: of each slot, which of the directions that were asked for it is; None where none
+        audio: float32 ``[speaker, sample]`` at the recording's level.
+        azimuth: degrees ``[speaker]``; NaN of a model for separation alone.
+        posterior: ``[speaker, class]``, or None. distance: metres ``[speaker]``, or None.
+        voice: ``[speaker, band]`` decibels, mean log-mel spectrum of the loud frames, less its
+            mean over bands: how somebody sounds, however loud.
+        presence: ``[speaker]``, the probability that it is one.
+        asked: which of the directions that were asked for each of them is in; None where none
             were.
     """
 
@@ -65,7 +65,7 @@ class WindowEstimate:
     distance: NDArray[np.float64] | None
     voice: NDArray[np.float64]
     presence: NDArray[np.float64]
-    places: tuple[int, ...] | None = None
+    asked: tuple[int, ...] | None = None
 
 
 class WindowNetwork:
@@ -87,7 +87,7 @@ class WindowNetwork:
     @torch.inference_mode()
     def __call__(
         self, audio: NDArray[np.float32], num_speakers: int | None = None
-    ) -> WindowEstimate | None:
+    ) -> WindowSpeakers | None:
         """Find who speaks in ``[mic, sample]``; None where the reference microphone is silent.
 
         Args:
@@ -104,8 +104,7 @@ class WindowNetwork:
         if self._asked is None:
             output = self._model(mixture, self._array)
         else:
-            output, slots = self.guided(mixture, self._asked)
-            asked = dict(zip(slots, self._asked.tolist(), strict=True))
+            output, asked = self.guided(mixture, self._asked)
         spectra = self._model.stft(mixture[0])
         who = self._who(spectra, output, asked)
         if not asked:
@@ -119,7 +118,7 @@ class WindowNetwork:
         output: Output,
         who: Candidates,
         num_speakers: int | None,
-    ) -> Heard:
+    ) -> Verdict:
         """Guide the network to directions where it did not find all who speak by itself."""
         locations, most = self._model.locate(output), self._description.trained_speakers[1]
         guided = self._description.model.heads.guidance == "estimated"
@@ -145,8 +144,8 @@ class WindowNetwork:
     def _who(self, spectra: torch.Tensor, output: Output, asked: Mapping[int, float]) -> Candidates:
         return candidates_in(self._model, self._description, spectra, output, self._array, asked)
 
-    def guided(self, mixture: torch.Tensor, asked: NDArray[np.float64]) -> tuple[Output, list[int]]:
-        """Guide the network to directions in degrees; returns their slots too.
+    def guided(self, mixture: torch.Tensor, asked: Azimuths) -> tuple[Output, dict[int, float]]:
+        """Guide the network to directions in degrees; return them by their slots too.
 
         Args:
             mixture: ``[1, mic, sample]``, reference microphone at an RMS near one.
@@ -155,11 +154,15 @@ class WindowNetwork:
         if needs_estimates(len(asked), self._description):
             found = self._model.locate(self._model(mixture, self._array))
             own = [np.nan] * self._model.num_slots if found is None else found.azimuth[0].tolist()
-        return self._guide(mixture, guide(asked, own, self._description))
+        return self._guide(mixture, asked, own)
 
-    def _guide(self, mixture: torch.Tensor, guidance: Guidance) -> tuple[Output, list[int]]:
+    def _guide(
+        self, mixture: torch.Tensor, asked: Azimuths, own: Sequence[float] | None
+    ) -> tuple[Output, dict[int, float]]:
+        guidance = guide(asked, own, self._description)
         told = guidance.azimuth.to(self._device), guidance.estimate_of.to(self._device)
-        return self._model(mixture, self._array, *told), list(guidance.slots)
+        output = self._model(mixture, self._array, *told)
+        return output, dict(zip(guidance.slots, asked.tolist(), strict=True))
 
     def _read(
         self,
@@ -169,7 +172,7 @@ class WindowNetwork:
         asked: Mapping[int, float],
         who: Candidates,
         num_speakers: int | None,
-    ) -> WindowEstimate:
+    ) -> WindowSpeakers:
         model, size = self._model, output.audio.shape[-1]
         locations = model.locate(output)
         heads = [group[0] for group in who.slots]
@@ -194,7 +197,7 @@ class WindowNetwork:
         if alone and len(chosen) and np.isfinite(azimuth[chosen[0]]):
             voices = self._beams(spectra, azimuth[chosen])
             audio = model.stft.inverse(voices, size)
-        return WindowEstimate(
+        return WindowSpeakers(
             (audio * level).float().cpu().numpy(),
             azimuth[chosen],
             None if posterior is None else posterior[chosen],
@@ -214,7 +217,7 @@ class WindowNetwork:
 
     def _more(
         self, mixture: torch.Tensor, spectra: torch.Tensor, known: Azimuths, count: int
-    ) -> Heard:
+    ) -> Verdict:
         """Look for more speakers than these: guide the network to their directions, and to those
         that fit best what beams to these leave."""
         centres, reference = self._model.grid.centres, spectra[self._model.reference_mic]
@@ -224,10 +227,9 @@ class WindowNetwork:
             known = np.append(known, centres[np.where(self._apart(known), fit, -np.inf).argmax()])
         return self._towards(mixture, spectra, known)
 
-    def _towards(self, mixture: torch.Tensor, spectra: torch.Tensor, azimuth: Azimuths) -> Heard:
+    def _towards(self, mixture: torch.Tensor, spectra: torch.Tensor, azimuth: Azimuths) -> Verdict:
         """Guide the network to these directions, each of which is somebody of its own."""
-        output, slots = self._guide(mixture, guide(azimuth, None, self._description))
-        asked = dict(zip(slots, azimuth.tolist(), strict=True))
+        output, asked = self._guide(mixture, azimuth, None)
         return output, self._who(spectra, output, asked)
 
     def _other_turns(self, spectra: torch.Tensor, azimuth: float) -> float | None:
@@ -252,7 +254,7 @@ class WindowNetwork:
         return float(model.grid.centres[far][fit[other][:, far].sum(axis=0).argmax()])
 
     def _apart(self, known: Azimuths) -> NDArray[np.bool_]:
-        """Which azimuth classes are far from all of these."""
+        """The azimuth classes that are far from all of these."""
         centres, linear = self._model.grid.centres, self._model.grid.linear
         errors = angular_error(centres[:, None], known[None], linear)
         return np.asarray((errors >= _APART_DEGREES).all(axis=1))

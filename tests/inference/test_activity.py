@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Confidence, activity and windows: what is read off an estimate."""
+"""Confidence, times of speech, and audio in pieces."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from msdet.geometry import AzimuthGrid
 from msdet.inference.activity import FramePowers, activities_of, frame_powers, segments_of
-from msdet.inference.resampling import BlockResampler, resampled
-from msdet.inference.result import mass_near
-from msdet.inference.windows import OverlapAdd, windows
+from msdet.inference.conditioning import BlockResampler, resampled
+from msdet.inference.separation import mass_near
+from msdet.inference.tracks import Track, windows
 
 RATE = 8000
 
@@ -128,7 +128,7 @@ def test_windows_crossfade_to_what_they_were(
 ) -> None:
     audio = np.random.default_rng(0).standard_normal((1, length)).astype(np.float32)
     overlap = size // share
-    adder, made = OverlapAdd(overlap), []
+    track, made = Track(overlap, RATE), []
     for window in windows(pieces(audio, sizes), size, overlap):
         held = window.audio.shape[1]
         if window.last:
@@ -138,5 +138,5 @@ def test_windows_crossfade_to_what_they_were(
         else:
             assert held == size
         np.testing.assert_array_equal(window.audio, audio[:, window.start :][:, :held])
-        made.append(adder.add(window.audio[0], window.start == 0, window.last))
+        made.append(track.crossfaded(window.audio[0], window))
     np.testing.assert_allclose(np.concatenate(made), audio[0], atol=1e-5)

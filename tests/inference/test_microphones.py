@@ -10,7 +10,7 @@ import pytest
 
 from msdet.checkpoints import Description
 from msdet.geometry import MicrophoneArray
-from msdet.inference.unlike_training import unlike_training
+from msdet.inference.microphones import unlike_training
 from msdet.models.msdet import MSDET
 
 Arrays = dict[str, MicrophoneArray]

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from msdet.checkpoints import Checkpoint, Description
 from msdet.errors import InputError
-from msdet.inference.asked import check_asked, guide, missed
+from msdet.inference.guidance import checked_directions, guide, missed
 from msdet.inference.separator import Separator
 from msdet.models.msdet import MSDET
 
@@ -100,14 +100,14 @@ def test_what_cannot_be_asked(
     described: Describe, azimuth: Any, changes: dict[str, Any], says: str
 ) -> None:
     with pytest.raises(InputError, match=says):
-        check_asked(azimuth, described(**changes))
+        checked_directions(azimuth, described(**changes))
 
 
 @pytest.fixture(autouse=True)
 def everybody_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Networks of random weights put out noise that comes from anywhere."""
-    monkeypatch.setattr("msdet.inference.estimates.PRESENT", 0.0)
-    monkeypatch.setattr("msdet.inference.estimates.MISSED_DEGREES", 181.0)
+    monkeypatch.setattr("msdet.inference.window_network.PRESENT", 0.0)
+    monkeypatch.setattr("msdet.inference.window_network.MISSED_DEGREES", 181.0)
 
 
 def separator(make_model: Make, describe: Describe, **kind: Any) -> Separator:
@@ -129,8 +129,8 @@ def test_the_asked_order_comes_out(
 def test_no_more_are_asked_for_than_there_were_in_training(described: Describe) -> None:
     spare = described(3, {"config": {"scene": {"num_speakers": [2, 2]}}})
     with pytest.raises(InputError, match="3 directions, but the model separates 2 speakers"):
-        check_asked([10.0, 100.0, 200.0], spare)
-    assert check_asked([10.0, 100.0, 200.0], described(3)).tolist() == [10.0, 100.0, 200.0]
+        checked_directions([10.0, 100.0, 200.0], spare)
+    assert checked_directions([10.0, 100.0, 200.0], described(3)).tolist() == [10.0, 100.0, 200.0]
 
 
 def test_a_network_that_needs_directions_separates_where_they_are_given(

@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a model makes of a recording, as plain arrays."""
+"""The result of a separation as plain arrays: who speaks where and when, and their audio."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -13,21 +14,21 @@ from numpy.typing import NDArray
 
 from msdet.geometry import AzimuthGrid
 from msdet.inference.activity import FRAME_SECONDS, activities_of, frame_length, segments_of
-from msdet.inference.speakers_file import SPEAKERS_NAME, Source, speakers_file
-from msdet.inference.tracks import Heard, Record
+from msdet.inference.speakers_file import SPEAKERS_NAME, Origin, speakers_file
+from msdet.inference.tracks import Track, Tracks
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 CONFIDENCE_DEGREES = 10.0
-"""Half the width of what :attr:`Findings.confidence` sums over."""
+"""Half the width of what :attr:`Speakers.confidence` sums over."""
 
 _SPOKEN_IN_WINDOW = 0.2
-"""Seconds of speech that a window's azimuth needs to count in `Findings.window_azimuth`."""
+"""Seconds of speech that a window's azimuth needs to count in `Speakers.window_azimuth`."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Findings:
+class Speakers:
     """Who speaks where and when. Speakers are in the order of the audio.
 
     Attributes:
@@ -69,27 +70,66 @@ class Findings:
 
     @property
     def segments(self) -> list[list[tuple[float, float]]]:
-        """Of each speaker, start and end in seconds of what is said."""
+        """Start and end in seconds of each stretch of speech, a list a speaker."""
         return [
             [(start, min(end, self.duration)) for start, end in segments_of(a, self.frame_seconds)]
             for a in self.activity
         ]
 
+    @classmethod
+    def of_tracks(
+        cls, tracks: Tracks, kept: Sequence[int], grid: AzimuthGrid, warnings: Sequence[str]
+    ) -> Speakers:
+        """Return what is known of these of a recording's tracks."""
+        chosen = [tracks.tracks[number] for number in kept]
+        frame_seconds = frame_length(tracks.sample_rate) / tracks.sample_rate
+        posterior = _posteriors(chosen, grid)
+        azimuth = confidence = np.full(len(chosen), np.nan)
+        presence = np.array([track.presence for track in chosen])
+        if posterior is not None:
+            azimuth = grid.decode(torch.from_numpy(posterior)).numpy()
+            near = [
+                mass_near(row, angle, grid) for row, angle in zip(posterior, azimuth, strict=True)
+            ]
+            confidence = presence * np.array(near)
+        ranged = any(track.distance for track in tracks.tracks)
+        window_azimuth = np.full((len(chosen), len(tracks.window_times)), np.nan)
+        for row, track in enumerate(chosen):
+            for window, seconds in track.spoken_in.items():
+                if seconds >= _SPOKEN_IN_WINDOW or len(tracks.window_times) == 1:
+                    window_azimuth[row, window] = track.azimuth_in[window]
+        powers = np.array([track.powers.powers() for track in chosen])
+        powers = powers.reshape(len(chosen), len(tracks.mixture))
+        return cls(
+            azimuth=azimuth,
+            distance=np.array([t.distance / t.weight for t in chosen]) if ranged else None,
+            posterior=posterior,
+            presence=presence,
+            confidence=confidence,
+            activity=activities_of(powers, tracks.mixture, frame_seconds),
+            frame_seconds=frame_seconds,
+            window_times=tracks.window_times,
+            window_azimuth=window_azimuth,
+            is_linear=grid.linear,
+            duration=tracks.num_samples / tracks.sample_rate,
+            warnings=tuple(warnings),
+        )
+
 
 @dataclass(frozen=True, kw_only=True)
-class Separation(Findings):
-    """What :meth:`msdet.Separator.separate` returns: the findings, and the speakers' audio.
+class Separation(Speakers):
+    """The speakers and their audio, which :meth:`msdet.Separator.separate` returns.
 
     Attributes:
         audio: float32 ``[speaker, sample]`` at the reference microphone, at ``sample_rate`` and
             at the recording's own level. A model trained on varying numbers of speakers gives
             as many as it finds, be it none.
-        source: what made it, as ``speakers.json`` says it.
+        origin: what made it, as ``speakers.json`` says it.
     """
 
     audio: NDArray[np.float32] = field(repr=False)
     sample_rate: int
-    source: Source = field(repr=False)
+    origin: Origin = field(repr=False)
 
     def save(self, folder: str | Path, exact: bool = False) -> None:
         """Write what ``msdet separate`` writes: a WAV a speaker, ``speakers.json``, a picture.
@@ -103,27 +143,25 @@ class Separation(Findings):
         """
         from msdet.inference.outputs import PICTURE_NAME, TrackFiles, output_folder, subtype_of
 
-        assert self.source.recording_id is not None
-        with output_folder(Path(folder), self.source.recording_id) as scratch:
+        assert self.origin.recording_id is not None
+        with output_folder(Path(folder), self.origin.recording_id) as scratch:
             rate, size = self.sample_rate, self.audio.shape[1]
             tracks = TrackFiles(scratch, rate, rate, size)
             for number, voice in enumerate(self.audio):
                 tracks.write(number, voice)
             paths, gain = tracks.finish(list(range(len(self.audio))), subtype_of("FLOAT", exact))
             self.plot().savefig(scratch / PICTURE_NAME)
-            names = [path.name for path in paths]
-            said = speakers_file(self, self.source, files=names, gain=gain, warnings=self.warnings)
+            said = speakers_file(self, self.origin, files=[p.name for p in paths], gain=gain)
             (scratch / SPEAKERS_NAME).write_text(said.text(), encoding="utf-8")
 
     def plot(self) -> Figure:
-        """Azimuths over time on a polar plot, beside each speaker's spectrogram with the times
+        """Draw azimuths over time on a polar plot, beside each speaker's spectrogram with the times
         of speech. The figure's ``savefig`` writes it."""
         from msdet.inference.pictures import draw, spectrogram
 
         rate = self.sample_rate
-        return draw(
-            self, [spectrogram(voice.__getitem__, len(voice), rate) for voice in self.audio]
-        )
+        heard = [spectrogram(voice.__getitem__, len(voice), rate) for voice in self.audio]
+        return draw(self, heard, rate)
 
 
 def mass_near(posterior: NDArray[np.float64], azimuth: float, grid: AzimuthGrid) -> float:
@@ -151,63 +189,9 @@ def mass_near(posterior: NDArray[np.float64], azimuth: float, grid: AzimuthGrid)
     return float(posterior @ (within / (high - low)))
 
 
-def findings_of(
-    heard: Heard, tracks: list[int], grid: AzimuthGrid, sample_rate: int
-) -> dict[str, Any]:
-    """The keys of :class:`Findings`, of these tracks.
-
-    Args:
-        sample_rate: the model's, at which all was heard.
-    """
-    records = [heard.records[track] for track in tracks]
-    frame_seconds = frame_length(sample_rate) / sample_rate
-    posterior = _posteriors(records, grid)
-    azimuth = np.full(len(records), np.nan)
-    if posterior is not None:
-        azimuth = grid.decode(torch.from_numpy(posterior)).numpy()
-    ranged = bool(heard.records) and any(record.distance for record in heard.records)
-    window_azimuth = np.full((len(records), len(heard.window_times)), np.nan)
-    powers = np.array([record.powers.powers() for record in records])
-    activity = activities_of(
-        powers.reshape(len(records), len(heard.mixture)), heard.mixture, frame_seconds
-    )
-    for row, record in enumerate(records):
-        for window, seconds in record.spoken.items():
-            if seconds >= _SPOKEN_IN_WINDOW or len(heard.window_times) == 1:
-                window_azimuth[row, window] = record.azimuth[window]
-    return {
-        "azimuth": azimuth,
-        "distance": np.array([r.distance / r.weight for r in records]) if ranged else None,
-        "posterior": posterior,
-        "presence": np.array([record.presence for record in records]),
-        "confidence": np.array(
-            [
-                np.nan
-                if posterior is None
-                else records[row].presence * mass_near(posterior[row], angle, grid)
-                for row, angle in enumerate(azimuth)
-            ]
-        ),
-        "activity": activity,
-        "frame_seconds": frame_seconds,
-        "window_times": heard.window_times,
-        "window_azimuth": window_azimuth,
-        "is_linear": grid.linear,
-        "duration": heard.num_samples / sample_rate,
-    }
-
-
-def spoken_of(heard: Heard, sample_rate: int) -> list[float]:
-    """Seconds of speech of each track."""
-    seconds = frame_length(sample_rate) / sample_rate
-    powers = np.array([record.powers.powers() for record in heard.records])
-    active = activities_of(powers.reshape(-1, len(heard.mixture)), heard.mixture, seconds)
-    return [float(frames.sum() * seconds) for frames in active]
-
-
-def _posteriors(records: list[Record], grid: AzimuthGrid) -> NDArray[np.float64] | None:
+def _posteriors(tracks: Sequence[Track], grid: AzimuthGrid) -> NDArray[np.float64] | None:
     """``[speaker, class]``; None where no window had any."""
-    if not records:
+    if not tracks:
         return np.zeros((0, grid.num_classes))
-    rows = [r.posterior / r.weight for r in records if isinstance(r.posterior, np.ndarray)]
+    rows = [t.posterior / t.weight for t in tracks if t.posterior is not None]
     return np.stack(rows) if rows else None

@@ -1,0 +1,193 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The settings of a network: its transform, frontend, encoder and heads."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import BaseModel, Discriminator, Field, Tag, model_serializer, model_validator
+
+from msdet.parsing import Config
+from msdet.parts import TARGET, NameOrOwn, Own, OwnPart, part_tag
+
+MOST_CHANNELS = 2**12
+"""In any layer; a 3x3 convolution of so many has 150 M weights."""
+
+MOST_BLOCKS = 64
+"""In a level; the deepest networks of the field have about as many layers in all."""
+
+_MOST_LEVELS = 12
+"""Each halves the frequencies, and the longest window has fewer than 2**14."""
+
+_LONGEST_DILATION = 2**12
+"""Frames; longer than any crop."""
+
+_Channels = Annotated[int, Field(ge=1, le=MOST_CHANNELS)]
+_Blocks = Annotated[int, Field(ge=1, le=MOST_BLOCKS)]
+_Dilation = Annotated[int, Field(ge=1, le=_LONGEST_DILATION)]
+
+
+class StftConfig(Config):
+    """The short-time Fourier transform.
+
+    A third of a second at 48 kHz is the longest window: speech is not stationary for as long.
+
+    Attributes:
+        window, hop: samples; the defaults are 64 and 32 ms at 16 kHz.
+    """
+
+    window: int = Field(default=1024, ge=16, le=2**14)
+    hop: int = Field(default=512, ge=1)
+
+    @model_validator(mode="after")
+    def _overlap(self) -> StftConfig:
+        if self.window % 2 or self.hop * 2 > self.window:
+            raise ValueError(
+                f"window must be even and at least twice the hop, got window={self.window}, "
+                f"hop={self.hop}"
+            )
+        return self
+
+
+_Elevation = Annotated[float, Field(ge=-90, le=90)]
+
+
+class LooksConfig(BaseModel):
+    """Look directions; each costs a product of matrices.
+
+    Attributes:
+        directions: evenly around the circle (from 0 to 180 degrees for a line).
+        elevations: degrees; the best fit over these is taken: [0, 30, 60] for speakers well above
+            the array.
+    """
+
+    directions: int = Field(default=36, ge=8, le=720)
+    elevations: tuple[_Elevation, ...] = Field(default=(0.0,), min_length=1, max_length=16)
+
+
+class DirectionalConfig(LooksConfig, Config):
+    """How well each bin's phases fit each look direction; serves any array of the trained kind
+    (linear or not)."""
+
+    name: Literal["directional"] = "directional"
+    any_array: ClassVar = True
+
+
+class RealImaginaryConfig(LooksConfig, Config):
+    """Real and imaginary parts; bound to the array of training."""
+
+    name: Literal["ri"] = "ri"
+    any_array: ClassVar = False
+
+
+class OwnFrontendConfig(LooksConfig, OwnPart):
+    """A frontend by its class, a :class:`Frontend`.
+
+    Attributes:
+        directions, elevations: look directions, which guidance and the first direction head have
+            in any case.
+        any_array: whether it serves other arrays than that of training.
+    """
+
+    any_array: bool = False
+
+    @model_serializer
+    def _with_looks(self) -> dict[str, Any]:
+        looks = {"directions": self.directions, "elevations": list(self.elevations)}
+        return {TARGET: self.target, **looks, "any_array": self.any_array, **self.arguments}
+
+
+FrontendConfig = Annotated[
+    Annotated[DirectionalConfig, Tag("directional")]
+    | Annotated[RealImaginaryConfig, Tag("ri")]
+    | Annotated[OwnFrontendConfig, Tag("<class>")],
+    Discriminator(part_tag),
+]
+
+
+class UNetConfig(Config):
+    """Sizes of the U-Net.
+
+    Attributes:
+        full_channels: channels at full frequency resolution (what the mask is made from).
+        channels: channels of the lower levels: a quarter of the frequencies, then half of that, ...
+        blocks: residual blocks of each level; those of the lowest carry the time dilations.
+        dilations: in time, of the lowest level's blocks, cycled.
+    """
+
+    name: Literal["unet"] = "unet"
+    full_channels: int = Field(default=16, ge=4, le=MOST_CHANNELS)
+    channels: tuple[_Channels, ...] = Field((48, 64), min_length=1, max_length=_MOST_LEVELS)
+    blocks: tuple[_Blocks, ...] = Field((1, 4), min_length=1, max_length=_MOST_LEVELS)
+    dilations: tuple[_Dilation, ...] = Field((1, 2, 4, 8), min_length=1, max_length=MOST_BLOCKS)
+
+    @model_validator(mode="after")
+    def _a_number_of_blocks_per_level(self) -> UNetConfig:
+        if len(self.blocks) != len(self.channels):
+            raise ValueError(
+                f"blocks={list(self.blocks)} must have one number for each level of "
+                f"channels={list(self.channels)}"
+            )
+        return self
+
+
+EncoderConfig = Annotated[Annotated[UNetConfig, Tag("unet")] | Own, Discriminator(part_tag)]
+
+
+class HeadsConfig(Config):
+    """The heads behind the shared encoder.
+
+    Attributes:
+        separation: what the speakers are first made by: complex masks on the reference microphone
+            (`mask`), or a class, a `msdet.models.heads.SeparationHead`.
+        guidance: what tells each mask where its speaker is: nothing (`none`: plain multitask
+            heads), the network's own direction (`estimated`), or the true one (`oracle`, a
+            ceiling).
+        beamformer: what refines the masks: nothing (`none`), an MVDR beamformer with covariances
+            from the masks (`mask`), or one that is steered to the direction of what each mask holds
+            (`steered`), which leaves echoes out.
+        refinements: how often, each time with the beamformer of the last estimates and the same
+            weights.
+        refinement_blocks: residual blocks in the refinement, at a quarter of the frequencies.
+        refinement_channels: of these blocks.
+        resolution: degrees per azimuth class; must divide 360 (180 for a line).
+        direction_channels, mask_channels: widths of the heads.
+        mask_bound: largest real and imaginary part that a mask adds to an even share.
+        distance: what a third head says of each speaker's distance: nothing (`none`), a number
+            (`regression`), or a class (`classes`); with `criterion.distance_weight`.
+    """
+
+    separation: NameOrOwn[Literal["mask"]] = "mask"
+    guidance: Literal["none", "estimated", "oracle"] = "estimated"
+    beamformer: Literal["none", "mask", "steered"] = "mask"
+    refinements: int = Field(default=1, ge=1, le=MOST_BLOCKS)
+    refinement_blocks: int = Field(default=0, ge=0, le=12)  # the last looks 2**11 frames around
+    refinement_channels: int = Field(default=32, ge=4, le=MOST_CHANNELS)
+    resolution: float = Field(default=5.0, ge=0.25, le=90)  # no array tells finer ones apart
+    direction_channels: int = Field(default=32, ge=4, le=MOST_CHANNELS)
+    mask_channels: int = Field(default=16, ge=4, le=MOST_CHANNELS)
+    mask_bound: float = Field(default=2.0, gt=0, le=1e6)
+    distance: Literal["none", "regression", "classes"] = "none"
+
+
+MOST_SLOTS = 32
+"""Speakers that a network puts out; simulated scenes have up to five."""
+
+
+class ModelConfig(Config):
+    """The network; the defaults are of a size for CPUs.
+
+    Attributes:
+        sharing: one encoder for all tasks (`hard`: Caruana 1997); one for separation and one for
+            the others (`none`); or likewise with a penalty on their distance (`soft`). With an
+            encoder each, what one task feeds the other carries no gradient.
+        slots: outputs; null: as many as `scene.num_speakers` allows. Outputs to spare learn to be
+            empty, and serve when training goes on (`init_from`) with more speakers.
+    """
+
+    stft: StftConfig = StftConfig()
+    frontend: FrontendConfig = DirectionalConfig()
+    encoder: EncoderConfig = UNetConfig()
+    heads: HeadsConfig = HeadsConfig()
+    sharing: Literal["hard", "soft", "none"] = "hard"
+    slots: int | None = Field(default=None, ge=2, le=MOST_SLOTS)
