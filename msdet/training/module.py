@@ -19,10 +19,10 @@ from msdet.criteria.balancing import GRADIENT_BASED
 from msdet.criteria.gradients import measure_gradients
 from msdet.datasets import Batch
 from msdet.errors import InputError
-from msdet.evaluation.rows import Row, SceneLabels
-from msdet.evaluation.scoring import score_output
+from msdet.metrics.scores import SceneRow
 from msdet.models.msdet import MSDET, Output
 from msdet.training.config import TrainerConfig
+from msdet.training.validation import score_batch
 
 
 class Training(pl.LightningModule):
@@ -33,7 +33,7 @@ class Training(pl.LightningModule):
         self.model, self.criterion, self.config = model, criterion, config
         if config.compile:
             model.compile()  # in place: a wrapper would put its name into the weights' names
-        self.rows: list[Row] = []
+        self.rows: list[SceneRow] = []
         self.valid_losses: list[tuple[float, int]] = []  # and of how many scenes each is the mean
         self._unsettled: Any = None
         for part in config.freeze:
@@ -111,18 +111,7 @@ class Training(pl.LightningModule):
         self.log("valid/loss", losses.total, batch_size=len(batch.mixture), sync_dist=True)
         self.valid_losses.append((losses.total.item(), len(batch.mixture)))
         prescribed = self.criterion.location_order(batch)
-        for i, scene in enumerate(batch.index.tolist()):
-            score = score_output(
-                self.model,
-                output,
-                batch,
-                i,
-                order=None if prescribed is None else prescribed[i].tolist(),
-                metrics=("si_sdr",),
-            )
-            spoken = batch.distance[i][batch.present[i]]
-            labels = SceneLabels(scene={}, speaker={"distance": tuple(spoken.tolist())})
-            self.rows.append(Row(index=scene, id=f"valid-{scene}", labels=labels, score=score))
+        self.rows += score_batch(self.model, output, batch, prescribed)
 
     def configure_optimizers(self) -> Any:
         """AdamW; a linear rise, then a cosine to zero, by the step."""

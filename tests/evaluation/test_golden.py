@@ -15,6 +15,9 @@ import pytest
 
 from msdet.evaluation.config import EvaluationConfig
 from msdet.evaluation.evaluate import evaluate
+from msdet.evaluation.exports import csv_lines
+from msdet.evaluation.rows import read_rows
+from msdet.metrics import compare_systems, score_table, summarise
 from msdet.resources import models_dir
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -44,6 +47,22 @@ def assert_same(found: Any, wanted: Any, where: str = "") -> None:
         assert found == pytest.approx(wanted, rel=1e-6, abs=1.1e-6), where
     else:
         assert found == wanted, where
+
+
+def test_rows_that_were_kept_are_summarised_as_they_were() -> None:
+    wanted = json.loads((GOLDEN / "summary.json").read_text(encoding="utf-8"))
+    rows = read_rows(GOLDEN)
+    table = score_table(rows)
+    for system, summary in wanted["systems"].items():
+        assert_same(summarise(rows, system, table=table), summary, system)
+    compared = [
+        {"system": "model", "reference": system, **found}
+        for system in SYSTEMS[1:]
+        for found in compare_systems(table, "model", system)
+    ]
+    assert_same(compared, wanted["comparisons"])
+    csv = (GOLDEN / "rows.csv").read_text(encoding="utf-8")
+    assert "".join(csv_lines(rows)) == csv
 
 
 @pytest.mark.slow
