@@ -169,7 +169,7 @@ def _misfit(scene: Scene, description: Description) -> str | None:
             f"has {speakers} speakers, the model is told the directions of {slots} at most; give "
             f"scenes of at most {slots} speakers"
         )
-    if description.model.frontend.name == "ri" and array.positions != trained.positions:
+    if not description.model.frontend.any_array and array.positions != trained.positions:
         return (
             "its array is not the one that this model is bound to (model.frontend.name=ri); give "
             f"scenes of {trained.name!r}, or a model with another frontend"

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from msdet.checkpoints import load_checkpoint
+from msdet.checkpoints import read_description
 from msdet.errors import InputError
 from msdet.evaluation.rows import read_rows
 from msdet.evaluation.systems.names import MODEL
@@ -22,10 +22,10 @@ from msdet.geometry import angular_error
 from msdet.metrics.bootstrap import Values
 from msdet.metrics.scores import SceneRow
 from msdet.metrics.table import arrays_of, score_table
-from msdet.models.msdet import Task, trained_tasks
 from msdet.study.grid import Run
 from msdet.study.scenes import SceneSets, SetName
 from msdet.study.scoring import rows_folder
+from msdet.tasks import Task, trained_tasks
 from msdet.training.run_folder import TRAINED_NAME
 
 QUANTITIES: tuple[str, ...] = (
@@ -176,7 +176,7 @@ def _why_missing(output: Path, run: Run, scenes: SceneSets) -> str | None:
 
 
 def _result(run: Run, rows: Mapping[SetName, Sequence[SceneRow]]) -> RunResult:
-    description = load_checkpoint(run.checkpoint).description
+    description = read_description(run.checkpoint)
     epoch = description.training.get("epoch")
     mend = "delete the folder; the same command trains this run anew"
     tasks = tasks_of(run)

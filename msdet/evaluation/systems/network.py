@@ -12,10 +12,10 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from msdet.checkpoints import Checkpoint, Description
-from msdet.criteria.assignment import BY_LOCATION, assign_by_location, take
+from msdet.criteria.labels import Labels, take
 from msdet.datasets import Batch
 from msdet.evaluation.systems.estimate import Estimate, Heard
-from msdet.models.msdet import trained_tasks
+from msdet.tasks import trained_tasks
 from msdet.training.validation import claims_of
 
 
@@ -60,29 +60,14 @@ def separates(description: Description) -> bool:
 def prescribed_order(description: Description, heard: Heard) -> tuple[int, ...] | None:
     """Return the speakers in the order of the slots that training's assignment gives them; None
     where outputs decide."""
-    orders = _prescribed(description, Batch.stack([heard.example]))
+    orders = description.location_order(Labels.of(Batch.stack([heard.example])))
     return None if orders is None else tuple(orders[0].tolist())
-
-
-def _prescribed(description: Description, batch: Batch) -> Tensor | None:
-    """Which speaker each slot must hold, ``[batch, slot]``; None where outputs decide."""
-    if description.assignment not in BY_LOCATION:
-        return None
-    return assign_by_location(
-        description.assignment,
-        batch.azimuth,
-        batch.distance,
-        batch.elevation,
-        gap=description.nearest_gap or 0.0,
-        linear=description.array.is_linear,
-        present=batch.present,
-    )
 
 
 def _slot_azimuths(description: Description, batch: Batch, num_slots: int) -> Tensor | None:
     """True azimuths ``[batch, slot]`` in the order of the slots, NaN for empty ones; None where
     nothing prescribes an order."""
-    orders = _prescribed(description, batch)
+    orders = description.location_order(Labels.of(batch))
     if orders is None:
         return None
     azimuth = torch.full((len(orders), num_slots), torch.nan)
