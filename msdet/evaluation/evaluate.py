@@ -15,7 +15,6 @@ from typing import Any
 from rich.console import Console
 
 from msdet.evaluation.config import EvaluationConfig
-from msdet.evaluation.gallery import draw_gallery
 from msdet.evaluation.preparation import Prepared, name_of, prepare
 from msdet.evaluation.report.content import ReportContent
 from msdet.evaluation.report.page import write_report
@@ -24,7 +23,8 @@ from msdet.evaluation.rows import RowWriter
 from msdet.evaluation.scoring import SceneScorer, Scored, Scoring
 from msdet.evaluation.systems.names import MODEL
 from msdet.evaluation.tables import clipping_warnings, result_tables, systems_table
-from msdet.files import write_json
+from msdet.evaluation.views import scene_views
+from msdet.files import read_json_lines, write_json
 from msdet.memory import PeakMemory
 from msdet.metrics.measures import MEASURES, measures_in
 from msdet.output_folder import sole_user
@@ -93,7 +93,7 @@ def _evaluate(
     }
     write_json(output / "summary.json", summary)
     write_tables(output, summary, rows, prepared.measures)
-    views = draw_gallery(output, prepared, rows, config.pictures) if config.pictures else ()
+    views = scene_views(output, prepared, rows, config.pictures) if config.pictures else ()
     write_report(
         output / "report.html",
         ReportContent(
@@ -103,6 +103,7 @@ def _evaluate(
             summary=summary,
             rows=rows,
             scenes=views,
+            history=_history(prepared),
         ),
     )
     return summary
@@ -160,6 +161,15 @@ def _measured(
     found["peak_rss_gb"] = max(peak_gb, found.get("peak_rss_gb", 0.0))
     found["evaluation_peak_rss_gb"] = peak_gb
     return found
+
+
+def _history(prepared: Prepared) -> list[dict[str, Any]]:
+    """The epochs of the training that made the main system, where its folder still has them."""
+    checkpoint = prepared.checkpoints.get(prepared.main)
+    path = None if checkpoint is None else checkpoint.path.parent / "history.jsonl"
+    if path is None or not path.is_file():
+        return []
+    return read_json_lines(path, "delete it, or evaluate a copy of the checkpoint")
 
 
 def _title(prepared: Prepared, config: EvaluationConfig) -> str:

@@ -86,6 +86,7 @@ class ReportContent:
             same by name) and ``comparisons``. What is missing or null shows as a dash.
         rows: every scene that was scored.
         scenes: those to look at and listen to.
+        history: the epochs of the training that made the main system.
     """
 
     title: str
@@ -94,6 +95,7 @@ class ReportContent:
     summary: Mapping[str, Any]
     rows: Sequence[SceneRow] = ()
     scenes: Sequence[SceneView] = ()
+    history: Sequence[Mapping[str, Any]] = ()
 
     @property
     def systems(self) -> tuple[str, ...]:

@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from msdet.evaluation.report.content import ReportContent
-from msdet.evaluation.report.plots.looks import dash_of, draw_points
-from msdet.evaluation.report.plots.overall import ERROR, GAIN
-from msdet.evaluation.report.plots.svg import Plot, colour_of, drawn, printable
+from msdet.evaluation.report.looks import dash_of, draw_points
+from msdet.evaluation.report.overall import ERROR, GAIN
+from msdet.evaluation.report.svg import Plot, colour_of, drawn, printable
 from msdet.evaluation.report.wording import finite, group_names, quantity
 
 if TYPE_CHECKING:

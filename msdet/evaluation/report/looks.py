@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from msdet.evaluation.report.content import ReportContent
-from msdet.evaluation.report.plots.svg import PAPER, SERIES_COLOURS, colour_of
+from msdet.evaluation.report.svg import PAPER, SERIES_COLOURS, colour_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

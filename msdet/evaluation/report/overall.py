@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from msdet.evaluation.report.content import ReportContent
-from msdet.evaluation.report.plots.looks import dash_of, draw_points
-from msdet.evaluation.report.plots.svg import INK, QUIET, Plot, colour_of, drawn, printable
+from msdet.evaluation.report.looks import dash_of, draw_points
+from msdet.evaluation.report.svg import INK, QUIET, Plot, colour_of, drawn, printable
 from msdet.evaluation.report.tables import errors_of, scene_means
 from msdet.evaluation.report.wording import edges, finite, quantity
 
