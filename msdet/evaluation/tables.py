@@ -90,7 +90,7 @@ def columns_of(
 def _short(measure: Measure) -> str:
     """The head of a column, broken into lines."""
     if "\n" in measure.short or measure.unit in ("", "%"):
-        return measure.short.replace(" ", "\n")
+        return measure.short if "\n" in measure.short else measure.short.replace(" ", "\n")
     return f"{measure.short}, {measure.unit}".replace(" ", "\n", 1)
 
 

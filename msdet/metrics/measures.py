@@ -243,7 +243,7 @@ def measures_of_metric(metric: Metric) -> list[Measure]:
         Measure(
             name=f"{name}{part}{suffix}",
             title=words,
-            short=f"{title} gain" if part else title.replace(", ", " "),
+            short=f"{title} gain" if part else title.replace(", ", " ").removesuffix("-band"),
             unit=unit,
             digits=say(metric, "digits"),
             higher_is_better=say(metric, "higher_is_better") or part == "_improvement",

@@ -33,8 +33,8 @@ def _curves(content: ReportContent, name: str) -> Plot | None:
                 curves.setdefault(kind, []).append((row["examples"], value))
     if max((len(points) for points in curves.values()), default=0) < 2:
         return None
-    kind = quantity(name)
-    scale = 100.0 if kind.unit == "%" else 1.0
+    words = quantity(name)
+    scale = 100.0 if words.unit == "%" else 1.0
 
     def draw(figure: Figure) -> None:
         axes = figure.subplots()
@@ -45,13 +45,13 @@ def _curves(content: ReportContent, name: str) -> Plot | None:
             label = _KINDS[split]
             axes.plot(x, [scale * v for v in y], style, color=colour, markersize=3.5, label=label)
         axes.set_xlabel("examples")
-        axes.set_ylabel(kind.title)
+        axes.set_ylabel(words.title)
         axes.set_xlim(left=0)
         if len(curves) > 1:
             axes.legend(frameon=False)
 
-    words = "; ".join(
-        f"{_KINDS[split]} from {kind.text(points[0][1])} to {kind.text(points[-1][1])}"
+    told = "; ".join(
+        f"{_KINDS[split]} from {words.text(points[0][1])} to {words.text(points[-1][1])}"
         for split, points in curves.items()
     )
-    return Plot(kind.heading, drawn(draw, f"training-{name}", 2.4, f"{kind.title}: {words}."))
+    return Plot(words.heading, drawn(draw, f"training-{name}", 2.4, f"{words.title}: {told}."))
