@@ -83,7 +83,7 @@ def columns_of(
     return [
         measure
         for measure in measures.values()
-        if measure.column == "all" and any(says(s, measure) for s in summaries.values())
+        if "tables" in measure.places and any(says(s, measure) for s in summaries.values())
     ]
 
 
@@ -167,7 +167,7 @@ def _direction_table(summary: Mapping[str, Any], notes: Sequence[str]) -> Table:
             best = MEASURES[f"{name}{BEST_MATCHED}"]
             title = measure.heading.replace(", as claimed", "")
             cells = _cell(summary, measure), _interval(summary, measure), _cell(summary, best)
-            table.add_row(title.replace(" azimuth error", ""), *cells)
+            table.add_row(title.replace(" azimuth error", "").removeprefix("azimuths "), *cells)
     for name in _TOGETHER:
         if name in _ALWAYS or summary[name] is not None:
             measure = MEASURES[name]

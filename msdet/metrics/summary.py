@@ -197,7 +197,7 @@ def _breakdowns(
 ) -> dict[str, list[dict[str, Any]]]:
     """Per condition that the rows know of, one entry for each group that is not empty."""
     once = np.ones((1, len(rows)))
-    told = [measure for measure in measures.values() if measure.by_condition]
+    told = [measure for measure in measures.values() if "conditions" in measure.places]
     found: dict[str, list[dict[str, Any]]] = {}
     for name, groups in groups_of(rows, conditions, linear_array=linear_array).items():
         for label, chosen in groups:
