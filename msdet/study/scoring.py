@@ -152,7 +152,7 @@ class _Scorer:
                 )
                 self.opened = chunk.checkpoint, SceneScorer(scoring)
             scorer = self.opened[1]
-            rows = tuple(scorer.score(scene).row for scene in chunk.scenes)
+            rows = tuple(scorer.score(scene)[0] for scene in chunk.scenes)
         except Exception as error:  # a broken checkpoint must not cost the other runs their rows
             reason = f"{type(error).__name__}: {error}".splitlines()[0]
             return _Scored(chunk.run, chunk.set_name, (), reason)

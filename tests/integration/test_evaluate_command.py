@@ -38,7 +38,7 @@ def test_valid_scenes_score_as_training_reported(trained: Path, tmp_path: Path) 
             checkpoint, task.corpus, task.sample_rate, "valid", task.bank, metrics=("si_sdr",)
         )
     )
-    found = summarise([scorer.score(scene).row for scene in prepared.scenes])
+    found = summarise([scorer.score(scene)[0] for scene in prepared.scenes])
     reported = load_checkpoint(checkpoint).description.metrics
     assert found["num_scenes"] == reported["num_scenes"] == 5
     assert found["si_sdr_improvement_db"] == pytest.approx(

@@ -4,7 +4,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+import textwrap
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from msdet.evaluation.report.content import ReportContent
@@ -14,7 +15,6 @@ from msdet.evaluation.report.svg import Plot, colour_of, drawn, printable
 from msdet.evaluation.report.wording import finite, group_names, quantity
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 
@@ -22,47 +22,41 @@ def condition_plots(content: ReportContent) -> list[Plot]:
     """Improvement and azimuth error over the groups of each breakdown."""
     tables = {name: _shown_breakdowns(content, name) for name in content.systems}
     conditions = dict.fromkeys(condition for table in tables.values() for condition in table)
-    found = (_condition(content, condition, tables) for condition in conditions)
+    found = (_condition(condition, tables) for condition in conditions)
     return [plot for plot in found if plot is not None]
 
 
-def _shown_breakdowns(content: ReportContent, system: str) -> dict[str, list[dict[str, Any]]]:
-    """A system's breakdowns, each entry with the numbers that it is shown by."""
-    error = content.number(system, ERROR)
+def _shown_breakdowns(content: ReportContent, system: str) -> dict[str, dict[str, Any]]:
+    """By condition and group: the scenes, and the numbers that a system is shown by."""
+    keys = {key: content.number(system, key) for key in (GAIN, ERROR) if content.tells(system, key)}
     return {
-        condition: [
-            {
-                "group": entry.get("group"),
-                "num_scenes": entry.get("num_scenes"),
-                GAIN: entry.get(GAIN) if content.tells(system, GAIN) else None,
-                ERROR: entry.get(error) if content.tells(system, ERROR) else None,
+        condition: {
+            str(entry.get("group")): {
+                "num_scenes": int(finite(entry.get("num_scenes")) or 0),
+                **{key: finite(entry.get(own)) for key, own in keys.items()},
             }
             for entry in entries
-        ]
+        }
         for condition, entries in (content.summary_of(system).get("breakdowns") or {}).items()
     }
 
 
-def _condition(
-    content: ReportContent, condition: str, tables: Mapping[str, Mapping[str, Any]]
-) -> Plot | None:
-    entries = {
-        name: {str(entry.get("group")): entry for entry in table.get(condition) or ()}
-        for name, table in tables.items()
-    }
+def _condition(condition: str, tables: Mapping[str, Mapping[str, Any]]) -> Plot | None:
+    entries = {name: table.get(condition, {}) for name, table in tables.items()}
     groups = list(dict.fromkeys(group for table in entries.values() for group in table))
     measures = [
         key
         for key in (GAIN, ERROR)
-        if any(finite(e.get(key)) is not None for t in entries.values() for e in t.values())
+        if any(e.get(key) is not None for table in entries.values() for e in table.values())
     ]
     if len(groups) < 2 or not measures:
         return None
     names, unit = group_names(groups)
     counts = [
-        max(int(finite(t[group].get("num_scenes")) or 0) for t in entries.values() if group in t)
+        max(table[group]["num_scenes"] for table in entries.values() if group in table)
         for group in groups
     ]
+    heading = quantity(condition).heading
 
     def draw(figure: Figure) -> None:
         grid = figure.subplots(len(measures), 1, sharex=True, squeeze=False)
@@ -72,72 +66,40 @@ def _condition(
                 shift = width * ((index + 0.5) / len(entries) - 0.5)
                 found = [
                     (place + shift, value)
-                    for place, g in enumerate(groups)
-                    if g in table and (value := finite(table[g].get(key))) is not None
+                    for place, group in enumerate(groups)
+                    if (value := table.get(group, {}).get(key)) is not None
                 ]
-                _series(axes, found, index, joined=bool(unit))
-            axes.set_ylabel(_two_lines(quantity(key).title))
+                if not found:
+                    continue
+                x, y = zip(*found, strict=True)
+                if unit:  # groups of an ordered quantity are joined
+                    look: dict[str, Any] = {"color": colour_of(index), "linestyle": dash_of(index)}
+                    (line,) = axes.plot(x, y, linewidth=1.5, **look)
+                    line.set_gid(f"series-{index}")
+                draw_points(axes, x, y, index)
+            axes.set_ylabel("\n".join(quantity(key).title.rsplit(" ", 1)))
             axes.grid(axis="x", visible=False)
             bottom, top = axes.get_ylim()
             axes.set_ylim(min(0.0, bottom), top)
-        labels = [f"{_wrapped(name)}\nn = {n}" for name, n in zip(names, counts, strict=True)]
+        wrapped = ["\n".join(textwrap.wrap(printable(name), 14)) for name in names]
+        labels = [f"{name}\nn = {n}" for name, n in zip(wrapped, counts, strict=True)]
         grid[-1, 0].set_xticks(range(len(groups)), labels)
         grid[-1, 0].set_xlim(-0.5, len(groups) - 0.5)
-        heading = quantity(condition).heading
-        grid[-1, 0].set_xlabel(
-            f"{heading.lower() if heading[1:2].islower() else heading} ({unit})" if unit else ""
-        )
+        lower = heading.lower() if heading[1:2].islower() else heading
+        grid[-1, 0].set_xlabel(f"{lower} ({unit})" if unit else "")
 
-    sentences = []
-    for name, table in entries.items():
-        values = [
+    told = [
+        f"{name}: "
+        + "; ".join(
             f"{group}: "
-            + ", ".join(
-                f"{quantity(key).heading} {quantity(key).text(table[group].get(key))}"
-                for key in measures
-            )
-            for group in groups
-            if group in table
-        ]
-        if values:
-            sentences.append(f"{name}: " + "; ".join(values))
-    heading = quantity(condition).heading
+            + ", ".join(f"{quantity(k).heading} {quantity(k).text(e.get(k))}" for k in measures)
+            for group, e in table.items()
+        )
+        for name, table in entries.items()
+        if table
+    ]
     stem = "condition-" + re.sub(r"\W", "-", condition)
-    svg = drawn(
-        draw, stem, 1.0 + 1.6 * len(measures), f"By {heading}. " + ". ".join(sentences) + "."
-    )
+    svg = drawn(draw, stem, 1.0 + 1.6 * len(measures), f"By {heading}. {'. '.join(told)}.")
     return Plot(
         heading, svg, overlaid=tuple(i for i, table in enumerate(entries.values()) if table)
     )
-
-
-def _series(
-    axes: Axes,
-    found: Sequence[tuple[float, float]],
-    index: int,
-    *,
-    joined: bool,
-) -> None:
-    """Values over groups; groups of an ordered quantity are joined."""
-    if not found:
-        return
-    x, y = zip(*found, strict=True)
-    if joined:
-        dash = dash_of(index)
-        (line,) = axes.plot(x, y, color=colour_of(index), linestyle=dash, linewidth=1.5)
-        line.set_gid(f"series-{index}")
-    draw_points(axes, x, y, index)
-
-
-def _wrapped(text: str, width: int = 14) -> str:
-    lines = [""]
-    for word in printable(text).split():
-        if lines[-1] and len(lines[-1]) + len(word) >= width:
-            lines.append("")
-        lines[-1] = f"{lines[-1]} {word}".strip()
-    return "\n".join(lines)
-
-
-def _two_lines(title: str) -> str:
-    head, _, tail = title.rpartition(" ")
-    return f"{head}\n{tail}"
