@@ -18,8 +18,8 @@ import numpy as np
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 
-from msdet.differences import first_difference
 from msdet.errors import InputError
+from msdet.parsing import first_difference
 from msdet.sweeps.ledger import Ledger
 from msdet.sweeps.report import Record, check_kind, earlier_records, record
 from msdet.sweeps.run import Run, compose_run, placed, sweep_folder
