@@ -13,7 +13,7 @@ from msdet.parts import OwnPart
 
 
 class EvaluationConfig(Config):
-    """What is evaluated, on what, and what comes of it.
+    """The systems that are evaluated, their scenes, and the results.
 
     Attributes:
         checkpoint: `model.ckpt` or `last.ckpt`, or a list of them to compare; null where estimates

@@ -186,7 +186,7 @@ def _fill_banks(scenes: Sequence[Scene], folder: Path, num_workers: int | None) 
 def _measured(
     prepared: Prepared, training: Mapping[str, Any] | None, peak_gb: float
 ) -> dict[str, Any]:
-    """What the training run of the main system measured of itself, the recordings that it was
+    """Measurements of the main system's training run, the recordings that it was
     trained on, and the memory of all."""
     checkpoint = prepared.checkpoints.get(prepared.main)
     found = dict(checkpoint.description.training if checkpoint else {})

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What an evaluation is about, opened and checked before any work."""
+"""The checkpoints, estimates and scenes of an evaluation, opened and checked before any work."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class Prepared:
 
     @property
     def linear(self) -> bool:
-        """Whether the scenes' arrays are lines: no seam, no opposition."""
+        """True where the scenes' arrays are lines: no seam, no opposition."""
         return self.scenes[0].microphone_array().is_linear
 
 
@@ -322,7 +322,7 @@ def _metrics_of(
 
 
 def scenes_hash(scenes: Sequence[Scene]) -> str:
-    """Of all that was drawn about them."""
+    """Return a hash of all that was drawn about scenes."""
     digest = hashlib.sha256()
     for scene in scenes:
         digest.update(scene.model_dump_json().encode() + b"\n")

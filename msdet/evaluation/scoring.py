@@ -28,7 +28,7 @@ from msdet.simulation import RirBank, Scene, render, render_parts
 
 @dataclass(frozen=True)
 class Scoring:
-    """What a worker process needs to score scenes; sent once to each.
+    """The settings of a worker process that scores scenes; sent once to each.
 
     Attributes:
         models: what is evaluated, by name: checkpoints, and folders of estimates.
@@ -148,7 +148,7 @@ def _opened(checkpoint: Checkpoint, as_network: bool) -> Network | Separating:
 
 
 def _apply(system: str, done: Done) -> Estimate:
-    """What a system that is not a model makes of a scene."""
+    """Run a system that is not a model."""
     from msdet.evaluation.systems import beamformers, directions, oracles
 
     heard, truth = done.heard, done.heard.example.azimuth.astype(np.float64)
@@ -178,7 +178,7 @@ def _apply(system: str, done: Done) -> Estimate:
 
 
 def labels_of(heard: Heard) -> SceneLabels:
-    """What breakdowns can group by."""
+    """Return the labels of a scene, which breakdowns group by."""
     example, scene = heard.example, heard.example.scene
     size, background = scene.room.size, scene.background
     speakers = scene.room.speakers

@@ -134,7 +134,7 @@ def _separation_table(summary: Mapping[str, Any], measures: Mapping[str, Measure
 
 
 def _notes(summary: Mapping[str, Any]) -> list[str]:
-    """What is not in the numbers of a system."""
+    """Notes on what the numbers of a system leave out."""
     notes = [f"{metric} is not installed" for metric in summary["unavailable"]]
     if 1 < summary["num_scenes"] < FEW_SCENES:
         notes.append(f"intervals from only {summary['num_scenes']} scenes are too narrow to trust")
@@ -206,7 +206,7 @@ def _breakdown_table(summary: Mapping[str, Any]) -> Table:
 
 
 def _divides(summary: Mapping[str, Any], entries: Sequence[Mapping[str, Any]]) -> bool:
-    """Whether a breakdown says more than its whole: a single group of all speakers does not."""
+    """Return whether a breakdown says more than its whole: a single group does not."""
     return len(entries) > 1 or any(
         entry["num_speakers"] < summary["num_speakers"] for entry in entries
     )

@@ -17,7 +17,7 @@ TIMES_NAME = "times.jsonl"
 
 
 class SceneTime(Record):
-    """How long systems took for one scene: a line of ``times.jsonl``; processor seconds."""
+    """The time that systems took for one scene: a line of ``times.jsonl``; processor seconds."""
 
     index: int
     audio_seconds: float
@@ -25,7 +25,7 @@ class SceneTime(Record):
 
 
 class Times:
-    """How long systems took for the scenes that have rows.
+    """The times of the scenes that have rows.
 
     A scene's line is written before its row: every row that a stop leaves has its times. A line
     without a row, or one that was cut, is dropped when the evaluation goes on.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which metrics are computed: those that are named, that are installed, and the user's own."""
+"""The choice of the metrics to compute: named ones, installed ones, the user's own."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ from msdet.errors import InputError
 from msdet.metrics.scores import SceneRow, SpeakerScore
 
 SEAM_DEGREES = 15.0
-"""How near to 0 degrees a speaker must stand for its scene to lie on the seam of sorting."""
+"""A scene lies on the seam of sorting if a speaker stands nearer than this to 0 degrees."""
 OPPOSITION_DEGREES = 165.0
 """From which angle between two speakers on they stand opposite, where `cyclic` breaks."""
 
@@ -218,12 +218,12 @@ def _on_circle(degrees: float) -> float:
 
 
 def _speakers(row: SceneRow) -> Sequence[SpeakerScore]:
-    """As any of the systems has them: who is there is the truth, the same for all."""
+    """The speakers, as any of the systems has them: who is there is the truth, the same for all."""
     return next(iter(row.systems.values())).speakers
 
 
 def _azimuths(row: SceneRow) -> list[float]:
-    """Of the speakers that are not silent."""
+    """Azimuths of the speakers that are not silent."""
     return [s.azimuth for s in _speakers(row) if not s.silent and s.azimuth is not None]
 
 

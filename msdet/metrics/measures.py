@@ -281,10 +281,10 @@ MEASURES = measures_of()
 """Every measure, by name."""
 
 COMPARED = tuple(m for m in compared(MEASURES) if m.metric in ("", "si_sdr"))
-"""What networks that separate and find directions are compared by."""
+"""Measures that networks for separation and direction are compared by."""
 
 VALIDATION = tuple(m.name for m in MEASURES.values() if "validation" in m.places)
-"""What training says of each epoch."""
+"""Names of the measures that training tells of each epoch."""
 
 _LABELS = (
     ("angle", "angle between speakers", "deg", 0),
@@ -308,7 +308,7 @@ LABELS = {
     name: Quantity(name=name, title=title, unit=unit, digits=digits)
     for name, title, unit, digits in _LABELS
 }
-"""What is known of scenes and their speakers, and what scores are broken down by."""
+"""Labels of scenes and their speakers, which scores are broken down by."""
 
 _UNITS = {"db": "dB", "deg": "deg", "m": "m", "s": "s", "hz": "Hz", "ms": "ms", "m3": "m³"}
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a report is made of. Plain numbers, texts and samples: no model, no corpus, no clock."""
+"""The content of a report. Plain numbers, texts and samples: no model, no corpus, no clock."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ class ReportContent:
 
     @cached_property
     def measures(self) -> Mapping[str, Measure]:
-        """What systems are told by."""
+        """The measures that systems are told by."""
         return measures_in(self.summary)
 
     @cached_property

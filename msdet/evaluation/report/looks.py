@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How a system looks in every plot: a colour, a marker and a dash of its own, and the legend."""
+"""The looks of a system in every plot: a colour, a marker and a dash of its own, and the legend."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _DASHES: tuple[Any, ...] = (
 
 
 def legend(content: ReportContent) -> list[dict[str, Any]]:
-    """Per system its name and a sample of its line and marker."""
+    """Return each system's name and a sample of its line and marker."""
     from matplotlib.markers import MarkerStyle
 
     entries = []

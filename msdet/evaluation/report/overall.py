@@ -37,7 +37,7 @@ def overall_plots(content: ReportContent) -> list[Plot]:
 
 
 def before_and_after(content: ReportContent) -> list[Plot]:
-    """Per system that does something: SI-SDR of each scene before and after."""
+    """Return a plot of SI-SDR before and after for each system that changes the mixture."""
     points = {}
     for name in content.systems:
         before = scene_means(content, name, "si_sdr_unprocessed")
@@ -54,7 +54,7 @@ def before_and_after(content: ReportContent) -> list[Plot]:
 
 
 def _ranking(content: ReportContent, key: str, stem: str) -> Plot | None:
-    """One line per system: its value and interval."""
+    """Values and intervals, a line for each system."""
     kind = quantity(key)
     shown: list[tuple[int, str, float, float, float]] = []  # without interval: its value thrice
     for index, name in enumerate(content.systems):

@@ -82,7 +82,7 @@ def _json_for_html(value: Any) -> Markup:
 
 
 def _policy(script: str) -> str:
-    """What the browser may do: run this very script, use inline styles and embedded data."""
+    """The content policy: the browser may run this very script, inline styles, embedded data."""
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
     return (
         f"default-src 'none'; script-src 'sha256-{digest}'; style-src 'unsafe-inline'; "

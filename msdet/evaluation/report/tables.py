@@ -79,7 +79,7 @@ def highlights(content: ReportContent) -> list[dict[str, str]]:
 
 
 def not_scored(content: ReportContent, system: str) -> dict[str, Any]:
-    """How many values of a system are missing, and why: lines of (metric, reason, count)."""
+    """Return the number of values that a system lacks, and (metric, reason, count) of each."""
     summary = content.summary_of(system)
     lines = [
         (_metric_words(content, metric), reason, count)
@@ -162,7 +162,7 @@ def _cell(summary: Mapping[str, Any], key: str, kind: Words) -> dict[str, Any]:
 
 
 def scene_table(content: ReportContent) -> dict[str, Any]:
-    """What ``report.js`` makes the table of scenes from, compact: lists instead of objects.
+    """Return the data of the table of scenes for ``report.js``, compact: lists instead of objects.
 
     ``columns`` describes the label columns that tell scenes apart; ``scenes`` is
     ``[id, [label, ...]]``; ``scores[system]`` holds per scene
