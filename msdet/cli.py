@@ -24,21 +24,14 @@ _COMMANDS = {
     "models": "list the trained models that ship with msdet",
     "export": "write a model as ONNX, to run without torch",
 }
-_FLAGS: dict[str, dict[tuple[str, ...], str]] = {
-    "train": {
-        (
-            "-m",
-            "--multirun",
-        ): "a run for each combination of values, such as seed=0,1, or a search"
-    },
+_FLAGS = {
+    "train": {"-m --multirun": "a run for each combination of values, or a search"},
     "separate": {
-        ("--together",): "the files are one recording, a microphone each; so are those of a folder"
+        "--together": "the files are one recording, a microphone each; so are those of a folder"
     },
-    "simulate": {
-        ("--dry-run",): "measure a few scenes and tell what all would cost; write nothing"
-    },
+    "simulate": {"--dry-run": "measure a few scenes and tell what all would cost; write nothing"},
 }
-"""Options of one command alone."""
+"""Flags of one command alone."""
 
 _USAGE = """\
 Settings are Hydra overrides, KEY=VALUE, such as experiment=quickstart or trainer.epochs=5;
@@ -138,6 +131,6 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("--config-dir", metavar="DIR", help=purpose)
         command.add_argument("--config", action="store_true", help="print the config and stop")
         command.add_argument("--debug", action="store_true", help="show the traceback of an error")
-        for flags, purpose in _FLAGS.get(name, {}).items():
-            command.add_argument(*flags, action="store_true", help=purpose)
+        for names, purpose in _FLAGS.get(name, {}).items():
+            command.add_argument(*names.split(), action="store_true", help=purpose)
     return parser

@@ -19,9 +19,6 @@ from msdet.errors import InputError
 
 _OF_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS}
 
-_GRACE_SECONDS = 10.0
-"""A worker that is told to stop waits so long for its parent to end it."""
-
 
 class Terminated(KeyboardInterrupt):
     """SIGTERM, by which schedulers, containers and service managers stop a command."""
@@ -117,18 +114,3 @@ def heed_sigterm() -> None:
 
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, stop)
-
-
-def leave_stops_to_parent() -> None:
-    """Let a worker process go on when a whole group of processes is told to stop.
-
-    Its parent, told the same, ends it. A worker that went first would look like one that failed.
-    """
-
-    def wait_for_parent(number: int, frame: FrameType | None) -> None:
-        timer = threading.Timer(_GRACE_SECONDS, os._exit, (128 + signal.SIGTERM,))
-        timer.daemon = True
-        timer.start()
-
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, wait_for_parent)

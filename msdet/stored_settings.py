@@ -54,6 +54,7 @@ class TrainedWith(_Part):
 
 _MODEL_BEFORE = {"sharing": "hard", "slots": None}
 _HEADS_BEFORE = {
+    "separation": "mask",
     "refinements": 1,
     "refinement_blocks": 0,
     "refinement_channels": 32,

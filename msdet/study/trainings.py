@@ -10,7 +10,7 @@ from pathlib import Path
 from rich.console import Console
 
 from msdet.study.grid import Run
-from msdet.training.child_process import POLL_SECONDS, ChildTraining, stop_all
+from msdet.workers import POLL_SECONDS, ChildCommand, stop_all
 
 
 def train_all(runs: Sequence[Run], jobs: int, threads: int, logs: Path) -> dict[str, str]:
@@ -24,17 +24,17 @@ def train_all(runs: Sequence[Run], jobs: int, threads: int, logs: Path) -> dict[
         KeyboardInterrupt: Ctrl-C; those that were running are stopped first.
     """
     console, failures = Console(stderr=True, highlight=False), {}
-    waiting, running, done = list(runs), dict[str, ChildTraining](), 0
+    waiting, running, done = list(runs), dict[str, ChildCommand](), 0
     try:
         while waiting or running:
             while waiting and len(running) < jobs:
                 run = waiting.pop(0)
                 log = logs / f"{run.name}.log"
-                running[run.name] = ChildTraining(run.overrides, log, threads)
+                running[run.name] = ChildCommand(("train", *run.overrides), log, threads)
             time.sleep(POLL_SECONDS)
             for name in [name for name, t in running.items() if not t.is_running]:
                 training = running.pop(name)
-                training.stop()
+                stop_all([training])
                 done += 1
                 what = f"{done}/{len(runs)} {name}:"
                 if (failure := training.failure()) is None:

@@ -17,7 +17,6 @@ from msdet.files import read_json
 from msdet.output_folder import contents
 from msdet.parsing import parse
 from msdet.training.callbacks import monitor_sign, monitored
-from msdet.training.child_process import POLL_SECONDS, ChildTraining
 from msdet.training.config import TrainConfig
 from msdet.training.run import prepare
 from msdet.training.run_folder import (
@@ -27,6 +26,7 @@ from msdet.training.run_folder import (
     is_unfinished,
     read_config,
 )
+from msdet.workers import POLL_SECONDS, ChildCommand, stop_all
 
 
 @dataclass(frozen=True)
@@ -143,12 +143,12 @@ def train(run: Run, log: Path, tell: Callable[[int], None]) -> None:
         InputError: it failed; the last line that it printed.
         KeyboardInterrupt: Ctrl-C; the run is stopped first.
     """
-    training = ChildTraining(run.overrides, log)
+    training = ChildCommand(("train", *run.overrides), log)
     try:
         while training.is_running:
             tell(run.epochs_done())
             time.sleep(POLL_SECONDS)
     finally:
-        training.stop()
+        stop_all([training])
     if (failure := training.failure()) is not None:
         raise InputError(failure)
