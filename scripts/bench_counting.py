@@ -44,9 +44,9 @@ from simulated_people import DIFFICULT, ORDINARY, conversation, few_people
 
 import msdet
 from msdet.corpora import BundledConfig, Corpus, open_corpus
-from msdet.evaluation.signal_metrics import si_sdr
 from msdet.geometry import angular_error
 from msdet.inference.separator import Separator
+from msdet.metrics.signals.si_sdr import si_sdr
 
 NAMES = ("none", "one", "two", "three")
 SEED = {"test": 0, "valid": 500}

@@ -9,10 +9,11 @@ from pydantic import Field
 
 from msdet.corpora import CorpusConfig
 from msdet.parsing import MOST_WORKERS, Config
+from msdet.parts import OwnPart
 
 
 class EvaluationConfig(Config):
-    """What is evaluated, on what, and what comes of it.
+    """The systems that are evaluated, their scenes, and the results.
 
     Attributes:
         checkpoint: `model.ckpt` or `last.ckpt`, or a list of them to compare; null where estimates
@@ -28,8 +29,9 @@ class EvaluationConfig(Config):
             checkpoint, the bundled voices.
         systems: what is scored, the first model being the main one; null: the models and all
             baselines.
-        metrics: some of [si_sdr, sdr, sir, sar, estoi, pesq_nb, pesq_wb, dnsmos, wer]; null: all
-            that are installed, without the last two and with PESQ as the sample rate allows.
+        metrics: some of [si_sdr, sdr, sir, sar, estoi, pesq_nb, pesq_wb, dnsmos, wer], and classes
+            of your own, {_target_: mine.MyMetric}; null: all that are installed, without the last
+            two and with PESQ as the sample rate allows.
         slow_metrics_of: systems that all metrics but SI-SDR and SDR are computed of; null: the
             mixture, the models and `model+mvdr`.
         recogniser: `module:function` of yours, from audio and sample rate to text; for
@@ -48,7 +50,7 @@ class EvaluationConfig(Config):
     num_scenes: int | None = Field(default=None, ge=1, le=10**6)
     corpus: CorpusConfig | None = None
     systems: tuple[str, ...] | None = None
-    metrics: tuple[str, ...] | None = None
+    metrics: tuple[str | OwnPart, ...] | None = None
     slow_metrics_of: tuple[str, ...] | None = None
     recogniser: str | None = None
     conditions: tuple[str, ...] | None = None

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What an evaluation is about, opened and checked before any work."""
+"""The checkpoints, estimates and scenes of an evaluation, opened and checked before any work."""
 
 from __future__ import annotations
 
@@ -13,12 +13,9 @@ from msdet.benchmarks import benchmark_names, scenes_file
 from msdet.checkpoints import Checkpoint, Description, load_checkpoint
 from msdet.corpora import BundledConfig, Corpus, CorpusConfig, open_corpus
 from msdet.errors import InputError
-from msdet.evaluation.conditions import check_conditions
 from msdet.evaluation.config import EvaluationConfig
-from msdet.evaluation.recogniser import check_recogniser
 from msdet.evaluation.rows import RowsHeader
-from msdet.evaluation.scoring import Task
-from msdet.evaluation.signal_metrics import FAST_METRICS, choose_metrics
+from msdet.evaluation.scoring import Scoring
 from msdet.evaluation.systems.folder import FolderEstimates
 from msdet.evaluation.systems.names import (
     ALONE,
@@ -28,6 +25,11 @@ from msdet.evaluation.systems.names import (
     choose_systems,
 )
 from msdet.evaluation.systems.network import separates
+from msdet.metrics import Measure, Metric
+from msdet.metrics.choose import MATCHING, choose_metrics
+from msdet.metrics.conditions import check_conditions
+from msdet.metrics.measures import METRICS, measures_of
+from msdet.metrics.metric import say
 from msdet.parsing import parse
 from msdet.parts import OwnPart
 from msdet.resources import models_dir
@@ -41,22 +43,23 @@ class Prepared:
 
     Attributes:
         checkpoints: by the names that their systems have. main: the system whose numbers stand
-            first, and that is compared with the others.
+            first, and that is compared with the others. measures: what systems are told by.
         unavailable: metrics that this installation lacks, with the reason.
         clipped: of each folder of estimates that has any, the samples at full scale by file.
     """
 
     scenes: tuple[Scene, ...]
     checkpoints: Mapping[str, Checkpoint]
-    task: Task
+    scoring: Scoring
     header: RowsHeader
     main: str
+    measures: Mapping[str, Measure]
     unavailable: Mapping[str, str]
     clipped: Mapping[str, Mapping[str, int]]
 
     @property
     def linear(self) -> bool:
-        """Whether the scenes' arrays are lines: no seam, no opposition."""
+        """True where the scenes' arrays are lines: no seam, no opposition."""
         return self.scenes[0].microphone_array().is_linear
 
 
@@ -69,6 +72,8 @@ def prepare(config: EvaluationConfig) -> Prepared:
     output = Path(config.output)
     if output.exists() and not output.is_dir():
         raise InputError(f"output={output}: is a file; name a folder")
+    if config.conditions is not None:
+        check_conditions(config.conditions)
     checkpoints = _open_checkpoints(config)
     corpus_config, corpus, scenes = _open_scenes(config, checkpoints)
     for checkpoint in checkpoints.values():
@@ -85,33 +90,37 @@ def prepare(config: EvaluationConfig) -> Prepared:
         models[name], separated[name] = checkpoint.path, separates(checkpoint.description)
         hashes[name] = hashlib.sha256(checkpoint.path.read_bytes()).hexdigest()
     systems = choose_systems(config.systems, separated)
-    metrics, unavailable = choose_metrics(config.metrics, scenes[0].sample_rate)
-    check_recogniser(config.recogniser, metrics)
-    of_system = _metrics_of(systems, metrics, config.slow_metrics_of, separated)
-    if config.metrics is not None:
-        _check_metrics(config, of_system, separated)
-    task = Task(
-        models,
-        corpus_config,
-        scenes[0].sample_rate,
-        config.split,
-        rirs_folder(config.cache),
-        systems,
-        of_system,
-        config.recogniser,
-    )
+    rate = scenes[0].sample_rate
+    metrics, unavailable = choose_metrics(config.metrics, rate, config.recogniser)
+    of_system = _metrics_of(systems, metrics, config, separated)
+    own = [metric for metric in metrics if metric.name not in METRICS]
+    parts = [part for part in config.metrics or () if isinstance(part, OwnPart)]
     header = RowsHeader(
         models=hashes,
         scenes=scenes_hash(scenes),
-        systems=of_system,
+        systems={name: tuple(metric.name for metric in of) for name, of in of_system.items()},
         recogniser=config.recogniser,
+        own_metrics={m.name: p.model_dump_json() for m, p in zip(own, parts, strict=True)},
         as_networks=False,
     )
-    main = next((name for name in systems if name in models), systems[0])
-    if config.conditions is not None:
-        check_conditions(config.conditions)
-    clipped = {name: folder.clipped for name, folder in folders.items() if folder.clipped}
-    return Prepared(scenes, checkpoints, task, header, main, unavailable, clipped)
+    return Prepared(
+        scenes=scenes,
+        checkpoints=checkpoints,
+        scoring=Scoring(
+            models=models,
+            corpus=corpus_config,
+            sample_rate=rate,
+            split=config.split,
+            bank=rirs_folder(config.cache),
+            systems=systems,
+            metrics=of_system,
+        ),
+        header=header,
+        main=next((name for name in systems if name in models), systems[0]),
+        measures=measures_of(own),
+        unavailable=unavailable,
+        clipped={name: folder.clipped for name, folder in folders.items() if folder.clipped},
+    )
 
 
 def check_scenes(scenes: Sequence[Scene], checkpoint: Checkpoint) -> None:
@@ -221,14 +230,21 @@ def _open_scenes(
     if corpus_config is None and checkpoints:
         corpus_config = _training_of(next(iter(checkpoints.values()))).corpus
     corpus_config = corpus_config or BundledConfig()
-    rate = _sample_rate([s.sample_rate for s in scenes] if scenes else [], checkpoints)
+    rates = {scene.sample_rate for scene in scenes or ()}
+    if len(rates) > 1:
+        raise InputError(f"scenes: are at {sorted(rates)} Hz; give scenes of one sample rate")
+    rate = next(iter(rates), None) or next(iter(checkpoints.values())).description.sample_rate
     try:
         corpus = open_corpus(corpus_config, rate).split(config.split)
     except InputError as error:
         if config.corpus is not None or not checkpoints:
             raise
         first = next(iter(checkpoints.values()))  # its path was of another folder, say
-        raise _not_where_it_was(first, corpus_config, error) from error
+        path = " corpus.path=FOLDER" if hasattr(corpus_config, "path") else ""
+        raise InputError(
+            f"checkpoint={first.path}: the corpus of its training cannot be opened from here "
+            f"({error}); give corpus={getattr(corpus_config, "name", "FILE")}{path}"
+        ) from error
     if scenes is None:
         scenes = _drawn(config, next(iter(checkpoints.values())), corpus)
     return corpus_config, corpus, scenes
@@ -240,25 +256,6 @@ def _own_noise(checkpoints: Mapping[str, Checkpoint]) -> Iterator[OwnPart]:
         scene = checkpoint.description.config.get("scene") or {}
         if source := (scene.get("background") or {}).get("source"):
             yield OwnPart.model_validate(source)
-
-
-def _not_where_it_was(
-    checkpoint: Checkpoint, corpus: CorpusConfig, error: InputError
-) -> InputError:
-    path = " corpus.path=FOLDER" if hasattr(corpus, "path") else ""
-    return InputError(
-        f"checkpoint={checkpoint.path}: the corpus of its training cannot be opened from here "
-        f"({error}); give corpus={getattr(corpus, 'name', 'FILE')}{path}"
-    )
-
-
-def _sample_rate(rates: Sequence[int], checkpoints: Mapping[str, Checkpoint]) -> int:
-    """That of all scenes; without any, of the first checkpoint."""
-    if not rates:
-        return next(iter(checkpoints.values())).description.sample_rate
-    if len(set(rates)) > 1:
-        raise InputError(f"scenes: are at {sorted(set(rates))} Hz; give scenes of one sample rate")
-    return rates[0]
 
 
 def _drawn(config: EvaluationConfig, checkpoint: Checkpoint, corpus: Corpus) -> tuple[Scene, ...]:
@@ -290,53 +287,50 @@ def _training_of(checkpoint: Checkpoint) -> TrainConfig:
 
 def _metrics_of(
     systems: Sequence[str],
-    metrics: tuple[str, ...],
-    named: Sequence[str] | None,
-    models: Mapping[str, bool],
-) -> dict[str, tuple[str, ...]]:
-    """The metrics of each system: those that take long only of some."""
+    metrics: tuple[Metric, ...],
+    config: EvaluationConfig,
+    separated: Mapping[str, bool],
+) -> dict[str, tuple[Metric, ...]]:
+    """The metrics of each system: those that take long only of some.
+
+    A metric that was named and that no audio is there for is refused; the mixture counts where it
+    was named among the systems. SI-SDR, which is always computed, may ask for nothing else.
+    """
+    named = config.slow_metrics_of
     slow: Sequence[str] = [
         system
         for system in systems
-        if system == "unprocessed" or system in models or system.endswith("+mvdr")
+        if system == "unprocessed" or system in separated or system.endswith("+mvdr")
     ]
     if named is not None:
-        slow = choose_systems(named, models) if named else ()
+        slow = choose_systems(named, separated) if named else ()
         if missing := [name for name in slow if name not in systems]:
             raise InputError(
                 f"slow_metrics_of: {missing[0]!r} is not among systems={list(systems)}"
             )
-    return {
-        system: metrics if system in slow else tuple(m for m in metrics if m in FAST_METRICS)
+    found = {
+        system: metrics if system in slow else tuple(m for m in metrics if not say(m, "slow"))
         for system in systems
     }
-
-
-def _check_metrics(
-    config: EvaluationConfig, of_system: Mapping[str, Sequence[str]], separates: Mapping[str, bool]
-) -> None:
-    """Refuse a metric that was named and that no audio is there for.
-
-    The mixture counts where it was named among the systems. SI-SDR, which is always computed where
-    there is audio, may be named to ask for nothing else.
-    """
     heard = [
         system
-        for system in of_system
+        for system in systems
         if system not in DIRECTIONS_ALONE
-        and separates.get(system, True)
+        and separated.get(system, True)
         and (system != "unprocessed" or system in (config.systems or ()))
     ]
-    for metric in config.metrics or ():
-        if metric != "si_sdr" and not any(metric in of_system[system] for system in heard):
+    for metric in () if config.metrics is None else metrics:
+        if metric.name != MATCHING.name and not any(metric in found[system] for system in heard):
             mend = f", or name some of {', '.join(heard)} in slow_metrics_of=" if heard else ""
             raise InputError(
-                f"metrics: {metric!r} has no separated audio to be computed of; leave it out{mend}"
+                f"metrics: {metric.name!r} has no separated audio to be computed of; leave it "
+                f"out{mend}"
             )
+    return found
 
 
 def scenes_hash(scenes: Sequence[Scene]) -> str:
-    """Of all that was drawn about them."""
+    """Return a hash of all that was drawn about scenes."""
     digest = hashlib.sha256()
     for scene in scenes:
         digest.update(scene.model_dump_json().encode() + b"\n")

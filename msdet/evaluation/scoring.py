@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,27 +14,26 @@ import numpy as np
 
 from msdet.checkpoints import Checkpoint, load_checkpoint
 from msdet.corpora import CorpusConfig, Split, open_corpus
-from msdet.datasets import Batch
-from msdet.evaluation.metrics import score_scene, score_unprocessed
-from msdet.evaluation.rows import SceneLabels, SceneRow
-from msdet.evaluation.scores import Claims, SceneScore, Unprocessed
 from msdet.evaluation.systems.estimate import Estimate, Heard
 from msdet.evaluation.systems.folder import FolderEstimates, as_rendered
 from msdet.evaluation.systems.names import MODEL, NEED_PARTS
-from msdet.evaluation.systems.network import Network, estimates_of, separates
+from msdet.evaluation.systems.network import Network, separates
 from msdet.evaluation.systems.separating import Separating
-from msdet.models.msdet import MSDET, Output
+from msdet.evaluation.times import SceneTime
+from msdet.metrics import Claims, Metric, SceneRow, SceneTruth, score_scene
+from msdet.metrics.choose import MATCHING
+from msdet.metrics.scores import SceneLabels
 from msdet.simulation import RirBank, Scene, render, render_parts
 
 
 @dataclass(frozen=True)
-class Task:
-    """What a worker process needs to score scenes; sent once to each.
+class Scoring:
+    """The settings of a worker process that scores scenes; sent once to each.
 
     Attributes:
         models: what is evaluated, by name: checkpoints, and folders of estimates.
         systems: names, see :mod:`msdet.evaluation.systems.names`; in the rows' order.
-        metrics: of each system. recogniser: ``module:function``, of the word error rate.
+        metrics: of each system.
         as_networks: score all outputs of checkpoints as they are, in place of what ``msdet
             separate`` puts out.
     """
@@ -45,24 +44,17 @@ class Task:
     split: Split
     bank: Path
     systems: tuple[str, ...]
-    metrics: Mapping[str, tuple[str, ...]]
-    recogniser: str | None = None
+    metrics: Mapping[str, tuple[Metric, ...]]
     as_networks: bool = False
 
     @classmethod
     def of_network(
-        cls,
-        checkpoint: Path,
-        corpus: CorpusConfig,
-        sample_rate: int,
-        split: Split,
-        bank: Path,
-        metrics: tuple[str, ...],
-    ) -> Task:
-        """One network with all of its outputs, and nothing beside it."""
-        systems, of_each = (MODEL,), {MODEL: metrics}
+        cls, checkpoint: Path, corpus: CorpusConfig, sample_rate: int, split: Split, bank: Path
+    ) -> Scoring:
+        """One network with all of its outputs, scored by SI-SDR and directions."""
+        systems, metrics = (MODEL,), {MODEL: (MATCHING,)}
         models = {MODEL: checkpoint}
-        return cls(models, corpus, sample_rate, split, bank, systems, of_each, as_networks=True)
+        return cls(models, corpus, sample_rate, split, bank, systems, metrics, as_networks=True)
 
 
 @dataclass(frozen=True)
@@ -79,33 +71,42 @@ class Done:
     seconds: dict[str, float] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
-class Scored:
-    """A scene's row, its length, and the seconds that each system took."""
-
-    row: SceneRow
-    audio_seconds: float
-    seconds: dict[str, float]
-
-
 class SceneScorer:
     """Renders scenes and scores systems on them, on one thread."""
 
-    def __init__(self, task: Task) -> None:
-        self.task = task
+    def __init__(self, scoring: Scoring) -> None:
+        self.scoring = scoring
         self.models = {
-            name: _opened(load_checkpoint(model), task.as_networks)
+            name: _opened(load_checkpoint(model), scoring.as_networks)
             if isinstance(model, Path)
             else model
-            for name, model in task.models.items()
-            if any(system.partition("+")[0] == name for system in task.systems)
+            for name, model in scoring.models.items()
+            if any(system.partition("+")[0] == name for system in scoring.systems)
         }
-        self.corpus = open_corpus(task.corpus, task.sample_rate).split(task.split)
+        self.corpus = open_corpus(scoring.corpus, scoring.sample_rate).split(scoring.split)
         self.banks: dict[str, RirBank] = {}
 
-    def score(self, scene: Scene) -> Scored:
-        """Return its row."""
-        return self._scored(self.do(scene))
+    def score(self, scene: Scene) -> tuple[SceneRow, SceneTime]:
+        """Return its row, and the time that each system took."""
+        done = self.do(scene)
+        heard, example = done.heard, done.heard.example
+        rate = heard.sample_rate
+        truth = SceneTruth(
+            example.targets, heard.reference, rate, example.azimuth, example.distance
+        )
+        scores = {}
+        for system in self.scoring.systems:
+            estimate, model = done.estimates[system], self.models.get(system.partition("+")[0])
+            scores[system] = score_scene(
+                estimate.audio,
+                truth,
+                Claims(estimate.azimuth, estimate.distance, estimate.empty),
+                metrics=self.scoring.metrics[system],
+                order=model.order(heard) if isinstance(model, Network | Separating) else None,
+            )
+        row = SceneRow(index=scene.index, id=scene.id, labels=labels_of(heard), systems=scores)
+        seconds = scene.num_samples / rate
+        return row, SceneTime(index=scene.index, audio_seconds=seconds, seconds=done.seconds)
 
     def do(self, scene: Scene) -> Done:
         """Return what every system makes of it."""
@@ -118,7 +119,7 @@ class SceneScorer:
             began = time.process_time()
             done.estimates[name] = model(done.heard)
             done.seconds[name] = time.process_time() - began
-        for system in self.task.systems:
+        for system in self.scoring.systems:
             if system not in done.estimates:
                 began = time.process_time()
                 done.estimates[system] = _apply(system, done)
@@ -129,51 +130,11 @@ class SceneScorer:
         array = scene.microphone_array()
         key = json.dumps(scene.array.positions)
         if key not in self.banks:
-            self.banks[key] = RirBank(self.task.bank, array, scene.sample_rate)
+            self.banks[key] = RirBank(self.scoring.bank, array, scene.sample_rate)
         rirs = self.banks[key].get(scene.room)
-        told = any(system in NEED_PARTS for system in self.task.systems)
+        told = any(system in NEED_PARTS for system in self.scoring.systems)
         parts = render_parts(scene, self.corpus, rirs) if told else None
         return Heard(render(scene, self.corpus, rirs), array, parts)
-
-    def _scored(self, done: Done) -> Scored:
-        heard, example = done.heard, done.heard.example
-        every = dict.fromkeys(m for metrics in self.task.metrics.values() for m in metrics)
-        before = score_unprocessed(
-            example.targets,
-            heard.reference,
-            sample_rate=heard.sample_rate,
-            metrics=tuple(every),
-            recogniser=self.task.recogniser,
-        )
-        scores = {
-            system: self._score(system, done.estimates[system], heard, before)
-            for system in self.task.systems
-        }
-        row = SceneRow(
-            index=example.scene.index,
-            id=example.scene.id,
-            labels=labels_of(heard),
-            systems=scores,
-        )
-        return Scored(row, example.scene.num_samples / heard.sample_rate, done.seconds)
-
-    def _score(
-        self, system: str, estimate: Estimate, heard: Heard, before: Unprocessed
-    ) -> SceneScore:
-        example, model = heard.example, self.models.get(system.partition("+")[0])
-        return score_scene(
-            estimate.audio,
-            example.targets,
-            heard.reference,
-            Claims(estimate.azimuth, estimate.distance, estimate.empty),
-            example.azimuth,
-            distance_truth=example.distance,
-            sample_rate=heard.sample_rate,
-            order=model.order(heard) if isinstance(model, Network | Separating) else None,
-            metrics=self.task.metrics[system],
-            unprocessed=before,
-            recogniser=self.task.recogniser,
-        )
 
 
 def _opened(checkpoint: Checkpoint, as_network: bool) -> Network | Separating:
@@ -187,7 +148,7 @@ def _opened(checkpoint: Checkpoint, as_network: bool) -> Network | Separating:
 
 
 def _apply(system: str, done: Done) -> Estimate:
-    """What a system that is not a model makes of a scene."""
+    """Run a system that is not a model."""
     from msdet.evaluation.systems import beamformers, directions, oracles
 
     heard, truth = done.heard, done.heard.example.azimuth.astype(np.float64)
@@ -217,7 +178,7 @@ def _apply(system: str, done: Done) -> Estimate:
 
 
 def labels_of(heard: Heard) -> SceneLabels:
-    """What breakdowns can group by."""
+    """Return the labels of a scene, which breakdowns group by."""
     example, scene = heard.example, heard.example.scene
     size, background = scene.room.size, scene.background
     speakers = scene.room.speakers
@@ -270,33 +231,3 @@ def _overlap(scene: Scene) -> float:
 
 def _finite(value: float) -> float | None:
     return round(float(value), 6) if math.isfinite(value) else None
-
-
-def score_output(
-    model: MSDET,
-    output: Output,
-    batch: Batch,
-    index: int,
-    *,
-    order: Sequence[int] | None,
-    metrics: Sequence[str],
-) -> SceneScore:
-    """Score example ``index`` of a batch, as validation does.
-
-    Args:
-        order: ``[slot]`` -> speaker that the assignment prescribes; None where it prescribes none.
-        metrics: from ``choose_metrics``.
-    """
-    count = int(batch.present[index].sum())
-    estimate = estimates_of(model, output)[index]
-    return score_scene(
-        estimate.audio,
-        batch.targets[index, :count].cpu().numpy(),
-        batch.mixture[index, model.reference_mic].cpu().numpy(),
-        Claims(estimate.azimuth, estimate.distance, estimate.empty),
-        batch.azimuth[index, :count].cpu().numpy(),
-        distance_truth=batch.distance[index, :count].cpu().numpy(),
-        sample_rate=model.sample_rate,
-        order=None if order is None else order[:count],
-        metrics=metrics,
-    )

@@ -13,12 +13,12 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 
 from msdet.audio import write_audio
-from msdet.evaluation.metrics import score_scene
 from msdet.evaluation.report.drawings import RADIUS, point_at, rings
 from msdet.evaluation.report.media import common_gain, levels_db, spectrogram_uri
-from msdet.evaluation.scores import Claims, SpeakerScore
 from msdet.inference.separation import Separation
 from msdet.inference.speakers_file import SPEAKERS_NAME, speakers_file
+from msdet.metrics import Claims, SceneTruth, score_scene
+from msdet.metrics.scores import SpeakerScore
 from msdet.simulation import Example
 
 MICROPHONES_NAME = "microphones.wav"
@@ -102,7 +102,9 @@ def present(
         rings=Markup(rings(result.is_linear)),
         box="-150 -132 300 164" if result.is_linear else "-150 -140 300 280",
         radius=RADIUS,
-        marks=[(colour, point_at(of.azimuth, RADIUS)) for colour, of in marks],
+        marks=[
+            (colour, point_at(of.azimuth, RADIUS)) for colour, of in marks if of.azimuth is not None
+        ],
         true_voice=example and _TRUE_VOICES[example.scene.target],
         in_words=_in_words(result),
         moving=moving,
@@ -114,16 +116,15 @@ def _spoke(result: Separation, example: Example) -> list[SpeakerScore]:
 
     Whoever was not found is scored as silence, in a slot after those of the result.
     """
-    score = score_scene(
-        result.audio,
+    truth = SceneTruth(
         # Levels do not matter to any score of these.
         example.targets,
         example.mixture[example.scene.reference_mic],
-        Claims(azimuth=result.azimuth if np.isfinite(result.azimuth).any() else None),
+        result.sample_rate,
         example.azimuth,
-        sample_rate=result.sample_rate,
-        metrics=("si_sdr",),
     )
+    claims = Claims(azimuth=result.azimuth if np.isfinite(result.azimuth).any() else None)
+    score = score_scene(result.audio, truth, claims)
     return [of for of in score.speakers if not of.silent]
 
 
@@ -145,7 +146,7 @@ def _in_file(truth: SpeakerScore | None) -> dict[str, float | None]:
         return {"true_azimuth_deg": None, "si_sdr_improvement_db": None}
     improvement = truth.scores["si_sdr_improvement"]
     return {
-        "true_azimuth_deg": round(truth.azimuth, 1),
+        "true_azimuth_deg": None if truth.azimuth is None else round(truth.azimuth, 1),
         "si_sdr_improvement_db": None if improvement is None else round(improvement, 2),
     }
 

@@ -19,11 +19,11 @@ from msdet.criteria.labels import take
 from msdet.criteria.sharing import weight_distance, weight_magnitude
 from msdet.datasets import Batch
 from msdet.errors import InputError
-from msdet.evaluation.rows import Row, SceneLabels
-from msdet.evaluation.scoring import score_output
+from msdet.metrics.scores import SceneRow
 from msdet.models.msdet import MSDET, Output
 from msdet.parts import OwnPart, build
 from msdet.training.config import TrainerConfig
+from msdet.training.validation import score_batch
 
 _CHECKED_EVERY = 10
 """Steps between looks at the loss on a device that computes by itself: each makes it wait."""
@@ -75,7 +75,7 @@ class Training(pl.LightningModule):
         self.model, self.criterion, self.config = model, criterion, config
         if config.compile:
             model.compile()  # in place: a wrapper would put its name into the weights' names
-        self.rows: list[Row] = []
+        self.rows: list[SceneRow] = []
         self.valid_losses: list[tuple[float, int]] = []  # and of how many scenes each is the mean
         self._unsettled: Any = None
         for part in config.freeze:
@@ -170,18 +170,7 @@ class Training(pl.LightningModule):
         self.log("valid/loss", losses.total, batch_size=len(batch.mixture), sync_dist=True)
         self.valid_losses.append((losses.total.item(), len(batch.mixture)))
         prescribed = self.criterion.location_order(Labels.of(batch))
-        for i, scene in enumerate(batch.index.tolist()):
-            score = score_output(
-                self.model,
-                output,
-                batch,
-                i,
-                order=None if prescribed is None else prescribed[i].tolist(),
-                metrics=("si_sdr",),
-            )
-            spoken = batch.distance[i][batch.present[i]]
-            labels = SceneLabels(scene={}, speaker={"distance": tuple(spoken.tolist())})
-            self.rows.append(Row(index=scene, id=f"valid-{scene}", labels=labels, score=score))
+        self.rows += score_batch(self.model, output, batch, prescribed)
 
     def configure_optimizers(self) -> Any:
         """Return the optimiser and its schedule, which moves by the step."""
