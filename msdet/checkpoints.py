@@ -9,13 +9,15 @@ load with ``weights_only=True``: plain numbers, texts and tensors, no pickled cl
 A file that loads is as it was written: torch writes a zip archive with a CRC-32 of every record,
 which `load_checkpoint` compares (torch itself does not), so that a flipped bit is found. Nothing
 is believed before it is checked: sizes are bounded and compared with what the file holds before
-memory is taken for them, and weights are finite numbers.
+memory is taken for them, and weights are finite numbers. A checkpoint may name classes of a user's
+own; only who trusts it lets them run.
 """
 
 from __future__ import annotations
 
 import zipfile
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -24,13 +26,16 @@ from typing import Any, Literal
 import torch
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
-from msdet.criteria.assignment import Assignment
+from msdet.criteria.assignment import Assignment, assignment_rule
+from msdet.criteria.labels import Labels
 from msdet.errors import InputError, first_mistake
 from msdet.files import replacing
 from msdet.geometry import MicrophoneArray
-from msdet.models.msdet import MOST_SLOTS, MSDET, ModelConfig, trained_tasks
+from msdet.models.msdet import MOST_SLOTS, MSDET, ModelConfig
 from msdet.parsing import SampleRate
+from msdet.parts import own_targets
 from msdet.shipped import find_checkpoint
+from msdet.tasks import trained_tasks
 from msdet.trained_with import TrainedWith
 
 FORMAT = 1
@@ -116,8 +121,22 @@ class Description(BaseModel):
         more = len(arrays.shapes) + arrays.drawn
         return f"{self.array.name} and {more} more arrays" if more else self.array.name
 
+    def location_order(self, labels: Labels) -> torch.Tensor | None:
+        """Return the speaker of each slot ``[batch, slot]`` that the assignment of training
+        prescribes by location; None where outputs decide."""
+        rule = assignment_rule(
+            self.assignment, gap=self.nearest_gap or 0.0, linear=self.array.is_linear
+        )
+        return rule(labels, None) if rule.by_location else None
+
+    @property
+    def own_classes(self) -> list[str]:
+        """The classes outside msdet that the network, or its scenes, are made with."""
+        parts = self.model_dump(mode="json", include={"model", "assignment"})
+        return list(own_targets([parts, self.config.get("corpus"), self.config.get("scene")]))
+
     def build(self) -> MSDET:
-        """The network, with random weights."""
+        """Return the network, with random weights."""
         return MSDET(
             self.model,
             self.array,
@@ -161,13 +180,78 @@ def save_portable(path: Path, model: MSDET, description: Description) -> None:
     )
 
 
-def load_checkpoint(path: str | Path) -> Checkpoint:
+def load_checkpoint(path: str | Path, *, trust: bool = False) -> Checkpoint:
     """Load ``model.ckpt`` or ``last.ckpt``, or a model that ships by its name, on the CPU.
 
+    Args:
+        trust: import and run the classes outside msdet that the checkpoint names, as its encoder.
+            Such a class is code: give True for checkpoints of people whom you trust.
     Raises:
         InputError: no such file or model, cut or damaged, not a checkpoint of this project, made by
-            a newer version of it, with weights that are not finite or do not fit the description.
+            a newer version of it, with weights that are not finite or do not fit the description,
+            or with classes outside msdet and no trust.
     """
+    path, description, weights = _opened(path)
+    foreign = sorted(set(description.own_classes))
+    if foreign and not trust:
+        raise InputError(
+            f"{path}: names classes that are not of msdet ({', '.join(foreign)}), whose code would "
+            "run; load it with trust=true (in Python trust=True) if you trust who made it"
+        )
+    try:
+        # on the meta device a network takes no memory, whatever sizes are told
+        with nullcontext() if foreign else torch.device("meta"):
+            misfit = _first_misfit(description.build().state_dict(), weights)
+    except InputError:
+        raise
+    except (RuntimeError, KeyError, TypeError, ValueError, AttributeError) as error:
+        misfit = str(error).splitlines()[-1].strip()
+    if misfit:
+        raise InputError(f"{path}: its weights do not fit its own description ({misfit})")
+    if wrong := not_finite(weights):
+        raise InputError(
+            f"{path}: holds weights that are no finite numbers ({wrong}); its training diverged, "
+            "give another checkpoint"
+        )
+    model = description.build()
+    model.load_state_dict(weights)
+    model.requires_grad_(False)
+    return Checkpoint(path, model.eval(), description)
+
+
+def read_description(path: str | Path) -> Description:
+    """Return what a checkpoint says of itself, without making its network.
+
+    Raises:
+        InputError: it cannot be read, as by :func:`load_checkpoint`.
+    """
+    return _opened(path)[1]
+
+
+def load_matching_weights(model: MSDET, path: str | Path) -> None:
+    """Start ``model`` from another checkpoint's weights.
+
+    Raises:
+        InputError: the checkpoint's weights have other names or shapes, or are not finite.
+    """
+    _, _, weights = _opened(path)
+    own = model.state_dict()
+    wrong = [
+        name
+        for name in {**own, **weights}
+        if name not in weights or name not in own or weights[name].shape != own[name].shape
+    ]
+    if wrong:
+        raise InputError(
+            f"init_from={path}: is from another model: {len(wrong)} weights differ in name or "
+            f"shape, the first being {wrong[0]!r}"
+        )
+    if name := not_finite(weights):
+        raise InputError(f"init_from={path}: holds weights that are no finite numbers ({name})")
+    model.load_state_dict(weights)
+
+
+def _opened(path: str | Path) -> tuple[Path, Description, dict[str, torch.Tensor]]:
     path = find_checkpoint(path)
     content = _read(path)
     description = content.get(DESCRIPTION_KEY)
@@ -187,41 +271,9 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
         ) from error
     try:
         weights = _weights(content)
-        with torch.device("meta"):  # takes no memory
-            misfit = _first_misfit(parsed.build().state_dict(), weights)
     except (RuntimeError, KeyError, TypeError, ValueError, AttributeError) as error:
-        misfit = str(error).splitlines()[-1].strip()
-    if misfit:
-        raise InputError(f"{path}: its weights do not fit its own description ({misfit})")
-    if wrong := not_finite(weights):
-        raise InputError(
-            f"{path}: holds weights that are no finite numbers ({wrong}); its training diverged, "
-            "give another checkpoint"
-        )
-    model = parsed.build()
-    model.load_state_dict(weights)
-    model.requires_grad_(False)
-    return Checkpoint(path, model.eval(), parsed)
-
-
-def load_matching_weights(model: MSDET, path: str | Path) -> None:
-    """Start ``model`` from another checkpoint's weights.
-
-    Raises:
-        InputError: the checkpoint's weights have other names or shapes.
-    """
-    weights, own = load_checkpoint(path).model.state_dict(), model.state_dict()
-    wrong = [
-        name
-        for name in {**own, **weights}
-        if name not in weights or name not in own or weights[name].shape != own[name].shape
-    ]
-    if wrong:
-        raise InputError(
-            f"init_from={path}: is from another model: {len(wrong)} weights differ in name or "
-            f"shape, the first being {wrong[0]!r}"
-        )
-    model.load_state_dict(weights)
+        raise InputError(f"{path}: its weights cannot be read ({error})") from error
+    return path, parsed, weights
 
 
 def not_finite(weights: Mapping[str, torch.Tensor]) -> str:
@@ -271,13 +323,16 @@ def _read(path: Path) -> dict[str, Any]:
 
 def _weights(content: dict[str, Any]) -> dict[str, torch.Tensor]:
     if "weights" in content:
-        return dict(content["weights"])
-    weights = {}
-    for name, value in content["state_dict"].items():
-        if not name.startswith("model."):  # the criterion's own
-            continue
-        name = name.removeprefix("model.")
-        for wrapper in _WRAPPERS:
-            name = name.replace(wrapper, "")
-        weights[name] = value
-    return weights
+        weights = dict(content["weights"])
+    else:  # Lightning's, with the criterion's own beside the model's
+        state = content["state_dict"].items()
+        weights = {n.removeprefix("model."): w for n, w in state if n.startswith("model.")}
+    return {_name(name): weight for name, weight in weights.items()}
+
+
+def _name(name: str) -> str:
+    """Return a weight's name as this version has it."""
+    for wrapper in _WRAPPERS:
+        name = name.replace(wrapper, "")
+    # Heads other than masks came later.
+    return name.replace("mask_head.", "separation_head.", 1) if name.startswith("mask_") else name

@@ -25,7 +25,7 @@ _PLAINLY = {
 }
 """pydantic's messages that speak of Python, by their types, in words for everybody."""
 
-_TYPE_NAMES = re.compile(r"str|int|float|bool|none|(dict|tuple|list)\[.*\]")
+_TYPE_NAMES = re.compile(r"str|int|float|bool|none|(dict|tuple|list)\[.*\]|<.*>")
 """Type that was tried: pydantic puts it behind a key that may hold one of several."""
 
 
@@ -37,6 +37,10 @@ def first_mistake(error: ValidationError) -> str:
         given = mistake.get("input")
         shown = "" if isinstance(given, dict | list | BaseModel) else f"={shortened(repr(given))}"
         message = _PLAINLY.get(mistake["type"], mistake["msg"].removeprefix("Value error, "))
+        if mistake["type"].startswith("union_tag"):
+            named = re.findall(r"'([^<']*)'", mistake.get("ctx", {}).get("expected_tags", ""))
+            ours = f"name: one of {', '.join(named)}" if named else "a name"
+            message = f"Input should be {ours}, or a class: _target_: my_package.MyPart"
         told.setdefault((".".join(keys), shown), []).append(message)
     (location, shown), messages = next(iter(told.items()))
     message = shortened(", or: ".join(dict.fromkeys(messages)), 240)

@@ -420,3 +420,13 @@ def _line_axis(points: NDArray[np.float64]) -> NDArray[np.float64] | None:
     axis = far / np.linalg.norm(far)
     beside = offsets - np.outer(offsets @ axis, axis)
     return axis if np.abs(beside).max() < _COLLINEAR_METRES else None
+
+
+DISTANCES = (0.25, 8.0)
+"""Metres: the range of distances in rooms, and what a distance head can say."""
+
+
+def distance_octaves(num_classes: int) -> NDArray[np.float32]:
+    """Return the centres of distance classes, octaves above a metre ``[class]``."""
+    low, high = (math.log2(distance) for distance in DISTANCES)
+    return np.linspace(low, high, num_classes, dtype=np.float32)

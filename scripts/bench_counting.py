@@ -45,9 +45,9 @@ from scipy.stats import binomtest, bootstrap
 
 import msdet
 from msdet.corpora import BundledConfig, Corpus, open_corpus
-from msdet.evaluation.signal_metrics import si_sdr
 from msdet.geometry import angular_error
 from msdet.inference.separator import Separator
+from msdet.metrics.signals.si_sdr import si_sdr
 from msdet.named_arrays import named_array
 
 NAMES = ("none", "one", "two", "three")

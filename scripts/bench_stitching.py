@@ -29,10 +29,10 @@ from scipy.stats import bootstrap
 
 import msdet
 from msdet.corpora import BundledConfig, open_corpus
-from msdet.evaluation.signal_metrics import si_sdr
 from msdet.inference.separator import OVERLAP, WINDOW_SECONDS, Options, Separator
 from msdet.inference.stitching import Stitching
 from msdet.inference.tracks import MemorySink
+from msdet.metrics.signals.si_sdr import si_sdr
 from msdet.simulation import SceneConfig
 
 WAYS: tuple[Stitching, ...] = ("direction_and_voice", "permutation")

@@ -85,6 +85,7 @@ def step_seconds(overrides: list[str], steps: int, keep_pages: bool) -> float:
     from msdet.datasets import Batch
     from msdet.parsing import parse
     from msdet.training.config import TrainConfig
+    from msdet.training.module import losses_of
     from msdet.training.run import build_model
 
     config = parse(TrainConfig, compose("train", overrides or ["experiment=quickstart"]))
@@ -101,16 +102,13 @@ def step_seconds(overrides: list[str], steps: int, keep_pages: bool) -> float:
         elevation=torch.zeros(size, speakers),
         distance=torch.ones(size, speakers),
         present=torch.ones(size, speakers, dtype=torch.bool),
-        has_targets=torch.ones(size, dtype=torch.bool),
-        has_azimuth=torch.ones(size, dtype=torch.bool),
-        has_distance=torch.ones(size, dtype=torch.bool),
         index=torch.arange(size),
     )
     times = []
     for _ in range(2 + steps):
         start = time.perf_counter()
         optimiser.zero_grad()
-        criterion(model, model(batch.mixture), batch).total.backward()
+        losses_of(criterion, model, model(batch.mixture), batch).total.backward()
         optimiser.step()
         times.append(time.perf_counter() - start)
     return statistics.median(times[2:])

@@ -18,9 +18,9 @@ from pathlib import Path
 from msdet.benchmarks import MANIFEST_NAME, Benchmark, Manifest
 from msdet.corpora import BundledConfig, Corpus, open_corpus
 from msdet.errors import InputError
-from msdet.evaluation.conditions import OPPOSITION_DEGREES, SEAM_DEGREES
 from msdet.files import write_atomically
 from msdet.geometry import ArrayConfig, Circle, LShape, Positions, wrap_degrees
+from msdet.metrics.conditions import OPPOSITION_DEGREES, SEAM_DEGREES
 from msdet.simulation import Room, Scene, SceneConfig, check_scene_config, draw_room, write_scenes
 from msdet.simulation.chosen_scenes import chosen_rooms, scene_in, to_seam, widest_angle
 from msdet.simulation.config import BackgroundRanges, SpeakerRanges

@@ -24,10 +24,10 @@ from msdet.checkpoints import Description, load_checkpoint
 from msdet.errors import InputError
 from msdet.evaluation.exports import markdown_table
 from msdet.files import write_atomically, write_json
+from msdet.metrics.measures import VALIDATION
 from msdet.provenance import short_commit
 from msdet.resources import models_dir
 from msdet.shipped import how_many
-from msdet.training.callbacks import VALID_METRICS
 
 RESULTS = Path("docs/results")
 
@@ -125,7 +125,7 @@ def doublings(history: Sequence[Mapping[str, Any]]) -> str:
         "| ---: | ---: | ---: | ---: |",
     ]
     for row in (history[epoch - 1] for epoch in sorted({*epochs, len(history)})):
-        scores = [row[f"valid_{name}"] for name in VALID_METRICS[:2]]
+        scores = [row[f"valid_{name}"] for name in VALIDATION[:2]]
         shown = ["" if score is None else f"{score:.2f}" for score in scores]
         minutes = f"{row['train_seconds'] / 60:.0f}"
         lines.append(f"| {row['examples']} | {minutes} | {' | '.join(shown)} |")

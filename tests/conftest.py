@@ -61,7 +61,8 @@ def make_model(arrays: dict[str, MicrophoneArray]) -> Callable[..., MSDET]:
     """A network of some thousand weights, none of its layers at zero; 65 frequencies at 8 kHz."""
     import torch
 
-    from msdet.models.msdet import MSDET, ModelConfig, trained_tasks
+    from msdet.models.msdet import MSDET, ModelConfig
+    from msdet.tasks import trained_tasks
 
     def made(
         array: str | MicrophoneArray = "circle4",

@@ -260,7 +260,7 @@ def test_weights_that_do_not_fit_the_description(
     content: dict[str, Any], tmp_path: Path, broken: str
 ) -> None:
     weights: dict[str, Any] = content["weights"]
-    name = "mask_head.out.weight"
+    name = "separation_head.out.weight"
     if broken == "missing":
         del content["weights"]
     elif broken == "short":
@@ -455,12 +455,12 @@ def test_every_weight_s_bits_are_checked(saved: Path, tmp_path: Path) -> None:
 def test_a_weight_that_is_no_number(
     content: dict[str, Any], tmp_path: Path, number: float, as_training_state: bool
 ) -> None:
-    content["weights"]["mask_head.out.weight"][1, 0, 0, 0] = number
+    content["weights"]["separation_head.out.weight"][1, 0, 0, 0] = number
     if as_training_state:
         weights = content.pop("weights")
         content["state_dict"] = {f"model.{name}": value for name, value in weights.items()}
     torch.save(content, tmp_path / "diverged.ckpt")
-    assert "mask_head.out.weight" in refusal(tmp_path / "diverged.ckpt")
+    assert "separation_head.out.weight" in refusal(tmp_path / "diverged.ckpt")
 
 
 def put(content: dict[str, Any], key: str, value: object) -> None:
@@ -538,7 +538,7 @@ def test_weights_that_claim_more_than_the_file_holds(
 ) -> None:
     """One number, repeated by its strides."""
     weights = content["weights"]
-    name = "mask_head.out.weight"
+    name = "separation_head.out.weight"
     weights[name] = torch.zeros(1).expand(weights[name].shape)
     torch.save(content, tmp_path / "odd.ckpt")
     assert f"{name} holds fewer numbers" in refusal(tmp_path / "odd.ckpt")

@@ -173,7 +173,7 @@ def metadata(description: Description, array: MicrophoneArray) -> dict[str, str]
         "level": "the reference microphone's RMS is one",
         "reference_mic": description.reference_mic,
         "array": {"name": array.name, "positions": array.positions},
-        "frontend": description.model.frontend.name,
+        "frontend": getattr(description.model.frontend, "name", str(description.model.frontend)),
         "guidance": description.model.heads.guidance,
         "num_slots": description.num_slots,
         "empty_slots": description.empty_slots,

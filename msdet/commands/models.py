@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from msdet.checkpoints import load_checkpoint
+from msdet.checkpoints import read_description
 from msdet.shipped import default_model, how_many, shipped_models
 
 
@@ -17,9 +17,9 @@ def run(values: dict[str, Any]) -> None:
         return
     default = default_model().name
     for model in models:
-        made = load_checkpoint(model.path).description
+        made = read_description(model.path)
         served = "lines" if made.array.is_linear else "arrays that are no lines"
-        if made.model.frontend.name == "ri":
+        if not made.model.frontend.any_array:
             served = "this array only"
         facts = [
             f"{model.path.stat().st_size / 1e6:.1f} MB",

@@ -6,7 +6,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from msdet.checkpoints import load_checkpoint
+from msdet.checkpoints import read_description
 from msdet.ending import tell
 from msdet.evaluation.config import EvaluationConfig
 from msdet.evaluation.evaluate import evaluate, print_tables
@@ -88,6 +88,6 @@ def _draw_curves(folder: Path) -> None:
 
 
 def _without_evaluation(folder: Path, measured: dict[str, Any]) -> dict[str, Any]:
-    summary = {**measured, "valid": load_checkpoint(folder / "model.ckpt").description.metrics}
+    summary = {**measured, "valid": read_description(folder / "model.ckpt").metrics}
     write_json(folder / SUMMARY_NAME, summary)
     return summary

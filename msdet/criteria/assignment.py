@@ -10,23 +10,30 @@ Ties are broken by azimuth, then distance, then elevation.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from itertools import permutations
-from typing import TYPE_CHECKING, Literal
+from typing import Literal, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from msdet.criteria.labels import Labels, take
 from msdet.errors import InputError
 from msdet.geometry import angular_error
+from msdet.parts import NameOrOwn, OwnPart, build
+from msdet.tasks import Label, Task
 
-if TYPE_CHECKING:
-    from msdet.datasets import Label
+AssignmentName = Literal[
+    "azimuth", "distance", "cyclic", "nearest_gap", "pit", "doa_pit", "joint_pit"
+]
+BY_LOCATION: tuple[AssignmentName, ...] = ("azimuth", "distance", "cyclic", "nearest_gap")
 
-Assignment = Literal["azimuth", "distance", "cyclic", "nearest_gap", "pit", "doa_pit", "joint_pit"]
-BY_LOCATION: tuple[Assignment, ...] = ("azimuth", "distance", "cyclic", "nearest_gap")
+Assignment = NameOrOwn[AssignmentName]
+"""One of ours by its name, or a class that makes an :class:`AssignmentRule`."""
 
-NEEDS: dict[Assignment, frozenset[Label]] = {
+NEEDS: dict[AssignmentName, frozenset[Label]] = {
     "azimuth": frozenset({"azimuth"}),
     "distance": frozenset({"distance"}),
     "cyclic": frozenset({"azimuth"}),
@@ -37,40 +44,145 @@ NEEDS: dict[Assignment, frozenset[Label]] = {
 }
 """Labels that every example must have; a joint search makes do with either kind."""
 
+PairLosses = Callable[[dict[Task, float]], Tensor]
+"""From weights of tasks to their weighted losses ``[batch, slot, speaker]`` of all pairs."""
+
+
+class AssignmentRule(Protocol):
+    """A rule that says which speaker each slot must output.
+
+    Attributes:
+        by_location: whether labels alone decide. Then `losses` is None, evaluation can see
+            whether outputs come in this order, and masks can be guided by it.
+        needs: labels that every example must have: of ``targets``, ``azimuth``, ``distance``.
+    """
+
+    by_location: bool
+    needs: frozenset[Label]
+
+    def __call__(self, labels: Labels, losses: PairLosses | None) -> Tensor:
+        """Return int64 ``[batch, slot]``: ``order[b, slot]`` is the speaker of the slot.
+
+        Args:
+            labels: of the batch, speakers in any order.
+            losses: of weights by task, the losses ``[batch, slot, speaker]`` of all pairs, in the
+                labels' order of speakers; to be called without a gradient.
+        """
+        ...
+
+
+class ByLocation:
+    """Sort the speakers by where they stand (:func:`assign_by_location`)."""
+
+    by_location = True
+
+    def __init__(self, name: AssignmentName, gap: float, linear: bool) -> None:
+        self.needs = NEEDS[name]
+        self._sort = partial(assign_by_location, name, gap=gap, linear=linear)
+
+    def __call__(self, labels: Labels, losses: PairLosses | None) -> Tensor:
+        return self._sort(
+            azimuth=labels.azimuth,
+            distance=labels.distance,
+            elevation=labels.elevation,
+            present=labels.present,
+        )
+
+
+class ByPermutation:
+    """Take the permutation of least loss, however the speakers are listed.
+
+    Up to three speakers, the one that comes first by azimuth among equals, as of two speakers in
+    one class.
+
+    Args:
+        weights: of the tasks whose losses are searched, at the time of the search.
+    """
+
+    by_location = False
+
+    def __init__(self, name: AssignmentName, weights: Callable[[], dict[Task, float]]) -> None:
+        self.needs, self._weights = NEEDS[name], weights
+
+    def __call__(self, labels: Labels, losses: PairLosses | None) -> Tensor:
+        assert losses is not None
+        found = losses(self._weights())
+        if labels.azimuth is None:
+            return assign_by_permutation(found)
+        by_azimuth = assign_by_location(
+            "azimuth",
+            azimuth=labels.azimuth,
+            distance=labels.distance,
+            elevation=labels.elevation,
+            present=labels.present,
+        )
+        index = by_azimuth[:, None].expand(-1, found.shape[1], -1)
+        return take(by_azimuth, assign_by_permutation(found.gather(2, index)))
+
+
+def assignment_rule(
+    assignment: AssignmentName | OwnPart,
+    *,
+    gap: float,
+    linear: bool,
+    weights: Callable[[], dict[Task, float]] = dict,
+) -> AssignmentRule:
+    """Make the rule that a config names.
+
+    Args:
+        gap: degrees, of ``nearest_gap``. linear: azimuths lie on [0, 180], not on a circle.
+        weights: of the tasks, as they are in force; what ``joint_pit`` searches.
+    Raises:
+        InputError: ``cyclic`` with a linear array, whose azimuths do not lie on a circle; or a
+            class that makes no rule.
+    """
+    if isinstance(assignment, OwnPart):
+        rule: AssignmentRule = build(assignment, "criterion.assignment")
+        for name in ("by_location", "needs"):
+            if not hasattr(rule, name):
+                raise InputError(
+                    f"criterion.assignment: {assignment.target} has no attribute {name!r} "
+                    "(see msdet.criteria.assignment.AssignmentRule)"
+                )
+        return rule
+    if assignment == "cyclic" and linear:
+        raise InputError(
+            "criterion.assignment='cyclic': a linear array's azimuths lie on [0, 180], not on a "
+            "circle; choose 'azimuth', 'distance', 'nearest_gap' or a permutation"
+        )
+    if assignment in BY_LOCATION:
+        return ByLocation(assignment, gap, linear)
+    alone: dict[AssignmentName, dict[Task, float]] = {
+        "pit": {"separation": 1.0},
+        "doa_pit": {"direction": 1.0},
+    }
+    return ByPermutation(
+        assignment, partial(dict, alone[assignment]) if assignment in alone else weights
+    )
+
+
 _EXHAUSTIVE_SPEAKERS = 3
 _OPPOSITE_DEGREES = 1e-3
 _HUGE = 1e300
 """A loss that no finite one of float32 reaches."""
 
 
-def check_assignment(assignment: Assignment, linear_array: bool) -> None:
-    """Refuse an assignment that the array cannot serve.
-
-    Raises:
-        InputError: ``cyclic`` with a linear array, whose azimuths do not lie on a circle.
-    """
-    if assignment == "cyclic" and linear_array:
-        raise InputError(
-            "criterion.assignment='cyclic': a linear array's azimuths lie on [0, 180], not on a "
-            "circle; choose 'azimuth', 'distance', 'nearest_gap' or a permutation"
-        )
-
-
 def assign_by_location(
-    assignment: Assignment,
-    azimuth: Tensor,
-    distance: Tensor,
-    elevation: Tensor,
+    assignment: AssignmentName,
+    azimuth: Tensor | None,
+    distance: Tensor | None = None,
+    elevation: Tensor | None = None,
     *,
-    gap: float,
-    linear: bool,
+    gap: float = 0.0,
+    linear: bool = False,
     present: Tensor | None = None,
 ) -> Tensor:
     """Order of the speakers by location; absent ones come last, in the order they have.
 
     Args:
         assignment: one of :data:`BY_LOCATION`.
-        azimuth, elevation: degrees ``[batch, speaker]``. distance: metres, same shape.
+        azimuth, elevation: degrees ``[batch, speaker]``. distance: metres, same shape. What the
+            assignment does not sort by may be None, and breaks no ties then.
         gap: degrees; of ``nearest_gap``, which sorts by azimuth, but scenes in which any two
             speakers are closer than this by distance.
         linear: azimuths lie on [0, 180], not on a circle.
@@ -78,10 +190,15 @@ def assign_by_location(
     Returns:
         int64 ``[batch, slot]``.
     """
+    given = {"azimuth": azimuth, "distance": distance, "elevation": elevation}
+    if lacking := sorted(name for name in NEEDS.get(assignment, ()) if given.get(name) is None):
+        raise InputError(f"assignment {assignment!r} needs the speakers' {' and '.join(lacking)}")
+    like = next(values for values in given.values() if values is not None)
     if present is None:
-        present = torch.ones_like(azimuth, dtype=torch.bool)
+        present = torch.ones_like(like, dtype=torch.bool)
     azimuth, distance, elevation = (
-        values.masked_fill(~present, torch.inf) for values in (azimuth, distance, elevation)
+        (torch.zeros_like(like) if values is None else values).masked_fill(~present, torch.inf)
+        for values in given.values()
     )
     if assignment == "azimuth":
         return _sort_by(azimuth, distance, elevation)
@@ -116,12 +233,6 @@ def assign_by_permutation(losses: Tensor) -> Tensor:
     candidates = torch.tensor(list(permutations(range(slots))), device=losses.device)
     totals = losses.detach()[:, torch.arange(slots, device=losses.device), candidates].sum(-1)
     return candidates[totals.argmin(dim=-1)]
-
-
-def take(values: Tensor, order: Tensor) -> Tensor:
-    """Bring per-speaker values ``[batch, speaker, ...]`` into the slots' order."""
-    # whole rows; take_along_dim goes element by element, which takes some six times as long
-    return values[torch.arange(len(order), device=order.device)[:, None], order]
 
 
 def _sort_by(first: Tensor, second: Tensor, third: Tensor) -> Tensor:

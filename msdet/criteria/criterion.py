@@ -1,42 +1,47 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The criterion: assignment, losses and how the tasks are balanced."""
+"""The criterion: assignment, losses and how the tasks are balanced.
+
+It knows tensors and labels, no network: whatever separates or localises can be trained by it.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from msdet.criteria.assignment import (
-    BY_LOCATION,
-    Assignment,
-    assign_by_location,
-    assign_by_permutation,
-    take,
-)
+from msdet.criteria.assignment import Assignment, assignment_rule
 from msdet.criteria.balancing import Balancing, LossBalance
+from msdet.criteria.labels import Labels, Predictions
 from msdet.criteria.losses import (
+    DirectionLoss,
+    SeparationLoss,
     azimuth_targets,
     cross_entropy,
-    pairwise_cross_entropy,
-    pairwise_spectral_l1,
+    distance_loss,
     spectral_l1,
 )
-from msdet.criteria.sharing import weight_distance, weight_magnitude
-from msdet.datasets import Batch
+from msdet.errors import InputError
 from msdet.geometry import AzimuthGrid
-from msdet.models.msdet import MSDET, Output, Task, task_weights
+from msdet.parsing import Config
+from msdet.parts import NameOrOwn, OwnPart, build
+from msdet.tasks import LABEL_OF, Task, task_weights
 
 
-class CriterionConfig(BaseModel):
-    """Assignment, weights, labels and penalties.
+class CriterionConfig(Config):
+    """Assignment, losses, weights, labels and penalties.
 
     Attributes:
         assignment: which speaker a slot must output.
         nearest_gap: degrees, of the assignment of this name: scenes in which any two speakers are
             closer are sorted by distance, the others by azimuth.
+        separation_loss: between separated speakers and their targets; ``l1`` is
+            `msdet.criteria.losses.spectral_l1`.
+        direction_loss: between a direction head's output and the speakers' azimuths.
         weight: w in w * separation + (1 - w) * direction; 1 is separation alone, 0 direction alone.
         distance_weight: of the distance head's loss, beside these two.
         balancing: what becomes of these weights in training.
@@ -46,10 +51,10 @@ class CriterionConfig(BaseModel):
         sparsity: of an L1 penalty on the network's weights.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
     assignment: Assignment
     nearest_gap: float = Field(default=20.0, gt=0, le=180)
+    separation_loss: NameOrOwn[Literal["l1"]] = "l1"
+    direction_loss: NameOrOwn[Literal["cross_entropy"]] = "cross_entropy"
     weight: float = Field(ge=0, le=1)
     distance_weight: float = Field(default=0.0, ge=0, le=1e9)
     balancing: Balancing = "fixed"
@@ -77,39 +82,17 @@ class Losses:
     """Scalars to minimise and to log, and the order that they were computed in.
 
     Attributes:
-        total: the balanced sum, with the penalties. tasks: the losses of the tasks that are
-            trained, neither weighted nor balanced; 0 where no example of the batch has its labels.
-        labelled: how many examples have them.
-        penalty: on weights; None where the config asks for none.
+        total: the balanced sum.
+        tasks: the losses of the tasks that are trained, neither weighted nor balanced; 0 where no
+            example of the batch has its labels.
+        labelled: how many examples have them, by task; a task of which all do is left out.
         order: int64 ``[batch, slot]``: which speaker each slot was held to.
     """
 
     total: Tensor
     tasks: dict[Task, Tensor]
     labelled: dict[Task, Tensor]
-    penalty: Tensor | None
     order: Tensor
-
-
-@dataclass(frozen=True)
-class Labels:
-    """What slots are held to.
-
-    Attributes:
-        targets: complex ``[batch, speaker, freq, frame]``; None where no task needs them.
-        azimuth: degrees ``[batch, speaker]``. distance: metres. present: bool, same shape.
-    """
-
-    targets: Tensor | None
-    azimuth: Tensor
-    distance: Tensor
-    present: Tensor
-
-    def ordered(self, order: Tensor) -> Labels:
-        """With the slots' order ``[batch, slot]`` in place of the speakers'."""
-        targets = None if self.targets is None else take(self.targets, order)
-        others = (take(x, order) for x in (self.azimuth, self.distance, self.present))
-        return Labels(targets, *others)
 
 
 class Criterion(nn.Module):
@@ -117,148 +100,126 @@ class Criterion(nn.Module):
 
     A loss is the mean over slots, then over the examples that have its labels; 0 in a batch where
     none has them. A slot without a speaker is held to silence, and to the class "no speaker".
+
+    Args:
+        config: ``CriterionConfig(assignment="azimuth", weight=0.5)``, say.
+        linear_array: azimuths lie on [0, 180], not on a circle.
+    Raises:
+        InputError: a class that the config names cannot be made, or the assignment is not for
+            this array.
     """
 
-    def __init__(self, config: CriterionConfig, linear_array: bool) -> None:
+    def __init__(self, config: CriterionConfig, linear_array: bool = False) -> None:
         super().__init__()
-        self.config, self.linear_array = config, linear_array
+        self.config = config
         weights = task_weights(config.weight, config.distance_weight)
         self.balance = LossBalance(config.balancing, weights)
         self.tasks = tuple(weights)
+        self.assign = assignment_rule(
+            config.assignment,
+            gap=config.nearest_gap,
+            linear=linear_array,
+            weights=self.balance.current,
+        )
+        self.separation_loss: SeparationLoss = _loss("separation_loss", config, spectral_l1)
+        self.direction_loss: DirectionLoss = _loss("direction_loss", config, cross_entropy)
 
-    def location_order(self, batch: Batch) -> Tensor | None:
-        """The order ``[batch, slot]`` that locations prescribe; None where outputs decide (PIT)."""
-        if self.config.assignment not in BY_LOCATION:
-            return None
-        return self._by_location(self.config.assignment, batch)
+    @property
+    def on_signals(self) -> bool:
+        """Whether the separation loss takes signals in place of spectra."""
+        return getattr(self.separation_loss, "domain", "spectrum") == "signal"
 
-    def forward(self, model: MSDET, output: Output, batch: Batch) -> Losses:
-        """The losses of a batch."""
-        targets = model.stft(batch.targets) if "separation" in self.tasks else None
-        labels = Labels(targets, batch.azimuth, batch.distance, batch.present)
-        order = self.location_order(batch)
-        if order is None:
-            order = self.search(model, output, labels, batch)
+    def location_order(self, labels: Labels) -> Tensor | None:
+        """Return the order ``[batch, slot]`` by location; None where outputs decide."""
+        return self.assign(labels, None) if self.assign.by_location else None
+
+    def forward(self, predictions: Predictions, labels: Labels) -> Losses:
+        """Return the losses of a batch."""
+        with torch.no_grad():
+            by_location = self.assign.by_location
+            order = self.assign(
+                labels, None if by_location else lambda w: self._pairs(w, predictions, labels)
+            )
         labels = labels.ordered(order)
-        losses = {
-            "separation": lambda: (_separation(output, labels), batch.has_targets),
-            "direction": lambda: (self._direction(model, output, labels), batch.has_azimuth),
-            "distance": lambda: (_distance(model, output, labels), batch.has_distance),
-        }
         tasks: dict[Task, Tensor] = {}
         labelled: dict[Task, Tensor] = {}
         for task in self.tasks:
-            per_slot, known = losses[task]()
-            labelled[task] = known.sum()
-            tasks[task] = (per_slot.mean(dim=1) * known).sum() / labelled[task].clamp_min(1)
-        penalty = self._penalty(model)
-        total = self.balance.total(tasks)
-        total = total if penalty is None else total + penalty
-        return Losses(total, tasks, labelled, penalty, order)
+            per_slot = self._loss(task, predictions, labels).mean(dim=1)
+            known = labels.known(LABEL_OF[task])
+            if known is None:
+                tasks[task] = per_slot.mean()
+            else:
+                labelled[task] = known.sum()
+                tasks[task] = (per_slot * known).sum() / labelled[task].clamp_min(1)
+        return Losses(self.balance.total(tasks), tasks, labelled, order)
 
-    def _direction(self, model: MSDET, output: Output, labels: Labels) -> Tensor:
-        """``[batch, slot]``, the mean of both stages."""
-        stages = [
-            cross_entropy(logits, self._azimuth_targets(logits, grid, labels))
-            for logits, grid in _directions(model, output)
-        ]
+    def _loss(self, task: Task, predictions: Predictions, labels: Labels) -> Tensor:
+        """Return a task's losses ``[batch, slot]``, those of stages as their mean."""
+        if task == "separation":
+            assert labels.targets is not None
+            stages = [self.separation_loss(e, labels.targets) for e in predictions.estimates]
+        elif task == "direction":
+            stages = [
+                self.direction_loss(logits, self._azimuths(logits, grid, labels), grid)
+                for logits, grid in predictions.directions
+            ]
+        else:
+            assert predictions.distance is not None
+            assert labels.distance is not None
+            stages = [distance_loss(predictions.distance, labels.distance) * _shares(labels)]
+        if not stages:
+            raise InputError(f"criterion: {task} is to be trained, but nothing is predicted of it")
         return torch.stack(stages).mean(dim=0)
 
-    def _azimuth_targets(self, logits: Tensor, grid: AzimuthGrid, labels: Labels) -> Tensor:
-        width = self.config.label_width
-        return azimuth_targets(labels.azimuth, labels.present, grid, logits.shape[-1], width)
-
-    def _penalty(self, model: MSDET) -> Tensor | None:
-        parts = []
-        if self.config.sharing_strength > 0 and model.direction_encoder is not None:
-            distance = weight_distance(model.encoder, model.direction_encoder)
-            parts.append(self.config.sharing_strength * distance)
-        if self.config.sparsity > 0:
-            parts.append(self.config.sparsity * weight_magnitude(model))
-        return torch.stack(parts).sum() if parts else None
-
-    def _by_location(self, assignment: Assignment, batch: Batch) -> Tensor:
-        return assign_by_location(
-            assignment,
-            batch.azimuth,
-            batch.distance,
-            batch.elevation,
-            gap=self.config.nearest_gap,
-            linear=self.linear_array,
-            present=batch.present,
+    def _azimuths(self, logits: Tensor, grid: AzimuthGrid, labels: Labels) -> Tensor:
+        assert labels.azimuth is not None
+        return azimuth_targets(
+            labels.azimuth, labels.present, grid, logits.shape[-1], self.config.label_width
         )
 
-    @torch.no_grad()
-    def search(self, model: MSDET, output: Output, labels: Labels, batch: Batch) -> Tensor:
-        """The order ``[batch, slot]`` of least loss, however the speakers are listed; up to three
-        speakers, the one that comes first by azimuth among equals, as of two in one class."""
-        by_azimuth = self._by_location("azimuth", batch)
-        if self.config.assignment == "doa_pit":
-            labels = replace(labels, targets=None)
-        pairs = self._pairwise(model, output, labels.ordered(by_azimuth), batch)
-        return take(by_azimuth, assign_by_permutation(pairs))
-
-    def _pairwise(self, model: MSDET, output: Output, labels: Labels, batch: Batch) -> Tensor:
-        """What a permutation costs: the losses ``[batch, slot, speaker]`` of all pairs, of the
-        labels that an example has."""
-        searched: dict[Assignment, dict[Task, float]] = {
-            "pit": {"separation": 1.0},
-            "doa_pit": {"direction": 1.0},
-            "joint_pit": self.balance.current(),
-        }
-        weights = searched[self.config.assignment]
+    def _pairs(
+        self, weights: dict[Task, float], predictions: Predictions, labels: Labels
+    ) -> Tensor:
+        """Return the weighted losses ``[batch, slot, speaker]`` of all pairs, by the labels that
+        an example has; a slot at a time, since all pairs at once would not fit memory."""
         parts = []
-        if "separation" in weights:
-            assert labels.targets is not None
-            stages = [pairwise_spectral_l1(stage, labels.targets) for stage in output.stages]
-            losses = torch.stack(stages).mean(dim=0) * batch.has_targets[:, None, None]
-            parts.append(weights["separation"] * losses)
-        if "direction" in weights:
-            stages = [
-                pairwise_cross_entropy(logits, self._azimuth_targets(logits, grid, labels))
-                for logits, grid in _directions(model, output)
-            ]
-            losses = torch.stack(stages).mean(dim=0) * batch.has_azimuth[:, None, None]
-            parts.append(weights["direction"] * losses)
-        if "distance" in weights:
-            losses = _pairwise_distance(model, output, labels)
-            parts.append(weights["distance"] * losses * batch.has_distance[:, None, None])
+        for task, weight in weights.items():
+            slots = predictions_by_slot(predictions, labels.num_speakers)
+            losses = torch.stack([self._loss(task, slot, labels) for slot in slots], dim=1)
+            known = labels.known(LABEL_OF[task])
+            parts.append(weight * (losses if known is None else losses * known[:, None, None]))
         return torch.stack(parts).sum(dim=0)
 
 
-def _separation(output: Output, labels: Labels) -> Tensor:
-    """``[batch, slot]``, the mean of all stages."""
-    assert labels.targets is not None
-    return torch.stack([spectral_l1(stage, labels.targets) for stage in output.stages]).mean(dim=0)
-
-
-def _distance(model: MSDET, output: Output, labels: Labels) -> Tensor:
-    """``[batch, slot]``; their mean is the one over those who are there."""
-    assert model.distance_head is not None
-    assert output.distance is not None
-    return model.distance_head.loss(output.distance, labels.distance) * _shares(labels)
-
-
-def _pairwise_distance(model: MSDET, output: Output, labels: Labels) -> Tensor:
-    """:func:`_distance` of every pair, ``[batch, slot, speaker]``."""
-    assert model.distance_head is not None
-    assert output.distance is not None
-    count = labels.present.shape[1]
-    slots = [
-        model.distance_head.loss(slot[:, None].expand(-1, count, -1), labels.distance)
-        for slot in output.distance.unbind(dim=1)
+def predictions_by_slot(predictions: Predictions, num_speakers: int) -> list[Predictions]:
+    """Return each slot's predictions ``[batch, 1, ...]``, to be broadcast against all speakers."""
+    distance = predictions.distance
+    given = [*predictions.estimates, *(logits for logits, _ in predictions.directions)]
+    given += [] if distance is None else [distance]
+    return [
+        Predictions(
+            [estimate[:, n : n + 1] for estimate in predictions.estimates],
+            [(logits[:, n : n + 1], grid) for logits, grid in predictions.directions],
+            None if distance is None else distance[:, n : n + 1].expand(-1, num_speakers, -1),
+        )
+        for n in range(given[0].shape[1])
     ]
-    return torch.stack(slots, dim=1) * _shares(labels)[:, None]
 
 
-def _shares(labels: Labels) -> Tensor:
-    """``[batch, speaker]``: 0 for absent ones; of mean 1 over all."""
+def _loss(key: str, config: CriterionConfig, ours: Callable[..., Tensor]) -> Any:
+    """Return a loss: ours, or the one that the config names."""
+    part = getattr(config, key)
+    if not isinstance(part, OwnPart):
+        return ours
+    made = build(part, f"criterion.{key}")
+    if not callable(made):
+        raise InputError(f"criterion.{key}: {part.target} cannot be called; a loss is a function")
+    return made
+
+
+def _shares(labels: Labels) -> Tensor | float:
+    """Return ``[batch, speaker]``: 0 for absent speakers; of mean 1 over all."""
+    if labels.present is None:
+        return 1.0
     there = labels.present.float()
     return there / there.mean(dim=1, keepdim=True).clamp_min(1e-12)
-
-
-def _directions(model: MSDET, output: Output) -> list[tuple[Tensor, AzimuthGrid]]:
-    """Both stages' logits, with their classes."""
-    assert output.azimuth_logits is not None
-    assert output.coarse_logits is not None
-    return [(output.azimuth_logits, model.grid), (output.coarse_logits, model.look_grid)]

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import Parameter
 
-from msdet.models.msdet import Task
+from msdet.tasks import Task
 
 
 def measure_gradients(

@@ -1,17 +1,52 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Losses of separation and direction. Always in float32, also under mixed precision."""
+"""Losses of separation, direction and distance. Always in float32, also under mixed precision.
+
+A loss of one's own has the signature of :class:`SeparationLoss` or :class:`DirectionLoss`.
+"""
 
 from __future__ import annotations
+
+from typing import Protocol
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from msdet.geometry import AzimuthGrid
+from msdet.geometry import DISTANCES, AzimuthGrid, distance_octaves
+
+
+class SeparationLoss(Protocol):
+    """A loss between separated speakers and their targets.
+
+    An attribute ``domain = "signal"`` asks for signals ``[..., sample]`` in place of spectra.
+    """
+
+    def __call__(self, estimate: Tensor, target: Tensor) -> Tensor:
+        """Return ``[...]``, one number for each pair.
+
+        Args:
+            estimate, target: complex ``[..., freq, frame]``, broadcast against each other; of
+                signals divided by the RMS of their mixture. A target may be silent.
+        """
+        ...
+
+
+class DirectionLoss(Protocol):
+    """A loss between a direction head's output and the speakers' azimuths."""
+
+    def __call__(self, logits: Tensor, targets: Tensor, grid: AzimuthGrid) -> Tensor:
+        """Return ``[...]``, one number for each pair.
+
+        Args:
+            logits: ``[..., class]``. targets: probabilities of the classes
+                (:func:`azimuth_targets`), broadcast against each other.
+            grid: the azimuths of the classes; a class more than it has is "no speaker".
+        """
+        ...
 
 
 def spectral_l1(estimate: Tensor, target: Tensor) -> Tensor:
-    """Mean over bins of |real difference| + |imaginary difference| + |magnitude difference|.
+    """Return the mean over bins of the differences of real parts, imaginary parts and magnitudes.
 
     Args:
         estimate, target: complex ``[..., freq, frame]``, broadcast against each other; of signals
@@ -22,29 +57,23 @@ def spectral_l1(estimate: Tensor, target: Tensor) -> Tensor:
     return (_parts(estimate) - _parts(target)).abs().mean(dim=(-2, -1)).sum(dim=0)
 
 
-def pairwise_spectral_l1(estimates: Tensor, targets: Tensor) -> Tensor:
-    """:func:`spectral_l1` of every pair ``[batch, slot, speaker]``, a slot in memory at a time."""
-    held = _parts(targets)
-    losses = [
-        (_parts(slot[:, None]) - held).abs().mean(dim=(-2, -1)).sum(dim=0)
-        for slot in estimates.unbind(dim=1)
-    ]
-    return torch.stack(losses, dim=1)
-
-
 def _parts(spectra: Tensor) -> Tensor:
-    """Real and imaginary parts and magnitudes, float32 ``[3, ...]``."""
+    """Return real and imaginary parts and magnitudes, float32 ``[3, ...]``."""
     spectra = spectra.to(torch.complex64)
     return torch.stack([spectra.real, spectra.imag, spectra.abs()])
 
 
 def azimuth_targets(
-    azimuth: Tensor, present: Tensor, grid: AzimuthGrid, num_outputs: int, width: float
+    azimuth: Tensor,
+    present: Tensor | None,
+    grid: AzimuthGrid,
+    num_outputs: int,
+    width: float = 0.0,
 ) -> Tensor:
-    """What a direction head is trained to say of each speaker.
+    """Return what a direction head is trained to say of each speaker.
 
     Args:
-        azimuth: degrees ``[batch, speaker]``. present: bool, same shape.
+        azimuth: degrees ``[batch, speaker]``. present: bool, same shape; None: all are there.
         num_outputs: the grid's classes, or one more, "no speaker", which absent speakers get.
         width: degrees, the standard deviation of a Gaussian around the azimuth, circular unless
             the grid is linear; 0 puts everything into the nearest class.
@@ -61,27 +90,38 @@ def azimuth_targets(
         classes = F.one_hot(grid.index(azimuth), grid.num_classes).float()
     if num_outputs == grid.num_classes:
         return classes
+    if present is None:
+        present = torch.ones_like(azimuth, dtype=torch.bool)
     nobody = (~present)[..., None].float()
     return torch.cat([classes * (1.0 - nobody), nobody], dim=-1)
 
 
-def cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
-    """Cross-entropy against probabilities: of hard labels the usual one.
+def cross_entropy(logits: Tensor, targets: Tensor, grid: AzimuthGrid | None = None) -> Tensor:
+    """Cross-entropy against probabilities; with hard labels the usual one.
 
     Args:
-        logits, targets: ``[..., class]``, broadcast against each other.
+        logits, targets: ``[..., class]``, broadcast against each other. grid: not needed.
     Returns:
         ``[...]``.
     """
     return -(targets * logits.float().log_softmax(-1)).sum(-1)
 
 
-def pairwise_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
-    """:func:`cross_entropy` of every pair.
+def distance_loss(output: Tensor, distance: Tensor) -> Tensor:
+    """Octaves off (Huber, quadratic below a quarter), or the cross-entropy of distance classes.
+
+    On a scale of octaves since what tells distance, the direct-to-reverberant ratio, falls by
+    6 dB with each.
 
     Args:
-        logits: ``[batch, slot, class]``. targets: probabilities ``[batch, speaker, class]``.
+        output: octaves above a metre ``[..., 1]``, or logits ``[..., class]``.
+        distance: metres ``[...]``.
     Returns:
-        ``[batch, slot, speaker]``.
+        ``[...]``.
     """
-    return -torch.einsum("bnk,bsk->bns", logits.float().log_softmax(-1), targets)
+    octaves = distance.clamp(*DISTANCES).log2()
+    if output.shape[-1] == 1:
+        return F.huber_loss(output[..., 0].float(), octaves, reduction="none", delta=0.25)
+    scale = torch.as_tensor(distance_octaves(output.shape[-1])).to(octaves)
+    nearest = (octaves[..., None] - scale).abs().argmin(-1)
+    return F.cross_entropy(output.float().movedim(-1, 1), nearest, reduction="none")

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """What networks are trained and tested on: examples, batches, and what feeds them."""
 
-from msdet.datasets.batch import ALL_LABELS, Batch, Label, LabelledMixture
+from msdet.datasets.batch import ALL_LABELS, Batch, LabelledMixture
 from msdet.datasets.config import DataConfig
-from msdet.datasets.examples import ExampleSet, FixedScenes, MixedExamples, TrainingExamples
+from msdet.datasets.examples import ExampleSet, FixedScenes, MixedExamples, SimulatedMixtures
 from msdet.datasets.samplers import ExampleSampler, UnpaddedSampler
 
 __all__ = [
@@ -13,9 +13,8 @@ __all__ = [
     "ExampleSampler",
     "ExampleSet",
     "FixedScenes",
-    "Label",
     "LabelledMixture",
     "MixedExamples",
-    "TrainingExamples",
+    "SimulatedMixtures",
     "UnpaddedSampler",
 ]

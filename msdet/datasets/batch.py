@@ -4,8 +4,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
-from typing import Literal, Protocol, get_args
+from dataclasses import dataclass, fields, replace
+from typing import Any, Protocol, get_args
 
 import numpy as np
 import torch
@@ -13,9 +13,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from msdet.geometry import MicrophoneArray
+from msdet.tasks import Label
 
-Label = Literal["targets", "azimuth", "distance"]
-"""What an example may lack, and a task or an assignment need."""
 ALL_LABELS: frozenset[Label] = frozenset(get_args(Label))
 _PLACES = ("azimuth", "elevation", "distance")
 
@@ -57,7 +56,8 @@ class Batch:
         mixture: ``[batch, mic, sample]``. targets: ``[batch, speaker, sample]``.
         azimuth, elevation: degrees ``[batch, speaker]``. distance: metres, same shape.
         present: bool ``[batch, speaker]``, a scene's speakers first.
-        has_targets, has_azimuth, has_distance: bool ``[batch]``, which labels an example has.
+        has_targets, has_azimuth, has_distance: bool ``[batch]``, the examples that have such
+            labels; None where all have them.
         index: the scene's index in its split, int64 ``[batch]``.
         array: what all of them are recorded with; None for the array of the training.
     """
@@ -68,10 +68,10 @@ class Batch:
     elevation: Tensor
     distance: Tensor
     present: Tensor
-    has_targets: Tensor
-    has_azimuth: Tensor
-    has_distance: Tensor
     index: Tensor
+    has_targets: Tensor | None = None
+    has_azimuth: Tensor | None = None
+    has_distance: Tensor | None = None
     array: MicrophoneArray | None = None
 
     def to(self, device: torch.device, non_blocking: bool = False) -> Batch:
@@ -81,8 +81,9 @@ class Batch:
         return self._each(Tensor.pin_memory)
 
     def _each(self, act: Callable[[Tensor], Tensor]) -> Batch:
-        tensors = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "array"}
-        return Batch(**{name: act(value) for name, value in tensors.items()}, array=self.array)
+        values: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(self)}
+        tensors: dict[str, Any] = {n: act(v) for n, v in values.items() if isinstance(v, Tensor)}
+        return replace(self, **tensors)
 
     @staticmethod
     def stack(examples: Sequence[LabelledMixture], num_speakers: int | None = None) -> Batch:
@@ -112,6 +113,7 @@ class Batch:
         labelled = {
             f"has_{name}": torch.tensor([getattr(e, name) is not None for e in examples])
             for name in ("targets", "azimuth", "distance")
+            if any(getattr(e, name) is None for e in examples)
         }
         return Batch(
             mixture=torch.from_numpy(np.stack([e.mixture for e in examples])),

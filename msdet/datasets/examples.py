@@ -4,15 +4,15 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
-from msdet.corpora import Corpus
-from msdet.datasets.batch import ALL_LABELS, Label, LabelledMixture
+from msdet.corpora import Corpus, Split
+from msdet.datasets.batch import ALL_LABELS, LabelledMixture
 from msdet.geometry import MicrophoneArray
 from msdet.simulation import (
     Example,
@@ -25,6 +25,7 @@ from msdet.simulation import (
     draw_scene,
     render,
 )
+from msdet.tasks import Label
 
 ORDER, CROP, FRESH, SYMMETRY, LABELLED, LABELLED_ORDER, LABELLED_CROP, ARRAYS, ARRAYS_ORDER = range(
     7, 16
@@ -38,12 +39,14 @@ SILENT_RMS = 1e-2
 
 
 class ExampleSet(Dataset[LabelledMixture], ABC):
-    """Training examples: each a pure function of (seed, index, epoch).
+    """Training examples, a plain map-style dataset: each is a pure function of its number.
 
-    Indexed by ``(epoch, index)``, which the sampler makes, since workers that persist over
-    epochs would not see an epoch set on the dataset.
+    ``dataset[0]`` to ``dataset[len(dataset) - 1]`` are the examples of one epoch, so that any
+    ``DataLoader`` serves them, also with ``shuffle=True``. Larger numbers are those of later
+    epochs, which :class:`~msdet.datasets.samplers.ExampleSampler` asks for: workers that persist
+    over epochs would not see an epoch set on the dataset.
 
-    Attributes:
+    Args:
         length: examples in an epoch. labels: those that every example has.
     """
 
@@ -53,43 +56,59 @@ class ExampleSet(Dataset[LabelledMixture], ABC):
     def __len__(self) -> int:
         return self.length
 
+    def __getitem__(self, number: int) -> LabelledMixture:
+        if number < 0:
+            raise IndexError(f"example {number}: they are counted from 0")
+        return self.example(*divmod(number, self.length))
+
+    def __iter__(self) -> Iterator[LabelledMixture]:
+        return (self[number] for number in range(self.length))
+
     @abstractmethod
-    def __getitem__(self, key: tuple[int, int]) -> LabelledMixture: ...
+    def example(self, epoch: int, index: int) -> LabelledMixture: ...
 
 
-class TrainingExamples(ExampleSet):
-    """Examples drawn on the fly.
+class SimulatedMixtures(ExampleSet):
+    """Mixtures that are drawn and rendered as they are asked for, with all labels.
 
-    They take place in a set of rooms whose responses a bank keeps, or in rooms of their own whose
-    responses are computed on the fly, or some in these and some in those.
+    They take place in rooms of their own, whose responses are computed each time; in a set of
+    rooms whose responses a bank keeps; or some in these and some in those.
+
+    Args:
+        corpus: of the speech, at the sample rate of the mixtures.
+        array: the microphones. scene: what rooms, speakers and noise are drawn from.
+        length: mixtures in an epoch. num_samples: of each.
+        seed: of all that is drawn. split: whose speakers are heard.
+        rooms, bank: rooms that mixtures share, and their responses.
+        fresh_rooms: share of the mixtures that have a room of their own all the same.
     """
 
     def __init__(
         self,
-        scene: SceneConfig,
-        array: MicrophoneArray,
         corpus: Corpus,
-        bank: RirBank,
+        array: MicrophoneArray,
+        scene: SceneConfig,
         *,
-        seed: int,
-        sample_rate: int,
-        num_samples: int,
         length: int,
-        rooms: RoomSet | None,
+        num_samples: int,
+        seed: int = 0,
+        split: Split = "train",
+        rooms: RoomSet | None = None,
+        bank: RirBank | None = None,
         fresh_rooms: float = 0.0,
     ) -> None:
         super().__init__(length, ALL_LABELS)
-        self.scene, self.array, self.corpus, self.bank = scene, array, corpus, bank
-        self.seed, self.sample_rate, self.num_samples = seed, sample_rate, num_samples
-        self.rooms, self.fresh_rooms = rooms, fresh_rooms
+        self.corpus, self.array, self.scene = corpus.split(split), array, scene
+        self.num_samples, self.seed, self.speakers_of = num_samples, seed, split
+        self.rooms, self.bank, self.fresh_rooms = rooms, bank, fresh_rooms
 
     def shared_room(self, epoch: int, index: int, position: int) -> Room | None:
-        """The room that an example shares with others; None where it has one of its own.
+        """Return the room that a mixture shares with others; None where it has one of its own.
 
         Every room once before any comes again, in an order that changes with each pass.
 
         Args:
-            position: how many examples were before it.
+            position: how many mixtures were before it.
         """
         if self.rooms is None:
             return None
@@ -100,37 +119,33 @@ class TrainingExamples(ExampleSet):
         lap, place = divmod(position, len(self.rooms))
         return self.rooms[int(shuffled(self.seed, lap, len(self.rooms))[place])]
 
-    def draw(self, epoch: int, index: int) -> Scene:
-        """The scene of an example."""
-        room = self.shared_room(epoch, index, self._position(epoch, index))
-        return self._draw(epoch, index, room)
+    def draw(self, epoch: int, index: int, position: int | None = None) -> Scene:
+        """Return the scene of a mixture, which `position` others were before (None: as counted)."""
+        return self._scene(epoch, index, self._room(epoch, index, position))
 
-    def _draw(self, epoch: int, index: int, room: Room | None) -> Scene:
+    def _room(self, epoch: int, index: int, position: int | None) -> Room | None:
+        position = epoch * self.length + index if position is None else position
+        return self.shared_room(epoch, index, position)
+
+    def _scene(self, epoch: int, index: int, room: Room | None) -> Scene:
         return draw_scene(
             self.scene,
             self.array,
             self.corpus,
             seed=self.seed,
-            split="train",
+            split=self.speakers_of,
             index=index,
             epoch=epoch,
-            sample_rate=self.sample_rate,
+            sample_rate=self.corpus.sample_rate,
             num_samples=self.num_samples,
             room=room,
         )
 
-    def _position(self, epoch: int, index: int) -> int:
-        return epoch * self.length + index
-
-    def __getitem__(self, key: tuple[int, int]) -> Example:
-        return self.at(*key, self._position(*key))
-
-    def at(self, epoch: int, index: int, position: int) -> Example:
-        """The example ``(epoch, index)``, which `position` others were before."""
-        room = self.shared_room(epoch, index, position)
-        scene = self._draw(epoch, index, room)
-        if room is None:
-            rirs = compute_rirs(scene.room, self.array, self.sample_rate)
+    def example(self, epoch: int, index: int, position: int | None = None) -> Example:
+        room = self._room(epoch, index, position)
+        scene = self._scene(epoch, index, room)
+        if room is None or self.bank is None:
+            rirs = compute_rirs(scene.room, self.array, scene.sample_rate)
         else:
             rirs = self.bank.get(scene.room)
         return render(scene, self.corpus, rirs)
@@ -144,12 +159,13 @@ class MixedExamples(ExampleSet):
         self.first, self.second, self.seed, self.share = first, second, seed, share
 
     def is_first(self, epoch: int, index: int) -> bool:
-        """Whether an example is of the first set."""
+        """Return whether an example is of the first set."""
         sequence = np.random.SeedSequence(self.seed, spawn_key=(LABELLED, epoch, index))
         return bool(np.random.default_rng(sequence).random() < self.share)
 
-    def __getitem__(self, key: tuple[int, int]) -> LabelledMixture:
-        return self.first[key] if self.is_first(*key) else self.second[key]
+    def example(self, epoch: int, index: int) -> LabelledMixture:
+        chosen = self.first if self.is_first(epoch, index) else self.second
+        return chosen.example(epoch, index)
 
 
 class FixedScenes(Dataset[Example]):
@@ -168,7 +184,7 @@ class FixedScenes(Dataset[Example]):
 
 @lru_cache(maxsize=4)
 def shuffled(seed: int, lap: int, length: int, stream: int = ORDER) -> NDArray[np.int64]:
-    """The order in which things are taken one after the other, another one for each lap.
+    """Return the order in which things are taken one after the other, another one for each lap.
 
     Args:
         stream: spawn key; two sets that are mixed have orders that know nothing of each other.

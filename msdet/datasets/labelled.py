@@ -27,10 +27,10 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from msdet.audio import resample
-from msdet.datasets.batch import Label
 from msdet.errors import InputError, first_mistake
 from msdet.geometry import MicrophoneArray
 from msdet.high_pass import HighPass, high_passed, reach
+from msdet.tasks import Label
 
 _BLOCK = 1 << 18
 """Frames that are checked at a time."""

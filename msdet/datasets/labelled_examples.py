@@ -63,8 +63,7 @@ class LabelledExamples(ExampleSet):
         lap, place = divmod(epoch * self.length + index, len(self.recordings))
         return int(shuffled(self.seed, lap, len(self.recordings), LABELLED_ORDER)[place])
 
-    def __getitem__(self, key: tuple[int, int]) -> LabelledExample:
-        epoch, index = key
+    def example(self, epoch: int, index: int) -> LabelledExample:
         number = self.number(epoch, index)
         sequence = np.random.SeedSequence(self.seed, spawn_key=(LABELLED_CROP, epoch, index))
         mixture, targets = self._crop(number, np.random.default_rng(sequence))

@@ -9,7 +9,13 @@ from collections.abc import Sequence
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from msdet.datasets.examples import ARRAYS, ARRAYS_ORDER, ExampleSet, TrainingExamples, shuffled
+from msdet.datasets.examples import (
+    ARRAYS,
+    ARRAYS_ORDER,
+    ExampleSet,
+    SimulatedMixtures,
+    shuffled,
+)
 from msdet.errors import InputError
 from msdet.geometry import MOST_MICS, ArrayConfig, MicrophoneArray
 from msdet.simulation import Example
@@ -100,7 +106,7 @@ class ManyArrays(ExampleSet):
     The last examples of an epoch, which do not fill a batch, are never asked for.
     """
 
-    def __init__(self, sets: Sequence[TrainingExamples], *, seed: int, batch_size: int) -> None:
+    def __init__(self, sets: Sequence[SimulatedMixtures], *, seed: int, batch_size: int) -> None:
         super().__init__(len(sets[0]), sets[0].labels)
         self.sets, self.seed, self.batch_size = sets, seed, batch_size
 
@@ -112,6 +118,6 @@ class ManyArrays(ExampleSet):
         number = int(shuffled(self.seed, lap, len(self.sets), ARRAYS_ORDER)[turn])
         return number, lap * self.batch_size + place
 
-    def __getitem__(self, key: tuple[int, int]) -> Example:
-        number, position = self.turn(*key)
-        return self.sets[number].at(*key, position)
+    def example(self, epoch: int, index: int) -> Example:
+        number, position = self.turn(epoch, index)
+        return self.sets[number].example(epoch, index, position)

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from torch.utils.data import Sampler
 
 
-class ExampleSampler(Sampler[tuple[int, int]]):
-    """Names this process's examples ``(epoch, index)``: none twice on any number of devices.
+class ExampleSampler(Sampler[int]):
+    """This process's examples by their numbers: none twice on any number of devices.
 
     A batch is a run of `batch_size` indices, and the devices take the batches in turn: what is in
     a batch does not hang on how many devices there are. Batches that not every device would get
@@ -19,7 +19,8 @@ class ExampleSampler(Sampler[tuple[int, int]]):
     def __init__(
         self, length: int, batch_size: int = 1, rank: int = 0, world_size: int = 1
     ) -> None:
-        self.batch_size, self.rank, self.world_size = batch_size, rank, world_size
+        self.length, self.batch_size = length, batch_size
+        self.rank, self.world_size = rank, world_size
         self.steps = length // (batch_size * world_size)
         self.epoch = 0
 
@@ -30,10 +31,10 @@ class ExampleSampler(Sampler[tuple[int, int]]):
     def __len__(self) -> int:
         return self.steps * self.batch_size
 
-    def __iter__(self) -> Iterator[tuple[int, int]]:
+    def __iter__(self) -> Iterator[int]:
         for batch in range(self.rank, self.steps * self.world_size, self.world_size):
             for index in range(batch * self.batch_size, (batch + 1) * self.batch_size):
-                yield self.epoch, index
+                yield self.epoch * self.length + index
 
 
 class UnpaddedSampler(Sampler[int]):

@@ -46,7 +46,8 @@ class StoredExamples(ExampleSet):
         lap, place = divmod(position, len(self.mixtures))
         return int(shuffled(self.seed, lap, len(self.mixtures))[place])
 
-    def __getitem__(self, key: tuple[int, int]) -> Example:
+    def example(self, epoch: int, index: int) -> Example:
+        key = epoch, index
         example = self.mixtures.read(self.number(*key), partial(self._pose, key))
         sequence = np.random.SeedSequence(self.seed, spawn_key=(CROP, *key))
         return random_crop(example, self.num_samples, np.random.default_rng(sequence))

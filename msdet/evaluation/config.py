@@ -9,6 +9,7 @@ from pydantic import Field
 
 from msdet.corpora import CorpusConfig
 from msdet.parsing import MOST_WORKERS, Config
+from msdet.parts import OwnPart
 
 
 class EvaluationConfig(Config):
@@ -26,7 +27,8 @@ class EvaluationConfig(Config):
         corpus: where the speech is; null takes the corpus of training, or the bundled voices of a
             benchmark.
         systems: what is scored; null takes the models and all baselines.
-        metrics: names; null takes all that are installed and need not be asked for.
+        metrics: names, and classes of your own (``_target_`` with arguments); null takes all that
+            are installed and need not be asked for.
         slow_metrics_of: systems that the metrics that take long are computed of; null takes the
             mixture, the models, and the beamformers behind them.
         recogniser: ``module:function``, of the word error rate.
@@ -44,7 +46,7 @@ class EvaluationConfig(Config):
     num_scenes: int | None = Field(default=None, ge=1, le=10**6)
     corpus: CorpusConfig | None = None
     systems: tuple[str, ...] | None = None
-    metrics: tuple[str, ...] | None = None
+    metrics: tuple[str | OwnPart, ...] | None = None
     slow_metrics_of: tuple[str, ...] | None = None
     recogniser: str | None = None
     conditions: tuple[str, ...] | None = None

@@ -8,6 +8,7 @@ import shlex
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +21,12 @@ from msdet.evaluation.report.content import ReportContent
 from msdet.evaluation.report.page import write_report
 from msdet.evaluation.results import TIMES_NAME, SceneTime, Times, summarise_systems, write_tables
 from msdet.evaluation.rows import RowWriter
-from msdet.evaluation.scoring import SceneScorer, Scored, Task
+from msdet.evaluation.scoring import SceneScorer, Scored, Scoring
 from msdet.evaluation.systems.names import MODEL
 from msdet.evaluation.tables import clipping_warnings, result_tables, systems_table
 from msdet.files import write_json
 from msdet.memory import PeakMemory
+from msdet.metrics.measures import MEASURES, measures_in
 from msdet.output_folder import sole_user
 from msdet.provenance import git_commit, versions
 from msdet.simulation import RirBank, Scene, fill_banks
@@ -56,11 +58,11 @@ def _evaluate(
     output, scenes = Path(config.output), prepared.scenes
     with PeakMemory() as memory, RowWriter(output, prepared.header) as writer:
         times = Times(output / TIMES_NAME, writer.done)
-        _fill_banks(scenes, prepared.task.bank, config.num_workers)
+        _fill_banks(scenes, prepared.scoring.bank, config.num_workers)
         left = [scene for scene in scenes if scene.index not in writer.done]
         for scored in in_processes(
             _scorer,
-            prepared.task,
+            prepared.scoring,
             left,
             num_workers=config.num_workers,
             title="scoring",
@@ -75,6 +77,9 @@ def _evaluate(
     summary = summarise_systems(prepared, rows, times, config.conditions)
     summary |= _measured(prepared, training, memory.peak_gb)
     summary |= {
+        "own_measures": {
+            name: asdict(of) for name, of in prepared.measures.items() if name not in MEASURES
+        },
         "evaluation_seconds": round(time.perf_counter() - started, 1),
         "checkpoint": config.checkpoint,
         "estimates": config.estimates,
@@ -87,7 +92,7 @@ def _evaluate(
         "made_with": versions() | {"commit": git_commit() or "unknown"},
     }
     write_json(output / "summary.json", summary)
-    write_tables(output, summary, rows)
+    write_tables(output, summary, rows, prepared.measures)
     views = draw_gallery(output, prepared, rows, config.pictures) if config.pictures else ()
     write_report(
         output / "report.html",
@@ -105,17 +110,17 @@ def _evaluate(
 
 def print_tables(summary: dict[str, Any]) -> None:
     """The summary as tables on the screen."""
-    console = Console()
-    for table in result_tables(summary):
+    console, measures = Console(), measures_in(summary)
+    for table in result_tables(summary, measures):
         console.print(table)
     if len(summary["systems"]) > 1:
-        console.print(systems_table(summary["systems"]))
+        console.print(systems_table(summary["systems"], measures))
     for warning in clipping_warnings(summary["clipped"]):
         console.print(f"warning: {warning}", markup=False, highlight=False)
 
 
-def _scorer(task: Task) -> Callable[[Scene], Scored]:
-    scorer, started = SceneScorer(task), False
+def _scorer(scoring: Scoring) -> Callable[[Scene], Scored]:
+    scorer, started = SceneScorer(scoring), False
 
     def score(scene: Scene) -> Scored:
         nonlocal started
@@ -160,7 +165,7 @@ def _measured(
 def _title(prepared: Prepared, config: EvaluationConfig) -> str:
     named = [
         name_of(prepared.checkpoints[name]) if name == MODEL else name
-        for name in sorted(prepared.task.models, key=lambda name: name != prepared.main)
+        for name in sorted(prepared.scoring.models, key=lambda name: name != prepared.main)
     ]
     scenes = f"the {config.split} scenes of its training"
     return f"{', '.join(named)} on {Path(config.scenes).name if config.scenes else scenes}"

@@ -8,10 +8,9 @@ import io
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from msdet.evaluation.rows import SceneRow
-from msdet.evaluation.scores import SceneScore, SpeakerScore
-from msdet.evaluation.signal_metrics import METRICS
-from msdet.evaluation.tables import Column, columns_of, shown
+from msdet.evaluation.tables import columns_of
+from msdet.metrics import MEASURES, Measure, SceneRow, SceneScore
+from msdet.metrics.scores import SpeakerScore
 
 _OF_SPEAKER = (
     "slot",
@@ -77,26 +76,25 @@ def csv_lines(rows: Sequence[SceneRow]) -> Iterator[str]:
         text.truncate()
 
 
-def markdown_table(summaries: Mapping[str, Mapping[str, Any]]) -> str:
+def markdown_table(
+    summaries: Mapping[str, Mapping[str, Any]], measures: Mapping[str, Measure] = MEASURES
+) -> str:
     """A line for each system, by name, with 95 % intervals in brackets; ends in a line break.
 
     Blank for what does not apply; a column that no system has is left out.
     """
-    columns = columns_of(summaries)
-    titles = ["system", *(column.title for column in columns)]
-    lines = [titles, ["---", *(["---:"] * len(columns))]]
+    columns = columns_of(summaries, measures)
+    lines = [["system", *(c.heading for c in columns)], ["---", *(["---:"] * len(columns))]]
     for name, summary in summaries.items():
-        cells = [_markdown_cell(summary, column) for column in columns]
+        cells = []
+        for column in columns:
+            text, ends = column.text(summary.get(column.name)), summary["intervals"]
+            if text and column.name in ends:
+                low, high = (column.text(end) for end in ends[column.name])
+                text += f" [{low}, {high}]"
+            cells.append(text)
         lines.append([name.replace("|", r"\|"), *cells])
     return "".join("| " + " | ".join(line) + " |\n" for line in lines)
-
-
-def _markdown_cell(summary: Mapping[str, Any], column: Column) -> str:
-    text = shown(summary.get(column.key), column.digits)
-    if text and column.key in summary["intervals"]:
-        low, high = (shown(end, column.digits) for end in summary["intervals"][column.key])
-        text += f" [{low}, {high}]"
-    return text
 
 
 def _wrong_slot(score: SceneScore, speaker: SpeakerScore) -> bool | None:
@@ -104,15 +102,9 @@ def _wrong_slot(score: SceneScore, speaker: SpeakerScore) -> bool | None:
 
 
 def _score_names(rows: Sequence[SceneRow]) -> tuple[str, ...]:
-    """Those that any speaker has, in the order of the tables."""
-    there = {
-        name
-        for row in rows
-        for score in row.systems.values()
-        for speaker in score.speakers
-        for name in speaker.scores
-    }
-    every = (
-        f"{metric}{part}" for metric in METRICS for part in ("", "_unprocessed", "_improvement")
-    )
-    return tuple(name for name in every if name in there)
+    """Those that any speaker has, in the order of the tables, the user's own last."""
+    scores = (of.scores for row in rows for s in row.systems.values() for of in s.speakers)
+    there = dict.fromkeys(name for names in scores for name in names)
+    order = [measure.quantity for measure in MEASURES.values()]
+    known = [name for name in order if name in there]
+    return tuple(dict.fromkeys((*known, *there)))

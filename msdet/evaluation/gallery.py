@@ -14,11 +14,10 @@ from msdet.evaluation.pictures.directions import azimuth_scatter, error_histogra
 from msdet.evaluation.pictures.sound import spectrograms
 from msdet.evaluation.preparation import Prepared
 from msdet.evaluation.report.content import Directions, SceneView
-from msdet.evaluation.rows import SceneRow
-from msdet.evaluation.scores import SceneScore, SpeakerScore
 from msdet.evaluation.scoring import Done, SceneScorer
 from msdet.evaluation.systems.estimate import Estimate
 from msdet.evaluation.systems.names import NEW_DIRECTIONS, NEW_VOICES
+from msdet.metrics.scores import SceneRow, SceneScore, SpeakerScore
 
 _HEARD_ALONE = ("srp_mpdr", "oracle_mvdr")
 """Heard beside the models and the voices made of theirs; the others are read, and would make the
@@ -35,7 +34,7 @@ def draw_gallery(
     """
     (output / "pictures").mkdir(exist_ok=True)
     (output / "audio").mkdir(exist_ok=True)
-    scorer, main = SceneScorer(prepared.task), prepared.main
+    scorer, main = SceneScorer(prepared.scoring), prepared.main
     by_index = {scene.index: scene for scene in prepared.scenes}
     views = []
     for place, row in _chosen(rows, main, count):
@@ -72,8 +71,8 @@ def _view(why: str, done: Done, row: SceneRow, prepared: Prepared) -> SceneView:
     scene, room = example.scene, example.scene.room
     shown = [
         name
-        for name in prepared.task.systems
-        if name in (*prepared.task.models, *_HEARD_ALONE) or _after(name) in NEW_VOICES
+        for name in prepared.scoring.systems
+        if name in (*prepared.scoring.models, *_HEARD_ALONE) or _after(name) in NEW_VOICES
     ]
     return SceneView(
         id=scene.id,
@@ -94,7 +93,7 @@ def _view(why: str, done: Done, row: SceneRow, prepared: Prepared) -> SceneView:
         },
         directions={
             name: _directions(name, done.estimates[name], prepared)
-            for name in prepared.task.systems
+            for name in prepared.scoring.systems
             if done.estimates[name].azimuth is not None
             if "+" not in name or _after(name) in NEW_DIRECTIONS
         },

@@ -13,12 +13,9 @@ from msdet.benchmarks import benchmark_names, scenes_file
 from msdet.checkpoints import Checkpoint, Description, load_checkpoint
 from msdet.corpora import BundledConfig, Corpus, CorpusConfig, open_corpus
 from msdet.errors import InputError
-from msdet.evaluation.conditions import check_conditions
 from msdet.evaluation.config import EvaluationConfig
-from msdet.evaluation.recogniser import check_recogniser
 from msdet.evaluation.rows import RowsHeader
-from msdet.evaluation.scoring import Task
-from msdet.evaluation.signal_metrics import FAST_METRICS, choose_metrics
+from msdet.evaluation.scoring import Scoring
 from msdet.evaluation.systems.folder import FolderEstimates
 from msdet.evaluation.systems.names import (
     ALONE,
@@ -28,7 +25,13 @@ from msdet.evaluation.systems.names import (
     choose_systems,
 )
 from msdet.evaluation.systems.network import separates
+from msdet.metrics import Measure, Metric
+from msdet.metrics.choose import MATCHING, choose_metrics
+from msdet.metrics.conditions import check_conditions
+from msdet.metrics.measures import METRICS, measures_of
+from msdet.metrics.metric import say
 from msdet.parsing import parse
+from msdet.parts import OwnPart
 from msdet.resources import models_dir
 from msdet.simulation import Scene, check_corpus, fixed_scenes, read_scenes, rirs_folder
 from msdet.training.config import TrainConfig
@@ -40,16 +43,17 @@ class Prepared:
 
     Attributes:
         checkpoints: by the names that their systems have. main: the system whose numbers stand
-            first, and that is compared with the others.
+            first, and that is compared with the others. measures: what systems are told by.
         unavailable: metrics that this installation lacks, with the reason.
         clipped: of each folder of estimates that has any, the samples at full scale by file.
     """
 
     scenes: tuple[Scene, ...]
     checkpoints: Mapping[str, Checkpoint]
-    task: Task
+    scoring: Scoring
     header: RowsHeader
     main: str
+    measures: Mapping[str, Measure]
     unavailable: Mapping[str, str]
     clipped: Mapping[str, Mapping[str, int]]
 
@@ -84,33 +88,48 @@ def prepare(config: EvaluationConfig) -> Prepared:
         models[name], separated[name] = checkpoint.path, separates(checkpoint.description)
         hashes[name] = hashlib.sha256(checkpoint.path.read_bytes()).hexdigest()
     systems = choose_systems(config.systems, separated)
-    metrics, unavailable = choose_metrics(config.metrics, scenes[0].sample_rate)
-    check_recogniser(config.recogniser, metrics)
+    rate = scenes[0].sample_rate
+    metrics, unavailable = choose_metrics(config.metrics, rate, config.recogniser)
     of_system = _metrics_of(systems, metrics, config.slow_metrics_of, separated)
+    names = {system: tuple(metric.name for metric in of) for system, of in of_system.items()}
+    own = {
+        metric.name: part.model_dump_json()
+        for part, metric in zip(_own_parts(config), _own(metrics), strict=True)
+    }
     if config.metrics is not None:
-        _check_metrics(config, of_system, separated)
-    task = Task(
+        asked = [*(m for m in config.metrics if isinstance(m, str)), *own]
+        _check_metrics(config, asked, names, separated)
+    scoring = Scoring(
         models,
         corpus_config,
-        scenes[0].sample_rate,
+        rate,
         config.split,
         rirs_folder(config.cache),
         systems,
         of_system,
-        config.recogniser,
     )
     header = RowsHeader(
         models=hashes,
         scenes=scenes_hash(scenes),
-        systems=of_system,
+        systems=names,
         recogniser=config.recogniser,
+        own_metrics=own,
         as_networks=False,
     )
     main = next((name for name in systems if name in models), systems[0])
     if config.conditions is not None:
         check_conditions(config.conditions)
     clipped = {name: folder.clipped for name, folder in folders.items() if folder.clipped}
-    return Prepared(scenes, checkpoints, task, header, main, unavailable, clipped)
+    measures = measures_of(_own(metrics))
+    return Prepared(scenes, checkpoints, scoring, header, main, measures, unavailable, clipped)
+
+
+def _own_parts(config: EvaluationConfig) -> list[OwnPart]:
+    return [part for part in config.metrics or () if isinstance(part, OwnPart)]
+
+
+def _own(metrics: Sequence[Metric]) -> list[Metric]:
+    return [metric for metric in metrics if metric.name not in METRICS]
 
 
 def check_scenes(scenes: Sequence[Scene], checkpoint: Checkpoint) -> None:
@@ -150,7 +169,7 @@ def _misfit(scene: Scene, description: Description) -> str | None:
             f"has {speakers} speakers, the model is told the directions of {slots} at most; give "
             f"scenes of at most {slots} speakers"
         )
-    if description.model.frontend.name == "ri" and array.positions != trained.positions:
+    if not description.model.frontend.any_array and array.positions != trained.positions:
         return (
             "its array is not the one that this model is bound to (model.frontend.name=ri); give "
             f"scenes of {trained.name!r}, or a model with another frontend"
@@ -281,10 +300,10 @@ def _training_of(checkpoint: Checkpoint) -> TrainConfig:
 
 def _metrics_of(
     systems: Sequence[str],
-    metrics: tuple[str, ...],
+    metrics: tuple[Metric, ...],
     named: Sequence[str] | None,
     models: Mapping[str, bool],
-) -> dict[str, tuple[str, ...]]:
+) -> dict[str, tuple[Metric, ...]]:
     """The metrics of each system: those that take long only of some."""
     slow: Sequence[str] = [
         system
@@ -298,13 +317,16 @@ def _metrics_of(
                 f"slow_metrics_of: {missing[0]!r} is not among systems={list(systems)}"
             )
     return {
-        system: metrics if system in slow else tuple(m for m in metrics if m in FAST_METRICS)
+        system: metrics if system in slow else tuple(m for m in metrics if not say(m, "slow"))
         for system in systems
     }
 
 
 def _check_metrics(
-    config: EvaluationConfig, of_system: Mapping[str, Sequence[str]], separates: Mapping[str, bool]
+    config: EvaluationConfig,
+    asked: Sequence[str],
+    of_system: Mapping[str, Sequence[str]],
+    separates: Mapping[str, bool],
 ) -> None:
     """Refuse a metric that was named and that no audio is there for.
 
@@ -318,8 +340,8 @@ def _check_metrics(
         and separates.get(system, True)
         and (system != "unprocessed" or system in (config.systems or ()))
     ]
-    for metric in config.metrics or ():
-        if metric != "si_sdr" and not any(metric in of_system[system] for system in heard):
+    for metric in asked:
+        if metric != MATCHING.name and not any(metric in of_system[system] for system in heard):
             mend = f", or name some of {', '.join(heard)} in slow_metrics_of=" if heard else ""
             raise InputError(
                 f"metrics: {metric!r} has no separated audio to be computed of; leave it out{mend}"

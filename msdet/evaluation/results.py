@@ -11,13 +11,11 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from msdet.errors import InputError
-from msdet.evaluation.conditions import DEFAULT_CONDITIONS
 from msdet.evaluation.exports import csv_lines, markdown_table
-from msdet.evaluation.paired import compare_systems
 from msdet.evaluation.preparation import Prepared
-from msdet.evaluation.rows import SceneRow
-from msdet.evaluation.statistics import summarise
 from msdet.files import write_atomically
+from msdet.metrics import Measure, SceneRow, compare_systems, score_table, summarise
+from msdet.metrics.conditions import DEFAULT_CONDITIONS
 
 TIMES_NAME = "times.jsonl"
 
@@ -77,19 +75,22 @@ def summarise_systems(
     times: Times,
     conditions: Sequence[str] | None,
 ) -> dict[str, Any]:
-    """What ``summary.json`` holds: the main system's numbers, ``systems`` with those of all, and
-    ``comparisons`` of the main one with each of them."""
+    """Return what ``summary.json`` holds: the main system's numbers, ``systems`` with those of all,
+    and ``comparisons`` of the main one with each of them."""
+    table, measures = score_table(rows), prepared.measures
     of_system: dict[str, dict[str, Any]] = {}
-    others = [system for system in prepared.task.systems if system != prepared.main]
+    others = [system for system in prepared.scoring.systems if system != prepared.main]
     for system in (prepared.main, *others):
         of_system[system] = summarise(
-            [row.of(system) for row in rows],
+            rows,
+            system,
+            table=table,
+            measures=measures,
             linear_array=prepared.linear,
             unavailable=prepared.unavailable,
             conditions=DEFAULT_CONDITIONS if conditions is None else tuple(conditions),
         )
         of_system[system]["real_time_factor"] = times.real_time_factor(system)
-    main = [row.of(prepared.main) for row in rows]
     return {
         **of_system[prepared.main],
         "main_system": prepared.main,
@@ -97,12 +98,17 @@ def summarise_systems(
         "comparisons": [
             {"system": prepared.main, "reference": system, **found}
             for system in others
-            for found in compare_systems(main, [row.of(system) for row in rows])
+            for found in compare_systems(table, prepared.main, system, measures=measures)
         ],
     }
 
 
-def write_tables(folder: Path, summary: Mapping[str, Any], rows: Sequence[SceneRow]) -> None:
+def write_tables(
+    folder: Path,
+    summary: Mapping[str, Any],
+    rows: Sequence[SceneRow],
+    measures: Mapping[str, Measure],
+) -> None:
     """``rows.csv``, a line for each scene, system and speaker; ``table.md`` for papers."""
     write_atomically(folder / "rows.csv", csv_lines(rows))
-    write_atomically(folder / "table.md", markdown_table(summary["systems"]))
+    write_atomically(folder / "table.md", markdown_table(summary["systems"], measures))

@@ -13,62 +13,24 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import ValidationError
 
 from msdet.differences import first_difference
 from msdet.errors import InputError
-from msdet.evaluation.scores import SceneScore
 from msdet.files import write_atomically
+from msdet.metrics.scores import Record, SceneRow
 
 ROWS_NAME = "rows.jsonl"
 HEADER_NAME = "rows.meta.json"
 
 
-class _Record(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class SceneLabels(_Record):
-    """What is known of a scene, by name: what breakdowns group by.
-
-    Attributes:
-        scene: of the whole scene: numbers, or words such as the kind of background; None where
-            there is none, as the T60 where no decay could be fitted.
-        speaker: of each speaker ``[speaker]``, in the scene's order.
-    """
-
-    scene: Mapping[str, float | str | None]
-    speaker: Mapping[str, tuple[float | None, ...]]
-
-
-class Row(_Record):
-    """One scene as one system does it; ``index`` is the scene's place in the scenes file."""
-
-    index: int = Field(ge=0)
-    id: str
-    labels: SceneLabels
-    score: SceneScore
-
-
-class SceneRow(_Record):
-    """One evaluated scene: a line of ``rows.jsonl``, with the score of every system by name."""
-
-    index: int = Field(ge=0)
-    id: str
-    labels: SceneLabels
-    systems: Mapping[str, SceneScore]
-
-    def of(self, system: str) -> Row:
-        """As one system does it."""
-        return Row(index=self.index, id=self.id, labels=self.labels, score=self.systems[system])
-
-
-class RowsHeader(_Record):
+class RowsHeader(Record):
     """What the rows of a folder belong to: rows of anything else must not join them.
 
     Attributes:
         models: hashes of what is evaluated, by name. scenes: hash of those it is evaluated on.
         systems: the metrics that are computed of each. recogniser: of the word error rate.
+        own_metrics: classes and arguments of the user's own metrics, by name.
         as_networks: checkpoints are scored as networks alone, not as ``msdet separate`` uses them.
     """
 
@@ -76,6 +38,7 @@ class RowsHeader(_Record):
     scenes: str
     systems: Mapping[str, tuple[str, ...]]
     recogniser: str | None = None
+    own_metrics: Mapping[str, str] = {}
     as_networks: bool = True
 
 

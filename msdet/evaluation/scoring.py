@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,27 +14,25 @@ import numpy as np
 
 from msdet.checkpoints import Checkpoint, load_checkpoint
 from msdet.corpora import CorpusConfig, Split, open_corpus
-from msdet.datasets import Batch
-from msdet.evaluation.metrics import score_scene, score_unprocessed
-from msdet.evaluation.rows import SceneLabels, SceneRow
-from msdet.evaluation.scores import Claims, SceneScore, Unprocessed
 from msdet.evaluation.systems.estimate import Estimate, Heard
 from msdet.evaluation.systems.folder import FolderEstimates, as_rendered
 from msdet.evaluation.systems.names import MODEL, NEED_PARTS
-from msdet.evaluation.systems.network import Network, estimates_of, separates
+from msdet.evaluation.systems.network import Network, separates
 from msdet.evaluation.systems.separating import Separating
-from msdet.models.msdet import MSDET, Output
+from msdet.metrics import Claims, Metric, SceneRow, SceneScore, SceneTruth, score_scene
+from msdet.metrics.choose import MATCHING
+from msdet.metrics.scores import SceneLabels
 from msdet.simulation import RirBank, Scene, render, render_parts
 
 
 @dataclass(frozen=True)
-class Task:
+class Scoring:
     """What a worker process needs to score scenes; sent once to each.
 
     Attributes:
         models: what is evaluated, by name: checkpoints, and folders of estimates.
         systems: names, see :mod:`msdet.evaluation.systems.names`; in the rows' order.
-        metrics: of each system. recogniser: ``module:function``, of the word error rate.
+        metrics: of each system.
         as_networks: score all outputs of checkpoints as they are, in place of what ``msdet
             separate`` puts out.
     """
@@ -45,24 +43,17 @@ class Task:
     split: Split
     bank: Path
     systems: tuple[str, ...]
-    metrics: Mapping[str, tuple[str, ...]]
-    recogniser: str | None = None
+    metrics: Mapping[str, tuple[Metric, ...]]
     as_networks: bool = False
 
     @classmethod
     def of_network(
-        cls,
-        checkpoint: Path,
-        corpus: CorpusConfig,
-        sample_rate: int,
-        split: Split,
-        bank: Path,
-        metrics: tuple[str, ...],
-    ) -> Task:
-        """One network with all of its outputs, and nothing beside it."""
-        systems, of_each = (MODEL,), {MODEL: metrics}
+        cls, checkpoint: Path, corpus: CorpusConfig, sample_rate: int, split: Split, bank: Path
+    ) -> Scoring:
+        """One network with all of its outputs, scored by SI-SDR and directions."""
+        systems, metrics = (MODEL,), {MODEL: (MATCHING,)}
         models = {MODEL: checkpoint}
-        return cls(models, corpus, sample_rate, split, bank, systems, of_each, as_networks=True)
+        return cls(models, corpus, sample_rate, split, bank, systems, metrics, as_networks=True)
 
 
 @dataclass(frozen=True)
@@ -91,16 +82,16 @@ class Scored:
 class SceneScorer:
     """Renders scenes and scores systems on them, on one thread."""
 
-    def __init__(self, task: Task) -> None:
-        self.task = task
+    def __init__(self, scoring: Scoring) -> None:
+        self.scoring = scoring
         self.models = {
-            name: _opened(load_checkpoint(model), task.as_networks)
+            name: _opened(load_checkpoint(model), scoring.as_networks)
             if isinstance(model, Path)
             else model
-            for name, model in task.models.items()
-            if any(system.partition("+")[0] == name for system in task.systems)
+            for name, model in scoring.models.items()
+            if any(system.partition("+")[0] == name for system in scoring.systems)
         }
-        self.corpus = open_corpus(task.corpus, task.sample_rate).split(task.split)
+        self.corpus = open_corpus(scoring.corpus, scoring.sample_rate).split(scoring.split)
         self.banks: dict[str, RirBank] = {}
 
     def score(self, scene: Scene) -> Scored:
@@ -118,7 +109,7 @@ class SceneScorer:
             began = time.process_time()
             done.estimates[name] = model(done.heard)
             done.seconds[name] = time.process_time() - began
-        for system in self.task.systems:
+        for system in self.scoring.systems:
             if system not in done.estimates:
                 began = time.process_time()
                 done.estimates[system] = _apply(system, done)
@@ -129,25 +120,24 @@ class SceneScorer:
         array = scene.microphone_array()
         key = json.dumps(scene.array.positions)
         if key not in self.banks:
-            self.banks[key] = RirBank(self.task.bank, array, scene.sample_rate)
+            self.banks[key] = RirBank(self.scoring.bank, array, scene.sample_rate)
         rirs = self.banks[key].get(scene.room)
-        told = any(system in NEED_PARTS for system in self.task.systems)
+        told = any(system in NEED_PARTS for system in self.scoring.systems)
         parts = render_parts(scene, self.corpus, rirs) if told else None
         return Heard(render(scene, self.corpus, rirs), array, parts)
 
     def _scored(self, done: Done) -> Scored:
         heard, example = done.heard, done.heard.example
-        every = dict.fromkeys(m for metrics in self.task.metrics.values() for m in metrics)
-        before = score_unprocessed(
+        truth = SceneTruth(
             example.targets,
             heard.reference,
-            sample_rate=heard.sample_rate,
-            metrics=tuple(every),
-            recogniser=self.task.recogniser,
+            heard.sample_rate,
+            example.azimuth,
+            example.distance,
         )
         scores = {
-            system: self._score(system, done.estimates[system], heard, before)
-            for system in self.task.systems
+            system: self._score(system, done.estimates[system], heard, truth)
+            for system in self.scoring.systems
         }
         row = SceneRow(
             index=example.scene.index,
@@ -158,21 +148,15 @@ class SceneScorer:
         return Scored(row, example.scene.num_samples / heard.sample_rate, done.seconds)
 
     def _score(
-        self, system: str, estimate: Estimate, heard: Heard, before: Unprocessed
+        self, system: str, estimate: Estimate, heard: Heard, truth: SceneTruth
     ) -> SceneScore:
-        example, model = heard.example, self.models.get(system.partition("+")[0])
+        model = self.models.get(system.partition("+")[0])
         return score_scene(
             estimate.audio,
-            example.targets,
-            heard.reference,
+            truth,
             Claims(estimate.azimuth, estimate.distance, estimate.empty),
-            example.azimuth,
-            distance_truth=example.distance,
-            sample_rate=heard.sample_rate,
+            metrics=self.scoring.metrics[system],
             order=model.order(heard) if isinstance(model, Network | Separating) else None,
-            metrics=self.task.metrics[system],
-            unprocessed=before,
-            recogniser=self.task.recogniser,
         )
 
 
@@ -270,33 +254,3 @@ def _overlap(scene: Scene) -> float:
 
 def _finite(value: float) -> float | None:
     return round(float(value), 6) if math.isfinite(value) else None
-
-
-def score_output(
-    model: MSDET,
-    output: Output,
-    batch: Batch,
-    index: int,
-    *,
-    order: Sequence[int] | None,
-    metrics: Sequence[str],
-) -> SceneScore:
-    """Score example ``index`` of a batch, as validation does.
-
-    Args:
-        order: ``[slot]`` -> speaker that the assignment prescribes; None where it prescribes none.
-        metrics: from ``choose_metrics``.
-    """
-    count = int(batch.present[index].sum())
-    estimate = estimates_of(model, output)[index]
-    return score_scene(
-        estimate.audio,
-        batch.targets[index, :count].cpu().numpy(),
-        batch.mixture[index, model.reference_mic].cpu().numpy(),
-        Claims(estimate.azimuth, estimate.distance, estimate.empty),
-        batch.azimuth[index, :count].cpu().numpy(),
-        distance_truth=batch.distance[index, :count].cpu().numpy(),
-        sample_rate=model.sample_rate,
-        order=None if order is None else order[:count],
-        metrics=metrics,
-    )

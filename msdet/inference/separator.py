@@ -351,7 +351,7 @@ class Separator:
                 ) from error
             array = MicrophoneArray("custom", positions)  # type: ignore[arg-type]
         check_metres(array)
-        if self.description.model.frontend.name == "ri" and array.positions != trained.positions:
+        if not self.description.model.frontend.any_array and array.positions != trained.positions:
             raise InputError(
                 f"array {array.name!r}: this model's frontend 'ri' serves only the array that it "
                 f"was trained with ({trained.name!r}); the frontend 'directional' serves any; "

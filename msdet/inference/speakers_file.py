@@ -184,7 +184,7 @@ def model_of(description: Description, path: Path) -> Model:
         sample_rate=description.sample_rate,
         num_outputs=description.trained_speakers[1],
         target=description.target,
-        assignment=description.assignment,
+        assignment=str(description.assignment),
         trained_on_array=description.array.name,
         msdet=__version__,
     )

@@ -17,7 +17,7 @@ _HEIGHT_METRES = 0.01
 
 def needs(description: Description) -> str:
     """What microphones a model needs, in words."""
-    if description.model.frontend.name == "ri":
+    if not description.model.frontend.any_array:
         return f"those that it was trained with, of array {description.array.name!r}"
     if description.array.is_linear:
         return "two or more microphones on a line"

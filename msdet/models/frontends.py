@@ -3,15 +3,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, ClassVar, Literal, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Discriminator, Field, Tag, model_serializer
 from torch import Tensor, nn
 
 from msdet.geometry import SPEED_OF_SOUND, AzimuthGrid, unit_vectors
+from msdet.parsing import Config
+from msdet.parts import TARGET, OwnPart, build_module, part_tag
 
 _EPS = 1e-8
 _TINY = 1e-20
@@ -19,14 +21,10 @@ _SPREAD_FLOOR = 0.05
 """Below this spread over directions (low frequencies) sensor noise decides, not direction."""
 
 
-class _Config(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
 _Elevation = Annotated[float, Field(ge=-90, le=90)]
 
 
-class _LooksConfig(_Config):
+class LooksConfig(BaseModel):
     """Look directions: azimuths every ``360 / directions`` degrees (180 for linear arrays), at
     half a degree or more, at a few elevations in degrees; each costs a product of matrices."""
 
@@ -34,15 +32,95 @@ class _LooksConfig(_Config):
     elevations: tuple[_Elevation, ...] = Field(min_length=1, max_length=16)
 
 
-class DirectionalConfig(_LooksConfig):
+class DirectionalConfig(LooksConfig, Config):
+    """Directional features."""
+
     name: Literal["directional"]
+    any_array: ClassVar = True
 
 
-class RealImaginaryConfig(_LooksConfig):
+class RealImaginaryConfig(LooksConfig, Config):
+    """Real and imaginary parts of all microphones."""
+
     name: Literal["ri"]
+    any_array: ClassVar = False
 
 
-FrontendConfig = Annotated[DirectionalConfig | RealImaginaryConfig, Field(discriminator="name")]
+class OwnFrontendConfig(LooksConfig, OwnPart):
+    """A frontend by its class, a :class:`Frontend`.
+
+    Attributes:
+        directions, elevations: look directions, which guidance and the first direction head have
+            in any case.
+        any_array: whether it serves other arrays than that of training.
+    """
+
+    directions: int = Field(default=36, ge=8, le=720)
+    elevations: tuple[_Elevation, ...] = Field(default=(0.0,), min_length=1, max_length=16)
+    any_array: bool = False
+
+    @model_serializer
+    def _with_looks(self) -> dict[str, Any]:
+        looks = {"directions": self.directions, "elevations": list(self.elevations)}
+        return {TARGET: self.target, **looks, "any_array": self.any_array, **self.arguments}
+
+
+FrontendConfig = Annotated[
+    Annotated[DirectionalConfig, Tag("directional")]
+    | Annotated[RealImaginaryConfig, Tag("ri")]
+    | Annotated[OwnFrontendConfig, Tag("<class>")],
+    Discriminator(part_tag),
+]
+
+
+class Frontend(Protocol):
+    """A ``torch.nn.Module`` from spectra to the real features that an encoder reads.
+
+    One of one's own is made with ``num_mics``, ``num_directions`` and ``frequencies`` (hertz,
+    ``[freq]``) beside the arguments of its config.
+
+    Attributes:
+        out_channels: of the features.
+    """
+
+    out_channels: int
+
+    def __call__(self, spectra: Tensor, directional: Tensor, reference: int) -> Tensor:
+        """Return features ``[batch, out_channels, freq, frame]``.
+
+        Args:
+            spectra: the mixture at a level near one, complex ``[batch, mic, freq, frame]``.
+            directional: agreement with each look direction ``[batch, freq, direction, frame]``
+                (:class:`DirectionalFeatures`).
+            reference: index of the reference microphone.
+        """
+        ...
+
+
+def make_frontend(
+    config: DirectionalConfig | RealImaginaryConfig | OwnFrontendConfig,
+    num_mics: int,
+    frequencies: NDArray[np.float64],
+) -> Any:
+    """Return the frontend that a config names, a :class:`Frontend`.
+
+    Args:
+        frequencies: centres of the bins, hertz ``[freq]``.
+    Raises:
+        InputError: its class cannot be made, or lacks what a frontend must have.
+    """
+    if isinstance(config, DirectionalConfig):
+        return DirectionalFrontend(config.directions, frequencies)
+    if isinstance(config, RealImaginaryConfig):
+        return RealImaginaryFrontend(num_mics, frequencies)
+    return build_module(
+        config.part,
+        "model.frontend",
+        ("out_channels",),
+        num_mics=num_mics,
+        num_directions=config.directions,
+        frequencies=frequencies,
+    )
 
 
 def power(spectra: Tensor) -> Tensor:

@@ -4,12 +4,13 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import Literal, Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from msdet.geometry import DISTANCES, distance_octaves
 from msdet.models.encoders.unet import normalisation
 
 
@@ -139,9 +140,8 @@ class FineDirectionHead(nn.Module):
         return logits.reshape(batch, slots, -1)
 
 
-DISTANCES = (0.25, 8.0)
-"""Metres: what the distance head can say."""
-_DISTANCE_CLASSES = 21  # a quarter of an octave each
+_DISTANCE_CLASSES = 21
+"""A quarter of an octave each."""
 
 
 class DistanceHead(nn.Module):
@@ -150,8 +150,6 @@ class DistanceHead(nn.Module):
 
     From the trunk's features, weighted by the slot's share of the mixture, and its level.
     """
-
-    scale: Tensor
 
     def __init__(
         self, full_channels: int, bottom_channels: int, kind: Literal["regression", "classes"]
@@ -165,9 +163,6 @@ class DistanceHead(nn.Module):
             nn.ReLU(),
             nn.Linear(hidden, outputs),
         )
-        low, high = (math.log2(d) for d in DISTANCES)
-        scale = torch.linspace(low, high, _DISTANCE_CLASSES)
-        self.register_buffer("scale", scale, persistent=False)
 
     def forward(self, weight: Tensor, mixture: Tensor, full: Tensor, bottom: Tensor) -> Tensor:
         """``[batch, slot, 1]`` octaves above a metre, or logits ``[batch, slot, class]``.
@@ -187,24 +182,12 @@ class DistanceHead(nn.Module):
         out: Tensor = self.layers(torch.cat(features, dim=-1))
         return out
 
-    def loss(self, output: Tensor, distance: Tensor) -> Tensor:
-        """``[batch, slot]``: octaves off (Huber, quadratic below a quarter), or cross-entropy.
-
-        Args:
-            output: of :meth:`forward`. distance: metres ``[batch, slot]``; what an absent
-                speaker has is of no matter.
-        """
-        octaves = distance.clamp(*DISTANCES).log2()
-        if self.kind == "regression":
-            return F.huber_loss(output[..., 0].float(), octaves, reduction="none", delta=0.25)
-        nearest = (octaves[..., None] - self.scale).abs().argmin(-1)
-        return F.cross_entropy(output.float().movedim(-1, 1), nearest, reduction="none")
-
     def decode(self, output: Tensor) -> Tensor:
         """Metres ``[batch, slot]``; of classes, the mean over them on the scale of octaves."""
         if self.kind == "regression":
             return torch.exp2(output[..., 0].float()).clamp(*DISTANCES)
-        return torch.exp2((output.float().softmax(-1) * self.scale).sum(-1))
+        scale = torch.as_tensor(distance_octaves(output.shape[-1])).float().to(output.device)
+        return torch.exp2((output.float().softmax(-1) * scale).sum(-1))
 
 
 def slot_levels(weight: Tensor, mixture: Tensor) -> Tensor:
@@ -226,6 +209,25 @@ def _shared_out(weight: Tensor, features: Tensor) -> Tensor:
     return torch.einsum("bnft,bcft->bnc", share, features)
 
 
+class SeparationHead(Protocol):
+    """A ``torch.nn.Module`` from an encoder's features to the separated speakers.
+
+    One of one's own is made with ``in_channels`` and ``num_slots`` beside the arguments of its
+    config.
+    """
+
+    def __call__(self, features: Tensor, spectra: Tensor, reference: int) -> Tensor:
+        """Return the speakers, complex ``[batch, slot, freq, frame]``.
+
+        Args:
+            features: the encoding at full resolution, and with guidance one channel a slot more,
+                ``[batch, in_channels, freq, frame]``.
+            spectra: the mixture, complex ``[batch, mic, freq, frame]``.
+            reference: index of the microphone at which the speakers are put out.
+        """
+        ...
+
+
 class MaskHead(nn.Module):
     """Bounded complex masks on the reference microphone, all slots at once."""
 
@@ -236,8 +238,7 @@ class MaskHead(nn.Module):
         self.norm = normalisation(channels)
         self.out = nn.Conv2d(channels, 2 * num_slots, 3, padding=1)
 
-    def forward(self, features: Tensor) -> Tensor:
-        """``[batch, in_channels, freq, frame]`` to complex masks ``[batch, slot, freq, frame]``."""
+    def forward(self, features: Tensor, spectra: Tensor, reference: int) -> Tensor:
         x = self.out(F.relu(self.norm(self.hidden(features))))
         real, imag = (self.bound * torch.tanh(x / self.bound)).float().chunk(2, dim=1)
-        return torch.complex(real + 1.0 / self.num_slots, imag)
+        return torch.complex(real + 1.0 / self.num_slots, imag) * spectra[:, reference, None]

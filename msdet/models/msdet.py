@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import Field, field_validator
 from torch import Tensor, nn
 
 from msdet.audio import Stft, StftConfig
@@ -19,14 +19,19 @@ from msdet.models.beamforming import (
     beamform_towards,
     plane_waves,
 )
-from msdet.models.encoders import MOST_BLOCKS, MOST_CHANNELS, EncoderConfig, Encoding, UNet
+from msdet.models.encoders import (
+    MOST_BLOCKS,
+    MOST_CHANNELS,
+    EncoderConfig,
+    Encoding,
+    make_encoder,
+)
 from msdet.models.frontends import (
     DirectionalFeatures,
-    DirectionalFrontend,
     FrontendConfig,
-    RealImaginaryFrontend,
     look_grid,
     magnitude,
+    make_frontend,
     phase_differences,
 )
 from msdet.models.heads import (
@@ -35,12 +40,17 @@ from msdet.models.heads import (
     FineDirectionHead,
     MaskHead,
 )
+from msdet.parsing import Config
+from msdet.parts import NameOrOwn, OwnPart, build_module
+from msdet.tasks import Task
 
 
-class HeadsConfig(BaseModel):
+class HeadsConfig(Config):
     """What follows the shared encoder.
 
     Attributes:
+        separation: what the speakers are first made by: complex masks on the reference microphone
+            (`mask`), or a class, a `msdet.models.heads.SeparationHead`.
         guidance: what tells each mask where its speaker is: nothing (`none`: plain multitask
             heads), the coarse direction head (`estimated`), or the true azimuth (`oracle`).
         beamformer: refine the masks behind an MVDR beamformer: none; one whose covariances come
@@ -55,8 +65,7 @@ class HeadsConfig(BaseModel):
             (`regression`), or a class (`classes`).
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
+    separation: NameOrOwn[Literal["mask"]] = "mask"
     guidance: Literal["none", "estimated", "oracle"]
     beamformer: Literal["none", "mask", "steered"]
     refinements: int = Field(default=1, ge=1, le=MOST_BLOCKS)
@@ -78,7 +87,7 @@ MOST_SLOTS = 32
 """Speakers that a network puts out; simulated scenes have up to five."""
 
 
-class ModelConfig(BaseModel):
+class ModelConfig(Config):
     """The network.
 
     Attributes:
@@ -89,33 +98,12 @@ class ModelConfig(BaseModel):
             spare learn to be empty, and serve when training goes on with more speakers.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
     stft: StftConfig
     frontend: FrontendConfig
     encoder: EncoderConfig
     heads: HeadsConfig
     sharing: Literal["hard", "soft", "none"] = "hard"
     slots: int | None = Field(default=None, ge=2, le=MOST_SLOTS)
-
-
-Task = Literal["separation", "direction", "distance"]
-
-
-def task_weights(weight: float, distance_weight: float = 0.0) -> dict[Task, float]:
-    """Of the tasks that a criterion trains, by its weight of separation against direction, and of
-    distance; those of weight 0 are not trained."""
-    weights: dict[Task, float] = {
-        "separation": weight,
-        "direction": 1.0 - weight,
-        "distance": distance_weight,
-    }
-    return {task: weight for task, weight in weights.items() if weight > 0}
-
-
-def trained_tasks(weight: float, distance_weight: float = 0.0) -> tuple[Task, ...]:
-    """The tasks of :func:`task_weights`."""
-    return tuple(task_weights(weight, distance_weight))
 
 
 @dataclass(frozen=True)
@@ -222,12 +210,8 @@ class MSDET(nn.Module):
             self.look_grid, frequencies, config.frontend.elevations
         )
         self.fine_features = DirectionalFeatures(self.grid, frequencies)
-        self.frontend: nn.Module
-        if config.frontend.name == "directional":
-            self.frontend = DirectionalFrontend(num_directions, frequencies)
-        else:
-            self.frontend = RealImaginaryFrontend(array.num_mics, frequencies)
-        self.encoder = UNet(config.encoder, self.frontend.out_channels)
+        self.frontend = make_frontend(config.frontend, array.num_mics, frequencies)
+        self.encoder = make_encoder(config.encoder, self.frontend.out_channels, num_freqs)
         full, bottom = self.encoder.full_channels, self.encoder.bottom_channels
         guided, localises = heads.guidance != "none", "direction" in tasks
         self.coarse_head = (
@@ -255,9 +239,19 @@ class MSDET(nn.Module):
             if localises
             else None
         )
-        self.mask_head = MaskHead(
-            full + guided * num_slots, heads.mask_channels, num_slots, heads.mask_bound
-        )
+        in_channels = full + guided * num_slots
+        self.separation_head: nn.Module
+        if isinstance(heads.separation, OwnPart):
+            self.separation_head = build_module(
+                heads.separation,
+                "model.heads.separation",
+                in_channels=in_channels,
+                num_slots=num_slots,
+            )
+        else:
+            self.separation_head = MaskHead(
+                in_channels, heads.mask_channels, num_slots, heads.mask_bound
+            )
         self.refinement_head = (
             RefinementHead(
                 full,
@@ -273,7 +267,9 @@ class MSDET(nn.Module):
             None if heads.distance == "none" else DistanceHead(full, bottom, heads.distance)
         )
         self.direction_encoder = (
-            None if config.sharing == "hard" else UNet(config.encoder, self.frontend.out_channels)
+            None
+            if config.sharing == "hard"
+            else make_encoder(config.encoder, self.frontend.out_channels, num_freqs)
         )
         self._steering: dict[tuple[object, torch.device], Steering] = {}
         self.to(memory_format=torch.channels_last)
@@ -360,7 +356,7 @@ class MSDET(nn.Module):
             posterior = self._across(self._guidance(coarse, azimuth, estimate_of))
             guidance = torch.einsum("bnk,bfkt->bnft", posterior, directional)
             mask_input = torch.cat([mask_input, guidance], dim=1)
-        stages = [self.mask_head(mask_input) * reference[:, None]]
+        stages = [self.separation_head(mask_input, spectra, self.reference_mic)]
         if self.refinement_head is not None:
             for _ in range(self.config.heads.refinements):
                 last = stages[-1].detach()

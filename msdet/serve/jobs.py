@@ -16,14 +16,14 @@ from numpy.typing import NDArray
 from msdet.audio import write_audio
 from msdet.corpora import BundledConfig, Corpus, open_corpus
 from msdet.errors import InputError
-from msdet.evaluation.metrics import score_scene
 from msdet.evaluation.report.media import common_gain, levels_db, spectrogram_uri
-from msdet.evaluation.scores import Claims, SpeakerScore
 from msdet.geometry import MicrophoneArray
 from msdet.inference.recordings import open_recording
 from msdet.inference.result import Separation
 from msdet.inference.separator import Options, Separator
 from msdet.inference.speakers_file import SPEAKERS_NAME, Source, array_of, speakers_file
+from msdet.metrics import Claims, SceneTruth, score_scene
+from msdet.metrics.scores import SpeakerScore
 from msdet.serve.examples import example_scene
 from msdet.serve.outcome import Clip, Outcome, Truth, Voice
 from msdet.serve.room_setup import RoomSetup, scene_of
@@ -181,7 +181,7 @@ def _outcome(
             truth=None
             if of is None
             else Truth(
-                of.azimuth,
+                _azimuth(of),
                 clips[_target(of)],
                 error=of.azimuth_error,
                 improvement=of.scores.get("si_sdr_improvement"),
@@ -201,7 +201,7 @@ def _outcome(
         voices=voices,
         window_times=result.window_times.tolist(),
         missed=[
-            Truth(of.azimuth, clips[_target(of)])
+            Truth(_azimuth(of), clips[_target(of)])
             for of in speakers
             if of.slot is None or of.slot >= found
         ],
@@ -255,17 +255,21 @@ def _spoke(result: Separation, example: Example) -> list[SpeakerScore]:
 
     Whoever was not found is scored as silence, in a slot after those of the result.
     """
-    score = score_scene(
-        result.audio,
+    truth = SceneTruth(
         # Levels do not matter to any score of these.
         example.targets,
         example.mixture[example.scene.reference_mic],
-        Claims(azimuth=result.azimuth if np.isfinite(result.azimuth).any() else None),
+        result.sample_rate,
         example.azimuth,
-        sample_rate=result.sample_rate,
-        metrics=("si_sdr",),
     )
+    claims = Claims(azimuth=result.azimuth if np.isfinite(result.azimuth).any() else None)
+    score = score_scene(result.audio, truth, claims)
     return [of for of in score.speakers if not of.silent]
+
+
+def _azimuth(of: SpeakerScore) -> float:
+    assert of.azimuth is not None  # of a simulated scene, where it is known
+    return of.azimuth
 
 
 def _target(of: SpeakerScore) -> str:

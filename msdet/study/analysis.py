@@ -12,19 +12,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from msdet.evaluation.comparison import (
-    MEASURE,
-    MEASURES,
-    Measure,
-    Quantity,
+from msdet.metrics.bootstrap import (
+    Interval,
+    Values,
     Verdict,
     contrast,
     difference,
-    estimate,
+    interval,
     verdict,
 )
-from msdet.evaluation.conditions import SEAM_DEGREES
-from msdet.evaluation.resampling import Estimate, Values
+from msdet.metrics.conditions import SEAM_DEGREES
+from msdet.metrics.measures import COMPARED, MEASURES, Measure
 from msdet.study.config import Comparison, StudyConfig
 from msdet.study.grid import flat_settings
 from msdet.study.results import Results, RunResult, SceneTable
@@ -62,7 +60,7 @@ class Compared:
     reference: str
     scenes_set: str
     measure: Measure
-    estimate: Estimate
+    estimate: Interval
 
 
 @dataclass(frozen=True)
@@ -76,7 +74,7 @@ class SeamEffect:
     method: str
     measure: Measure
     paired: bool
-    estimate: Estimate
+    estimate: Interval
 
     @property
     def verdict(self) -> Verdict:
@@ -94,7 +92,7 @@ class Group:
     kind: str
     name: str
     scenes: int
-    estimates: dict[str, Estimate]
+    estimates: dict[str, Interval]
 
 
 @dataclass(frozen=True)
@@ -110,7 +108,7 @@ class Findings:
     study: StudyConfig
     results: Results
     methods: list[str]
-    numbers: dict[str, dict[str, dict[str, Estimate]]]
+    numbers: dict[str, dict[str, dict[str, Interval]]]
     comparisons: list[tuple[Comparison, list[Compared]]]
     seam: list[SeamEffect]
 
@@ -146,7 +144,7 @@ def present(values: Values) -> bool:
 
 
 def values_on(
-    results: Results, method: str, quantity: Quantity, seeds: Sequence[int]
+    results: Results, method: str, quantity: str, seeds: Sequence[int]
 ) -> dict[str, Values]:
     """``[seed, scene, speaker]`` for each set of scenes, those of the seam by their side."""
     found: dict[str, Values] = {}
@@ -159,14 +157,14 @@ def values_on(
     return found
 
 
-def estimates_of(results: Results, method: str) -> dict[str, dict[str, Estimate]]:
+def estimates_of(results: Results, method: str) -> dict[str, dict[str, Interval]]:
     """A method's own numbers, by set and measure, where it has them."""
-    found: dict[str, dict[str, Estimate]] = {}
-    for measure in MEASURES:
+    found: dict[str, dict[str, Interval]] = {}
+    for measure in COMPARED:
         seeds = results.seeds(method)
         for set_name, values in values_on(results, method, measure.quantity, seeds).items():
             if present(values):
-                found.setdefault(set_name, {})[measure.name] = estimate(values, measure)
+                found.setdefault(set_name, {})[measure.name] = interval(values, measure)
     return found
 
 
@@ -176,7 +174,7 @@ def compare(results: Results, comparison: Comparison) -> list[Compared]:
     found: list[Compared] = []
     if not seeds:
         return found
-    for measure in MEASURES:
+    for measure in COMPARED:
         mine, theirs = (
             values_on(results, method, measure.quantity, seeds)
             for method in (comparison.method, comparison.reference)
@@ -216,7 +214,7 @@ def seam_effects(results: Results, method: str) -> list[SeamEffect]:
         return found
     seeds = results.seeds(method)
     for name in SEAM_MEASURES:
-        measure = MEASURE[name]
+        measure = MEASURES[name]
         values = values_on(results, method, measure.quantity, seeds)
         if "on the seam" in values and present(values["on the seam"]):
             on, off = values["on the seam"], values["off the seam"]
@@ -263,7 +261,7 @@ def breakdown(results: Results, comparison: Comparison) -> list[Group]:
     pairs = {}
     for name in BREAKDOWN_MEASURES:
         mine, theirs = (
-            results.values(method, "main", MEASURE[name].quantity, seeds)
+            results.values(method, "main", MEASURES[name].quantity, seeds)
             for method in (comparison.method, comparison.reference)
         )
         if present(mine) and present(theirs):
@@ -274,7 +272,7 @@ def breakdown(results: Results, comparison: Comparison) -> list[Group]:
             one_column = mine.shape[2] == 1  # of the whole scene
             chosen = inside.any(axis=1, keepdims=True) if one_column else inside
             mask = np.where(chosen, 1.0, np.nan)
-            estimates[name] = difference(mine * mask, theirs * mask, MEASURE[name])
+            estimates[name] = difference(mine * mask, theirs * mask, MEASURES[name])
         found.append(Group(kind, label, int(inside.any(axis=1).sum()), estimates))
     return found
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from msdet.evaluation.pictures.style import GREY, grid_of_axes, save, styled
+from msdet.figures import GREY, grid_of_axes, save, styled
 from msdet.study.analysis import COSINE, curve, weighted_share
 from msdet.study.pictures import Look, draw_legend
 from msdet.study.results import Results, RunResult

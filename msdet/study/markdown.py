@@ -7,8 +7,8 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
-from msdet.evaluation.comparison import Measure
-from msdet.evaluation.resampling import Estimate
+from msdet.metrics.bootstrap import Interval
+from msdet.metrics.measures import Measure
 
 NOTHING = "–"  # noqa: RUF001
 
@@ -25,18 +25,18 @@ def heading(measure: Measure) -> str:
     return f"{measure.title}, {measure.unit}"
 
 
-def number(found: Estimate | None, measure: Measure) -> str:
+def number(found: Interval | None, measure: Measure) -> str:
     """A method's own number with its interval."""
     return _shown(found, measure, sign="")
 
 
-def difference(found: Estimate | None, measure: Measure) -> str:
+def difference(found: Interval | None, measure: Measure) -> str:
     """With its sign and interval; bold where that excludes zero."""
     text = _shown(found, measure, sign="+")
     return f"**{text}**" if found is not None and found.excludes_zero else text
 
 
-def _shown(found: Estimate | None, measure: Measure, sign: str) -> str:
+def _shown(found: Interval | None, measure: Measure, sign: str) -> str:
     """Shares are more finely told where they are differences. No interval where some resamples
     had nothing to average."""
     if found is None or math.isnan(found.value):

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from msdet.errors import InputError
-from msdet.evaluation.resampling import RESAMPLES
 from msdet.files import write_atomically
+from msdet.metrics.bootstrap import RESAMPLES
 from msdet.provenance import short_commit
 from msdet.study import sections
 from msdet.study.analysis import Findings, find

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A study's figures, as PNG files, in the style of `msdet.evaluation.pictures.style`.
+"""A study's figures, as PNG files, in the style of `msdet.figures`.
 
 Methods differ in colour and in mark, and keep both from figure to figure.
 """
@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from msdet.evaluation.comparison import MEASURE, Measure, estimate
-from msdet.evaluation.pictures.style import COLOURS, GREY, grid_of_axes, new_figure, save, styled
-from msdet.evaluation.resampling import Estimate
+from msdet.figures import COLOURS, GREY, grid_of_axes, new_figure, save, styled
+from msdet.metrics.bootstrap import Interval, interval
+from msdet.metrics.measures import MEASURES, Measure
 from msdet.study.analysis import ANGLES, FEWEST_SHOWN, SEAM_BINS, present
 from msdet.study.results import Results
 
@@ -55,7 +55,7 @@ def looks(labels: Mapping[str, str]) -> dict[str, Look]:
 
 @styled
 def draw_differences(
-    lines: Sequence[tuple[str, Mapping[str, Estimate]]], measures: Sequence[Measure], path: Path
+    lines: Sequence[tuple[str, Mapping[str, Interval]]], measures: Sequence[Measure], path: Path
 ) -> None:
     """Differences with their intervals, and the margin within which they mean nothing.
 
@@ -123,7 +123,7 @@ def _draw_by(
     bins = [(at >= low) & ((at < high) | (high == edges[-1])) for low, high in pairwise(edges)]
     handles: dict[str, Any] = {}
     for axes, name in zip(grid[0], measures, strict=True):
-        measure = MEASURE[name]
+        measure = MEASURES[name]
         having = [
             method
             for method in names
@@ -133,7 +133,7 @@ def _draw_by(
             values = results.values(method, "main", measure.quantity)
             shift = 0.8 * ((order + 0.5) / len(having) - 0.5)
             points = [
-                (place + shift, estimate(values[:, inside], measure))
+                (place + shift, interval(values[:, inside], measure))
                 for place, inside in enumerate(bins)
                 if inside.sum() >= FEWEST_SHOWN
             ]
@@ -154,7 +154,7 @@ def _draw_by(
 
 
 def _draw_points(
-    axes: Axes, points: Sequence[tuple[float, Estimate]], measure: Measure, look: Look
+    axes: Axes, points: Sequence[tuple[float, Interval]], measure: Measure, look: Look
 ) -> Any:
     scale = _scale(measure)
     at = [place for place, _ in points]

@@ -14,15 +14,15 @@ from typing import Any
 
 import numpy as np
 
-from msdet.evaluation.comparison import MEASURES, Measure
-from msdet.evaluation.resampling import (
+from msdet.files import write_atomically
+from msdet.metrics.bootstrap import (
     CONFIDENCE_PERCENT,
     RESAMPLES,
-    Estimate,
+    Interval,
     Values,
     statistic,
 )
-from msdet.files import write_atomically
+from msdet.metrics.measures import COMPARED, Measure
 from msdet.study.analysis import Findings, present, values_on
 from msdet.study.config import StudyConfig
 from msdet.study.results import Results, RunResult
@@ -96,7 +96,7 @@ def study_record(found: Findings, made_with: dict[str, Any]) -> dict[str, Any]:
 def _run(study: StudyConfig, results: Results, run: RunResult) -> dict[str, Any]:
     criterion, method = run.run.config.criterion, run.run.method
     numbers: dict[str, dict[str, float | None]] = {}
-    for measure in MEASURES:
+    for measure in COMPARED:
         found = values_on(results, method, measure.quantity, [run.run.seed])
         for set_name, values in found.items():
             value = _plain(values, measure) if present(values) else None
@@ -180,7 +180,7 @@ def _plain(values: Values, measure: Measure) -> float:
     return round(float(statistic(measure.of(values), measure.statistic, every)[0, 0]), 6)
 
 
-def _estimate(found: Estimate) -> dict[str, float | int | None]:
+def _estimate(found: Interval) -> dict[str, float | int | None]:
     return {
         "difference": _rounded(found.value),
         "low": _rounded(found.low),

@@ -13,22 +13,22 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from msdet.checkpoints import load_checkpoint
+from msdet.checkpoints import read_description
 from msdet.errors import InputError
-from msdet.evaluation.comparison import Quantity
-from msdet.evaluation.resampling import Values
-from msdet.evaluation.rows import Row, read_rows
-from msdet.evaluation.statistics import azimuth_error
+from msdet.evaluation.rows import read_rows
 from msdet.evaluation.systems.names import MODEL
 from msdet.files import read_json, read_json_lines
 from msdet.geometry import angular_error
-from msdet.models.msdet import Task, trained_tasks
+from msdet.metrics.bootstrap import Values
+from msdet.metrics.scores import SceneRow
+from msdet.metrics.table import arrays_of, score_table
 from msdet.study.grid import Run
 from msdet.study.scenes import SceneSets, SetName
 from msdet.study.scoring import rows_folder
+from msdet.tasks import Task, trained_tasks
 from msdet.training.run_folder import TRAINED_NAME
 
-QUANTITIES: tuple[Quantity, ...] = (
+QUANTITIES: tuple[str, ...] = (
     "si_sdr_improvement",
     "azimuth_error",
     "azimuth_error_best_matched",
@@ -59,7 +59,7 @@ class RunResult:
     git_commit: str | None
     versions: dict[str, str]
     best_epoch: int | None
-    values: dict[SetName, dict[Quantity, NDArray[np.float64]]]
+    values: dict[SetName, dict[str, NDArray[np.float64]]]
     failures: int
 
 
@@ -127,7 +127,7 @@ class Results:
         return sorted(set.intersection(*each))
 
     def values(
-        self, method: str, set_name: SetName, quantity: Quantity, seeds: Sequence[int] | None = None
+        self, method: str, set_name: SetName, quantity: str, seeds: Sequence[int] | None = None
     ) -> Values:
         """``[seed, scene, speaker]``."""
         return np.stack([r.values[set_name][quantity] for r in self.of(method, seeds)])
@@ -150,10 +150,7 @@ def collect(
             if why is not None:
                 missing[run.name] = failures.get(run.name, why)
                 continue
-            rows = {
-                name: [row.of(MODEL) for row in read_rows(rows_folder(output, run, name))]
-                for name in scenes.sets
-            }
+            rows = {name: read_rows(rows_folder(output, run, name)) for name in scenes.sets}
         except InputError as error:
             missing[run.name] = str(error)
             continue
@@ -178,8 +175,8 @@ def _why_missing(output: Path, run: Run, scenes: SceneSets) -> str | None:
     return None
 
 
-def _result(run: Run, rows: Mapping[SetName, Sequence[Row]]) -> RunResult:
-    description = load_checkpoint(run.checkpoint).description
+def _result(run: Run, rows: Mapping[SetName, Sequence[SceneRow]]) -> RunResult:
+    description = read_description(run.checkpoint)
     epoch = description.training.get("epoch")
     mend = "delete the folder; the same command trains this run anew"
     tasks = tasks_of(run)
@@ -198,7 +195,9 @@ def _result(run: Run, rows: Mapping[SetName, Sequence[Row]]) -> RunResult:
         versions=description.versions,
         best_epoch=None if epoch is None else int(epoch),
         values=values,
-        failures=sum(len(row.score.failures) for of_set in rows.values() for row in of_set),
+        failures=sum(
+            len(row.systems[MODEL].failures) for of_set in rows.values() for row in of_set
+        ),
     )
 
 
@@ -208,28 +207,18 @@ def tasks_of(run: Run) -> tuple[Task, ...]:
     return trained_tasks(criterion.weight, criterion.distance_weight)
 
 
-def _values(rows: Sequence[Row]) -> dict[Quantity, NDArray[np.float64]]:
-    width = max(len(row.score.speakers) for row in rows)
-    found = {name: np.full((len(rows), width), np.nan) for name in QUANTITIES}
-    found["order_correct"] = np.array([[_number(row.score.order_correct)] for row in rows])
-    for i, row in enumerate(rows):
-        for j, speaker in enumerate(row.score.speakers):
-            if speaker.silent:
-                continue
-            found["si_sdr_improvement"][i, j] = _number(speaker.scores.get("si_sdr_improvement"))
-            found["azimuth_error"][i, j] = azimuth_error(row, speaker)
-            best_matched = azimuth_error(row, speaker, best_matched=True)
-            found["azimuth_error_best_matched"][i, j] = best_matched
-            if speaker.slot is not None:  # what finds directions alone holds nobody's voice
-                found["wrong_slot"][i, j] = _number(row.score.wrong_slot[speaker.slot])
-    return found
+def _values(rows: Sequence[SceneRow]) -> dict[str, NDArray[np.float64]]:
+    arrays = arrays_of(score_table(rows), MODEL)
+    nothing = np.full_like(arrays["silent"], np.nan)
+    found = {name: arrays.get(name, nothing) for name in QUANTITIES}
+    return found | {"order_correct": arrays.get("order_correct", nothing[:, :1])}
 
 
-def _scene_table(rows: Sequence[Row]) -> SceneTable:
-    width = max(len(row.score.speakers) for row in rows)
+def _scene_table(rows: Sequence[SceneRow]) -> SceneTable:
+    width = max(len(row.systems[MODEL].speakers) for row in rows)
     per_speaker = np.full((3, len(rows), width), np.nan)
     for i, row in enumerate(rows):
-        for j, speaker in enumerate(row.score.speakers):
+        for j, speaker in enumerate(row.systems[MODEL].speakers):
             per_speaker[0, i, j] = speaker.azimuth
             per_speaker[1, i, j] = _number(row.labels.speaker["distance"][j])
             per_speaker[2, i, j] = _number(speaker.scores.get("si_sdr_unprocessed"))

@@ -20,9 +20,9 @@ import numpy as np
 
 from msdet.corpora import Corpus, open_corpus
 from msdet.errors import InputError
-from msdet.evaluation.conditions import OPPOSITION_DEGREES, SEAM_DEGREES
 from msdet.files import read_json, write_atomically
 from msdet.geometry import MicrophoneArray
+from msdet.metrics.conditions import OPPOSITION_DEGREES, SEAM_DEGREES
 from msdet.simulation import (
     Room,
     Scene,

@@ -13,9 +13,10 @@ from msdet.checkpoints import load_checkpoint
 from msdet.corpora import CorpusConfig, open_corpus
 from msdet.errors import InputError
 from msdet.evaluation.preparation import check_scenes, scenes_hash
-from msdet.evaluation.rows import RowsHeader, RowWriter, SceneRow
-from msdet.evaluation.scoring import SceneScorer, Task
+from msdet.evaluation.rows import RowsHeader, RowWriter
+from msdet.evaluation.scoring import SceneScorer, Scoring
 from msdet.evaluation.systems.names import MODEL
+from msdet.metrics import SceneRow
 from msdet.simulation import RirBank, Scene, check_corpus, rirs_folder
 from msdet.study.grid import Run
 from msdet.study.scenes import SceneSets, SetName
@@ -142,15 +143,14 @@ class _Scorer:
         try:
             if self.opened is None or self.opened[0] != chunk.checkpoint:
                 setting = self.setting
-                task = Task.of_network(
+                scoring = Scoring.of_network(
                     chunk.checkpoint,
                     setting.corpus,
                     setting.sample_rate,
                     "test",
                     setting.bank,
-                    METRICS,
                 )
-                self.opened = chunk.checkpoint, SceneScorer(task)
+                self.opened = chunk.checkpoint, SceneScorer(scoring)
             scorer = self.opened[1]
             rows = tuple(scorer.score(scene).row for scene in chunk.scenes)
         except Exception as error:  # a broken checkpoint must not cost the other runs their rows

@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from msdet.evaluation.comparison import MEASURE, MEASURES, Measure, Verdict
-from msdet.evaluation.conditions import OPPOSITION_DEGREES, SEAM_DEGREES
+from msdet.metrics.bootstrap import Verdict
+from msdet.metrics.conditions import OPPOSITION_DEGREES, SEAM_DEGREES
+from msdet.metrics.measures import COMPARED, MEASURES, Measure
 from msdet.study import curves, pictures
 from msdet.study.analysis import (
     BREAKDOWN_MEASURES,
@@ -41,7 +42,7 @@ _VERDICTS: dict[Verdict, str] = {
 }
 _DRAWN = ("si_sdr_improvement_db", "azimuth_error_mean_deg", "azimuth_error_mean_deg_best_matched")
 _SEAM_DRAWN = ("si_sdr_improvement_db", "azimuth_error_mean_deg", "order_accuracy")
-_SMALL_DB, _SMALL_DEG = (MEASURE[name].margin for name in _DRAWN[:2])
+_SMALL_DB, _SMALL_DEG = (MEASURES[name].margin for name in _DRAWN[:2])
 
 
 def numbers(found: Findings) -> str:
@@ -72,7 +73,7 @@ def comparisons(found: Findings, folder: Path) -> str:
         (found.words(c), {name: one.estimate for name, one in by_name.items()})
         for c, by_name in on_main
     ]
-    drawn = [MEASURE[name] for name in _DRAWN if name in having]
+    drawn = [MEASURES[name] for name in _DRAWN if name in having]
     pictures.draw_differences(lines, drawn, folder / "comparisons.png")
     return (
         "## Differences\n\nThe first minus the second, paired by seed, scene and speaker [95 % "
@@ -108,7 +109,7 @@ def seam(found: Findings, folder: Path) -> str:
             f"{_SMALL_DEG:g} degree. Neither shown: it is wider than that and holds zero.\n\n"
         )
         text += _seam_table(found, paired)
-        drawn = [MEASURE[n] for n in _SEAM_DRAWN if any(e.measure.name == n for e in paired)]
+        drawn = [MEASURES[n] for n in _SEAM_DRAWN if any(e.measure.name == n for e in paired)]
         lines = [
             (found.label(m), {e.measure.name: e.estimate for e in paired if e.method == m})
             for m in found.methods
@@ -204,7 +205,7 @@ def where(found: Findings) -> str:
     for comparison in wanted:
         of_groups = breakdown(found.results, comparison)
         names = [n for n in BREAKDOWN_MEASURES if any(n in g.estimates for g in of_groups)]
-        chosen = [MEASURE[name] for name in names]
+        chosen = [MEASURES[name] for name in names]
         rows = [
             [
                 group.kind,
@@ -260,11 +261,11 @@ def _differences(
 
 def _measures_in(names: Iterable[str]) -> list[Measure]:
     there = set(names)
-    return [measure for measure in MEASURES if measure.name in there]
+    return [measure for measure in COMPARED if measure.name in there]
 
 
 def _seam_table(found: Findings, effects: Sequence[SeamEffect]) -> str:
-    chosen = [MEASURE[n] for n in SEAM_MEASURES if any(e.measure.name == n for e in effects)]
+    chosen = [MEASURES[n] for n in SEAM_MEASURES if any(e.measure.name == n for e in effects)]
     rows = []
     for method in found.methods:
         own = {e.measure.name: e for e in effects if e.method == method}
@@ -283,7 +284,7 @@ def _seam_cell(effect: SeamEffect | None, measure: Measure) -> str:
 def _extremes(of_groups: Sequence[Group]) -> str:
     text = ""
     for name in BREAKDOWN_MEASURES[:2]:
-        measure = MEASURE[name]
+        measure = MEASURES[name]
         ends = extremes(of_groups, measure)
         if ends is not None:
             most, least = (

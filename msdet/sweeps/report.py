@@ -14,18 +14,15 @@ from rich.table import Table
 
 from msdet.errors import InputError, first_mistake
 from msdet.files import read_json, write_atomically
+from msdet.metrics.measures import MEASURES, VALIDATION
 from msdet.sweeps.run import Run
 from msdet.sweeps.settings import short_keys
-from msdet.training.callbacks import VALID_METRICS
 
 SWEEP_NAME = "sweep.json"
 Kind = Literal["grid", "search"]
-_COLUMNS = {
-    "si_sdr_improvement_db": ("dB", "{:.2f}"),
-    "azimuth_error_median_deg": ("deg", "{:.1f}"),
-}
+_COLUMNS = tuple(MEASURES[name] for name in VALIDATION[:2])
 _MEND = "delete it if the sweep is of the same kind, or choose another output="
-_CAPTION = "dB: SI-SDR improvement; deg: median azimuth error, as claimed by the slot"
+_CAPTION = "; ".join(f"{measure.unit}: {measure.title}" for measure in _COLUMNS)
 
 
 @dataclass(frozen=True)
@@ -62,8 +59,8 @@ def record(run: Run, error: str | None = None) -> Record:
         *basic,
         "finished",
         objective=objective,
-        valid={name: valid.get(name) for name in dict.fromkeys((objective, *VALID_METRICS))},
-        test={name: summary[name] for name in VALID_METRICS if name in summary},
+        valid={name: valid.get(name) for name in dict.fromkeys((objective, *VALIDATION))},
+        test={name: summary[name] for name in VALIDATION if name in summary},
         train_seconds=summary["train_seconds"],
     )
 
@@ -113,8 +110,8 @@ def table(records: Sequence[Record], best: str | None) -> Table:
     shown.add_column("run", overflow="fold")
     parts = ["valid", "test"] if any(r.test for r in records) else ["valid"]
     for part in parts:
-        for heading, _ in _COLUMNS.values():
-            shown.add_column(f"{part}\n{heading}", justify="right")
+        for measure in _COLUMNS:
+            shown.add_column(f"{part}\n{measure.unit}", justify="right")
     shown.add_column("time", justify="right")
     shown.add_column("state")
     for r in records:
@@ -141,8 +138,7 @@ def _rounded(value: str) -> str:
 
 
 def _scores(metrics: Mapping[str, Any]) -> list[str]:
-    found = ((metrics.get(name), form) for name, (_, form) in _COLUMNS.items())
-    return ["" if value is None else form.format(value) for value, form in found]
+    return [measure.text(metrics.get(measure.name)) for measure in _COLUMNS]
 
 
 def _duration(seconds: float | None) -> str:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from msdet.checkpoints import load_checkpoint
+from msdet.checkpoints import read_description
 from msdet.composing import compose, quoted
 from msdet.criteria import Criterion
 from msdet.errors import InputError
@@ -66,7 +66,7 @@ class Run:
 
     def valid_metrics(self) -> dict[str, Any]:
         """Of the best network of a finished run, on the valid scenes."""
-        return dict(load_checkpoint(self.folder / "model.ckpt").description.metrics)
+        return dict(read_description(self.folder / "model.ckpt").metrics)
 
     def summary(self) -> dict[str, Any]:
         """Of a finished run: test scores if it was evaluated, and what training took."""

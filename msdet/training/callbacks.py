@@ -19,23 +19,16 @@ from msdet.checkpoints import DESCRIPTION_KEY, Description, save_portable
 from msdet.criteria import Criterion
 from msdet.datasets import Batch
 from msdet.ending import heed_sigterm
-from msdet.evaluation.rows import Row
-from msdet.evaluation.statistics import summarise
 from msdet.files import write_atomically
 from msdet.memory import PeakMemory
+from msdet.metrics.measures import MEASURES, VALIDATION
+from msdet.metrics.scores import SceneRow
+from msdet.metrics.summary import summarise
 
 if TYPE_CHECKING:
     from msdet.training.module import Training
 
 T = TypeVar("T")
-
-VALID_METRICS = (
-    "si_sdr_improvement_db",
-    "azimuth_error_median_deg",
-    "azimuth_error_median_deg_best_matched",
-    "azimuth_within_10deg",
-    "wrong_slot_rate",
-)
 
 
 class Stopping(Callback):
@@ -112,7 +105,7 @@ class Bookkeeping(Callback):
         row = {f"train_{name}": mean for name, mean in _means(self._measured, trainer).items()}
         self._measured.clear()
         row["valid_loss"] = valid_loss
-        row |= {f"valid_{name}": metrics[name] for name in VALID_METRICS}
+        row |= {f"valid_{name}": metrics[name] for name in VALIDATION}
         self.history.append({"epoch": trainer.current_epoch, **self.summary(), **row})
         if trainer.is_global_zero:
             write_atomically(self.path, (json.dumps(row) + "\n" for row in self.history))
@@ -159,9 +152,9 @@ class Scoring(Callback):
         module.rows, module.valid_losses = [], []
         metrics = summarise(rows, linear_array=module.model.array.is_linear)
         monitor = monitored(module.criterion)
-        for name in {*VALID_METRICS, monitor}:
+        for name in {*VALIDATION, monitor}:
             if metrics[name] is not None:
-                shown = name in VALID_METRICS[:2]
+                shown = name in VALIDATION[:2]
                 module.log(f"valid/{name}", float(metrics[name]), prog_bar=shown)
         self.bookkeeping.close_epoch(trainer, metrics, valid_loss)
         summary = self.bookkeeping.summary()
@@ -185,7 +178,7 @@ def monitored(criterion: Criterion) -> str:
 
 def monitor_sign(criterion: Criterion) -> float:
     """1 where more of the monitored metric is better, -1 where less is."""
-    return 1.0 if "separation" in criterion.tasks else -1.0
+    return 1.0 if MEASURES[monitored(criterion)].higher_is_better else -1.0
 
 
 class SelfDescribing(Callback):
@@ -211,7 +204,7 @@ def _means(measured: Mapping[str, list[Tensor]], trainer: pl.Trainer) -> dict[st
     return {name: total / count for name, (total, count) in sums.items()}
 
 
-def _gather(rows: list[Row], trainer: pl.Trainer) -> list[Row]:
+def _gather(rows: list[SceneRow], trainer: pl.Trainer) -> list[SceneRow]:
     """All processes' rows, in scene order."""
     every = [row for share in _of_all(rows, trainer) for row in share]
     return sorted(every, key=lambda row: row.index)

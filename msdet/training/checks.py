@@ -3,29 +3,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import psutil
 import torch
 
-from msdet.criteria.assignment import BY_LOCATION, NEEDS, check_assignment
-from msdet.criteria.balancing import check_balancing
-from msdet.datasets import Label
+from msdet.criteria import Criterion
+from msdet.criteria.assignment import NEEDS
 from msdet.datasets.many_arrays import build_arrays
 from msdet.errors import InputError
 from msdet.geometry import MicrophoneArray
-from msdet.models.msdet import MSDET, Task, trained_tasks
+from msdet.models.msdet import MSDET
 from msdet.simulation import check_scene_config
 from msdet.simulation.recordings import open_recordings
-from msdet.training.config import TrainConfig
+from msdet.tasks import LABEL_OF, trained_tasks
+from msdet.training.config import TrainConfig, TrainerConfig
 from msdet.training.data import Sources
 
 _COPIES = 4
 """Numbers kept for each weight: itself, its gradient, and the two averages of AdamW."""
 
 
-def check(config: TrainConfig, array: MicrophoneArray) -> None:
-    """Refuse what cannot be trained, before any work.
+def check(config: TrainConfig, array: MicrophoneArray) -> Criterion:
+    """Refuse what cannot be trained, before any work; return the criterion.
 
     Raises:
         InputError: names the key, its value and what would be possible.
@@ -34,7 +34,7 @@ def check(config: TrainConfig, array: MicrophoneArray) -> None:
     _check_many_arrays(config, arrays)
     for one in arrays:
         check_scene_config(config.scene, one)
-    check_assignment(config.criterion.assignment, array.is_linear)
+    criterion = Criterion(config.criterion, array.is_linear)
     _check_tasks(config)
     if config.trainer.accelerator == "gpu" and not torch.cuda.is_available():
         raise InputError("trainer.accelerator='gpu': torch finds none here; give 'auto' or 'cpu'")
@@ -59,23 +59,24 @@ def check(config: TrainConfig, array: MicrophoneArray) -> None:
                 f"data.{key}={seconds}: shorter than the STFT window of "
                 f"{config.model.stft.window} samples at {config.sample_rate} Hz"
             )
-    oracle = config.model.heads.guidance == "oracle"
-    assignment = config.criterion.assignment
-    if oracle and assignment not in BY_LOCATION:
+    if config.model.heads.guidance == "oracle" and not criterion.assign.by_location:
         raise InputError(
-            f"criterion.assignment={assignment!r} with model.heads.guidance='oracle': outputs "
-            "decide the order, but guidance needs it beforehand; choose an assignment by location"
+            f"criterion.assignment={str(config.criterion.assignment)!r} with "
+            "model.heads.guidance='oracle': outputs decide the order, but guidance needs it "
+            "beforehand; choose an assignment by location"
         )
+    return criterion
 
 
 def _check_many_arrays(config: TrainConfig, arrays: Sequence[MicrophoneArray]) -> None:
     """Training on several arrays needs a network that serves any, and mixtures made to order."""
     if len(arrays) == 1:
         return
-    data = config.data
-    if config.model.frontend.name == "ri":
+    data, frontend = config.data, config.model.frontend
+    if not frontend.any_array:
+        which = getattr(frontend, "name", str(frontend))
         raise InputError(
-            "data.arrays: model.frontend.name='ri' serves one array; 'directional' serves any"
+            f"data.arrays: model.frontend.name={which!r} serves one array; 'directional' serves any"
         )
     for key in ("simulated", "bank", "labelled"):
         if (value := getattr(data, key)) is not None:
@@ -91,7 +92,7 @@ def _check_many_arrays(config: TrainConfig, arrays: Sequence[MicrophoneArray]) -
 
 
 def _check_tasks(config: TrainConfig) -> None:
-    criterion, model, trainer = config.criterion, config.model, config.trainer
+    criterion, model = config.criterion, config.model
     if config.scene.num_speakers[1] < 2:
         raise InputError(
             f"scene.num_speakers={list(config.scene.num_speakers)}: training needs scenes of up to "
@@ -125,43 +126,80 @@ def _check_tasks(config: TrainConfig) -> None:
             f"criterion.sharing_strength={criterion.sharing_strength:g} with "
             f"model.sharing={model.sharing!r}: is the strength of 'soft' sharing only"
         )
-    check_balancing(
-        criterion.balancing,
-        tasks,
-        strategy=trainer.strategy,
-        devices=trainer.devices,
-        num_nodes=trainer.num_nodes,
-        precision=trainer.precision,
-        sharing=model.sharing,
-        compile=trainer.compile,
-        accelerator=trainer.accelerator,
-        freeze=trainer.freeze,
-    )
+    asked = f"criterion.balancing={criterion.balancing!r}"
+    if criterion.balancing != "fixed" and len(tasks) < 2:
+        raise InputError(
+            f"{asked} with {' and '.join(tasks) or 'no task'} alone: there is nothing to balance; "
+            "give 'fixed', or train two tasks (0 < criterion.weight < 1)"
+        )
+    if criterion.balancing == "upgrad":
+        for setting, why, mend in _against_upgrad(config):
+            raise InputError(
+                f"{asked} with {setting}: {why}; give 'fixed', 'uncertainty' or 'dwa', or {mend}"
+            )
 
 
-def check_labels(config: TrainConfig, sources: Sources) -> None:
+def _against_upgrad(config: TrainConfig) -> Iterator[tuple[str, str, str]]:
+    """Yield the settings that it cannot go with, why, and what it can."""
+    trainer, sharing = config.trainer, config.model.sharing
+    if trainer.strategy == "ddp" or trainer.num_nodes > 1 or _device_count(trainer) > 1:
+        yield (
+            f"trainer.strategy={trainer.strategy!r}, trainer.devices={trainer.devices}, "
+            f"trainer.num_nodes={trainer.num_nodes}",
+            "it goes around what averages gradients over devices",
+            "trainer.strategy=auto trainer.devices=1 trainer.num_nodes=1",
+        )
+    if trainer.precision != "32-true":
+        yield (
+            f"trainer.precision={trainer.precision!r}",
+            "it compares gradients, which mixed precision scales and rounds",
+            "trainer.precision=32-true",
+        )
+    if trainer.compile:
+        yield (
+            "trainer.compile=true",
+            "it goes through the graph once a task, which a compiled network does not allow",
+            "trainer.compile=false",
+        )
+    if sharing != "hard":
+        yield (
+            f"model.sharing={sharing!r}",
+            "the tasks share no weights whose gradients could conflict",
+            "model.sharing=hard",
+        )
+    if "encoder" in trainer.freeze:
+        yield (
+            f"trainer.freeze={list(trainer.freeze)}",
+            "the weights that the tasks share are not trained",
+            "take 'encoder' out of trainer.freeze",
+        )
+
+
+def _device_count(trainer: TrainerConfig) -> int:
+    """Return how many devices Lightning would take."""
+    if trainer.devices != "auto":
+        return trainer.devices
+    return 1 if trainer.accelerator == "cpu" else max(1, torch.cuda.device_count())
+
+
+def check_labels(config: TrainConfig, criterion: Criterion, sources: Sources) -> None:
     """Refuse a task that no example has labels for, and an assignment that some lack them for."""
-    criterion, where = config.criterion, f"data.labelled={config.data.labelled}"
-    task_labels: dict[Task, Label] = {
-        "separation": "targets",
-        "direction": "azimuth",
-        "distance": "distance",
-    }
-    for task in trained_tasks(criterion.weight, criterion.distance_weight):
-        if (label := task_labels[task]) not in sources.any_labels:
+    where = f"data.labelled={config.data.labelled}"
+    for task in criterion.tasks:
+        if (label := LABEL_OF[task]) not in sources.any_labels:
             key = "distance_weight" if task == "distance" else "weight"
             raise InputError(
-                f"criterion.{key}={getattr(criterion, key):g}: trains {task}, but no example has "
-                f"{label}: {where} lists none; change this weight, or train with simulated "
-                "examples too (data.labelled_share below 1)"
+                f"criterion.{key}={getattr(config.criterion, key):g}: trains {task}, but no "
+                f"example has {label}: {where} lists none; change this weight, or train with "
+                "simulated examples too (data.labelled_share below 1)"
             )
-    needed = NEEDS[criterion.assignment]
+    needed = frozenset(criterion.assign.needs)
     if config.model.heads.guidance == "oracle":
         needed |= {"azimuth"}
     if lacking := sorted(needed - sources.labels):
         possible = [name for name, labels in NEEDS.items() if labels <= sources.labels]
         raise InputError(
-            f"criterion.assignment={criterion.assignment!r}: needs every example's "
+            f"criterion.assignment={str(config.criterion.assignment)!r}: needs every example's "
             f"{' and '.join(lacking)}, which some of {where} lack; choose from "
             f"{', '.join(possible)}"
         )

@@ -13,6 +13,7 @@ from msdet.datasets import DataConfig
 from msdet.geometry import ArrayConfig
 from msdet.models.msdet import ModelConfig
 from msdet.parsing import Config, SampleRate, Seed
+from msdet.parts import NameOrOwn
 from msdet.simulation import SceneConfig
 
 
@@ -20,8 +21,14 @@ class TrainerConfig(Config):
     """Optimiser, schedule and where it runs.
 
     Attributes:
-        epochs: epochs in all; the learning rate falls to zero along a cosine over them.
-        learning_rate, weight_decay: AdamW. warmup_steps: linear rise from zero.
+        epochs: epochs in all.
+        optimizer: `adamw`, or a class such as ``torch.optim.SGD``, which gets the weights and the
+            learning rate (unless it has an ``lr`` of its own).
+        learning_rate, weight_decay: of the optimiser.
+        schedule: of the learning rate: a linear rise and then a cosine to zero
+            (`warmup_cosine`), or a class of ``torch.optim.lr_scheduler``, which gets the optimiser
+            and moves by the step.
+        warmup_steps: linear rise from zero, of `warmup_cosine`.
         gradient_clip: largest norm of the gradient. ema_decay: decay of averaged weights, or null.
         early_stop: epochs without improvement before stopping, or null.
         precision, accelerator, devices, num_nodes, strategy: as in Lightning's Trainer.
@@ -32,8 +39,10 @@ class TrainerConfig(Config):
     """
 
     epochs: int = Field(ge=1, le=10**6)
+    optimizer: NameOrOwn[Literal["adamw"]] = "adamw"
     learning_rate: float = Field(gt=0, le=1e30)
     weight_decay: float = Field(ge=0, le=1000)
+    schedule: NameOrOwn[Literal["warmup_cosine"]] = "warmup_cosine"
     warmup_steps: int = Field(ge=0, le=10**9)
     gradient_clip: float = Field(gt=0, le=1e9)
     ema_decay: float | None = Field(gt=0, lt=1)

@@ -15,9 +15,9 @@ from rich.console import Console
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from msdet.corpora import Corpus
-from msdet.datasets.batch import ALL_LABELS, Batch, Label, LabelledMixture
+from msdet.datasets.batch import ALL_LABELS, Batch, LabelledMixture
 from msdet.datasets.config import DataConfig
-from msdet.datasets.examples import ExampleSet, FixedScenes, MixedExamples, TrainingExamples
+from msdet.datasets.examples import ExampleSet, FixedScenes, MixedExamples, SimulatedMixtures
 from msdet.datasets.labelled import LabelledRecordings, open_labelled
 from msdet.datasets.labelled_examples import LabelledExamples
 from msdet.datasets.many_arrays import ManyArrays, build_arrays
@@ -37,6 +37,7 @@ from msdet.simulation import (
     rirs_folder,
 )
 from msdet.simulation.stored import Task
+from msdet.tasks import Label
 from msdet.training.config import TrainConfig
 from msdet.training.run_folder import is_first_process
 from msdet.workers import available_cores, be_a_worker
@@ -239,16 +240,15 @@ def training_examples(config: TrainConfig, corpus: Corpus, sources: Sources) -> 
         )
     else:
         sets = [
-            TrainingExamples(
-                config.scene,
+            SimulatedMixtures(
+                corpus,
                 place.array,
-                corpus.split("train"),
-                place.bank,
-                seed=seed,
-                sample_rate=config.sample_rate,
-                num_samples=num_samples,
+                config.scene,
                 length=length,
+                num_samples=num_samples,
+                seed=seed,
                 rooms=place.rooms,
+                bank=place.bank,
                 fresh_rooms=config.data.fresh_rooms,
             )
             for place in sources.places

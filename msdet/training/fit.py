@@ -56,6 +56,7 @@ def fit(
     config: TrainConfig,
     folder: Path,
     model: MSDET,
+    criterion: Criterion,
     data: MixtureData,
     describe: Callable[..., Description],
     memory: PeakMemory,
@@ -70,7 +71,6 @@ def fit(
     """
     _quieten()
     settings = config.trainer
-    criterion = Criterion(config.criterion, model.array.is_linear)
     module = Training(model, criterion, settings)
     bookkeeping = Bookkeeping(folder, memory)
     scoring = Scoring(folder, bookkeeping, describe)

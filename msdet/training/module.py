@@ -13,16 +13,58 @@ import torch
 from torch import Tensor
 
 from msdet.checkpoints import not_finite
-from msdet.criteria import Criterion
-from msdet.criteria.assignment import take
-from msdet.criteria.balancing import GRADIENT_BASED
+from msdet.criteria import Criterion, Labels, Losses, Predictions
 from msdet.criteria.gradients import measure_gradients
+from msdet.criteria.labels import take
+from msdet.criteria.sharing import weight_distance, weight_magnitude
 from msdet.datasets import Batch
 from msdet.errors import InputError
-from msdet.evaluation.rows import Row, SceneLabels
-from msdet.evaluation.scoring import score_output
+from msdet.metrics.scores import SceneRow
 from msdet.models.msdet import MSDET, Output
+from msdet.parts import OwnPart, build
 from msdet.training.config import TrainerConfig
+from msdet.training.validation import score_batch
+
+_CHECKED_EVERY = 10
+"""Steps between looks at the loss on a device that computes by itself: each makes it wait."""
+
+
+def predictions_of(model: MSDET, output: Output, criterion: Criterion) -> Predictions:
+    """Return what a criterion reads of a network's output."""
+    estimates, directions = output.stages, []
+    if criterion.on_signals:
+        last = output.audio.shape[-1]
+        estimates = tuple(model.stft.inverse(stage, last) for stage in output.stages)
+    if output.azimuth_logits is not None and output.coarse_logits is not None:
+        directions = [
+            (output.azimuth_logits, model.grid),
+            (output.coarse_logits, model.look_grid),
+        ]
+    return Predictions(estimates, directions, output.distance)
+
+
+def labels_of(model: MSDET, batch: Batch, criterion: Criterion) -> Labels:
+    """Return what a criterion compares a network's output on a batch with."""
+    if "separation" not in criterion.tasks:
+        return Labels.of(batch)
+    return Labels.of(batch, batch.targets if criterion.on_signals else model.stft(batch.targets))
+
+
+def losses_of(criterion: Criterion, model: MSDET, output: Output, batch: Batch) -> Losses:
+    """Return the losses of a network's output on a batch."""
+    predictions = predictions_of(model, output, criterion)
+    return criterion(predictions, labels_of(model, batch, criterion))  # type: ignore[no-any-return]
+
+
+def forward(model: MSDET, batch: Batch, criterion: Criterion) -> Output:
+    """Return a network's output on a batch; one that is guided by true azimuths is told them."""
+    azimuth = None
+    if model.config.heads.guidance == "oracle":
+        order = criterion.location_order(Labels.of(batch))
+        assert order is not None  # the checks refuse permutation searches with it
+        azimuth = take(batch.azimuth.masked_fill(~batch.present, torch.nan), order)
+    output: Output = model(batch.mixture, batch.array, azimuth)
+    return output
 
 
 class Training(pl.LightningModule):
@@ -33,7 +75,7 @@ class Training(pl.LightningModule):
         self.model, self.criterion, self.config = model, criterion, config
         if config.compile:
             model.compile()  # in place: a wrapper would put its name into the weights' names
-        self.rows: list[Row] = []
+        self.rows: list[SceneRow] = []
         self.valid_losses: list[tuple[float, int]] = []  # and of how many scenes each is the mean
         self._unsettled: Any = None
         for part in config.freeze:
@@ -49,12 +91,14 @@ class Training(pl.LightningModule):
 
     def training_step(self, batch: Batch, index: int) -> dict[str, Any]:
         """The weighted loss of one batch."""
-        output = self._forward(batch)
-        losses = self.criterion(self.model, output, batch)
-        if not torch.isfinite(losses.total):
-            raise self._diverged(f"the loss is {losses.total.item()}")
-        measured = {"loss": losses.total}
-        told = {task: loss for task, loss in losses.tasks.items() if losses.labelled[task]}
+        output, losses = self._losses(batch)
+        penalty = self.penalty()
+        total = losses.total if penalty is None else losses.total + penalty
+        looks = total.device.type == "cpu" or self.global_step % _CHECKED_EVERY == 0
+        if looks and not torch.isfinite(total):
+            raise self._diverged(f"the loss is {total.item()}")
+        measured = {"loss": total}
+        told = {task: loss for task, loss in losses.tasks.items() if losses.labelled.get(task, 1)}
         measured |= {f"{task}_loss": loss for task, loss in told.items()}
         if self.criterion.config.balancing in ("uncertainty", "dwa"):
             weights = self.criterion.balance.current().items()
@@ -63,9 +107,23 @@ class Training(pl.LightningModule):
             measured |= measure_gradients(told, self.model.encoder.parameters())
         for name, value in measured.items():
             self.log(name, value, prog_bar="loss" in name, batch_size=len(batch.mixture))
-        self._unsettled = losses, output
+        self._unsettled = losses, output, penalty
         parts = {name: value.detach() for name, value in measured.items()}
-        return {"loss": losses.total, "parts": parts}
+        return {"loss": total, "parts": parts}
+
+    def _losses(self, batch: Batch) -> tuple[Output, Losses]:
+        output = forward(self.model, batch, self.criterion)
+        return output, losses_of(self.criterion, self.model, output, batch)
+
+    def penalty(self) -> Tensor | None:
+        """Return the penalties on weights; None where the config asks for none."""
+        config, parts = self.criterion.config, []
+        if config.sharing_strength > 0 and self.model.direction_encoder is not None:
+            distance = weight_distance(self.model.encoder, self.model.direction_encoder)
+            parts.append(config.sharing_strength * distance)
+        if config.sparsity > 0:
+            parts.append(config.sparsity * weight_magnitude(self.model))
+        return torch.stack(parts).sum() if parts else None
 
     def _measures_gradients(self) -> bool:
         interval = self.config.gradient_interval
@@ -74,13 +132,15 @@ class Training(pl.LightningModule):
 
     def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
         """The gradient of the loss, or what the balance makes of the tasks' gradients."""
-        (losses, output), self._unsettled = self._unsettled, None
-        if self.criterion.config.balancing not in GRADIENT_BASED:
+        (losses, output, penalty), self._unsettled = self._unsettled, None
+        if self.criterion.config.balancing != "upgrad":
             super().backward(loss, *args, **kwargs)
             return
-        self.criterion.balance.backward(losses.tasks, tuple(output.encoding))
-        if losses.penalty is not None:
-            losses.penalty.backward()
+        from msdet.criteria import upgrad
+
+        upgrad.backward(self.criterion.balance.weighted(losses.tasks), tuple(output.encoding))
+        if penalty is not None:
+            penalty.backward()
 
     def on_validation_start(self) -> None:
         """The last step before may have made weights that no loss was computed with since."""
@@ -106,50 +166,47 @@ class Training(pl.LightningModule):
 
     def validation_step(self, batch: Batch, index: int) -> None:
         """Scores a batch of valid scenes by the functions that evaluation uses."""
-        output = self._forward(batch)
-        losses = self.criterion(self.model, output, batch)
+        output, losses = self._losses(batch)
         self.log("valid/loss", losses.total, batch_size=len(batch.mixture), sync_dist=True)
         self.valid_losses.append((losses.total.item(), len(batch.mixture)))
-        prescribed = self.criterion.location_order(batch)
-        for i, scene in enumerate(batch.index.tolist()):
-            score = score_output(
-                self.model,
-                output,
-                batch,
-                i,
-                order=None if prescribed is None else prescribed[i].tolist(),
-                metrics=("si_sdr",),
-            )
-            spoken = batch.distance[i][batch.present[i]]
-            labels = SceneLabels(scene={}, speaker={"distance": tuple(spoken.tolist())})
-            self.rows.append(Row(index=scene, id=f"valid-{scene}", labels=labels, score=score))
+        prescribed = self.criterion.location_order(Labels.of(batch))
+        self.rows += score_batch(self.model, output, batch, prescribed)
 
     def configure_optimizers(self) -> Any:
-        """AdamW; a linear rise, then a cosine to zero, by the step."""
-        trained = [p for p in self.model.parameters() if p.requires_grad]
-        groups: list[dict[str, Any]] = [{"params": trained}]
-        if balance := list(self.criterion.parameters()):
-            groups.append({"params": balance, "weight_decay": 0.0})
-        optimiser = torch.optim.AdamW(
-            groups, lr=self.config.learning_rate, weight_decay=self.config.weight_decay
-        )
+        """Return the optimiser and its schedule, which moves by the step."""
         total = int(self.trainer.estimated_stepping_batches)
-        schedule = torch.optim.lr_scheduler.LambdaLR(
-            optimiser, partial(warmup_cosine, self.config.warmup_steps, total)
-        )
+        optimizer, schedule = optimizer_and_schedule(self.config, self.model, self.criterion, total)
         return {
-            "optimizer": optimiser,
+            "optimizer": optimizer,
             "lr_scheduler": {"scheduler": schedule, "interval": "step"},
         }
 
-    def _forward(self, batch: Batch) -> Output:
-        azimuth = None
-        if self.model.config.heads.guidance == "oracle":
-            order = self.criterion.location_order(batch)
-            assert order is not None  # the checks refuse permutation searches with it
-            azimuth = take(batch.azimuth.masked_fill(~batch.present, torch.nan), order)
-        output: Output = self.model(batch.mixture, batch.array, azimuth)
-        return output
+
+def optimizer_and_schedule(
+    config: TrainerConfig, model: MSDET, criterion: Criterion, total_steps: int
+) -> tuple[Any, Any]:
+    """Return the optimiser of what is trained, and the schedule of its learning rate.
+
+    Raises:
+        InputError: a class that the config names cannot be made; names the key.
+    """
+    trained = [p for p in model.parameters() if p.requires_grad]
+    groups: list[dict[str, Any]] = [{"params": trained, "weight_decay": config.weight_decay}]
+    if others := list(criterion.parameters()):  # weights of tasks, say
+        groups.append({"params": others, "weight_decay": 0.0})
+    optimizer: Any
+    if isinstance(config.optimizer, OwnPart):
+        rate = {} if "lr" in config.optimizer.arguments else {"lr": config.learning_rate}
+        optimizer = build(config.optimizer, "trainer.optimizer", groups, **rate)
+    else:
+        optimizer = torch.optim.AdamW(groups, lr=config.learning_rate)
+    schedule: Any
+    if isinstance(config.schedule, OwnPart):
+        schedule = build(config.schedule, "trainer.schedule", optimizer)
+    else:
+        factor = partial(warmup_cosine, config.warmup_steps, total_steps)
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+    return optimizer, schedule
 
 
 def warmup_cosine(warmup: int, total: int, step: int) -> float:

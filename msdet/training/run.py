@@ -11,15 +11,18 @@ from rich.console import Console
 
 from msdet.checkpoints import Description, load_matching_weights
 from msdet.corpora import Corpus, open_corpus
+from msdet.criteria import Criterion
 from msdet.files import read_json, write_json
 from msdet.geometry import MicrophoneArray
 from msdet.memory import PeakMemory, keep_freed_pages
-from msdet.models.msdet import MSDET, trained_tasks
+from msdet.models.msdet import MSDET
 from msdet.provenance import git_commit, versions
+from msdet.tasks import trained_tasks
 from msdet.training.checks import check, check_labels, check_memory, check_parts
 from msdet.training.config import TrainConfig
 from msdet.training.data import Sources, build_data, open_sources
 from msdet.training.fit import fit
+from msdet.training.preflight import preflight
 from msdet.training.run_folder import (
     TRAINED_NAME,
     check_same_mixtures,
@@ -35,6 +38,7 @@ class Prepared(NamedTuple):
     array: MicrophoneArray
     corpus: Corpus
     model: MSDET
+    criterion: Criterion
     sources: Sources
 
 
@@ -45,7 +49,7 @@ def prepare(config: TrainConfig) -> Prepared:
         InputError: names the key, what it holds and what it may hold.
     """
     array = config.array.build()
-    check(config, array)
+    criterion = check(config, array)
     corpus = open_corpus(config.corpus, config.sample_rate)
     for split in ("train", "valid", "test"):
         corpus.split(split)
@@ -54,8 +58,9 @@ def prepare(config: TrainConfig) -> Prepared:
     if config.init_from is not None and not is_unfinished(Path(config.output)):
         load_matching_weights(model, config.init_from)
     sources = open_sources(config, array)
-    check_labels(config, sources)
-    return Prepared(array, corpus, model, sources)
+    check_labels(config, criterion, sources)
+    preflight(config, model, criterion)
+    return Prepared(array, corpus, model, criterion, sources)
 
 
 def trained(config: TrainConfig, prepared: Prepared, folder: Path) -> dict[str, Any]:
@@ -71,7 +76,7 @@ def trained(config: TrainConfig, prepared: Prepared, folder: Path) -> dict[str, 
 
 
 def fit_network(config: TrainConfig, prepared: Prepared, folder: Path) -> dict[str, float]:
-    array, corpus, model, sources = prepared
+    array, corpus, model, criterion, sources = prepared
 
     def describe(metrics: dict[str, Any], training: dict[str, Any]) -> Description:
         return _describe(config, array, metrics, training)
@@ -80,7 +85,7 @@ def fit_network(config: TrainConfig, prepared: Prepared, folder: Path) -> dict[s
     with PeakMemory() as memory:
         data = build_data(config, array, corpus, sources)
         _announce(config, model)
-        return fit(config, folder, model, data, describe, memory)
+        return fit(config, folder, model, criterion, data, describe, memory)
 
 
 def build_model(config: TrainConfig, array: MicrophoneArray) -> MSDET:

@@ -84,7 +84,7 @@ def prepare_folder(folder: Path, config: TrainConfig) -> None:
                     f"give that config to go on with it, or {mend}"
                 )
             try:
-                load_checkpoint(folder / LAST_NAME)
+                load_checkpoint(folder / LAST_NAME, trust=True)  # of this very config
             except InputError as error:  # of another version, or damaged
                 raise InputError(
                     f"output={folder}: its run cannot go on ({error}); delete that file, and the "

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pictures of docs/simulation.md, in the colours of `msdet.evaluation.pictures.style`.
+"""Pictures of docs/simulation.md, in the colours of `msdet.figures`.
 
 What is compared differs in line or mark as well as in colour.
 """
@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image
 
-from msdet.evaluation.pictures.style import COLOURS, GREY
+from msdet.figures import COLOURS, GREY
 from verification.agreement import Agreement
 from verification.decays import Decays, Law
 from verification.fields import SPACINGS, Coherence

@@ -16,9 +16,9 @@ from msdet.criteria.assignment import (
     Assignment,
     assign_by_location,
     assign_by_permutation,
-    check_assignment,
-    take,
+    assignment_rule,
 )
+from msdet.criteria.labels import take
 from msdet.errors import InputError
 
 fast = settings(deadline=None, max_examples=80)
@@ -214,10 +214,10 @@ def test_permutation_search_is_not_by_location() -> None:
 
 def test_cyclic_is_refused_on_a_line() -> None:
     with pytest.raises(InputError, match=r"cyclic.*linear"):
-        check_assignment("cyclic", linear_array=True)
-    check_assignment("cyclic", linear_array=False)
+        assignment_rule("cyclic", gap=0, linear=True)
+    assignment_rule("cyclic", gap=0, linear=False)
     for assignment in ("azimuth", "distance", "nearest_gap", "pit", "doa_pit", "joint_pit"):
-        check_assignment(assignment, linear_array=True)
+        assignment_rule(assignment, gap=0, linear=True)
 
 
 # --- by permutation -----------------------------------------------------------------------

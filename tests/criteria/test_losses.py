@@ -11,8 +11,6 @@ import torch
 from msdet.criteria.losses import (
     azimuth_targets,
     cross_entropy,
-    pairwise_cross_entropy,
-    pairwise_spectral_l1,
     spectral_l1,
 )
 from msdet.geometry import AzimuthGrid
@@ -65,16 +63,6 @@ def test_silence_has_a_gradient() -> None:
     spectral_l1(estimate, torch.zeros_like(estimate)).sum().backward()
     assert estimate.grad is not None
     assert torch.isfinite(torch.view_as_real(estimate.grad)).all()
-
-
-def test_pairs_are_every_slot_against_every_speaker() -> None:
-    slots, speakers = spectra(2, 3, 4, 5), spectra(2, 3, 4, 5, seed=1)
-    pairs = pairwise_spectral_l1(slots, speakers)
-    assert pairs.shape == (2, 3, 3)
-    for slot in range(3):
-        for speaker in range(3):
-            expected = spectral_l1(slots[:, slot], speakers[:, speaker])
-            torch.testing.assert_close(pairs[:, slot, speaker], expected)
 
 
 # --- directions ---------------------------------------------------------------------------
@@ -152,16 +140,6 @@ def test_an_absent_speaker_is_the_class_behind_the_last(width: float) -> None:
     assert found.shape == (2, 73)
     assert found[0, -1] == 0
     assert found[1].tolist() == [0.0] * 72 + [1.0]
-
-
-def test_pairs_of_directions_are_every_slot_against_every_speaker() -> None:
-    logits = torch.randn(2, 3, 72, generator=torch.Generator().manual_seed(1))
-    targets = torch.stack([labels([1.0, 80.0, 300.0], width=6.0)] * 2)
-    pairs = pairwise_cross_entropy(logits, targets)
-    for slot in range(3):
-        for speaker in range(3):
-            one = cross_entropy(logits[:, slot], targets[:, speaker])
-            torch.testing.assert_close(pairs[:, slot, speaker], one)
 
 
 def test_losses_are_float32_also_of_half_precision() -> None:

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from msdet.datasets import Batch, DataConfig, ExampleSet, data_module
+from msdet.datasets import Batch, DataConfig, ExampleSet
+from msdet.training import data as data_module
 from msdet.training.data import MixtureData
 
 

@@ -24,9 +24,8 @@ from msdet.datasets import (
     DataConfig,
     ExampleSampler,
     FixedScenes,
-    TrainingExamples,
+    SimulatedMixtures,
     UnpaddedSampler,
-    data_module,
 )
 from msdet.geometry import MicrophoneArray
 from msdet.simulation import (
@@ -37,6 +36,7 @@ from msdet.simulation import (
     fixed_scenes,
     rirs_folder,
 )
+from msdet.training import data as data_module
 from msdet.training.data import MixtureData
 
 RATE = 8000
@@ -81,20 +81,13 @@ def bank(tmp_path_factory: pytest.TempPathFactory, arrays: dict[str, MicrophoneA
     return RirBank(tmp_path_factory.mktemp("rirs"), arrays["circle4"], RATE)
 
 
-def training(corpus: Corpus, bank: RirBank, **changes: Any) -> TrainingExamples:
+def training(corpus: Corpus, bank: RirBank, **changes: Any) -> SimulatedMixtures:
     keys: dict[str, Any] = {"seed": 0, "length": 6, "rooms": 4} | changes
     rooms = keys.pop("rooms", 4)
     if rooms is not None:
         rooms = RoomSet(SCENE, bank.array, keys.get("seed", 0), "train", rooms)
-    return TrainingExamples(
-        SCENE,
-        bank.array,
-        corpus.split("train"),
-        bank,
-        sample_rate=RATE,
-        num_samples=SAMPLES,
-        rooms=rooms,
-        **keys,
+    return SimulatedMixtures(
+        corpus, bank.array, SCENE, num_samples=SAMPLES, rooms=rooms, bank=bank, **keys
     )
 
 
@@ -121,13 +114,13 @@ def test_an_example_depends_on_its_numbers_alone(
     corpus: Corpus, bank: RirBank, tmp_path: Path, rooms: int | None
 ) -> None:
     examples = training(corpus, bank, rooms=rooms)
-    expected = [examples[0, i] for i in range(3)]
+    expected = [examples.example(0, i) for i in range(3)]
     random.seed(1)
     np.random.seed(1)  # noqa: NPY002
     torch.manual_seed(1)
     fresh = training(corpus, RirBank(tmp_path, bank.array, RATE), rooms=rooms)
     for index in (2, 0, 1):
-        assert same(fresh[0, index], expected[index])
+        assert same(fresh.example(0, index), expected[index])
 
 
 def test_drawing_examples_leaves_the_global_generators_alone(corpus: Corpus, bank: RirBank) -> None:
@@ -138,14 +131,18 @@ def test_drawing_examples_leaves_the_global_generators_alone(corpus: Corpus, ban
     np.random.seed(5)  # noqa: NPY002
     torch.manual_seed(5)
     random.seed(5)
-    training(corpus, bank)[0, 0]
+    training(corpus, bank).example(0, 0)
     assert (np.random.random(), torch.rand(1).item(), random.random()) == numbers  # noqa: NPY002
 
 
 def test_epoch_index_and_seed_each_change_the_example(corpus: Corpus, bank: RirBank) -> None:
     examples = training(corpus, bank)
-    plain = examples[0, 0]
-    others = (examples[1, 0], examples[0, 1], training(corpus, bank, seed=1)[0, 0])
+    plain = examples.example(0, 0)
+    others = (
+        examples.example(1, 0),
+        examples.example(0, 1),
+        training(corpus, bank, seed=1).example(0, 0),
+    )
     for other in others:
         assert not np.array_equal(other.mixture, plain.mixture)
         assert other.scene.speech != plain.scene.speech
@@ -154,7 +151,7 @@ def test_epoch_index_and_seed_each_change_the_example(corpus: Corpus, bank: RirB
 def test_a_dataset_travels_to_another_process(corpus: Corpus, bank: RirBank) -> None:
     examples = training(corpus, bank)
     travelled = pickle.loads(pickle.dumps(examples))
-    assert same(travelled[2, 3], examples[2, 3])
+    assert same(travelled.example(2, 3), examples.example(2, 3))
 
 
 def test_shared_and_fresh_rooms_are_mixed(corpus: Corpus, bank: RirBank) -> None:
@@ -166,7 +163,7 @@ def test_shared_and_fresh_rooms_are_mixed(corpus: Corpus, bank: RirBank) -> None
     for index in range(10):
         scene = examples.draw(0, index)
         assert (scene.room.size in pool) == (shared[index] is not None)
-        assert same(examples[0, index], examples[0, index])
+        assert same(examples.example(0, index), examples.example(0, index))
     again = training(corpus, bank, length=100, rooms=4, fresh_rooms=0.3)
     assert [again.shared_room(0, index, index) for index in range(100)] == shared
     assert [again.shared_room(1, index, index) for index in range(100)] != shared
@@ -219,9 +216,9 @@ def test_no_device_trains_on_another_s_example(length: int, size: int, world: in
     shares = [list(sampler) for sampler in samplers]
     assert [len(sampler) for sampler in samplers] == [len(share) for share in shares]
     assert len({len(share) for share in shares}) == 1, "devices step together"
-    seen = Counter(key for share in shares for key in share)
+    seen = Counter(number for share in shares for number in share)
     assert max(seen.values(), default=1) == 1
-    assert set(seen) <= {(3, index) for index in range(length)}
+    assert set(seen) <= {3 * length + index for index in range(length)}
     assert len(seen) > length - world * size, "at most a remainder is left out"
 
 
@@ -236,7 +233,7 @@ def test_every_valid_scene_is_scored_exactly_once(length: int, world: int) -> No
 
 
 def test_a_batch_is_the_same_on_one_device_and_on_many() -> None:
-    def batches(world: int) -> set[tuple[tuple[int, int], ...]]:
+    def batches(world: int) -> set[tuple[int, ...]]:
         shares = (list(ExampleSampler(12, 2, rank, world)) for rank in range(world))
         return {tuple(s[i : i + 2]) for s in shares for i in range(0, len(s), 2)}
 
@@ -247,7 +244,7 @@ def test_a_batch_is_the_same_on_one_device_and_on_many() -> None:
 
 
 def test_a_batch_keeps_examples_and_speakers_in_order(corpus: Corpus, bank: RirBank) -> None:
-    examples = [training(corpus, bank)[0, index] for index in (4, 1, 2)]
+    examples = [training(corpus, bank).example(0, index) for index in (4, 1, 2)]
     batch = Batch.stack(examples)
     assert batch.mixture.shape == (3, 4, SAMPLES)
     assert batch.targets.shape == (3, 2, SAMPLES)

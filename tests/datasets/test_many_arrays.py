@@ -110,7 +110,7 @@ def test_a_batch_is_recorded_with_one_array_which_it_carries(tmp_path: Path) -> 
     examples = examples_of(config(tmp_path))
     found = set()
     for first in range(0, 6, 2):
-        pair = [examples[0, first], examples[0, first + 1]]
+        pair = [examples.example(0, first), examples.example(0, first + 1)]
         batch = Batch.stack(pair)
         assert batch.array is not None
         assert batch.mixture.shape[1] == batch.array.num_mics
@@ -118,12 +118,12 @@ def test_a_batch_is_recorded_with_one_array_which_it_carries(tmp_path: Path) -> 
         found.add(batch.array.positions)
     assert len(found) == 3
     with pytest.raises(ValueError, match="one array"):
-        Batch.stack([examples[0, 0], examples[0, 2]])
+        Batch.stack([examples.example(0, 0), examples.example(0, 2)])
 
 
 def test_an_example_depends_on_its_numbers_alone(tmp_path: Path) -> None:
-    expected = examples_of(config(tmp_path))[1, 3]
-    again = examples_of(config(tmp_path / "elsewhere"))[1, 3]
+    expected = examples_of(config(tmp_path)).example(1, 3)
+    again = examples_of(config(tmp_path / "elsewhere")).example(1, 3)
     assert again.scene == expected.scene
     np.testing.assert_array_equal(again.mixture, expected.mixture)
 

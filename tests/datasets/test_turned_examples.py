@@ -100,7 +100,10 @@ def same(a: Example, b: Example) -> bool:
 def turns(turned: StoredExamples, plain: StoredExamples, count: int = 40) -> list[float]:
     """Of the arrays of the first examples, degrees."""
     rotations = (
-        (turned[0, i].scene.room.array_rotation, plain[0, i].scene.room.array_rotation)
+        (
+            turned.example(0, i).scene.room.array_rotation,
+            plain.example(0, i).scene.room.array_rotation,
+        )
         for i in range(count)
     )
     return [round((after - before) % 360, 3) % 360 for after, before in rotations]
@@ -115,7 +118,7 @@ def test_every_symmetry_comes_up_and_turns_the_labels_as_far(
     assert set(found) == {round(degrees, 3) for degrees, _ in symmetries(arrays[array])}
     assert min(Counter(found).values()) >= 3
     for index, turn in enumerate(found):
-        after, before = turned[0, index], plain[0, index]
+        after, before = turned.example(0, index), plain.example(0, index)
         assert (angular_error(after.azimuth, before.azimuth - turn) < 1e-4).all()
         np.testing.assert_array_equal(after.elevation, before.elevation)
         np.testing.assert_array_equal(after.distance, before.distance)
@@ -131,7 +134,7 @@ def test_a_turned_example_is_a_crop_of_what_its_scene_renders(
     turned = examples(num_samples=WHOLE)  # all of it
     rotations = set()
     for index in range(12):
-        example = turned[0, index]
+        example = turned.example(0, index)
         rotations.add(example.scene.room.array_rotation)
         rirs = compute_rirs(example.scene.room, array, RATE)
         expected = render(example.scene, corpus, rirs)
@@ -143,14 +146,15 @@ def test_a_turned_example_is_a_crop_of_what_its_scene_renders(
 
 
 def test_an_example_depends_on_its_numbers_alone(examples: Callable[..., StoredExamples]) -> None:
-    expected = [examples()[0, i] for i in range(6)]
+    expected = [examples().example(0, i) for i in range(6)]
     np.random.seed(1)  # noqa: NPY002
     again = examples()
-    assert all(same(again[0, i], expected[i]) for i in (3, 1, 5, 0))
+    assert all(same(again.example(0, i), expected[i]) for i in (3, 1, 5, 0))
     plain = examples(scene=None)
     assert turns(examples(seed=1), examples(seed=1, scene=None), 12) != turns(again, plain, 12)
     turned_by = [
-        again[epoch, 0].scene.room.array_rotation - plain[epoch, 0].scene.room.array_rotation
+        again.example(epoch, 0).scene.room.array_rotation
+        - plain.example(epoch, 0).scene.room.array_rotation
         for epoch in range(12)
     ]
     assert len(set(turned_by)) > 1, "epochs differ"
@@ -173,7 +177,7 @@ def test_otherwise_mixtures_stay_as_they_are(
     changes: dict[str, Any],
 ) -> None:
     found, plain = examples(array, targets_at, **changes), examples(array, targets_at, scene=None)
-    assert all(same(found[0, i], plain[0, i]) for i in range(12))
+    assert all(same(found.example(0, i), plain.example(0, i)) for i in range(12))
 
 
 def test_azimuths_keep_to_the_range_of_the_training(
@@ -181,7 +185,7 @@ def test_azimuths_keep_to_the_range_of_the_training(
 ) -> None:
     """As they do where rooms are simulated on the fly."""
     plain = examples(scene=None)
-    azimuths = {n: plain[0, n].azimuth for n in range(2)}
+    azimuths = {n: plain.example(0, n).azimuth for n in range(2)}
     low, high = 0.0, 359.0 - 90.0
     narrow = SCENE.model_copy(
         update={"speaker": SCENE.speaker.model_copy(update={"azimuth": (low, high)})}
@@ -189,7 +193,7 @@ def test_azimuths_keep_to_the_range_of_the_training(
     turned = examples(scene=narrow)
     found = turns(turned, plain)
     for index, turn in enumerate(found):
-        inside = (turned[0, index].azimuth <= high).all()
+        inside = (turned.example(0, index).azimuth <= high).all()
         assert inside or turn == 0
     assert len(set(found)) > 1, azimuths
 

@@ -9,11 +9,10 @@ from collections.abc import Callable
 import pytest
 
 from msdet.evaluation.exports import csv_lines, csv_rows, markdown_table
-from msdet.evaluation.rows import Row, SceneRow
-from msdet.evaluation.scores import Failure
-from msdet.evaluation.statistics import summarise
+from msdet.metrics.scores import Failure, SceneRow
+from msdet.metrics.summary import summarise
 
-MakeRow = Callable[..., Row]
+MakeRow = Callable[..., SceneRow]
 
 
 @pytest.fixture
@@ -32,7 +31,7 @@ def scenes(make_row: MakeRow) -> list[SceneRow]:
                 index=i,
                 id=model.id,
                 labels=model.labels,
-                systems={"model": model.score, "srp_phat": alone.score},
+                systems={"model": model.systems["model"], "srp_phat": alone.systems["model"]},
             )
         )
     return found
@@ -91,5 +90,5 @@ def test_a_table_for_papers(make_row: MakeRow) -> None:
     assert (model[-1], alone[-1]) == ("3", "0")
     cells = dict(zip(header, alone, strict=True))
     assert cells["SI-SDR improvement, dB"] == cells["wrong slot"] == ""
-    assert cells["median azimuth error best matched, deg"] == "3.0 [3.0, 3.0]"
-    assert cells["within 10 deg best matched"] == "100 % [100 %, 100 %]"
+    assert cells["median azimuth error, best matched, deg"] == "3.0 [3.0, 3.0]"
+    assert cells["within 10 degrees, best matched"] == "100 % [100 %, 100 %]"

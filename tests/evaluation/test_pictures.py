@@ -11,11 +11,11 @@ import matplotlib
 import numpy as np
 import pytest
 from matplotlib.image import imread
+from msdet.evaluation.pictures.style import COLOURS
 from numpy.typing import NDArray
 
 from msdet.evaluation.pictures.directions import azimuth_scatter, error_histogram, polar_plot
 from msdet.evaluation.pictures.sound import spectrograms
-from msdet.evaluation.pictures.style import COLOURS
 from msdet.evaluation.pictures.training import training_curves
 
 SAMPLE_RATE = 8000

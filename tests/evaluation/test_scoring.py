@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 
 from msdet.corpora import BundledConfig, open_corpus
-from msdet.evaluation.conditions import LABELS
-from msdet.evaluation.scoring import SceneScorer, Task
+from msdet.evaluation.scoring import SceneScorer, Scoring
 from msdet.evaluation.systems.names import DEFAULT
+from msdet.metrics.choose import MATCHING
+from msdet.metrics.conditions import LABELS
 from msdet.simulation import Scene, fixed_scenes
 
 RATE = 8000
@@ -48,10 +49,10 @@ def scenes(arrays: dict[str, Any]) -> tuple[Scene, ...]:
 @pytest.fixture(scope="module")
 def scorer(saved: Path, tmp_path_factory: pytest.TempPathFactory) -> SceneScorer:
     folder = tmp_path_factory.mktemp("scoring")
-    metrics = dict.fromkeys(DEFAULT, ("si_sdr",))
+    metrics = dict.fromkeys(DEFAULT, (MATCHING,))
     bank = folder / "rirs"
     return SceneScorer(
-        Task({"model": saved}, BundledConfig(), RATE, "test", bank, DEFAULT, metrics)
+        Scoring({"model": saved}, BundledConfig(), RATE, "test", bank, DEFAULT, metrics)
     )
 
 

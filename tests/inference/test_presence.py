@@ -15,10 +15,10 @@ import torch
 import msdet
 from msdet.corpora import BundledConfig, Corpus, open_corpus
 from msdet.errors import InputError
-from msdet.evaluation.signal_metrics import si_sdr
 from msdet.geometry import angular_error
 from msdet.inference.presence import MEASURES, PRESENT, measure, one_speaker_each, probability_of
 from msdet.inference.separator import Separator
+from msdet.metrics.signals.si_sdr import si_sdr
 from msdet.named_arrays import named_array
 from msdet.simulation import Example, SceneConfig, compute_rirs, draw_scene, render, render_parts
 

@@ -20,7 +20,7 @@ from msdet.commands.train import OWN_SYSTEMS
 from msdet.evaluation.config import EvaluationConfig
 from msdet.evaluation.preparation import prepare
 from msdet.evaluation.scoring import SceneScorer, Task
-from msdet.evaluation.statistics import summarise
+from msdet.metrics.summary import summarise
 from msdet.simulation import read_scenes, write_scenes
 
 pytestmark = pytest.mark.integration

@@ -90,7 +90,7 @@ def test_a_share_of_one_takes_recordings_alone(config: Callable[..., TrainConfig
         examples = training_examples(chosen, corpus, open_sources(chosen, array))
         assert isinstance(examples, kind)
         assert len(examples) == chosen.data.examples_per_epoch
-        assert examples[0, 0].mixture.shape[0] == array.num_mics
+        assert examples.example(0, 0).mixture.shape[0] == array.num_mics
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,6 @@ def history(folder: Path) -> list[dict[str, Any]]:
 @pytest.mark.parametrize(
     "settings",
     [
-        ("criterion.balancing=pcgrad", "model.heads.guidance=none"),
         ("criterion.balancing=upgrad", "criterion.sparsity=1e-6"),
         (
             "criterion.balancing=uncertainty",

@@ -221,7 +221,7 @@ def test_training_hears_stored_mixtures_in_all_poses(
         array = config.array.build()
         corpus = open_corpus(config.corpus, config.sample_rate)
         examples: Any = training_examples(config, corpus, open_sources(config, array))
-        rooms = [examples[epoch, 0].scene.room for epoch in range(16)]
+        rooms = [examples.example(epoch, 0).scene.room for epoch in range(16)]
         turns[use_symmetry] = {(room.size, room.array_rotation) for room in rooms}
     assert len(turns["false"]) == 2, "as many as there are mixtures"
     assert turns["false"] < turns["true"]

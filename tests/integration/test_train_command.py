@@ -215,4 +215,4 @@ def test_frozen_part_keeps_the_weights_it_started_from(
     for name in frozen:
         assert torch.equal(before[name], after[name]), name
     moved = [name for name in before if not torch.equal(before[name], after[name])]
-    assert {name.split(".")[0] for name in moved} >= {"coarse_head", "fine_head", "mask_head"}
+    assert {name.split(".")[0] for name in moved} >= {"coarse_head", "fine_head", "separation_head"}

@@ -56,13 +56,12 @@ def test_ends_of_a_line_are_no_neighbours() -> None:
 def test_masks_start_from_equal_shares_and_are_bounded(slots: int) -> None:
     head = MaskHead(5, 4, slots, bound=2.0).eval()
     torch.nn.init.normal_(head.out.weight, std=100.0)
-    masks = head(noise(2, 5, 9, 6))
+    ones = torch.ones(2, 3, 9, 6, dtype=torch.complex64)
+    masks = head(noise(2, 5, 9, 6), ones, 1)
     assert masks.shape == (2, slots, 9, 6)
     assert ((masks.real - 1 / slots).abs() <= 2.0001).all()
     assert (masks.imag.abs() <= 2.0001).all()
     torch.nn.init.zeros_(head.out.weight)
     assert head.out.bias is not None
     torch.nn.init.zeros_(head.out.bias)
-    torch.testing.assert_close(
-        head(noise(2, 5, 9, 6)).sum(1), torch.ones(2, 9, 6, dtype=torch.complex64)
-    )
+    torch.testing.assert_close(head(noise(2, 5, 9, 6), ones, 1).sum(1), ones[:, 0])

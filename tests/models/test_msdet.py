@@ -271,7 +271,7 @@ def test_separation_trains_the_direction_head_only_through_guidance(
     assert (gradient(model.coarse_head) > 0) is reached
     assert gradient(model.fine_head) == 0
     assert gradient(model.encoder) > 0
-    assert gradient(model.mask_head) > 0
+    assert gradient(model.separation_head) > 0
 
 
 @pytest.mark.parametrize("kind", KINDS)

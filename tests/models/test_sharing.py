@@ -47,7 +47,7 @@ def test_with_an_encoder_each_no_task_trains_the_other_s_parts(
     output = model(mixture)
     one = reached(model, separation(output))
     other = reached(model, direction(model(mixture)))
-    assert one == {"encoder", "mask_head", "refinement_head"}
+    assert one == {"encoder", "separation_head", "refinement_head"}
     assert other == {"direction_encoder", "coarse_head", "fine_head"}
 
 

@@ -11,10 +11,10 @@ import soundfile
 from numpy.typing import NDArray
 
 from msdet.errors import InputError
-from msdet.evaluation.signal_metrics import si_sdr
 from msdet.geometry import angular_error
 from msdet.inference.separator import Separator, load
 from msdet.inference.speakers_file import SpeakersFile
+from msdet.metrics.signals.si_sdr import si_sdr
 from msdet.serve import jobs
 from msdet.serve.arrays import chosen_array
 from msdet.serve.jobs import (

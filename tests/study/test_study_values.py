@@ -10,10 +10,9 @@ import pytest
 import torch
 
 from msdet.datasets import Batch
-from msdet.evaluation.rows import Row, SceneLabels
-from msdet.evaluation.scoring import score_output
 from msdet.models.msdet import MSDET
 from msdet.study.results import _values
+from msdet.training.validation import score_batch
 
 SPEAKERS = torch.tensor([[True, True], [True, False]])
 
@@ -52,11 +51,7 @@ def test_each_task_is_read_for_every_speaker_there_is(
     model = make_model(weight=weight, guidance="none", beamformer="none").eval()
     with torch.inference_mode():
         output = model(batch.mixture)
-    rows = []
-    for i in range(2):
-        score = score_output(model, output, batch, i, order=[0, 1], metrics=("si_sdr",))
-        labels = SceneLabels(scene={}, speaker={})
-        rows.append(Row(index=i, id=str(i), labels=labels, score=score))
+    rows = score_batch(model, output, batch, [[0, 1]] * 2)
     values = _values(rows)
     for quantity, known in there.items():
         expected = SPEAKERS.numpy() & known

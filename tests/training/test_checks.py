@@ -9,12 +9,13 @@ import pytest
 import torch
 
 from msdet.composing import compose
-from msdet.criteria import Criterion
+from msdet.criteria import Criterion, Labels
 from msdet.datasets import Batch
 from msdet.errors import InputError
 from msdet.parsing import parse
 from msdet.training.checks import check
 from msdet.training.config import TrainConfig
+from msdet.training.module import losses_of
 from msdet.training.run import build_model
 
 SAMPLES = 2000
@@ -31,7 +32,6 @@ CASES = list(
 
 def batch(present: torch.Tensor) -> Batch:
     size, speakers = present.shape
-    known = torch.ones(size, dtype=torch.bool)
     generator = torch.Generator().manual_seed(0)
     return Batch(
         mixture=torch.randn(size, 4, SAMPLES, generator=generator),
@@ -40,9 +40,6 @@ def batch(present: torch.Tensor) -> Batch:
         elevation=torch.zeros(size, speakers),
         distance=0.7 + torch.rand(size, speakers, generator=generator),
         present=present,
-        has_targets=known,
-        has_azimuth=known,
-        has_distance=known,
         index=torch.arange(size),
     )
 
@@ -67,11 +64,11 @@ def test_every_part_is_trained_or_the_config_is_refused(
     there = batch(torch.arange(most) < torch.tensor([[most], [config.scene.num_speakers[0]]]))
     azimuth = None
     if guidance == "oracle":
-        order = criterion.location_order(there)
+        order = criterion.location_order(Labels.of(there))
         assert order is not None
         known = there.azimuth.masked_fill(~there.present, torch.nan)
         azimuth = torch.take_along_dim(known, order, 1)
-    criterion(model, model(there.mixture, azimuth=azimuth), there).total.backward()
+    losses_of(criterion, model, model(there.mixture, azimuth=azimuth), there).total.backward()
     gradients = {name: p.grad for name, p in model.named_parameters()}
     assert [name for name, g in gradients.items() if g is None] == []
     assert all(torch.isfinite(g).all() for g in gradients.values() if g is not None)

@@ -80,10 +80,10 @@ def test_weights_that_a_step_broke_are_neither_scored_nor_saved(training: Traini
     training.on_validation_start()
     training.on_save_checkpoint({"state_dict": training.state_dict()})
     with torch.no_grad():
-        training.model.mask_head.out.weight[0, 0, 0, 0] = torch.nan
+        training.model.separation_head.out.weight[0, 0, 0, 0] = torch.nan
     for hook in (
         training.on_validation_start,
         lambda: training.on_save_checkpoint({"state_dict": training.state_dict()}),
     ):
-        with pytest.raises(InputError, match=r"^training diverged: model\.mask_head\.out\.weight"):
+        with pytest.raises(InputError, match=r"^training diverged: model\.separation_head\.out"):
             hook()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from msdet.evaluation.pictures.style import COLOURS, GREY, grid_of_axes, new_figure, save, styled
+from msdet.figures import COLOURS, GREY, grid_of_axes, new_figure, save, styled
 
 if TYPE_CHECKING:
     from matplotlib.projections.polar import PolarAxes

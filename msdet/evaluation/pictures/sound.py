@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from msdet.evaluation.pictures.style import grid_of_axes, save, styled
+from msdet.figures import grid_of_axes, save, styled
 
 if TYPE_CHECKING:
     from matplotlib.image import AxesImage

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from msdet.evaluation.pictures.style import COLOURS, GREY, grid_of_axes, save, styled
+from msdet.figures import COLOURS, GREY, grid_of_axes, save, styled
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

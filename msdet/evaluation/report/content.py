@@ -5,20 +5,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 from numpy.typing import ArrayLike, NDArray
 
-from msdet.evaluation.report.wording import BEST_MATCHED
-from msdet.evaluation.rows import SceneRow
-from msdet.evaluation.signal_metrics import METRICS
 from msdet.evaluation.systems.names import NEW_DIRECTIONS, NEW_VOICES
+from msdet.metrics import Measure, SceneRow, score_table
+from msdet.metrics.measures import BEST_MATCHED, measures_in
 
-_ALWAYS = ("wrong_slot", "real_time")
-_MADE_ANEW = dict.fromkeys(NEW_VOICES, (*METRICS, "order", *_ALWAYS)) | dict.fromkeys(
-    NEW_DIRECTIONS, ("azimuth", *_ALWAYS)
-)
-"""Beginnings of the keys of its own measures, by what stands behind a plus."""
+_ALWAYS = ("wrong_slot_rate", "real_time_factor")
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass(frozen=True)
@@ -82,7 +81,7 @@ class ReportContent:
         title: heading of the page.
         command: what was run.
         made_with: versions, commit and the like, by name.
-        summary: ``summary.json``: the keys of :func:`msdet.evaluation.statistics.summarise` for
+        summary: ``summary.json``: the keys of :func:`msdet.metrics.summarise` for
             the main system, ``main_system`` (its name; otherwise the first), ``systems`` (the
             same by name) and ``comparisons``. What is missing or null shows as a dash.
         rows: every scene that was scored.
@@ -115,8 +114,22 @@ class ReportContent:
     def tells(self, system: str, key: str) -> bool:
         """Return whether a measure of a system is shown: what stands behind a plus makes voices or
         directions anew, and the rest is what the system before it has."""
-        anew = _MADE_ANEW.get(system.rpartition("+")[2] if "+" in system else "")
-        return anew is None or key.startswith(anew)
+        after, measure = system.partition("+")[2], self.measures[key]
+        if after in NEW_VOICES:
+            return bool(measure.metric) or key in ("order_accuracy", *_ALWAYS)
+        if after in NEW_DIRECTIONS:
+            return measure.quantity.startswith("azimuth_error") or key in _ALWAYS
+        return True
+
+    @cached_property
+    def measures(self) -> Mapping[str, Measure]:
+        """What systems are told by."""
+        return measures_in(self.summary)
+
+    @cached_property
+    def table(self) -> pd.DataFrame:
+        """The scores of all scenes."""
+        return score_table(self.rows)
 
     def summary_of(self, system: str) -> Mapping[str, Any]:
         """The summary of one system, empty where there is none."""

@@ -15,8 +15,7 @@ from markupsafe import Markup
 
 from msdet.evaluation.report.content import Directions, SceneView
 from msdet.evaluation.report.wording import finite
-from msdet.evaluation.rows import SceneRow
-from msdet.evaluation.scores import SceneScore
+from msdet.metrics import SceneRow, SceneScore
 
 SPEAKER_COLOURS = 6
 """How many ``--speaker-N`` the style sheet has; more speakers start over, with their numbers."""

@@ -19,8 +19,8 @@ from msdet.evaluation.report.plots.conditions import condition_plots
 from msdet.evaluation.report.plots.looks import legend
 from msdet.evaluation.report.plots.overall import before_and_after, overall_plots
 from msdet.evaluation.report.scene_views import view_of
-from msdet.evaluation.statistics import FEW_SCENES
 from msdet.files import write_atomically
+from msdet.metrics.summary import FEW_SCENES
 
 
 def write_report(path: Path, content: ReportContent) -> None:

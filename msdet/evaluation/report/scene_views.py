@@ -12,9 +12,11 @@ from numpy.typing import NDArray
 from msdet.evaluation.report.content import Directions, ReportContent, SceneView
 from msdet.evaluation.report.drawings import directions_svg, room_svg
 from msdet.evaluation.report.media import audio_uri, common_gain, levels_db, spectrogram_uri
-from msdet.evaluation.report.tables import error_of
-from msdet.evaluation.report.wording import DASH, TIMES, quantity
-from msdet.evaluation.rows import SceneRow
+from msdet.evaluation.report.wording import TIMES, quantity
+from msdet.metrics import SceneRow, SceneScore
+from msdet.metrics.measures import DASH
+from msdet.metrics.scores import SpeakerScore
+from msdet.metrics.table import azimuth_error
 
 
 def view_of(content: ReportContent, number: int) -> dict[str, Any]:
@@ -72,7 +74,7 @@ def _scores(content: ReportContent, row: SceneRow | None) -> list[dict[str, Any]
                     "gain": quantity(gain).text(of.scores.get("si_sdr_improvement"))
                     if content.tells(name, gain)
                     else DASH,
-                    "error": quantity(error).text(error_of(row.of(name), of))
+                    "error": quantity(error).text(_error(row.systems[name], of))
                     if content.tells(name, error)
                     else DASH,
                     "silent": of.silent,
@@ -83,6 +85,12 @@ def _scores(content: ReportContent, row: SceneRow | None) -> list[dict[str, Any]
         for name in content.systems
         if name in row.systems
     ]
+
+
+def _error(score: SceneScore, of: SpeakerScore) -> float | None:
+    """As claimed; best matched of a system that gives no sound to match by."""
+    claimed = azimuth_error(score, of)
+    return azimuth_error(score, of, best_matched=True) if claimed is None else claimed
 
 
 def _clips(view: SceneView, systems: Sequence[str]) -> list[dict[str, Any]]:

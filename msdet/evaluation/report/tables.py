@@ -3,47 +3,16 @@
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Mapping
 from itertools import combinations
 from typing import Any
 
 from msdet.evaluation.report.content import ReportContent
-from msdet.evaluation.report.wording import DASH, edges, finite, quantity
-from msdet.evaluation.rows import Row, SceneRow
-from msdet.evaluation.scores import SceneScore, SpeakerScore
-from msdet.evaluation.signal_metrics import METRIC
-from msdet.evaluation.statistics import azimuth_error
+from msdet.evaluation.report.wording import Words, edges, finite, quantity
+from msdet.metrics import Measure, SceneRow
+from msdet.metrics.measures import BEST_MATCHED, DASH
 
-SUMMARY_KEYS = (
-    "si_sdr_improvement_db",
-    "sdr_db",
-    "sir_improvement_db",
-    "sar_db",
-    "estoi",
-    "pesq_nb",
-    "pesq_wb",
-    "dnsmos",
-    "wer",
-    "azimuth_error_median_deg",
-    "azimuth_within_10deg",
-    "wrong_slot_rate",
-    "order_accuracy",
-    "missed_rate",
-    "invented_rate",
-    "distance_error_median_m",
-    "real_time_factor",
-)
-"""Columns of the table of systems, those that no system has left out, and what systems are compared
-by; the summary has more."""
-
-_IF_ANY = ("missed_rate", "invented_rate", "wrong_slot_rate")
-"""Left out where no system has any."""
-
-_METRIC_WORDS = {name: metric.title.removesuffix(", dB") for name, metric in METRIC.items()} | {
-    "azimuth": "azimuth",
-    "azimuth_best_matched": "azimuth, matched by itself",
-}
+_DIRECTIONS = {"azimuth": "azimuth", "azimuth_best_matched": "azimuth, matched by itself"}
 
 
 # --- systems ------------------------------------------------------------------------------
@@ -51,10 +20,10 @@ _METRIC_WORDS = {name: metric.title.removesuffix(", dB") for name, metric in MET
 
 def summary_table(content: ReportContent) -> dict[str, Any]:
     """Columns and lines of the table of all systems."""
-    keys = [key for key in SUMMARY_KEYS if _is_shown(content, key)]
+    keys = _shown_measures(content)
     unscored = {name: not_scored(content, name) for name in content.systems}
     return {
-        "columns": [quantity(key).title for key in keys],
+        "columns": [quantity(key, content.measures).title for key in keys],
         "lines": [
             {
                 "name": name,
@@ -70,11 +39,23 @@ def summary_table(content: ReportContent) -> dict[str, Any]:
     }
 
 
-def _is_shown(content: ReportContent, key: str) -> bool:
-    values = [
-        finite(content.summary_of(name).get(content.number(name, key))) for name in content.systems
+def _shown_measures(content: ReportContent) -> list[str]:
+    """The columns of the tables of systems that some system has a number for."""
+
+    def says(measure: Measure) -> bool:
+        values = [
+            finite(content.summary_of(name).get(content.number(name, measure.name)))
+            for name in content.systems
+        ]
+        rare = measure.if_any or measure.name == "wrong_slot_rate"
+        return any(value if rare else value is not None for value in values)
+
+    return [
+        name
+        for name, measure in content.measures.items()
+        if measure.column and not name.endswith(BEST_MATCHED) and name != "not_scored"
+        if says(measure)
     ]
-    return any(value if key in _IF_ANY else value is not None for value in values)
 
 
 def highlights(content: ReportContent) -> list[dict[str, str]]:
@@ -82,7 +63,8 @@ def highlights(content: ReportContent) -> list[dict[str, str]]:
     main = content.systems[0]
     found = []
     for key in ("si_sdr_improvement_db", "azimuth_error_median_deg", "azimuth_within_10deg"):
-        kind, cell = quantity(key), _cell(content.summary_of(main), content.number(main, key))
+        kind = quantity(key)
+        cell = _cell(content.summary_of(main), content.number(main, key), kind)
         if cell["value"] is not None:
             found.append(
                 {
@@ -99,16 +81,21 @@ def not_scored(content: ReportContent, system: str) -> dict[str, Any]:
     """How many values of a system are missing, and why: lines of (metric, reason, count)."""
     summary = content.summary_of(system)
     lines = [
-        (_METRIC_WORDS.get(metric, metric), reason, count)
+        (_metric_words(content, metric), reason, count)
         for metric, entry in (summary.get("failures") or {}).items()
         for reason, count in entry["reasons"].items()
     ]
     unavailable = [
-        (_METRIC_WORDS.get(metric, metric), reason)
+        (_metric_words(content, metric), reason)
         for metric, reason in (summary.get("unavailable") or {}).items()
     ]
     total = sum(count for *_, count in lines)
     return {"total": total, "lines": lines, "unavailable": unavailable}
+
+
+def _metric_words(content: ReportContent, metric: str) -> str:
+    titles = {measure.quantity: measure.title for measure in content.measures.values()}
+    return (titles | _DIRECTIONS).get(metric, metric)
 
 
 def comparison_table(content: ReportContent) -> dict[str, Any]:
@@ -120,12 +107,11 @@ def comparison_table(content: ReportContent) -> dict[str, Any]:
     references = dict.fromkeys(reference for reference, _ in found)
     keys = [
         key
-        for key in SUMMARY_KEYS
-        if _is_shown(content, key)
-        and any((reference, content.number(reference, key)) in found for reference in references)
+        for key in _shown_measures(content)
+        if any((reference, content.number(reference, key)) in found for reference in references)
     ]
     return {
-        "columns": [quantity(key).title for key in keys],
+        "columns": [quantity(key, content.measures).title for key in keys],
         "lines": [
             {
                 "name": reference,
@@ -134,7 +120,7 @@ def comparison_table(content: ReportContent) -> dict[str, Any]:
                         found.get((reference, content.number(reference, key)))
                         if content.tells(reference, key)
                         else None,
-                        key,
+                        quantity(key, content.measures),
                     )
                     for key in keys
                 ],
@@ -144,10 +130,10 @@ def comparison_table(content: ReportContent) -> dict[str, Any]:
     }
 
 
-def _difference(entry: Mapping[str, Any] | None, key: str) -> dict[str, Any]:
+def _difference(entry: Mapping[str, Any] | None, kind: Words) -> dict[str, Any]:
     if entry is None:
         return {"value": None, "text": DASH, "interval": "", "won": "", "decided": False}
-    kind, value = quantity(key), finite(entry["difference"])
+    value = finite(entry["difference"])
     low, high = edges([entry["low"], entry["high"]])
     return {
         "value": value,
@@ -160,11 +146,10 @@ def _difference(entry: Mapping[str, Any] | None, key: str) -> dict[str, Any]:
 
 def _shown_cell(content: ReportContent, system: str, key: str) -> dict[str, Any]:
     shown = content.summary_of(system) if content.tells(system, key) else {}
-    return _cell(shown, content.number(system, key))
+    return _cell(shown, content.number(system, key), quantity(key, content.measures))
 
 
-def _cell(summary: Mapping[str, Any], key: str) -> dict[str, Any]:
-    kind = quantity(key)
+def _cell(summary: Mapping[str, Any], key: str, kind: Words) -> dict[str, Any]:
     return {
         "value": finite(summary.get(key)),
         "text": kind.text(summary.get(key)),
@@ -213,41 +198,46 @@ def scene_table(content: ReportContent) -> dict[str, Any]:
         "systems": list(content.systems),
         "columns": columns,
         "scenes": [[row.id, [column[i] for column in values]] for i, row in enumerate(rows)],
-        "scores": [[_scene_numbers(row, system) for row in rows] for system in content.systems],
+        "scores": [_scene_numbers(content, system) for system in content.systems],
     }
 
 
-def mean_score(score: SceneScore, name: str) -> float | None:
-    """Mean over the speakers of a scene that are not silent; None where none was scored."""
-    values = (of.scores.get(name) for of in score.speakers if not of.silent)
-    known = [value for value in values if value is not None]
-    return statistics.fmean(known) if known else None
+def scene_means(content: ReportContent, system: str, quantity: str) -> dict[int, float]:
+    """Return a system's mean over the speakers of each scene that has values, by its index."""
+    table = content.table
+    own = table[(table["system"] == system) & (table["quantity"] == quantity)]
+    means = own.groupby("scene")["value"].mean()
+    return dict(zip(means.index.tolist(), means.tolist(), strict=True))
 
 
-def error_of(row: Row, speaker: SpeakerScore) -> float | None:
-    """Azimuth error as claimed; best matched of a system that gives no sound to match by."""
-    claimed = finite(azimuth_error(row, speaker))
-    return finite(azimuth_error(row, speaker, best_matched=True)) if claimed is None else claimed
+def errors_of(content: ReportContent, system: str) -> str:
+    """Return the quantity of a system's azimuth errors: as claimed; best matched of one that gives
+    no sound to match by."""
+    table = content.table
+    claims = ((table["system"] == system) & (table["quantity"] == "azimuth_error")).any()
+    return "azimuth_error" if claims else f"azimuth_error{BEST_MATCHED}"
 
 
-def _scene_numbers(scene: SceneRow, system: str) -> list[Any] | None:
-    if system not in scene.systems:
-        return None
-    row = scene.of(system)
-    score = row.score
-    errors = [e for of in score.speakers if (e := error_of(row, of)) is not None]
+def _scene_numbers(content: ReportContent, system: str) -> list[list[Any] | None]:
+    names = ("si_sdr_improvement", "si_sdr_unprocessed", errors_of(content, system))
+    columns = [scene_means(content, system, name) for name in names]
+    right = scene_means(content, system, "order_correct")
     return [
-        _rounded(mean_score(score, "si_sdr_improvement")),
-        _rounded(mean_score(score, "si_sdr_unprocessed")),
-        _rounded(statistics.fmean(errors) if errors else None),
-        None if score.order_correct is None else int(score.order_correct),
-        len(score.failures),
+        [
+            *(_rounded(column.get(row.index)) for column in columns),
+            None if (order := right.get(row.index)) is None else int(order),
+            len(row.systems[system].failures),
+        ]
+        if system in row.systems
+        else None
+        for row in content.rows
     ]
 
 
 def _smallest_angle(row: SceneRow) -> float | None:
     score = next(iter(row.systems.values()), None)
-    azimuths = [of.azimuth for of in score.speakers if not of.silent] if score else []
+    speakers = [] if score is None else score.speakers
+    azimuths = [s.azimuth for s in speakers if not s.silent and s.azimuth is not None]
     gaps = [abs((a - b + 180.0) % 360.0 - 180.0) for a, b in combinations(azimuths, 2)]
     return _rounded(min(gaps, default=None))
 

@@ -5,17 +5,21 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-DASH = "\N{EN DASH}"
+from msdet.metrics import MEASURES, Measure
+from msdet.metrics.measures import DASH
+from msdet.metrics.measures import quantity as registered
+
 MINUS = "\N{MINUS SIGN}"
 TIMES = "\N{MULTIPLICATION SIGN}"
 _FROM_TO = f"{{}}{DASH}{{}}"
 
 
 @dataclass(frozen=True)
-class Quantity:
+class Words:
     """How a quantity reads: ``unit`` is ``%`` for a share of 0 to 1."""
 
     heading: str
@@ -42,61 +46,11 @@ class Quantity:
         return "" if low is None or high is None else f"{self.text(low)} to {self.text(high)}"
 
 
-QUANTITIES = {
-    "si_sdr_improvement_db": Quantity("SI-SDR improvement", "dB"),
-    "si_sdr_db": Quantity("SI-SDR", "dB"),
-    "sdr_db": Quantity("SDR", "dB"),
-    "sir_improvement_db": Quantity("SIR improvement", "dB"),
-    "sar_db": Quantity("SAR", "dB"),
-    "estoi": Quantity("ESTOI", "", 2),
-    "pesq_nb": Quantity("PESQ, narrow-band", "", 2),
-    "pesq_wb": Quantity("PESQ, wide-band", "", 2),
-    "dnsmos": Quantity("DNSMOS", "", 2),
-    "wer": Quantity("Word error rate", "%"),
-    "azimuth_error_median_deg": Quantity("Azimuth error, median", "°"),
-    "azimuth_within_10deg": Quantity("Azimuths within 10°", "%", 0),
-    "wrong_slot_rate": Quantity("Wrong slot", "%", 0),
-    "order_accuracy": Quantity("Order right", "%", 0),
-    "missed_rate": Quantity("Speakers missed", "%", 0),
-    "invented_rate": Quantity("Outputs invented", "%", 0),
-    "distance_error_median_m": Quantity("Distance error, median", "m", 2),
-    "real_time_factor": Quantity("Real-time factor", "", 2),
-    # labels and breakdowns
-    "angle": Quantity("Angle between speakers", "°", 0),
-    "opposition": Quantity("Opposite speakers"),
-    "seam": Quantity("A speaker near 0°"),
-    "t60": Quantity("T60", "s", 2),
-    "snr": Quantity("SNR", "dB", 0),
-    "snr_db": Quantity("SNR", "dB", 0),
-    "distance": Quantity("Distance", "m", 1),
-    "num_speakers": Quantity("Number of speakers", "", 0),
-    "drr": Quantity("Direct to reverberant", "dB"),
-    "drr_db": Quantity("Direct to reverberant", "dB"),
-    "sir": Quantity("Level against the others", "dB"),
-    "sir_db": Quantity("Level against the others", "dB"),
-    "sensor_snr_db": Quantity("SNR of sensors", "dB", 0),
-    "overlap": Quantity("Overlap of speech", "%", 0),
-    "elevation": Quantity("Elevation", "°", 0),
-    "room_volume_m3": Quantity("Room", "m³", 0),
-}
-
-_UNITS = {"db": "dB", "deg": "°", "m": "m", "s": "s", "hz": "Hz", "ms": "ms", "m3": "m³"}
-
-
-BEST_MATCHED = "_best_matched"
-"""Ends the key of an error in directions that were matched with speakers by themselves."""
-
-
-def quantity(name: str) -> Quantity:
-    """What a measure or label is called; one that is not known is named after its key."""
-    if (plain := name.removesuffix(BEST_MATCHED)) in QUANTITIES:
-        return QUANTITIES[plain]
-    stem, _, ending = name.rpartition("_")
-    if stem and ending in _UNITS:
-        return Quantity(_sentence(stem), _UNITS[ending])
-    if name.endswith(("_rate", "_share", "_accuracy")):
-        return Quantity(_sentence(name), "%", 0)
-    return Quantity(_sentence(name), "", 2)
+def quantity(name: str, measures: Mapping[str, Measure] = MEASURES) -> Words:
+    """Return how a measure or label reads here; directions read alike, however matched."""
+    known = registered(name, measures)
+    title = known.title.removesuffix(", as claimed").removesuffix(", best matched")
+    return Words(title[:1].upper() + title[1:], known.unit.replace("deg", "°"), known.digits)
 
 
 def group_names(groups: list[str]) -> tuple[list[str], str]:
@@ -143,11 +97,6 @@ def _range(form: str, numbers: list[str]) -> str:
     if form == _FROM_TO and any(number.startswith("-") for number in numbers):
         form = "{} to {}"
     return form.format(*(number.replace("-", MINUS) for number in numbers))
-
-
-def _sentence(name: str) -> str:
-    text = name.replace("_", " ").strip()
-    return text[:1].upper() + text[1:]
 
 
 def _unit_in_words(unit: str) -> str:

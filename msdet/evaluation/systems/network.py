@@ -4,16 +4,19 @@ compare, where nothing but the networks may differ."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from msdet.checkpoints import Checkpoint, Description
-from msdet.criteria.assignment import BY_LOCATION, assign_by_location, take
+from msdet.criteria.labels import Labels, take
 from msdet.datasets import Batch
 from msdet.evaluation.systems.estimate import Estimate, Heard
-from msdet.models.msdet import MSDET, Output, trained_tasks
+from msdet.tasks import trained_tasks
+from msdet.training.validation import claims_of
 
 
 class Network:
@@ -30,11 +33,23 @@ class Network:
         if self.description.model.heads.guidance == "oracle":
             azimuth = _slot_azimuths(self.description, batch, self.model.num_slots)
         output = self.model(batch.mixture, heard.array, azimuth)
-        return estimates_of(self.model, output, separates(self.description))[0]
+        found = self.model.locate(output)
+        (claims,) = claims_of(self.model, output)
+        return Estimate(
+            audio=output.audio[0].float().numpy() if separates(self.description) else None,
+            azimuth=_array(claims.azimuth),
+            distance=_array(claims.distance),
+            empty=_array(claims.empty),
+            posterior=None if found is None else found.posterior[0].float().numpy(),
+        )
 
     def order(self, heard: Heard) -> tuple[int, ...] | None:
         """Return which speaker each slot must hold; None where outputs decide."""
         return prescribed_order(self.description, heard)
+
+
+def _array(values: ArrayLike | None) -> NDArray[Any] | None:
+    return None if values is None else np.asarray(values)
 
 
 def separates(description: Description) -> bool:
@@ -45,50 +60,14 @@ def separates(description: Description) -> bool:
 def prescribed_order(description: Description, heard: Heard) -> tuple[int, ...] | None:
     """Return the speakers in the order of the slots that training's assignment gives them; None
     where outputs decide."""
-    orders = _prescribed(description, Batch.stack([heard.example]))
+    orders = description.location_order(Labels.of(Batch.stack([heard.example])))
     return None if orders is None else tuple(orders[0].tolist())
-
-
-def estimates_of(model: MSDET, output: Output, separates: bool = True) -> list[Estimate]:
-    """An output as estimates, one for each example of its batch."""
-    audio: NDArray[np.float32] = output.audio.float().cpu().numpy()
-    found = model.locate(output)
-    distance = None
-    if model.distance_head is not None and output.distance is not None:
-        distance = model.distance_head.decode(output.distance).double().cpu().numpy()
-    estimates = []
-    for i, of_slots in enumerate(audio):
-        estimates.append(
-            Estimate(
-                audio=of_slots if separates else None,
-                azimuth=None if found is None else found.azimuth[i].double().cpu().numpy(),
-                distance=None if distance is None else distance[i],
-                empty=found.empty[i].cpu().numpy() if found and model.empty_slots else None,
-                posterior=None if found is None else found.posterior[i].float().cpu().numpy(),
-            )
-        )
-    return estimates
-
-
-def _prescribed(description: Description, batch: Batch) -> Tensor | None:
-    """Which speaker each slot must hold, ``[batch, slot]``; None where outputs decide."""
-    if description.assignment not in BY_LOCATION:
-        return None
-    return assign_by_location(
-        description.assignment,
-        batch.azimuth,
-        batch.distance,
-        batch.elevation,
-        gap=description.nearest_gap or 0.0,
-        linear=description.array.is_linear,
-        present=batch.present,
-    )
 
 
 def _slot_azimuths(description: Description, batch: Batch, num_slots: int) -> Tensor | None:
     """True azimuths ``[batch, slot]`` in the order of the slots, NaN for empty ones; None where
     nothing prescribes an order."""
-    orders = _prescribed(description, batch)
+    orders = description.location_order(Labels.of(batch))
     if orders is None:
         return None
     azimuth = torch.full((len(orders), num_slots), torch.nan)

@@ -10,7 +10,7 @@ from msdet.checkpoints import Checkpoint
 from msdet.evaluation.systems.estimate import Estimate, Heard
 from msdet.evaluation.systems.network import prescribed_order
 from msdet.inference.separator import Separator
-from msdet.models.msdet import trained_tasks
+from msdet.tasks import trained_tasks
 
 
 class Separating:

@@ -8,12 +8,15 @@ much memory traffic for a fraction of the arithmetic, and recurrent layers cost 
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from msdet.models.encoders.protocol import Encoding
+from msdet.parsing import Config
 
 MOST_CHANNELS = 2**12
 """In any layer; a 3x3 convolution of so many has 150 M weights."""
@@ -32,7 +35,7 @@ _Blocks = Annotated[int, Field(ge=1, le=MOST_BLOCKS)]
 _Dilation = Annotated[int, Field(ge=1, le=_LONGEST_DILATION)]
 
 
-class UNetConfig(BaseModel):
+class UNetConfig(Config):
     """Sizes of the U-Net.
 
     Attributes:
@@ -42,8 +45,6 @@ class UNetConfig(BaseModel):
         blocks: residual blocks of each level; those of the lowest level carry the time dilations.
         dilations: dilations in time of the lowest level's blocks, cycled.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     name: Literal["unet"]
     full_channels: int = Field(ge=4, le=MOST_CHANNELS)
@@ -59,15 +60,6 @@ class UNetConfig(BaseModel):
                 f"channels={list(self.channels)}"
             )
         return self
-
-
-class Encoding(NamedTuple):
-    """What the trunk hands to the heads."""
-
-    full: Tensor
-    """``[batch, full_channels, freq, frame]``"""
-    bottom: Tensor
-    """``[batch, bottom_channels, reduced freq, frame]``"""
 
 
 def normalisation(channels: int) -> nn.Module:

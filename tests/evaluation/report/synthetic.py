@@ -10,8 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from msdet.evaluation.report import Directions, ReportContent, SceneView
-from msdet.evaluation.rows import SceneLabels, SceneRow
-from msdet.evaluation.scores import Failure, SceneScore, SpeakerScore
+from msdet.metrics.scores import Failure, SceneLabels, SceneRow, SceneScore, SpeakerScore
 
 BOTH, DIRECTIONS, SOUND = "network", "SRP-PHAT", "ideal mask"
 """Systems: one that separates and finds directions, and two that do one of them."""

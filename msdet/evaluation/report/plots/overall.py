@@ -11,7 +11,7 @@ import numpy as np
 from msdet.evaluation.report.content import ReportContent
 from msdet.evaluation.report.plots.looks import dash_of, draw_points
 from msdet.evaluation.report.plots.svg import INK, QUIET, Plot, colour_of, drawn, printable
-from msdet.evaluation.report.tables import error_of, mean_score
+from msdet.evaluation.report.tables import errors_of, scene_means
 from msdet.evaluation.report.wording import edges, finite, quantity
 
 if TYPE_CHECKING:
@@ -39,15 +39,10 @@ def before_and_after(content: ReportContent) -> list[Plot]:
     """Per system that does something: SI-SDR of each scene before and after."""
     points = {}
     for name in content.systems:
-        scores = [row.systems[name] for row in content.rows if name in row.systems]
-        pairs = [
-            (before, before + gain)
-            for score in scores
-            if (before := mean_score(score, "si_sdr_unprocessed")) is not None
-            and (gain := mean_score(score, "si_sdr_improvement")) is not None
-        ]
-        changed = any(before != after for before, after in pairs)
-        if changed and content.tells(name, GAIN):
+        before = scene_means(content, name, "si_sdr_unprocessed")
+        gains = scene_means(content, name, "si_sdr_improvement")
+        pairs = [(before[scene], before[scene] + gain) for scene, gain in gains.items()]
+        if any(gains.values()) and content.tells(name, GAIN):
             points[name] = np.array(pairs)
     if not points:
         return []
@@ -110,7 +105,7 @@ def _spread(content: ReportContent) -> Plot | None:
     """Improvement of every scene: dots, and quartiles as a box."""
     shown = []
     for index, name in enumerate(content.systems):
-        gains = _per_scene(content, name, "si_sdr_improvement")
+        gains = list(scene_means(content, name, "si_sdr_improvement").values())
         if gains and content.tells(name, GAIN):
             shown.append((index, name, np.array(gains)))
     if not shown:
@@ -152,11 +147,10 @@ def _spread(content: ReportContent) -> Plot | None:
 
 def _cumulative(content: ReportContent) -> Plot | None:
     """Share of speakers whose azimuth is no further off than each angle."""
-    shown = []
+    shown, table = [], content.table
     for index, name in enumerate(content.systems):
-        rows = [row.of(name) for row in content.rows if name in row.systems]
-        found = (error_of(r, s) for r in rows for s in r.score.speakers)
-        errors = np.sort([error for error in found if error is not None])
+        own = (table["system"] == name) & (table["quantity"] == errors_of(content, name))
+        errors = np.sort(table.loc[own, "value"])
         if len(errors) and content.tells(name, ERROR):
             shown.append((index, name, errors))
     if not shown:
@@ -219,11 +213,6 @@ def _scatter(index: int, name: str, pairs: Any, limits: tuple[float, float]) -> 
     )
     svg = drawn(draw, f"scatter-{index}", 2.45, words, width=2.5)
     return Plot(name, svg, f"{100 * better:.0f} % of {len(pairs)} scenes better")
-
-
-def _per_scene(content: ReportContent, system: str, name: str) -> list[float]:
-    values = (mean_score(r.systems[system], name) for r in content.rows if system in r.systems)
-    return [value for value in values if value is not None]
 
 
 def _thinned(values: Any) -> Any:

@@ -12,16 +12,16 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from msdet.errors import InputError
-from msdet.evaluation.conditions import (
+from msdet.metrics.conditions import (
     DEFAULT_CONDITIONS,
     LABELS,
     check_conditions,
     groups_of,
 )
-from msdet.evaluation.rows import Row, SceneLabels
-from msdet.evaluation.statistics import summarise
+from msdet.metrics.scores import SceneLabels, SceneRow
+from msdet.metrics.summary import summarise
 
-MakeRow = Callable[..., Row]
+MakeRow = Callable[..., SceneRow]
 Groups = list[tuple[str, NDArray[np.bool_]]]
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Self
 
 from numpy.typing import ArrayLike
+from pydantic import BaseModel, ConfigDict, Field
 
 Scores = Mapping[str, float | None]
 """By metric; None where it could not be computed."""
@@ -18,7 +19,7 @@ class Failure:
     """One value that could not be computed.
 
     Attributes:
-        metric: a name of ``METRICS``, ``azimuth``, ``azimuth_best_matched``, ``attenuation``.
+        metric: the name of a metric, ``azimuth``, ``azimuth_best_matched``, ``attenuation``.
         signal: ``estimate`` or ``unprocessed``.
         speaker: index of the speaker in the scene; None for a slot that holds none.
         reason: one line.
@@ -43,7 +44,7 @@ class SpeakerScore:
             ``m_unprocessed`` (reference microphone against target) and ``m_improvement`` (their
             difference, positive where the estimate is better). dB for SI-SDR, SDR, SIR and SAR.
             None where it failed, and for the SIR of a single speaker.
-        azimuth: degrees, the truth.
+        azimuth: degrees, the truth; None where it is not known.
         azimuth_estimate: degrees, of the speaker's slot, as claimed.
         azimuth_error: degrees, of ``azimuth_estimate``; None for a system that does not both
             separate and find directions.
@@ -57,7 +58,7 @@ class SpeakerScore:
     slot: int | None
     silent: bool
     scores: Scores
-    azimuth: float
+    azimuth: float | None
     azimuth_estimate: float | None
     azimuth_error: float | None
     azimuth_error_best_matched: float | None
@@ -121,15 +122,39 @@ class Claims:
     empty: ArrayLike | None = None
 
 
-@dataclass(frozen=True)
-class Unprocessed:
-    """What a scene's mixture scores against its targets: the same for every system.
+class Record(BaseModel):
+    """Plain data that a line of JSON holds."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class SceneLabels(Record):
+    """What is known of a scene, by name: what breakdowns group by.
 
     Attributes:
-        scores: ``[speaker]``, by metric; empty for a silent target. failures: among them.
-        texts: ``[speaker]`` what was said, where the word error rate was computed.
+        scene: of the whole scene: numbers, or words such as the kind of background; None where
+            there is none, as the T60 where no decay could be fitted.
+        speaker: of each speaker ``[speaker]``, in the scene's order.
     """
 
-    scores: tuple[Scores, ...]
-    failures: tuple[Failure, ...]
-    texts: tuple[str | None, ...]
+    scene: Mapping[str, float | str | None] = {}
+    speaker: Mapping[str, tuple[float | None, ...]] = {}
+
+
+class SceneRow(Record):
+    """One scored scene: a line of ``rows.jsonl``, with the score of every system by name.
+
+    Attributes:
+        index: the scene's place in the scenes file.
+    """
+
+    index: int = Field(ge=0)
+    id: str
+    labels: SceneLabels = SceneLabels()
+    systems: Mapping[str, SceneScore]
+
+    @classmethod
+    def of(cls, score: SceneScore, index: int, labels: SceneLabels | None = None) -> Self:
+        """Return the row of one system, called ``model``."""
+        labels = labels or SceneLabels()
+        return cls(index=index, id=str(index), labels=labels, systems={"model": score})

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from msdet.errors import InputError
-from msdet.evaluation.rows import Row
+from msdet.metrics.scores import SceneRow, SpeakerScore
 
 SEAM_DEGREES = 15.0
 """How near to 0 degrees a speaker must stand for its scene to lie on the seam of sorting."""
@@ -96,7 +96,7 @@ def check_conditions(names: Iterable[str], known_labels: Iterable[str] = LABELS)
 
 
 def groups_of(
-    rows: Sequence[Row], names: Sequence[str], *, linear_array: bool = False
+    rows: Sequence[SceneRow], names: Sequence[str], *, linear_array: bool = False
 ) -> dict[str, list[Group]]:
     """The groups of each condition; some may be empty, and silent speakers are among them.
 
@@ -127,20 +127,20 @@ def groups_of(
 # --- of the azimuths and the number of speakers -------------------------------------------
 
 
-def _by_number(rows: Sequence[Row]) -> list[Group]:
-    counts = [sum(not s.silent for s in row.score.speakers) for row in rows]
+def _by_number(rows: Sequence[SceneRow]) -> list[Group]:
+    counts = [sum(not s.silent for s in _speakers(row)) for row in rows]
     return [
         (f"{n} speaker{'s' if n > 1 else ''}", _whole([count == n for count in counts], rows))
         for n in sorted(set(counts) - {0})
     ]
 
 
-def _by_angle(rows: Sequence[Row]) -> list[Group]:
+def _by_angle(rows: Sequence[SceneRow]) -> list[Group]:
     nearest = [min(_gaps(row), default=math.nan) for row in rows]
     return _bins(_whole(nearest, rows), _ANGLES, "deg apart")
 
 
-def _by_seam(rows: Sequence[Row]) -> list[Group]:
+def _by_seam(rows: Sequence[SceneRow]) -> list[Group]:
     distance = np.array(
         [min((_on_circle(azimuth) for azimuth in _azimuths(row)), default=math.nan) for row in rows]
     )
@@ -150,7 +150,7 @@ def _by_seam(rows: Sequence[Row]) -> list[Group]:
     ]
 
 
-def _by_opposition(rows: Sequence[Row]) -> list[Group]:
+def _by_opposition(rows: Sequence[SceneRow]) -> list[Group]:
     widest = np.array([max(_gaps(row), default=math.nan) for row in rows])
     limit = f"{OPPOSITION_DEGREES:g} deg apart"
     return [
@@ -159,7 +159,7 @@ def _by_opposition(rows: Sequence[Row]) -> list[Group]:
     ]
 
 
-_DERIVED: dict[str, Callable[[Sequence[Row]], list[Group]]] = {
+_DERIVED: dict[str, Callable[[Sequence[SceneRow]], list[Group]]] = {
     "num_speakers": _by_number,
     "angle": _by_angle,
     "seam": _by_seam,
@@ -167,11 +167,11 @@ _DERIVED: dict[str, Callable[[Sequence[Row]], list[Group]]] = {
 }
 
 
-def _azimuths(row: Row) -> list[float]:
-    return [s.azimuth for s in row.score.speakers if not s.silent]
+def _azimuths(row: SceneRow) -> list[float]:
+    return [s.azimuth for s in _speakers(row) if not s.silent and s.azimuth is not None]
 
 
-def _gaps(row: Row) -> list[float]:
+def _gaps(row: SceneRow) -> list[float]:
     """Angles between each two speakers that are not silent, degrees."""
     return [_on_circle(a - b) for a, b in combinations(_azimuths(row), 2)]
 
@@ -184,7 +184,7 @@ def _on_circle(degrees: float) -> float:
 # --- of labels ----------------------------------------------------------------------------
 
 
-def _by_label(rows: Sequence[Row], label: str) -> list[Group]:
+def _by_label(rows: Sequence[SceneRow], label: str) -> list[Group]:
     words = [row.labels.scene.get(label) for row in rows]
     kinds = sorted({word for word in words if isinstance(word, str)})
     if kinds:
@@ -228,7 +228,7 @@ def _bins(
     return found
 
 
-def _numbers(rows: Sequence[Row], label: str) -> NDArray[np.float64]:
+def _numbers(rows: Sequence[SceneRow], label: str) -> NDArray[np.float64]:
     """A label ``[scene, speaker]``, NaN where it is not known; of a scene for all its speakers."""
     values = np.full((len(rows), _width(rows)), np.nan)
     for i, row in enumerate(rows):
@@ -240,10 +240,15 @@ def _numbers(rows: Sequence[Row], label: str) -> NDArray[np.float64]:
     return values
 
 
-def _whole(values: Iterable[float] | Iterable[bool], rows: Sequence[Row]) -> NDArray[Any]:
+def _whole(values: Iterable[float] | Iterable[bool], rows: Sequence[SceneRow]) -> NDArray[Any]:
     """Values of scenes for each of their speakers, ``[scene, speaker]``."""
     return np.repeat(np.array(list(values))[:, None], _width(rows), axis=1)
 
 
-def _width(rows: Sequence[Row]) -> int:
-    return max(len(row.score.speakers) for row in rows)
+def _width(rows: Sequence[SceneRow]) -> int:
+    return max(len(_speakers(row)) for row in rows)
+
+
+def _speakers(row: SceneRow) -> Sequence[SpeakerScore]:
+    """As any of the systems has them: who is there is the truth, the same for all."""
+    return next(iter(row.systems.values())).speakers

@@ -10,14 +10,14 @@ import pytest
 from numpy.typing import NDArray
 
 from msdet.errors import InputError
-from msdet.evaluation.metrics import score_scene, score_unprocessed
-from msdet.evaluation.recogniser import (
-    check_recogniser,
+from msdet.metrics import Claims, SceneScore, SceneTruth, score_scene
+from msdet.metrics.choose import choose_metrics
+from msdet.metrics.signals.wer import (
+    WordErrorRate,
     load_recogniser,
     transcribe,
     word_error_rate,
 )
-from msdet.evaluation.scores import Claims
 
 RATE = 8000
 MODULE = """
@@ -84,57 +84,48 @@ def test_a_name_that_cannot_be_used_is_named(name: str, message: str) -> None:
     assert f"recogniser={name}" in str(caught.value)
     assert "\n" not in str(caught.value)
     with pytest.raises(InputError, match=message):
-        check_recogniser(name, ("wer",))
+        choose_metrics(["wer"], RATE, name)
 
 
 def test_a_word_error_rate_needs_a_recogniser() -> None:
-    check_recogniser(None, ("sdr",))
-    check_recogniser("words_for_tests:hears", ("wer",))
+    choose_metrics(["wer"], RATE, "words_for_tests:hears")
     with pytest.raises(InputError, match=r"recogniser=package\.module:function"):
-        check_recogniser(None, ("wer",))
+        choose_metrics(["wer"], RATE)
 
 
 def test_a_recogniser_needs_a_word_error_rate() -> None:
     with pytest.raises(InputError, match=r"recogniser=words_for_tests:hears.*wer.*metrics="):
-        check_recogniser("words_for_tests:hears", ("sdr",))
+        choose_metrics(["sdr"], RATE, "words_for_tests:hears")
 
 
 def test_what_is_no_text_is_the_users_to_mend(speech: NDArray[np.float64]) -> None:
     with pytest.raises(InputError, match="must return a str, not NoneType"):
         transcribe("words_for_tests:nothing", speech[0], RATE)
     with pytest.raises(InputError, match="must return a str"):
-        score_unprocessed(
-            speech[:2],
-            speech[:2].sum(axis=0),
-            sample_rate=RATE,
-            metrics=("wer",),
-            recogniser="words_for_tests:nothing",
-        )
+        scored(speech[:2], speech[:2], "words_for_tests:nothing")
+
+
+def scored(
+    estimates: NDArray[np.float64], targets: NDArray[np.float64], recogniser: str
+) -> SceneScore:
+    truth = SceneTruth(targets, targets.sum(axis=0), RATE)
+    return score_scene(estimates, truth, Claims(), metrics=[WordErrorRate(recogniser)])
 
 
 def test_without_a_recogniser_nothing_is_scored(speech: NDArray[np.float64]) -> None:
+    truth = SceneTruth(speech, speech.sum(axis=0), RATE)
     with pytest.raises(InputError, match="'wer' needs recogniser"):
-        score_unprocessed(speech, speech.sum(axis=0), sample_rate=RATE, metrics=("wer",))
+        score_scene(speech, truth, Claims(), metrics=[WordErrorRate()])
 
 
 def test_the_text_is_what_is_heard_in_the_clean_target(speech: NDArray[np.float64]) -> None:
     """The recogniser is asked once for a signal, the mixture and the targets included."""
     name, targets = "words_for_tests:hears", speech[:2]
-    mixture = targets.sum(axis=0)
-    options = {"sample_rate": RATE, "metrics": ("wer",), "recogniser": name}
+    truth = SceneTruth(targets, targets.sum(axis=0), RATE)
     load_recogniser(name).__globals__["calls"].clear()
-    before = score_unprocessed(targets, mixture, **options)  # type: ignore[arg-type]
-    assert before.texts == tuple(transcribe(name, target, RATE) for target in targets)
     for _ in range(2):
-        found = score_scene(
-            2.0 * targets + 1e-6 * speech[2],
-            targets,
-            mixture,
-            Claims(),
-            [10.0, 100.0],
-            unprocessed=before,
-            **options,  # type: ignore[arg-type]
-        )
+        estimates = 2.0 * targets + 1e-6 * speech[2]
+        found = score_scene(estimates, truth, Claims(), metrics=[WordErrorRate(name)])
         for speaker in found.speakers:
             assert speaker.scores["wer"] == 0.0
             improvement, old = speaker.scores["wer_improvement"], speaker.scores["wer_unprocessed"]
@@ -142,36 +133,10 @@ def test_the_text_is_what_is_heard_in_the_clean_target(speech: NDArray[np.float6
             assert old is not None
             assert old > 0
     asked = load_recogniser(name).__globals__["calls"]
-    assert asked == [RATE] * (1 + 2 + 2 + 2 * 2)  # mixture, targets, again by this test, estimates
-
-
-def test_texts_that_are_known_are_taken(speech: NDArray[np.float64]) -> None:
-    targets = speech[:2]
-    found = score_scene(
-        targets + 0.1 * speech[2],
-        targets,
-        targets.sum(axis=0),
-        Claims(),
-        [10.0, 100.0],
-        sample_rate=RATE,
-        metrics=("wer",),
-        recogniser="words_for_tests:hears",
-        texts=["something else", "  "],
-    )
-    first, second = found.speakers
-    assert first.scores["wer"] is not None
-    assert first.scores["wer"] >= 1.0
-    assert second.scores["wer"] is None
-    assert "no words" in next(f.reason for f in found.failures if f.speaker == 1)
+    assert asked == [RATE] * (1 + 2 + 2 * 2)  # mixture, targets, estimates
 
 
 def test_a_recogniser_that_breaks_is_a_failure_of_its_scene(speech: NDArray[np.float64]) -> None:
-    found = score_unprocessed(
-        speech,
-        speech.sum(axis=0),
-        sample_rate=RATE,
-        metrics=("wer",),
-        recogniser="words_for_tests:breaks",
-    )
+    found = scored(speech + 0.1 * speech[::-1], speech, "words_for_tests:breaks")
     assert {(f.metric, f.reason) for f in found.failures} == {("wer", "RuntimeError: out of words")}
-    assert all(scores["wer"] is None for scores in found.scores)
+    assert all(speaker.scores["wer"] is None for speaker in found.speakers)

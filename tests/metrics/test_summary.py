@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import replace
 from io import StringIO
 
 import numpy as np
@@ -13,18 +12,18 @@ import pytest
 from rich.console import Console
 from rich.table import Table
 
-from msdet.evaluation.comparison import MEASURE, estimate
-from msdet.evaluation.resampling import weighted_median
-from msdet.evaluation.rows import Row
-from msdet.evaluation.scores import Failure
-from msdet.evaluation.statistics import ScoreTable, summarise
 from msdet.evaluation.tables import clipping_warnings, result_tables, systems_table
+from msdet.metrics.bootstrap import interval, weighted_median
+from msdet.metrics.measures import MEASURES
+from msdet.metrics.scores import Failure, SceneRow
+from msdet.metrics.summary import summarise
+from msdet.metrics.table import arrays_of, score_table
 
-MakeRow = Callable[..., Row]
+MakeRow = Callable[..., SceneRow]
 
 
 @pytest.fixture
-def three(make_row: MakeRow) -> list[Row]:
+def three(make_row: MakeRow) -> list[SceneRow]:
     return [
         make_row(0, improvement=(4.0, 6.0), error=(1.0, 3.0)),
         make_row(1, improvement=(2.0, 2.0), error=(6.0, 12.0), order_correct=False),
@@ -32,7 +31,7 @@ def three(make_row: MakeRow) -> list[Row]:
     ]
 
 
-def test_numbers_by_hand(three: list[Row]) -> None:
+def test_numbers_by_hand(three: list[SceneRow]) -> None:
     found = summarise(three)
     assert found["num_scenes"] == 3
     assert found["num_speakers"] == 6
@@ -69,7 +68,7 @@ def test_silent_targets_are_counted_and_left_out(make_row: MakeRow) -> None:
 
 
 def test_without_doa_and_order_there_are_nulls_and_all_names(
-    make_row: MakeRow, three: list[Row]
+    make_row: MakeRow, three: list[SceneRow]
 ) -> None:
     rows = [make_row(i, error=(None, None), order_correct=None) for i in range(3)]
     found = summarise(rows)
@@ -108,11 +107,10 @@ def test_the_interval_covers_the_mean_and_is_as_wide_as_theory_says(make_row: Ma
     assert low <= found["azimuth_error_median_deg"] <= high
 
 
-def test_the_median_of_a_resample_is_the_median_of_its_speakers(three: list[Row]) -> None:
+def test_the_median_of_a_resample_is_the_median_of_its_speakers(three: list[SceneRow]) -> None:
     """Each weighted median of the bootstrap, against numpy on the repeated speakers."""
-    table = ScoreTable.of(three)
     weights = np.random.default_rng(0).multinomial(3, [1 / 3] * 3, size=30).astype(float)
-    errors = table.speaker["azimuth_error"]
+    errors = arrays_of(score_table(three), "model")["azimuth_error"]
     found = weighted_median(errors, weights)
     for value, counts in zip(found, weights, strict=True):
         repeated = np.repeat(errors, counts.astype(int), axis=0)
@@ -130,7 +128,7 @@ def test_intervals_are_those_that_a_study_of_one_network_has(make_row: MakeRow) 
     """One bootstrap for both."""
     gains = np.random.default_rng(6).normal(5.0, 2.0, size=(40, 2))
     rows = [make_row(i, improvement=pair) for i, pair in enumerate(gains)]
-    found = estimate(gains[None], MEASURE["si_sdr_improvement_db"])
+    found = interval(gains[None], MEASURES["si_sdr_improvement_db"])
     summary = summarise(rows)
     assert summary["si_sdr_improvement_db"] == pytest.approx(found.value, abs=1e-6)
     assert summary["intervals"]["si_sdr_improvement_db"] == pytest.approx(
@@ -172,13 +170,13 @@ def test_breakdowns_put_each_scene_where_it_belongs(make_row: MakeRow) -> None:
     assert gains("distance")["2 to 3 m away"] == (3, round((1 + 3 + 7) / 3, 6))
 
 
-def test_a_linear_array_has_no_seam(three: list[Row]) -> None:
+def test_a_linear_array_has_no_seam(three: list[SceneRow]) -> None:
     found = summarise(three, linear_array=True)["breakdowns"]
     assert "seam" not in found
     assert "opposition" not in found
 
 
-def test_a_summary_is_json_without_nan(three: list[Row], make_row: MakeRow) -> None:
+def test_a_summary_is_json_without_nan(three: list[SceneRow], make_row: MakeRow) -> None:
     rows = [*three, make_row(3, improvement=(None, None), t60=None)]
     assert json.loads(json.dumps(summarise(rows), allow_nan=False))["num_scenes"] == 4
 
@@ -195,7 +193,13 @@ def test_tables_fit_a_terminal_and_show_what_failed(make_row: MakeRow) -> None:
     failures = [Failure("pesq_nb", "estimate", 0, "no utterances")]
     rows = [make_row(0, failures=failures), make_row(1, silent=(1,)), make_row(2)]
     text = printed(*result_tables(summarise(rows, unavailable={"estoi": "no module"})))
-    for expected in ("SI-SDR", "pesq_nb 1", "estoi is not installed", "1 silent", "within 10 deg"):
+    for expected in (
+        "SI-SDR",
+        "pesq_nb 1",
+        "estoi is not installed",
+        "1 silent",
+        "within 10 degrees",
+    ):
         assert expected in text
     assert "SIR" not in text
     assert "…" not in text
@@ -267,15 +271,12 @@ def test_breakdowns_count_speakers_and_scenes(make_row: MakeRow) -> None:
 
 
 def test_a_speaker_whom_no_slot_claims_counts_as_180_degrees_off(
-    make_row: Callable[..., Row],
+    make_row: Callable[..., SceneRow],
 ) -> None:
     """A network that says "nobody" wherever it is unsure must not look the better for it."""
-    sure = [make_row(i, error=(2.0, 2.0)) for i in range(4)]
-    shy = [make_row(4 + i, error=(2.0, None)) for i in range(4)]
     rows = [
-        row.model_copy(update={"score": replace(row.score, speakers_claimed=claimed)})
-        for found, claimed in ((sure, 2), (shy, 1))
-        for row in found
+        *(make_row(i, error=(2.0, 2.0), claimed=2) for i in range(4)),
+        *(make_row(4 + i, error=(2.0, None), claimed=1) for i in range(4)),
     ]
     found = summarise(rows)
     assert found["speaker_count_confusion"] == {"2": {"1": 4, "2": 4}}
@@ -306,7 +307,7 @@ def test_silent_speakers_are_no_misses(make_row: MakeRow) -> None:
     assert found["speaker_count_confusion"] == {"1": {"1": 2}}
 
 
-def test_the_count_of_speakers_is_null_for_a_system_that_cannot_say(three: list[Row]) -> None:
+def test_the_count_of_speakers_is_null_for_a_system_that_cannot_say(three: list[SceneRow]) -> None:
     found = summarise(three)
     assert found["speaker_count_accuracy"] is found["speaker_count_confusion"] is None
 

@@ -7,16 +7,26 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from msdet.evaluation.comparison import MEASURE, MEASURES, contrast, difference, estimate, verdict
-from msdet.evaluation.resampling import Estimate, draw, estimate_from, over_seeds, statistic
-from msdet.evaluation.statistics import summarise
+from msdet.metrics.bootstrap import (
+    Interval,
+    contrast,
+    difference,
+    draw,
+    interval,
+    interval_from,
+    over_seeds,
+    statistic,
+    verdict,
+)
+from msdet.metrics.measures import COMPARED, MEASURES
+from msdet.metrics.summary import summarise
 
-GAIN = MEASURE["si_sdr_improvement_db"]
-MEDIAN = MEASURE["azimuth_error_median_deg"]
-WITHIN = MEASURE["azimuth_within_10deg"]
+GAIN = MEASURES["si_sdr_improvement_db"]
+MEDIAN = MEASURES["azimuth_error_median_deg"]
+WITHIN = MEASURES["azimuth_within_10deg"]
 
 
-def width(found: Estimate) -> float:
+def width(found: Interval) -> float:
     return found.high - found.low
 
 
@@ -83,7 +93,7 @@ def test_scenes_that_agree_leave_the_interval_of_the_seeds() -> None:
     """Of five seeds' means, resampled: its standard deviation over the root of five."""
     of_seed = np.array([0.0, 1.0, 2.0, 3.0, 4.0])
     values = np.broadcast_to(of_seed[:, None, None], (5, 100, 2))
-    found = estimate(np.array(values), GAIN)
+    found = interval(np.array(values), GAIN)
     assert found.value == pytest.approx(2.0)
     expected = 1.96 * of_seed.std() / np.sqrt(5)
     assert found.high - 2.0 == pytest.approx(expected, rel=0.1)
@@ -95,7 +105,7 @@ def test_a_hard_scene_is_hard_for_every_seed() -> None:
     rng = np.random.default_rng(5)
     scenes = rng.standard_normal((1, 60, 1))
     few, many = (np.repeat(scenes, count, axis=0) for count in (2, 20))
-    assert width(estimate(many, GAIN)) == pytest.approx(width(estimate(few, GAIN)))
+    assert width(interval(many, GAIN)) == pytest.approx(width(interval(few, GAIN)))
 
 
 def test_numbers_are_those_of_a_summary(make_row) -> None:  # type: ignore[no-untyped-def]
@@ -108,9 +118,9 @@ def test_numbers_are_those_of_a_summary(make_row) -> None:  # type: ignore[no-un
         errors.append(error)
     summary = summarise(rows)
     values = {"si_sdr_improvement": gains, "azimuth_error": errors}
-    for measure in MEASURES:
+    for measure in COMPARED:
         if measure.quantity in values:
-            found = estimate(np.array([values[measure.quantity]]), measure)
+            found = interval(np.array([values[measure.quantity]]), measure)
             assert found.value == pytest.approx(summary[measure.name], abs=1e-6), measure.name
         assert measure.name in summary
 
@@ -144,7 +154,7 @@ def test_a_seed_without_values_does_not_spoil_draws_that_leave_it_out() -> None:
     alone = draws.seeds[:, 1] == 0
     assert alone.any()
     assert (replicates[alone] == 1.0).all()
-    assert np.isnan(estimate_from(replicates, 2, 3).low)
+    assert np.isnan(interval_from(replicates, 2, 3).low)
 
 
 def test_groups_of_scenes_are_contrasted() -> None:
@@ -169,14 +179,14 @@ def test_groups_of_scenes_are_contrasted() -> None:
     ],
 )
 def test_an_interval_says_whether_two_are_equivalent(low: float, high: float, says: str) -> None:
-    found = Estimate((low + high) / 2, low, high, 5, 100)
+    found = Interval((low + high) / 2, low, high, 5, 100)
     assert verdict(found, GAIN) == says
 
 
 def test_a_smaller_angular_error_is_better() -> None:
-    assert verdict(Estimate(-3.0, -4.0, -2.0, 5, 100), MEDIAN) == "better"
-    assert verdict(Estimate(0.0, -0.9, 0.9, 5, 100), MEDIAN) == "equivalent"
-    assert verdict(Estimate(0.1, 0.0, 0.2, 5, 100), WITHIN) == "not shown"  # no margin was set
+    assert verdict(Interval(-3.0, -4.0, -2.0, 5, 100), MEDIAN) == "better"
+    assert verdict(Interval(0.0, -0.9, 0.9, 5, 100), MEDIAN) == "equivalent"
+    assert verdict(Interval(0.1, 0.0, 0.2, 5, 100), WITHIN) == "not shown"  # no margin was set
 
 
 def test_shapes_that_cannot_be_paired_are_refused() -> None:

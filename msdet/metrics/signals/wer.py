@@ -1,40 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The user's speech recogniser, and the words that it gets wrong."""
+"""The word error rate of the user's speech recogniser."""
 
 from __future__ import annotations
 
 import importlib
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
 
 from msdet.errors import InputError
-from msdet.evaluation.signal_metrics import Signal, at_speech_level, one_line
+from msdet.metrics.metric import Metric, SceneTruth, Signal, at_speech_level, one_line
 
 Recogniser = Callable[[NDArray[np.float32], int], str]
 """Audio ``[sample]`` within -1 to 1 and its sample rate in Hz to what was said."""
-
-
-def check_recogniser(name: str | None, metrics: Sequence[str]) -> None:
-    """Refuse, before any work, a word error rate without a recogniser that can be used.
-
-    Raises:
-        InputError: as ``load_recogniser``; or one of ``wer`` and a name is given without the other.
-    """
-    if name is not None:
-        if "wer" not in metrics:
-            raise InputError(
-                f"recogniser={name}: is for the metric wer, which is not computed: name it in "
-                "metrics=, or leave the recogniser out"
-            )
-        load_recogniser(name)
-    elif "wer" in metrics:
-        raise InputError(
-            "metrics: 'wer' needs a recogniser: give recogniser=package.module:function"
-        )
 
 
 @cache
@@ -62,7 +43,7 @@ def load_recogniser(name: str) -> Recogniser:
 
 
 def transcribe(name: str, signal: Signal, sample_rate: int) -> str:
-    """What the recogniser of this name hears in ``[sample]``, at ``SPEECH_LEVEL_DBFS``.
+    """Return what the recogniser of this name hears in ``[sample]``, at ``SPEECH_LEVEL_DBFS``.
 
     Raises:
         InputError: it returned something else than a text. Whatever else it raises goes through.
@@ -87,3 +68,39 @@ def word_error_rate(recognised: str, text: str) -> float:
     if not said:
         raise ValueError("the text of the target has no words")
     return float(of_texts([heard], [said]))
+
+
+class WordErrorRate(Metric):
+    """What a recogniser hears in the clean target is taken for the truth, so that the rate counts
+    what the separation spoils and not what the recogniser gets wrong in clean speech."""
+
+    name, title, unit, digits = "wer", "word error rate", "%", 1
+    higher_is_better, column, rank = False, "report", 8
+
+    def __init__(self, recogniser: str | None = None) -> None:
+        """Take ``package.module:function``."""
+        self.recogniser = recogniser
+
+    def __call__(self, signal: Signal, truth: SceneTruth, speaker: int) -> float:
+        name, target = self.recogniser, truth.targets[speaker]
+        if name is None:
+            raise InputError("metrics: 'wer' needs recogniser=package.module:function")
+        rate = truth.sample_rate
+        heard = truth.once("heard", signal, lambda: transcribe(name, signal, rate))
+        said = truth.once(
+            f"said by {speaker}", truth.mixture, lambda: transcribe(name, target, rate)
+        )
+        return word_error_rate(heard, said)
+
+    def by_default(self, sample_rate: int) -> bool:
+        """It needs a recogniser."""
+        return False
+
+    def why_not(self, sample_rate: int) -> str | None:
+        if self.recogniser is None:
+            return "needs a recogniser: give recogniser=package.module:function"
+        load_recogniser(self.recogniser)
+        return None
+
+
+METRICS = (WordErrorRate(),)
