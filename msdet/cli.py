@@ -16,6 +16,7 @@ from msdet.ending import ending
 
 _COMMANDS = {
     "train": "train a model, and score it on unseen voices and rooms",
+    "study": "train methods with several seeds, score them on the same scenes, compare them",
     "evaluate": "score a checkpoint: rows, summary, pictures, audio",
     "simulate": "write scenes, and on request their audio",
     "bank": "make the responses of rooms ahead of training",
@@ -25,6 +26,7 @@ _COMMANDS = {
     "models": "list the trained models that ship with msdet",
     "export": "write a model as ONNX, to run without torch",
 }
+_FLAGS = ("dry_run", "report_only", "no_training")
 _USAGE = """\
 Settings are Hydra overrides, KEY=VALUE, such as experiment=quickstart or trainer.epochs=5; a
 command's keys are in configs/COMMAND.yaml, and --config prints them as they would be used."""
@@ -61,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             options.overrides,
             print_config=options.config,
             multirun=getattr(options, "multirun", False),
-            **({"dry_run": True} if getattr(options, "dry_run", False) else {}),
+            **{name: True for name in _FLAGS if getattr(options, name, False)},
         )
         return 0
 
@@ -88,10 +90,9 @@ def run(
     Raises:
         InputError: a key or value is wrong, or what the command says.
     """
-    if multirun:
-        from msdet.sweeps.sweep import sweep
-
-        sweep(overrides, print_config)
+    if multirun or command == "study":
+        name = "multirun" if multirun else "study"
+        import_module(f"msdet.commands.{name}").run(overrides, print_config, **flags)
         return
     values = compose(command, overrides) if command != "models" else {}
     if print_config:
@@ -113,7 +114,8 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, purpose in _COMMANDS.items():
         command = commands.add_parser(name, help=purpose, description=purpose, epilog=_USAGE)
-        shown = "FILE or KEY=VALUE" if name == "separate" else "KEY=VALUE"
+        first = {"separate": "FILE or ", "study": "STUDY or "}.get(name, "")
+        shown = f"{first}KEY=VALUE"
         command.add_argument("overrides", nargs="*", metavar=shown)
         command.add_argument("--config", action="store_true", help="print the config and stop")
         command.add_argument("--debug", action="store_true", help="show the traceback of an error")
@@ -123,6 +125,13 @@ def _parser() -> argparse.ArgumentParser:
         if name == "separate":
             purpose = "the files are one recording, a microphone each; so are those of a folder"
             command.add_argument("--together", action="store_true", help=purpose)
+        if name == "study":
+            purpose = "list the runs and how far they are"
+            command.add_argument("--dry-run", action="store_true", help=purpose)
+            purpose = "write the page of what is scored"
+            command.add_argument("--report-only", action="store_true", help=purpose)
+            purpose = "score what is trained, and write the page"
+            command.add_argument("--no-training", action="store_true", help=purpose)
         if name == "simulate":
             purpose = "measure a few scenes and tell what all would cost; write nothing"
             command.add_argument("--dry-run", action="store_true", help=purpose)

@@ -6,37 +6,39 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import product
 from typing import Annotated, Literal
 
 from hydra import initialize_config_dir
-from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from msdet.composing import in_quotes, quoted
 from msdet.errors import InputError
+from msdet.parsing import Config
 from msdet.resources import configs_dir
 
 _LONGEST_NAME = 100
+_SEARCH_PATH = "hydra.searchpath="
 
 
-class _Config(BaseModel):
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", allow_inf_nan=False, coerce_numbers_to_str=True
-    )
+class GridConfig(Config):
+    """All combinations.
 
-
-class GridConfig(_Config):
-    """All combinations. ``params``: values by key, in Hydra's grammar, beside the command's."""
+    Attributes:
+        jobs: runs side by side, each with its share of the cores.
+        params: values by key, in Hydra's grammar, beside the command's.
+    """
 
     method: Literal["grid"]
+    jobs: int = Field(ge=1)
     params: dict[str, str]
 
 
-class SearchConfig(_Config):
+class SearchConfig(Config):
     """A search for the best valid metric.
 
     Attributes:
@@ -51,7 +53,7 @@ class SearchConfig(_Config):
     params: dict[str, str]
 
 
-class SweepConfig(_Config):
+class SweepConfig(Config):
     """How the runs of a sweep are chosen."""
 
     sweep: Annotated[GridConfig | SearchConfig, Field(discriminator="method")]
@@ -61,6 +63,11 @@ def is_about_sweep(override: str) -> bool:
     """Whether a setting is of the sweep, not of its runs."""
     key = override.partition("=")[0].lstrip("+~")
     return key == "sweep" or key.startswith("sweep.")
+
+
+def search_paths(overrides: Sequence[str]) -> list[str]:
+    """Return the settings that say where Hydra finds configs, which every composition needs."""
+    return [override for override in overrides if override.startswith(_SEARCH_PATH)]
 
 
 def read_settings(params: Mapping[str, str], overrides: Sequence[str]) -> list[Override]:
@@ -92,7 +99,8 @@ def _parsed(parser: OverridesParser, text: str) -> Override:
     else:
         if override.is_sweep_override():
             return override
-    [override] = parser.parse_overrides([quoted(text)])
+    own = text.startswith(_SEARCH_PATH)  # by our own hand: no setting of Hydra's is typed
+    [override] = parser.parse_overrides([text if own else quoted(text)])
     return override
 
 
@@ -114,38 +122,34 @@ def combinations(settings: Sequence[Override]) -> list[dict[str, str]]:
     Raises:
         InputError: a key has an interval, or no value at all.
     """
-    for override in settings:
-        if override.is_sweep_override():
-            values_of(override)
-    [found] = BasicSweeper.split_arguments(list(settings), None)
-    rows = [dict(readable(text).split("=", 1) for text in combination) for combination in found]
-    return list({tuple(row.items()): row for row in rows}.values())  # a value may come twice
+    keys = [override.get_key_element() for override in settings]
+    values = [values_of(override) for override in settings]
+    return [dict(zip(keys, row, strict=True)) for row in product(*values)]
 
 
 def values_of(override: Override) -> list[str]:
-    """The values of a key that has a list of them, as texts that Hydra reads.
+    """Return the values of a key, each once, as texts that Hydra reads.
 
     Raises:
         InputError: it has an interval, or a pattern that nothing matches.
     """
+    if not override.is_sweep_override():
+        return [override.get_value_element_as_str()]
     if not override.is_discrete_sweep():
         raise InputError(
             f"{override.input_line}: a grid needs single values, as in choice() or range(); "
             "sweep=optuna searches intervals"
         )
-    key = override.get_key_element()
-    texts = [readable(f"{key}={value}") for value in override.sweep_string_iterator()]
-    if not texts:
+    if not (texts := list(dict.fromkeys(override.sweep_string_iterator()))):
         raise InputError(f"{override.input_line}: matches nothing")
-    return [text.partition("=")[2] for text in texts]
+    return [readable(text) for text in texts]
 
 
-def readable(override: str) -> str:
-    """The same setting as `msdet.composing.quoted` leaves it: a text with backslashes in quotes."""
-    key, _, value = override.partition("=")
+def readable(value: str) -> str:
+    """Return a value as `msdet.composing.quoted` leaves it: one with backslashes in quotes."""
     if "\\" not in value or value.startswith(("'", '"', "[", "{")):
-        return override
-    return f"{key}={in_quotes(str(OverridesParser.create().parse_override(override).value()))}"
+        return value
+    return in_quotes(str(OverridesParser.create().parse_override(f"key={value}").value()))
 
 
 def run_name(values: Mapping[str, str]) -> str:
