@@ -49,7 +49,7 @@ def run(
     rest = [text for text in overrides if text not in search]
     names = [text for text in rest if "=" not in text]
     if len(names) != 1:
-        raise InputError(f"msdet study: needs one STUDY, such as main, got {names or 'none'}")
+        raise InputError(f"STUDY: needs one name or YAML file, such as main, got {names}")
     study = load_study(names[0], [text for text in rest if "=" in text])
     if print_config:
         print(OmegaConf.to_yaml(OmegaConf.create(study.model_dump(mode="json"))), end="")

@@ -138,13 +138,15 @@ def breakdown(results: Results, comparison: Comparison) -> pd.DataFrame:
             continue
         for kind, of_kind in groups.items():
             for group, inside in of_kind:
-                if inside.any(axis=1).sum() < FEWEST_SHOWN:
+                scenes = int(inside.any(axis=1).sum())
+                if scenes < FEWEST_SHOWN:
                     continue
                 whole = mine.shape[2] == 1  # of the whole scene
                 chosen = inside.any(axis=1, keepdims=True) if whole else inside
                 mask = np.where(chosen, 1.0, np.nan)
                 found = difference(mine * mask, theirs * mask, measure)
-                lines.append(_line(measure, found, kind=kind, group=group))
+                line = _line(measure, found, kind=kind, group=group)
+                lines.append({**line, "scenes": scenes})  # the same for all measures
     return frame(lines)
 
 
