@@ -16,15 +16,18 @@ from msdet.errors import InputError
 
 
 class StftConfig(BaseModel):
-    """Window and hop of the short-time Fourier transform, in samples.
+    """The short-time Fourier transform.
 
     A third of a second at 48 kHz is the longest window: speech is not stationary for as long.
+
+    Attributes:
+        window, hop: samples; the defaults are 64 and 32 ms at 16 kHz.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    window: int = Field(ge=16, le=2**14)
-    hop: int = Field(ge=1)
+    window: int = Field(default=1024, ge=16, le=2**14)
+    hop: int = Field(default=512, ge=1)
 
     @model_validator(mode="after")
     def _overlap(self) -> StftConfig:

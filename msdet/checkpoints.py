@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a checkpoint holds, how it is written, and the only place that loads one.
+"""Checkpoints: their description, how they are written, and the only place that loads one.
 
 A portable checkpoint (``model.ckpt``) needs nothing beside it: weights, the model's config, array
 geometry, sample rate, assignment, versions and the metrics at save. The training state
@@ -27,6 +27,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
 from msdet.criteria.assignment import Assignment, assignment_rule
+from msdet.criteria.criterion import CriterionConfig
 from msdet.criteria.labels import Labels
 from msdet.errors import InputError, first_mistake
 from msdet.files import replacing
@@ -35,8 +36,8 @@ from msdet.models.msdet import MOST_SLOTS, MSDET, ModelConfig
 from msdet.parsing import SampleRate
 from msdet.parts import own_targets
 from msdet.shipped import find_checkpoint
+from msdet.stored_settings import TrainedWith, as_it_was, first_unset
 from msdet.tasks import trained_tasks
-from msdet.trained_with import TrainedWith
 
 FORMAT = 1
 DESCRIPTION_KEY = "msdet"
@@ -72,11 +73,11 @@ class Description(BaseModel):
     weight: float = Field(ge=0, le=1)
     distance_weight: float = Field(default=0.0, ge=0, allow_inf_nan=False)
     empty_slots: bool = False
-    config: dict[str, Any]
+    config: dict[str, Any] = {}
     metrics: dict[str, bool | int | float | None] = {}
     training: dict[str, int | float] = {}
-    versions: dict[str, str]
-    git_commit: str | None
+    versions: dict[str, str] = {}
+    git_commit: str | None = None
 
     @model_validator(mode="after")
     def _agrees_with_itself(self) -> Description:
@@ -95,6 +96,34 @@ class Description(BaseModel):
                 "outputs"
             )
         return self
+
+    @classmethod
+    def of(
+        cls,
+        model: MSDET,
+        criterion: CriterionConfig,
+        target: Literal["direct", "early", "image"] = "direct",
+        **facts: Any,
+    ) -> Description:
+        """Describe a network that was trained under a criterion.
+
+        Args:
+            target: what its outputs hold. facts: other attributes, such as `metrics`.
+        """
+        return cls(
+            model=model.config,
+            num_slots=model.num_slots,
+            array=model.array,
+            reference_mic=model.reference_mic,
+            sample_rate=model.sample_rate,
+            target=target,
+            assignment=criterion.assignment,
+            nearest_gap=criterion.nearest_gap,
+            weight=criterion.weight,
+            distance_weight=criterion.distance_weight,
+            empty_slots=model.empty_slots,
+            **facts,
+        )
 
     @cached_property
     def trained_with(self) -> TrainedWith:
@@ -172,11 +201,11 @@ def save_atomically(content: Mapping[str, Any], path: Path) -> None:
         raise InputError(f"{path}: cannot be written ({why}){kept}") from error
 
 
-def save_portable(path: Path, model: MSDET, description: Description) -> None:
-    """Write a portable checkpoint."""
+def save_portable(path: str | Path, model: MSDET, description: Description) -> None:
+    """Write a portable checkpoint: one that needs nothing beside it."""
     weights = {name: value.detach().cpu() for name, value in model.state_dict().items()}
     save_atomically(
-        {DESCRIPTION_KEY: description.model_dump(mode="json"), "weights": weights}, path
+        {DESCRIPTION_KEY: description.model_dump(mode="json"), "weights": weights}, Path(path)
     )
 
 
@@ -263,12 +292,15 @@ def _opened(path: str | Path) -> tuple[Path, Description, dict[str, torch.Tensor
             f"{path}: was written by a newer msdet (format {written}, this version "
             f"reads up to {FORMAT}): upgrade msdet"
         )
+    unreadable = f"{path}: its description cannot be read"
+    if "model" in description:
+        description = {**description, "model": as_it_was(description["model"])}
     try:
         parsed = TypeAdapter(Description).validate_python(description)
     except ValidationError as error:
-        raise InputError(
-            f"{path}: its description cannot be read: {first_mistake(error)}"
-        ) from error
+        raise InputError(f"{unreadable}: {first_mistake(error)}") from error
+    if missing := first_unset(parsed.model, "model"):
+        raise InputError(f"{unreadable}: {missing} is missing")
     try:
         weights = _weights(content)
     except (RuntimeError, KeyError, TypeError, ValueError, AttributeError) as error:

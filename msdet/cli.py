@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The command line: ``msdet simulate | import | train | ...``, with Hydra overrides."""
+"""The command line: which command, with which options, and Hydra overrides handed on."""
 
 from __future__ import annotations
 
@@ -7,11 +7,10 @@ import argparse
 import io
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from importlib import import_module
 
 from msdet import __version__
-from msdet.composing import compose
 from msdet.ending import ending
 
 _COMMANDS = {
@@ -26,10 +25,23 @@ _COMMANDS = {
     "models": "list the trained models that ship with msdet",
     "export": "write a model as ONNX, to run without torch",
 }
-_FLAGS = ("dry_run", "report_only", "no_training")
+_FLAGS = {
+    "train": {"-m --multirun": "a run for each combination of values, or a search"},
+    "study": {
+        "--dry-run": "list the runs and how far they are",
+        "--report-only": "write the page of what is scored",
+        "--no-training": "score what is trained, and write the page",
+    },
+    "separate": {
+        "--together": "the files are one recording, a microphone each; so are those of a folder"
+    },
+    "simulate": {"--dry-run": "measure a few scenes and tell what all would cost; write nothing"},
+}
+"""Flags of one command alone."""
+
 _USAGE = """\
-Settings are Hydra overrides, KEY=VALUE, such as experiment=quickstart or trainer.epochs=5; a
-command's keys are in configs/COMMAND.yaml, and --config prints them as they would be used."""
+Settings are Hydra overrides, KEY=VALUE, such as experiment=quickstart or trainer.epochs=5;
+--config prints all keys of a command as they would be used."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -44,6 +56,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     os.environ["MPLBACKEND"] = "agg"
     if isinstance(sys.stdout, io.TextIOWrapper):  # names of files need not be UTF-8
         sys.stdout.reconfigure(errors="backslashreplace")
+    # A config names classes of modules that lie where the command is given; processes that it
+    # starts get this path from multiprocessing, or come by here themselves.
+    if (here := os.getcwd()) not in sys.path:
+        sys.path.append(here)
     parser = _parser()
     options, rest = parser.parse_known_args(arguments)
     for flag in rest:  # argparse takes no positional after an option that follows one
@@ -56,15 +72,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         options.overrides.append("together=true")
     if options.command == "models" and options.overrides:
         parser.error(f"models takes no settings, got {options.overrides[0]}")
+    known = ("multirun", "dry_run", "report_only", "no_training")
+    flags = {name for name in known if getattr(options, name, False)}
 
     def command() -> int:
-        run(
-            options.command,
-            options.overrides,
-            print_config=options.config,
-            multirun=getattr(options, "multirun", False),
-            **{name: True for name in _FLAGS if getattr(options, name, False)},
-        )
+        run(options.command, options.overrides, options.config_dir, options.config, flags)
         return 0
 
     return ending(
@@ -78,30 +90,39 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def run(
     command: str,
     overrides: Sequence[str],
+    config_dir: str | None = None,
     print_config: bool = False,
-    multirun: bool = False,
-    **flags: bool,
+    flags: Collection[str] = (),
 ) -> None:
     """Compose the command's config and run it.
 
     Args:
-        multirun: of `train`, a run for each combination of the values.
-        flags: of the command alone, such as `simulate`'s ``dry_run``.
+        config_dir: folder of the user's, beside our own configs.
+        flags: of the command alone, such as ``multirun`` of `train` and ``dry_run`` of `simulate`.
     Raises:
         InputError: a key or value is wrong, or what the command says.
     """
-    if multirun or command == "study":
-        name = "multirun" if multirun else "study"
-        import_module(f"msdet.commands.{name}").run(overrides, print_config, **flags)
+    name = "import_scenes" if command == "import" else command  # Python keeps the short name
+    if command == "models":
+        import_module("msdet.commands.models").run({})
         return
-    values = compose(command, overrides) if command != "models" else {}
+    from msdet.composing import compose, search_path
+
+    if config_dir is not None:
+        overrides = [search_path(config_dir), *overrides]
+    if "multirun" in flags:
+        import_module("msdet.commands.multirun").run(overrides, print_config)
+        return
+    if command == "study":
+        import_module("msdet.commands.study").run(overrides, print_config, flags)
+        return
+    values = compose(command, overrides)
     if print_config:
         from omegaconf import OmegaConf
 
         print(OmegaConf.to_yaml(OmegaConf.create(values)), end="")
         return
-    name = "import_scenes" if command == "import" else command  # Python keeps the short name
-    import_module(f"msdet.commands.{name}").run(values, **flags)
+    import_module(f"msdet.commands.{name}").run(values, **dict.fromkeys(flags, True))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -117,22 +138,10 @@ def _parser() -> argparse.ArgumentParser:
         first = {"separate": "FILE or ", "study": "STUDY or "}.get(name, "")
         shown = f"{first}KEY=VALUE"
         command.add_argument("overrides", nargs="*", metavar=shown)
+        purpose = "a folder of configs of yours, searched before msdet's"
+        command.add_argument("--config-dir", metavar="DIR", help=purpose)
         command.add_argument("--config", action="store_true", help="print the config and stop")
         command.add_argument("--debug", action="store_true", help="show the traceback of an error")
-        if name == "train":
-            purpose = "a run for each combination of values, such as seed=0,1,2, or a search"
-            command.add_argument("-m", "--multirun", action="store_true", help=purpose)
-        if name == "separate":
-            purpose = "the files are one recording, a microphone each; so are those of a folder"
-            command.add_argument("--together", action="store_true", help=purpose)
-        if name == "study":
-            purpose = "list the runs and how far they are"
-            command.add_argument("--dry-run", action="store_true", help=purpose)
-            purpose = "write the page of what is scored"
-            command.add_argument("--report-only", action="store_true", help=purpose)
-            purpose = "score what is trained, and write the page"
-            command.add_argument("--no-training", action="store_true", help=purpose)
-        if name == "simulate":
-            purpose = "measure a few scenes and tell what all would cost; write nothing"
-            command.add_argument("--dry-run", action="store_true", help=purpose)
+        for names, purpose in _FLAGS.get(name, {}).items():
+            command.add_argument(*names.split(), action="store_true", help=purpose)
     return parser

@@ -6,12 +6,25 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
-from typing import Any
+from pathlib import Path
+from typing import Any, cast
 
-from msdet.errors import InputError, shortened
+from hydra import compose as hydra_compose
+from hydra import initialize_config_dir
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
+from hydra.types import RunMode
+from omegaconf import DictConfig, MissingMandatoryValue, OmegaConf, open_dict
+
+from msdet.config_sources import OURS, UserFolders, loader, options_of, register, store_file
+from msdet.errors import InputError, in_one_line, shortened
+from msdet.parts import TARGET
 from msdet.resources import configs_dir
+
+_SEARCH_PATH = "hydra.searchpath"
 
 
 def compose(command: str, overrides: Sequence[str]) -> dict[str, Any]:
@@ -20,24 +33,20 @@ def compose(command: str, overrides: Sequence[str]) -> dict[str, Any]:
     Raises:
         InputError: one line that names the key and what there is.
     """
-    if command == "train":
-        _refuse_sweeps(overrides)
+    groups = register(command)
     if command == "separate":
         overrides = named_recordings(overrides)
-    overrides = [quoted(o) for o in with_positions(without_nulls(command, overrides))]
-    from hydra import initialize_config_dir
-    from omegaconf import MissingMandatoryValue
-
+    folders, overrides = _search_path(overrides)
+    UserFolders.own = folders
     with initialize_config_dir(str(configs_dir()), version_base="1.3"):
+        typed = _without_nulls(overrides, groups)
+        given = [(one, text) for one in typed for text in _for_hydra(command, one)]
         try:
-            values = _composed(command, overrides)
+            return _composed(command, [text for _, text in given])
         except MissingMandatoryValue as error:
             raise InputError(f"{error}: is needed; give {error}=VALUE") from error
         except Exception as error:  # Hydra's own, and whatever falls out of it
-            told = _unknown_key(command, overrides) or _culprit(command, overrides, error)
-            raise InputError(told) from error
-    values.pop("experiment", None)
-    return values
+            raise InputError(_mistake(command, given, error)) from error
 
 
 def _composed(command: str, overrides: Sequence[str]) -> dict[str, Any]:
@@ -47,10 +56,9 @@ def _composed(command: str, overrides: Sequence[str]) -> dict[str, Any]:
         MissingMandatoryValue: with the key that has no value.
         Exception: whatever Hydra and OmegaConf raise.
     """
-    from hydra import compose as hydra_compose
-    from omegaconf import MissingMandatoryValue, OmegaConf
-
     config = hydra_compose(command, list(overrides))
+    if places := list(_own_parts(OmegaConf.to_container(config))):
+        _keep_to_own_arguments(config, places, command, overrides)
     if missing := OmegaConf.missing_keys(config):
         raise MissingMandatoryValue(min(missing))
     values = OmegaConf.to_container(config, resolve=True)
@@ -58,17 +66,37 @@ def _composed(command: str, overrides: Sequence[str]) -> dict[str, Any]:
     return {str(key): value for key, value in values.items()}
 
 
-def without_nulls(command: str, overrides: Sequence[str]) -> list[str]:
-    """``array=null`` and the like as Hydra has them, which knows no option of this name: what chose
-    an option of the group before is left out, where the group may be without."""
-    from omegaconf import OmegaConf
+def search_path(folder: str | Path) -> str:
+    """``--config-dir`` as a setting, which compositions and child processes hand on.
 
-    primary: Any = OmegaConf.to_container(OmegaConf.load(configs_dir() / f"{command}.yaml"))
-    chosen = primary.get("defaults", [])
+    Raises:
+        InputError: there is no such folder.
+    """
+    if not Path(folder).is_dir():
+        raise InputError(f"--config-dir {folder}: is no folder")
+    return f"{_SEARCH_PATH}=[{in_quotes(f'file://{Path(folder).resolve()}')}]"
+
+
+def _search_path(overrides: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The folders of ``hydra.searchpath``, and the other settings."""
+    folders: list[str] = []
+    rest = []
+    for override in overrides:
+        parsed = _parsed(override) if override.startswith(f"{_SEARCH_PATH}=[") else None
+        if parsed is not None and isinstance(parsed.value(), list):
+            folders += map(str, cast(list[Any], parsed.value()))
+        else:
+            rest.append(override)
+    return folders, rest
+
+
+def _without_nulls(overrides: Sequence[str], groups: frozenset[str]) -> list[str]:
+    """``array=null`` and the like, where a command may be without: what chose an option before is
+    left out. Hydra knows no option of this name."""
     kept: list[str] = []
     for override in overrides:
         key, _, value = override.partition("=")
-        if value == "null" and {key: None} in chosen:
+        if key in groups and value == "null":
             kept = [other for other in kept if other.partition("=")[0] != key]
         else:
             kept.append(override)
@@ -97,33 +125,28 @@ def named_recordings(overrides: Sequence[str]) -> list[str]:
     return [f"recording={value}", *settings]
 
 
-def with_positions(overrides: Sequence[str]) -> list[str]:
-    """``array=FILE.json`` or ``.csv`` as the positions that the file holds.
+def _for_hydra(command: str, override: str) -> list[str]:
+    """A setting in Hydra's grammar. A file that is named as a group's option is stored as one.
 
     Raises:
-        InputError: names the file and what is wrong with it.
+        InputError: it is none, or has several values, or its file cannot be used.
     """
-    found: list[str] = []
-    for override in overrides:
-        key, _, value = override.partition("=")
-        if key == "array" and value.lower().endswith((".json", ".csv")):
-            from msdet.named_arrays import read_positions
-
-            positions = [list(point) for point in read_positions(value)]
-            stem = value.replace(os.sep, "/").rpartition("/")[2].rpartition(".")[0]
-            found += ["array=positions", f"array.positions={positions}"]
-            found.append(f"+array.name={in_quotes(stem)}")
-        elif key == "array" and value.isidentifier() and not _is_config("array", value):
-            from msdet.named_arrays import named_array
-
-            named_array(value)  # which says what there is
-        else:
-            found.append(override)
-    return found
-
-
-def _is_config(group: str, name: str) -> bool:
-    return (configs_dir() / group / f"{name}.yaml").is_file()
+    key, _, value = override.partition("=")
+    parsed = _parsed(override)
+    if command == "train":
+        if key == "sweep" or key.startswith("sweep."):
+            raise InputError(f"{override}: is of sweeps; add --multirun")
+        if parsed is not None and parsed.is_sweep_override():
+            raise InputError(
+                f"{override}: has several values; add --multirun to train a run with each, or "
+                f'quote it if it is one: "{key}={in_quotes(value)}"'
+            )
+    if value.lower().endswith((".yaml", ".yml", ".json", ".csv")) and options_of(key):
+        return [f"{key}={in_quotes(store_file(key, value))}"]
+    given = None if parsed is None or parsed.is_sweep_override() else parsed.value()
+    if isinstance(given, dict) and TARGET in given:
+        return [f"~{key.lstrip('+')}"] * (not key.startswith("+")) + [f"+{override.lstrip('+')}"]
+    return [quoted(override)]
 
 
 def quoted(override: str) -> str:
@@ -132,33 +155,32 @@ def quoted(override: str) -> str:
     >>> quoted("checkpoint=runs/a=b (1).ckpt")
     "checkpoint='runs/a=b (1).ckpt'"
     """
-    from hydra.core.override_parser.overrides_parser import OverridesParser
-    from hydra.errors import HydraException
-
     key, equals, value = override.partition("=")
-    parser = OverridesParser.create()
     if override.startswith("~") and not equals:
         value = ""  # ~KEY takes a key away
     elif not equals or not key.strip("+"):
         raise InputError(f"{shortened(repr(override))}: settings are written KEY=VALUE")
-    elif key.strip("+").partition("/")[0].partition(".")[0] == "hydra":
+    elif re.match(r"\+*hydra\b", key) and key != _SEARCH_PATH:
         raise InputError(f"{shortened(override)}: Hydra's own settings have no effect here")
-    try:
-        parsed = parser.parse_override(override)
+    if (parsed := _parsed(override)) is not None:
         structured = value.startswith(("'", '"', "[", "{"))
         if structured or not (parsed.is_sweep_override() or "\\" in value):
             return override
-    except HydraException:
-        pass
     in_quotation = f"{key}={in_quotes(value)}"
-    try:
-        parser.parse_override(in_quotation)
-    except HydraException as error:
+    if _parsed(in_quotation) is None:
         raise InputError(
             f"{shortened(override)}: {shortened(repr(key))} is no key; keys are words with dots "
             "between them"
-        ) from error
+        )
     return in_quotation
+
+
+def _parsed(override: str) -> Override | None:
+    """A setting as Hydra parses it; None where it does not."""
+    try:
+        return OverridesParser.create().parse_override(override)
+    except HydraException:
+        return None
 
 
 def in_quotes(value: str) -> str:
@@ -168,74 +190,103 @@ def in_quotes(value: str) -> str:
     return f"'{escaped}'"
 
 
-def _refuse_sweeps(overrides: Sequence[str]) -> None:
-    """Several values train several runs: asked for by a word, not by a comma in a name."""
-    from hydra.core.override_parser.overrides_parser import OverridesParser
-    from hydra.errors import HydraException
+# --- parts of the user's own --------------------------------------------------------------
 
-    for override in overrides:
-        key, _, value = override.partition("=")
-        if key == "sweep" or key.startswith("sweep."):
-            raise InputError(f"{override}: is of sweeps; add --multirun")
+
+def _own_parts(values: Any, place: str = "") -> Iterator[str]:
+    """Where a class is named by its path."""
+    if isinstance(values, dict):
+        if TARGET in values:
+            yield place
+        for key, value in values.items():
+            yield from _own_parts(value, f"{place}.{key}" if place else str(key))
+
+
+def _keep_to_own_arguments(
+    config: DictConfig, places: Sequence[str], command: str, overrides: Sequence[str]
+) -> None:
+    """Take from each class what is no argument of its: Hydra merges a part into the one that it
+    replaces. Arguments are what the config that names the class says, and those after it, but not
+    what a config of ours says of the part that it has."""
+    layers = list(_layers(command, overrides))
+    for place in places:
+        arguments: set[Any] = set()
+        for layer, is_ours in layers:
+            said = OmegaConf.select(layer, place)
+            if isinstance(said, DictConfig) and not (is_ours and TARGET not in said):
+                arguments = set(said) | (set() if TARGET in said else arguments)
+        part = OmegaConf.select(config, place)
+        with open_dict(config):
+            for key in set(part) - arguments:
+                del part[key]
+
+
+def _layers(command: str, overrides: Sequence[str]) -> Iterator[tuple[DictConfig, bool]]:
+    """What Hydra merges, in its order, each at its place in the whole, and whether it is ours."""
+    found: list[tuple[str, Any, bool]] = []
+    for default in loader().compute_defaults_list(command, list(overrides), RunMode.RUN).defaults:
+        path = default.config_path or ""
+        sources = (source for source in loader().get_sources() if source.is_config(path))
+        if source := next(sources, None):
+            loaded = source.load_config(path)
+            ours = loaded.provider in OURS
+            found.append((default.package or "", loaded.config, ours))
+    keys = [o for o in map(_parsed, overrides) if o is not None and not o.is_delete()]
+    found += [(o.key_or_group, o.value(), False) for o in keys if not options_of(o.key_or_group)]
+    for place, content, ours in found:
+        layer = OmegaConf.create(content if place == "" else {})
+        if place:
+            OmegaConf.update(layer, place, content, force_add=True)
+        yield layer, ours
+
+
+# --- what a mistake is --------------------------------------------------------------------
+
+
+def _mistake(command: str, given: Sequence[tuple[str, str]], error: Exception) -> str:
+    """The first setting with which composing fails, groups before keys, and why.
+
+    Args:
+        given: settings as they were typed, and as Hydra has them.
+    """
+    before, so_far = hydra_compose(command), []
+    for typed, override in sorted(
+        given, key=lambda pair: not options_of(pair[0].partition("=")[0])
+    ):
+        so_far.append(override)
         try:
-            several = OverridesParser.create().parse_override(override).is_sweep_override()
-        except HydraException:
-            continue
-        if several:
-            raise InputError(
-                f"{override}: has several values; add --multirun to train a run with each, or "
-                f'quote it if it is one: "{key}={in_quotes(value)}"'
-            )
-
-
-def _unknown_key(command: str, overrides: Sequence[str]) -> str | None:
-    """The first override whose key does not exist, with the nearest one that does."""
-    from hydra import compose as hydra_compose
-    from hydra.core.override_parser.overrides_parser import OverridesParser
-    from omegaconf import DictConfig, OmegaConf
-
-    groups = {folder.name for folder in configs_dir().iterdir() if folder.is_dir()}
-    parsed = OverridesParser.create().parse_overrides(list(overrides))
-    chosen = [o.input_line or "" for o in parsed if o.key_or_group in groups]
-    try:
-        config = hydra_compose(command, chosen)
-    except Exception:  # it is a group's option that does not exist; Hydra names them
-        return None
-    for override in parsed:
-        *parents, last = override.key_or_group.split(".")
-        node = OmegaConf.select(config, ".".join(parents)) if parents else config
-        known = [str(key) for key in node] if isinstance(node, DictConfig) else []
-        if override.is_add() or last in known or (not parents and last in groups):
-            continue
-        if parents and not known:
-            return f"{override.key_or_group}: there is no key {'.'.join(parents)!r} with keys in it"
-        near = get_close_matches(last, known, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(sorted(known))}"
-        return f"{override.key_or_group}: no such key; {hint}"
-    return None
-
-
-def _culprit(command: str, overrides: Sequence[str], error: Exception) -> str:
-    """The first override with which composing fails, and why."""
-    from omegaconf import MissingMandatoryValue
-
-    for number, override in enumerate(overrides, 1):
-        try:
-            _composed(command, overrides[:number])
-        except MissingMandatoryValue:
-            continue
+            config = hydra_compose(command, so_far)
+            OmegaConf.to_container(config, resolve=True)
+            before = config
         except Exception as first:  # as in `compose`: whatever falls out of Hydra
-            group, _, name = override.partition("=")
-            options = sorted(file.stem for file in (configs_dir() / group).glob("*.yaml"))
-            if options and name not in options:
-                return f"{shortened(override)}: no such {group}; there are {', '.join(options)}"
+            if told := _no_such(typed, override, before):
+                return told
             # What Hydra wraps says which override, what it wraps says why.
-            why = _in_one_line(first.__cause__ or first) or type(first).__name__
-            return f"{shortened(override)}: cannot be used ({shortened(why, 240)})"
-    return _in_one_line(error)
+            why = in_one_line(first.__cause__ or first) or type(first).__name__
+            return f"{shortened(typed)}: cannot be used ({shortened(why, 240)})"
+    return in_one_line(error)
 
 
-def _in_one_line(error: BaseException) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    dropped = ("Config search path", "provider=", "full_key:", "object_type=", "reference_type=")
-    return "; ".join(line.rstrip(":;") for line in lines if not line.startswith(dropped))
+def _no_such(typed: str, override: str, config: DictConfig) -> str:
+    """Say which option or key there is not, and which there are; empty where it is there."""
+    group, _, value = override.partition("=")
+    parsed = _parsed(override)
+    if options := options_of(group):
+        if value in options or typed.partition("=")[2] != value:  # a file, which is there
+            return ""
+        near = get_close_matches(value, options, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        return f"{shortened(typed)}: no such {group}; there are {', '.join(options)}{hint}"
+    if parsed is None or parsed.is_add():
+        return ""
+    key = parsed.key_or_group
+    *parents, last = key.split(".")
+    node = OmegaConf.select(config, ".".join(parents)) if parents else config
+    known = [str(name) for name in node] if isinstance(node, DictConfig) else []
+    if last in known:
+        return ""
+    if parents and not known:
+        return f"{key}: there is no key {'.'.join(parents)!r} with keys in it"
+    near = get_close_matches(last, known, n=1)
+    hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(sorted(known))}"
+    return f"{key}: no such key; {hint}"

@@ -59,3 +59,10 @@ def shortened(text: str, most: int = 100) -> str:
         return text
     half = (most - 3) // 2
     return f"{text[:half]}...{text[-half:]}"
+
+
+def in_one_line(error: BaseException) -> str:
+    """What an error of Hydra, OmegaConf or PyYAML says, without what speaks of their insides."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    dropped = ("Config search path", "provider=", "full_key:", "object_type=", "reference_type=")
+    return "; ".join(line.rstrip(":;") for line in lines if not line.startswith(dropped))

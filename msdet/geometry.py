@@ -312,6 +312,9 @@ ArrayConfig = Annotated[
     Field(discriminator="shape"),
 ]
 
+DEFAULT_ARRAY = Circle(shape="circle", num_mics=4, radius=0.05)
+"""``array=circle4``."""
+
 
 def _as_tuple(points: NDArray[np.float64]) -> tuple[tuple[float, float, float], ...]:
     return tuple((float(x), float(y), float(z)) for x, y, z in points)

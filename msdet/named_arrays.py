@@ -74,25 +74,33 @@ def read_positions(path: str | Path) -> tuple[tuple[float, float, float], ...]:
     path = Path(path)
     try:
         text = path.read_text(encoding="utf-8-sig")
+        rows = json.loads(text) if path.suffix.lower() == ".json" else _from_csv(text)
     except OSError as error:
         raise InputError(f"array={path}: cannot be read ({error.strerror})") from error
     except UnicodeDecodeError as error:
         raise InputError(f"array={path}: is not a text of microphone positions") from error
-    rows = _from_json(path, text) if path.suffix.lower() == ".json" else _from_csv(path, text)
-    positions = []
+    except (ValueError, RecursionError, csv.Error) as error:
+        kind = path.suffix[1:].upper()
+        raise InputError(f"array={path}: is not {kind} that can be read ({error})") from error
+    if isinstance(rows, dict):
+        rows = rows.get("positions")
+    if not isinstance(rows, list) or not rows:
+        raise InputError(
+            f'array={path}: expected [[x, y, z], ...] or {{"positions": [[x, y, z], ...]}} in JSON, '
+            "or lines x,y,z in CSV, in metres"
+        )
     for number, row in enumerate(rows):
-        if not isinstance(row, list | tuple) or len(row) != 3 or not all(map(_is_number, row)):
+        if not isinstance(row, list) or len(row) != 3 or not all(map(_is_number, row)):
             raise InputError(
                 f"array={path}: microphone {number}: expected three numbers x, y, z in metres "
                 f"(z = 0 where all are in one plane), got {str(row)[:80]}"
             )
-        positions.append((float(row[0]), float(row[1]), float(row[2])))
+    positions = tuple((float(x), float(y), float(z)) for x, y, z in rows)
     try:
-        array = MicrophoneArray(path.stem, tuple(positions))
-        check_metres(array)
+        check_metres(MicrophoneArray(path.stem, positions))
     except InputError as error:
         raise InputError(f"array={path}: {error}") from error
-    return tuple(positions)
+    return positions
 
 
 def check_metres(array: MicrophoneArray) -> None:
@@ -109,31 +117,10 @@ def check_metres(array: MicrophoneArray) -> None:
         )
 
 
-def _from_json(path: Path, text: str) -> list[Any]:
-    try:
-        content = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"array={path}: is not JSON that can be read ({error})") from error
-    if isinstance(content, dict):
-        content = content.get("positions")
-    if not isinstance(content, list):
-        raise InputError(
-            f'array={path}: expected [[x, y, z], ...] or {{"positions": [[x, y, z], ...]}}, metres'
-        )
-    return content
-
-
-def _from_csv(path: Path, text: str) -> list[Any]:
-    try:
-        rows: list[Any] = [row for row in csv.reader(text.splitlines()) if any(row)]
-    except csv.Error as error:
-        raise InputError(f"array={path}: is not CSV ({error})") from error
-    found = [[_number(cell) for cell in row] for row in rows]
-    if found and not any(_is_number(cell) for cell in found[0]):
-        found = found[1:]  # names of the columns
-    if not found:
-        raise InputError(f"array={path}: holds no positions")
-    return found
+def _from_csv(text: str) -> list[list[float | str]]:
+    rows = [[_number(cell) for cell in row] for row in csv.reader(text.splitlines()) if any(row)]
+    names = bool(rows) and not any(_is_number(cell) for cell in rows[0])
+    return rows[1:] if names else rows
 
 
 def _number(cell: str) -> float | str:

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Values of a config, checked by the pydantic model that says what they may be; and types of keys
-that several configs have."""
+"""Values of a config: checked by the pydantic model that says what they may be, and compared with
+others; and types of keys that several configs have."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -47,6 +47,26 @@ def parse(model: type[ConfigType], values: dict[str, Any]) -> ConfigType:
         return model.model_validate(values)
     except ValidationError as error:
         raise InputError(first_mistake(error)) from error
+
+
+def first_difference(
+    found: Any, wanted: Any, ignore: Collection[str] = (), *, where: str = ""
+) -> str:
+    """The first key that differs and both values; empty where none does.
+
+    Args:
+        found, wanted: nested mappings, as from a config's ``model_dump``.
+        ignore: keys, with dots between levels, that do not matter, nor what is below them.
+    """
+    if where in ignore:
+        return ""
+    if isinstance(found, dict) and isinstance(wanted, dict):
+        for key in {**found, **wanted}:
+            inner = f"{where}.{key}" if where else str(key)
+            if difference := first_difference(found.get(key), wanted.get(key), ignore, where=inner):
+                return difference
+        return ""
+    return "" if found == wanted else f"{where} was {found!r}, is {wanted!r}"
 
 
 def _unusable_text(value: Any, path: str = "") -> str | None:

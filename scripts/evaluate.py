@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Checkpoint to report: ``python scripts/evaluate.py checkpoint=PATH output=DIR``.
 
-The same as ``msdet evaluate``; see ``configs/evaluate.yaml`` for every key.
+The same as ``msdet evaluate``; its ``--config`` prints every key.
 """
 
 import sys

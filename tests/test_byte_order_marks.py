@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from msdet.benchmarks import benchmark_path
-from msdet.composing import compose, with_positions
+from msdet.composing import compose
 from msdet.corpora.utterance import MANIFEST, read_manifest
 from msdet.datasets.labelled import open_labelled
 from msdet.errors import InputError
@@ -34,7 +34,7 @@ def marked(path: Path, text: str) -> Path:
 )
 def test_positions(tmp_path: Path, name: str, text: str) -> None:
     file = marked(tmp_path / name, text)
-    values = compose("train", ["experiment=debug", *with_positions([f"array={file}"])])
+    values = compose("train", ["experiment=debug", f"array={file}"])
     assert len(values["array"]["positions"]) == 3
 
 

@@ -12,7 +12,7 @@ from rich.console import Console
 from msdet.ending import tell
 from msdet.errors import InputError
 from msdet.files import write_atomically
-from msdet.geometry import ArrayConfig
+from msdet.geometry import DEFAULT_ARRAY, ArrayConfig
 from msdet.output_folder import contents, sole_user
 from msdet.parsing import MOST_WORKERS, Config, SampleRate, Seed, parse
 from msdet.simulation import SceneConfig
@@ -35,18 +35,22 @@ class BankConfig(Config):
     """Rooms whose responses are made ahead of training.
 
     Attributes:
-        output: folder of the bank. split: what the rooms are for. num_rooms: how many.
+        output: folder: `bank.json` says what the rooms are, and each has a file of responses.
+        seed: of the rooms.
+        sample_rate: hertz.
+        split: the scenes that the rooms are for: rooms of different splits differ.
+        num_rooms: how many; with more, the same command adds to a bank.
         num_workers: rooms at a time; null takes one per core.
     """
 
     output: str
-    seed: Seed
-    sample_rate: SampleRate
-    split: Literal["train", "valid", "test"]
-    num_rooms: int = Field(ge=1, le=10**6)
-    num_workers: int | None = Field(ge=1, le=MOST_WORKERS)
-    scene: SceneConfig
-    array: ArrayConfig
+    seed: Seed = 0
+    sample_rate: SampleRate = 16000
+    split: Literal["train", "valid", "test"] = "train"
+    num_rooms: int = Field(default=4000, ge=1, le=10**6)
+    num_workers: int | None = Field(default=None, ge=1, le=MOST_WORKERS)
+    scene: SceneConfig = SceneConfig()
+    array: ArrayConfig = DEFAULT_ARRAY
 
 
 def run(values: dict[str, Any]) -> None:

@@ -29,13 +29,15 @@ class ExportConfig(Config):
     """A model to write as ONNX.
 
     Attributes:
-        checkpoint: the model. output: the file.
-        array: the microphones whose number the file is for; null takes the array of training.
+        checkpoint: `model.ckpt` or `last.ckpt`, or the name of a model that ships.
+        output: file, such as `model.onnx`; one that is there is replaced when the new one is whole.
+        array: such as `array=circle6`, for its number of microphones; null takes the array of
+            training.
     """
 
     checkpoint: str
     output: str
-    array: ArrayConfig | None
+    array: ArrayConfig | None = None
 
 
 def run(values: dict[str, Any]) -> None:

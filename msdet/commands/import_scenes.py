@@ -42,20 +42,23 @@ class ImportConfig(Config):
     """Scenes made elsewhere, to be made scenes of ours.
 
     Attributes:
-        scenes: the JSON file that describes them. output: folder for the scenes and their corpus.
+        scenes: JSON file that describes them.
+        output: folder for `scenes.jsonl` and `manifest.jsonl`, empty or new.
+        sample_rate: hertz.
         split: what the scenes and their speakers are for; of SMS-WSJ, which data set.
-        snr_db, target, reference_mic: of scenes that do not say.
+        snr_db: of scenes that give none, -100 to 100; at 100 nobody hears the noise.
+        target, reference_mic: of scenes that name none.
         rirs: how room responses are computed; a T60 of 0 is anechoic in any case.
     """
 
     scenes: str
     output: str
-    sample_rate: SampleRate
-    split: Literal["train", "valid", "test"]
-    snr_db: float
-    target: Literal["direct", "early", "image"]
-    reference_mic: int = Field(ge=0)
-    rirs: Literal["exact", "hybrid"]
+    sample_rate: SampleRate = 16000
+    split: Literal["train", "valid", "test"] = "test"
+    snr_db: float = MOST_DECIBELS
+    target: Literal["direct", "early", "image"] = "direct"
+    reference_mic: int = Field(default=0, ge=0)
+    rirs: Literal["exact", "hybrid"] = "exact"
 
 
 def run(values: dict[str, Any]) -> None:

@@ -50,44 +50,47 @@ class SeparateConfig(Config):
     """Recordings to separate.
 
     Attributes:
-        recording: an audio file with all microphones, a folder of such, or several of either.
-        together: the files are the microphones of one recording, in this order; so are those that
-            lie in one folder.
-        checkpoint: a file, or the name of a model that ships; null takes the default one.
-        output: folder for the speakers of one recording, or for one folder for each of several;
-            null takes ``outputs/separated/``, and there the recording's name.
-        array: the microphones; null takes the array of training.
-        channels: which channel of the file is each microphone, counted from 0; null takes the
-            array's own.
-        azimuth: the speakers in these directions and no others; null puts out all.
-        window_seconds: windows in which longer recordings go through the network.
-        overlap: share of a window that the next one has too.
+        recording: audio file with all microphones, a folder of such, or a list of either.
+        together: the files are one recording, a microphone each, in this order; of a folder, those
+            that lie in it (`--together`).
+        checkpoint: `model.ckpt`, or the name of a model that ships; null takes the default one.
+        output: folder for the speakers, of several recordings for a folder each; null:
+            `outputs/separated/` and the name of the recording.
+        array: such as `array=respeaker4`, or a `.json` or `.csv` file of positions; null takes the
+            array of training.
+        channels: which channel of the file is each microphone, from 0, such as [2, 0, 1, 3]; null
+            takes the array's own.
+        azimuth: degrees: the speaker in this direction, or in each of a list, and no others; null
+            puts out all.
+        window_seconds: recordings go through the network in windows of this length.
+        overlap: share of a window that the next one has too; what is shared is computed twice.
         stitching: which output of a window is whose.
-        num_speakers: people in a recording, where that is known; null for as many as are found.
-        max_speakers: people in a recording at most; null for as many as are found.
-        exact: 32-bit floats at the recording's own level, however loud.
-        picture: draw one.
-        num_workers: recordings that are separated at a time, a process each; null takes one for
-            each core. Each needs about a gigabyte of memory.
-        device: where the network computes, as torch names it: cpu, cuda, cuda:1.
+        num_speakers: people in a recording, where that is known; null: as many as are found.
+        max_speakers: people in a recording at most; null: as many as are found.
+        exact: 32-bit floats at the recording's own level, however loud, in place of 16 or 24 bits
+            that any player plays.
+        picture: draw `speakers.png`.
+        num_workers: recordings at a time, a process of about a gigabyte each; null takes one per
+            core.
+        device: where the network computes, as torch names it, such as `cuda`.
     """
 
     recording: str | tuple[str, ...]
-    together: bool
-    checkpoint: str | None
-    output: str | None
-    array: ArrayConfig | None
-    channels: tuple[int, ...] | None
-    azimuth: float | tuple[float, ...] | None
-    window_seconds: float = Field(gt=0, le=3600)  # minutes take gigabytes
-    overlap: float = Field(gt=0, le=0.5)
-    stitching: Literal["direction_and_voice", "permutation"]
-    num_speakers: int | None = Field(ge=1)
-    max_speakers: int | None = Field(ge=1)
-    exact: bool
-    picture: bool
-    num_workers: int | None = Field(ge=1, le=MOST_WORKERS)
-    device: str
+    together: bool = False
+    checkpoint: str | None = None
+    output: str | None = None
+    array: ArrayConfig | None = None
+    channels: tuple[int, ...] | None = None
+    azimuth: float | tuple[float, ...] | None = None
+    window_seconds: float = Field(default=8.0, gt=0, le=3600)  # minutes take gigabytes
+    overlap: float = Field(default=0.125, gt=0, le=0.5)
+    stitching: Literal["direction_and_voice", "permutation"] = "direction_and_voice"
+    num_speakers: int | None = Field(default=None, ge=1)
+    max_speakers: int | None = Field(default=None, ge=1)
+    exact: bool = False
+    picture: bool = True
+    num_workers: int | None = Field(default=1, ge=1, le=MOST_WORKERS)
+    device: str = "cpu"
 
     @field_validator("azimuth", mode="before")
     @classmethod

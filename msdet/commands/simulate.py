@@ -21,10 +21,10 @@ from pydantic import Field
 from rich.console import Console
 
 from msdet.benchmarks import scenes_file
-from msdet.corpora import Corpus, CorpusConfig, open_corpus
+from msdet.corpora import BundledConfig, Corpus, CorpusConfig, open_corpus
 from msdet.ending import tell
 from msdet.errors import InputError
-from msdet.geometry import ArrayConfig
+from msdet.geometry import DEFAULT_ARRAY, ArrayConfig
 from msdet.named_arrays import named_arrays
 from msdet.output_folder import LOCK_NAME, sole_user
 from msdet.parsing import MOST_WORKERS, Config, SampleRate, Seed, parse
@@ -57,36 +57,47 @@ class SimulateConfig(Config):
     """Scenes in shards, and on request their audio.
 
     Attributes:
-        output: folder. split: whose speakers.
-        num_scenes: how many to draw, or the first of the file's; null draws 10, or takes all.
-        seconds: how long; null takes whole utterances, a mixture is as long as its longest.
-        scenes: a benchmark or file of scenes to render, in place of drawing; it decides on what
-            they are.
-        audio: render them too. format: a folder a scene, or a tar archive a shard.
-        targets_at: the reference microphone, or all that a symmetry of the array makes it.
-        shard_size: scenes in a shard; null takes a sixteenth of all, at most 100.
-        shard: ``i/n`` makes the shards k with k % n == i only; null makes all.
+        output: folder for the scenes, and audio if asked.
+        seed: of what is drawn.
+        sample_rate: hertz.
+        split: whose speakers. With the defaults, `test` draws the scenes that evaluation scores; to
+            train on them is refused.
+        num_scenes: how many to draw, or how many of the first of `scenes`; null: 10, or all of the
+            file.
+        seconds: how long; null takes whole utterances, a mixture is as long as its longest (with
+            `scene.overlap=[1, 1]` only).
+        scenes: a benchmark's name or a file of scenes, which are rendered with the `corpus` that
+            they were drawn from; `seconds`, `seed`, `split`, `sample_rate`, `scene` and `array`
+            are then what it says. Null draws them.
+        audio: render them, too.
+        format: of the audio: `folder`, one a mixture, or `tar`, an archive a shard, as WebDataset
+            reads them.
+        targets_at: targets at the `reference` microphone alone, or `symmetric`: also at the
+            microphones that become the reference when the array is turned by its symmetries, so
+            that training can turn these mixtures.
+        shard_size: scenes in a shard; null: a sixteenth of all, at most 100.
+        shard: `i/n` makes only the shards k with k mod n = i, i from 0 to n - 1; null makes all.
         engine: what makes them: processes of this machine, or Ray's workers.
         num_workers: processes; null takes one per core.
     """
 
     output: str
-    seed: Seed
-    sample_rate: SampleRate
-    split: Literal["train", "valid", "test"]
-    num_scenes: int | None = Field(ge=1, le=10**7)
-    seconds: float | None = Field(gt=0, le=3600)
-    scenes: str | None
-    audio: bool
-    format: Format
+    seed: Seed = 0
+    sample_rate: SampleRate = 16000
+    split: Literal["train", "valid", "test"] = "test"
+    num_scenes: int | None = Field(default=None, ge=1, le=10**7)
+    seconds: float | None = Field(default=4.0, gt=0, le=3600)
+    scenes: str | None = None
+    audio: bool = False
+    format: Format = "folder"
     targets_at: TargetsAt = "reference"
-    shard_size: int | None = Field(ge=1, le=10**7)
-    shard: str | None
-    engine: Literal["local", "ray"]
-    num_workers: int | None = Field(ge=1, le=MOST_WORKERS)
-    corpus: CorpusConfig
-    scene: SceneConfig
-    array: ArrayConfig
+    shard_size: int | None = Field(default=None, ge=1, le=10**7)
+    shard: str | None = None
+    engine: Literal["local", "ray"] = "local"
+    num_workers: int | None = Field(default=None, ge=1, le=MOST_WORKERS)
+    corpus: CorpusConfig = BundledConfig()
+    scene: SceneConfig = SceneConfig()
+    array: ArrayConfig = DEFAULT_ARRAY
 
 
 def run(values: dict[str, Any], dry_run: bool = False) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 import platform
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from omegaconf import OmegaConf
@@ -25,25 +25,19 @@ from msdet.sweeps.study_scores import collect, how_far, score_all
 from msdet.workers import available_cores
 
 
-def run(
-    overrides: Sequence[str],
-    print_config: bool = False,
-    *,
-    dry_run: bool = False,
-    report_only: bool = False,
-    no_training: bool = False,
-) -> None:
+def run(overrides: Sequence[str], print_config: bool = False, flags: Collection[str] = ()) -> None:
     """Check all runs, train what is left, score, and write the page.
 
     Args:
         overrides: the study's name or YAML file, and ``KEY=VALUE`` on its keys.
-        print_config: print the study in place of all that. dry_run: list the runs and their state.
-        report_only: write the page of what is scored. no_training: score what is trained.
+        print_config: print the study in place of all that.
+        flags: one at most: ``dry_run`` lists the runs and their state, ``report_only`` writes the
+            page of what is scored, ``no_training`` scores what is trained.
     Raises:
         InputError: something is wrong, before any run; or there is nothing to report; or runs
             failed, after all others and with the page written.
     """
-    if dry_run + report_only + no_training > 1:
+    if len(flags) > 1:
         raise InputError("--dry-run, --report-only, --no-training: give one of them")
     search = search_paths(overrides)
     rest = [text for text in overrides if text not in search]
@@ -55,7 +49,7 @@ def run(
         print(OmegaConf.to_yaml(OmegaConf.create(study.model_dump(mode="json"))), end="")
         return
     runs = plan(study, search)
-    if dry_run:
+    if "dry_run" in flags:
         for one in runs:
             print(f"{one.name}: {how_far(one)}")
         return
@@ -68,10 +62,10 @@ def run(
         scenes = study_scenes(output / "scenes", study.scenes, runs[0].config)
         failures: dict[str, str] = {}
         left = [one for one in runs if one.state != "finished"]
-        if left and not (report_only or no_training):
+        if left and not flags:
             epochs = sum(one.config.trainer.epochs for one in left)
             failures |= train_all(left, output / "logs", epochs=epochs, jobs=jobs)
-        if not report_only:
+        if "report_only" not in flags:
             finished = [one for one in runs if one.state == "finished"]
             failures |= score_all(output, finished, scenes, jobs)
         results = collect(output, runs, scenes, failures)

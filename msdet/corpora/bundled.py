@@ -14,7 +14,8 @@ from msdet.resources import voices_dir
 
 
 class BundledConfig(BaseModel):
-    """The bundled voices; nothing to choose."""
+    """The voices that come with the project; at sample rates above 8 kHz, those whose recordings
+    reach up to 8 kHz."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

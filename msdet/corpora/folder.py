@@ -23,19 +23,25 @@ MIN_SPEAKERS_PER_SPLIT = 2
 
 
 class SpeakerFoldersConfig(BaseModel):
-    """What all corpora share that have a folder per speaker and no splits of their own."""
+    """Any folder of audio files; each sub-folder is a speaker, with files anywhere below it.
+
+    Attributes:
+        path: the folder; hidden ones below it are passed over.
+        valid_speakers, test_speakers: share of the speakers kept for this split, at least two each.
+        min_seconds: shorter files are left out.
+        seed: of the division into splits: the same names and seed give the same splits on every
+            machine.
+        cache: folder of the list of files, made once and checked on every use.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
     path: str
     valid_speakers: float = Field(default=0.1, gt=0, lt=0.5)
-    """Share of the speakers that are kept for validation."""
     test_speakers: float = Field(default=0.1, gt=0, lt=0.5)
     min_seconds: float = Field(default=1.0, gt=0)
-    """Shorter files are skipped."""
     seed: int = 0
-    """Divides the speakers; the same names and seed give the same splits on every machine."""
     cache: str = CACHE
 
 

@@ -30,15 +30,21 @@ Subset = Literal[
 
 
 class LibriSpeechConfig(BaseModel):
-    """LibriSpeech; its subsets share no speaker, so they make the splits."""
+    """LibriSpeech; its subsets share no speaker, so they make the splits.
+
+    Attributes:
+        path: the folder that holds `LibriSpeech/`, or that folder itself.
+        download: fetch missing subsets from openslr.org (train-clean-100: 6 GB).
+        train, valid, test: subsets of each split.
+        min_seconds: shorter files are left out.
+        cache: folder of the list of files, made once and checked on every use.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: Literal["librispeech"] = "librispeech"
     path: str
-    """The folder that holds ``LibriSpeech/``, or that folder itself."""
     download: bool = False
-    """Fetch missing subsets from openslr.org (train-clean-100: 6 GB)."""
     train: tuple[Subset, ...] = Field(default=("train-clean-100",), min_length=1)
     valid: tuple[Subset, ...] = Field(default=("dev-clean",), min_length=1)
     test: tuple[Subset, ...] = Field(default=("test-clean",), min_length=1)

@@ -24,15 +24,21 @@ from msdet.errors import InputError
 
 
 class MetadataConfig(BaseModel):
-    """Lists of files, one or more for each split; the splits must share no speaker."""
+    """Files that CSV lists name, as LibriMix's metadata does; the splits must share no speaker.
+
+    Attributes:
+        path: the folder that the paths in the lists start from, such as `LibriSpeech`.
+        train, valid, test: CSV files of each split, [list.csv], relative to `path` or by full
+            paths.
+        min_seconds: shorter files are left out.
+        cache: folder of the list of files, made once and checked on every use.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: Literal["metadata"] = "metadata"
     path: str
-    """The folder that the paths in the lists start from, such as ``LibriSpeech/``."""
     train: tuple[str, ...] = Field(min_length=1)
-    """CSV files, by full paths or relative to ``path``."""
     valid: tuple[str, ...] = Field(min_length=1)
     test: tuple[str, ...] = Field(min_length=1)
     min_seconds: float = Field(default=2.0, gt=0)

@@ -18,11 +18,15 @@ FOLDERS = ("wav48_silence_trimmed", "wav48")
 
 
 class VCTKConfig(SpeakerFoldersConfig):
-    """VCTK, which has no splits of its own: its speakers are divided as a folder's are."""
+    """VCTK, which has no splits of its own: its speakers are divided as a folder's are.
+
+    Attributes:
+        path: VCTK's folder, or `wav48_silence_trimmed/` (release 0.92) or `wav48/` (older) in it.
+        mic: 1 or 2, the second in release 0.92 only, where it lacks a speaker or two.
+    """
 
     name: Literal["vctk"] = "vctk"
     mic: Literal[1, 2] = 1
-    """Of release 0.92; its second microphone lacks a speaker or two."""
 
 
 def open_vctk(config: VCTKConfig, sample_rate: int) -> Corpus:

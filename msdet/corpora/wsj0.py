@@ -26,13 +26,19 @@ _HEADER_BYTES = 4096
 
 
 class WSJ0Config(BaseModel):
-    """WSJ0; its subsets share no speaker, so they make the splits."""
+    """WSJ0 (LDC93S6A); its subsets share no speaker, so they make the splits.
+
+    Attributes:
+        path: a folder that holds the subsets at any depth, such as that of the discs.
+        train, valid, test: folders of each split, in letters of any case.
+        min_seconds: shorter files are left out.
+        cache: folder of the list of files, made once and checked on every use.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: Literal["wsj0"] = "wsj0"
     path: str
-    """A folder that holds the subsets at any depth: that of the discs, or ``wsj0/``."""
     train: tuple[str, ...] = Field(default=("si_tr_s",), min_length=1)
     valid: tuple[str, ...] = Field(default=("si_dt_05",), min_length=1)
     test: tuple[str, ...] = Field(default=("si_et_05",), min_length=1)

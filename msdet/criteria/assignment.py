@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which speaker goes to which output slot: by where the speakers stand, or by trying permutations.
+"""Assignment of speakers to output slots: by where they stand, or by trying permutations.
 
 An assignment is an order: ``order[b, slot]`` is the index of the speaker that the slot must
 output. Assignments by location (LBT: Taherian, Tan, Wang, arXiv 2110.04289) need N losses and a

@@ -39,23 +39,29 @@ class CriterionConfig(Config):
         assignment: which speaker a slot must output.
         nearest_gap: degrees, of the assignment of this name: scenes in which any two speakers are
             closer are sorted by distance, the others by azimuth.
-        separation_loss: between separated speakers and their targets; ``l1`` is
-            `msdet.criteria.losses.spectral_l1`.
-        direction_loss: between a direction head's output and the speakers' azimuths.
-        weight: w in w * separation + (1 - w) * direction; 1 is separation alone, 0 direction alone.
+        separation_loss: between separated speakers and their targets: `l1`, the L1 in the
+            frequency domain (`msdet.criteria.losses.spectral_l1`), or a class, a
+            `msdet.criteria.losses.SeparationLoss`.
+        direction_loss: between a direction head's output and the speakers' azimuths:
+            `cross_entropy`, or a class, a `msdet.criteria.losses.DirectionLoss`.
+        weight: w in w · separation + (1 - w) · direction. 1 trains separation alone, 0 direction
+            alone.
         distance_weight: of the distance head's loss, beside these two.
-        balancing: what becomes of these weights in training.
-        label_width: degrees, standard deviation of Gaussian azimuth labels; 0 gives hard ones.
-        sharing_strength: of the penalty on the distance between the tasks' encoders, of
-            ``model.sharing=soft``.
-        sparsity: of an L1 penalty on the network's weights.
+        balancing: what becomes of these weights in training: nothing (`fixed`); weights that
+            training finds (`uncertainty`, `dwa`); or the tasks' gradients on the shared encoder
+            are combined (`upgrad`).
+        label_width: degrees: azimuth labels are Gaussian around the truth with this standard
+            deviation; 0 puts all into the nearest class.
+        sharing_strength: of the penalty on the distance between the tasks' encoders, with
+            `model.sharing=soft`; with 0 it is `none`.
+        sparsity: of an L1 penalty on the network's weights, such as 1e-6.
     """
 
-    assignment: Assignment
+    assignment: Assignment = "azimuth"
     nearest_gap: float = Field(default=20.0, gt=0, le=180)
     separation_loss: NameOrOwn[Literal["l1"]] = "l1"
     direction_loss: NameOrOwn[Literal["cross_entropy"]] = "cross_entropy"
-    weight: float = Field(ge=0, le=1)
+    weight: float = Field(default=0.97, ge=0, le=1)
     distance_weight: float = Field(default=0.0, ge=0, le=1e9)
     balancing: Balancing = "fixed"
     label_width: float = Field(default=0.0, ge=0, le=90)
@@ -126,7 +132,7 @@ class Criterion(nn.Module):
 
     @property
     def on_signals(self) -> bool:
-        """Whether the separation loss takes signals in place of spectra."""
+        """Return whether the separation loss takes signals in place of spectra."""
         return getattr(self.separation_loss, "domain", "spectrum") == "signal"
 
     def location_order(self, labels: Labels) -> Tensor | None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a criterion compares: a network's predictions and the truth, as plain tensors."""
+"""Predictions of a network and the labels they are compared with, as plain tensors."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from msdet.tasks import Label
 
 @dataclass(frozen=True)
 class Predictions:
-    """What a network says of a batch of mixtures; what it does not say is left out.
+    """Outputs of a network for a batch of mixtures; what it does not tell is left out.
 
     Attributes:
         estimates: the separated speakers, one tensor for each stage of the network that is

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What networks are trained and tested on: examples, batches, and what feeds them."""
+"""Data sets of examples that networks are trained and tested on, and their batches."""
 
 from msdet.datasets.batch import ALL_LABELS, Batch, LabelledMixture
 from msdet.datasets.config import DataConfig

@@ -20,7 +20,7 @@ _PLACES = ("azimuth", "elevation", "distance")
 
 
 class LabelledMixture(Protocol):
-    """What a batch is made of: a simulated example, or a recording with the labels it has.
+    """An example of a batch: a simulated mixture, or a recording with the labels it has.
 
     ``mixture`` is ``[mic, sample]``; ``targets`` ``[speaker, sample]``; azimuth, elevation
     (degrees) and distance (metres) are ``[speaker]``; each is None where it is not known.

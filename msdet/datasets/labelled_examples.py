@@ -59,7 +59,7 @@ class LabelledExamples(ExampleSet):
         self.num_samples, self.reference_mic = num_samples, reference_mic
 
     def number(self, epoch: int, index: int) -> int:
-        """Which recording an example is from: every one once before any comes again."""
+        """Return the recording that an example is from: every one once before any comes again."""
         lap, place = divmod(epoch * self.length + index, len(self.recordings))
         return int(shuffled(self.seed, lap, len(self.recordings), LABELLED_ORDER)[place])
 

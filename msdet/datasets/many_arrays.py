@@ -28,10 +28,11 @@ class ArraysConfig(BaseModel):
     """Arrays that training examples are recorded with, besides the run's own.
 
     Attributes:
-        shapes: as in the config group ``array``.
-        drawn: so many more, planar, whose microphones are drawn within a disc.
-        num_mics: how many microphones these have. radius: of the disc, metres.
-        spacing: smallest gap between two of their microphones, metres.
+        shapes: each as in the group `array`, such as {shape: circle, num_mics: 6, radius: 0.05}.
+        drawn: so many more, planar, drawn by `seed`.
+        num_mics: microphones of these.
+        radius: metres, of the disc that their microphones lie in.
+        spacing: metres, between two of their microphones, at least.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -111,7 +112,7 @@ class ManyArrays(ExampleSet):
         self.sets, self.seed, self.batch_size = sets, seed, batch_size
 
     def turn(self, epoch: int, index: int) -> tuple[int, int]:
-        """Which array an example is recorded with, and how many were before it with this array."""
+        """Return the array of an example, and how many were before it with this array."""
         batch, place = divmod(index, self.batch_size)
         batch += epoch * (self.length // self.batch_size)
         lap, turn = divmod(batch, len(self.sets))

@@ -41,7 +41,7 @@ class StoredExamples(ExampleSet):
         self.scene = scene
 
     def number(self, epoch: int, index: int) -> int:
-        """Which mixture an example is from: every one once before any comes again."""
+        """Return the mixture that an example is from: every one once before any comes again."""
         position = epoch * self.length + index
         lap, place = divmod(position, len(self.mixtures))
         return int(shuffled(self.seed, lap, len(self.mixtures))[place])

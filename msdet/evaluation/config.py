@@ -16,30 +16,34 @@ class EvaluationConfig(Config):
     """What is evaluated, on what, and what comes of it.
 
     Attributes:
-        checkpoint: ``model.ckpt`` or ``last.ckpt``, or several; null where estimates are scored.
-        estimates: a folder of WAVs and directions that any system made of the scenes, or several
-            by the names of their systems; or null.
+        checkpoint: `model.ckpt` or `last.ckpt`, or a list of them to compare; null where estimates
+            are scored.
         output: folder for the results.
-        scenes: a scenes file (JSONL) or the name of a benchmark; null draws the split's scenes as
-            training did.
+        estimates: a folder of what any system made of the scenes, or several by name:
+            {mine: FOLDER, theirs: FOLDER}; or null.
+        scenes: the name of a benchmark or a file of scenes (`.jsonl`, `.jsonl.xz`); null: the
+            scenes of the split as training drew them.
         split: whose speakers and rooms.
-        num_scenes: how many scenes; null takes as many as the training config says, or all.
-        corpus: where the speech is; null takes the corpus of training, or the bundled voices of a
-            benchmark.
-        systems: what is scored; null takes the models and all baselines.
-        metrics: names, and classes of your own (``_target_`` with arguments); null takes all that
-            are installed and need not be asked for.
-        slow_metrics_of: systems that the metrics that take long are computed of; null takes the
-            mixture, the models, and the beamformers behind them.
-        recogniser: ``module:function``, of the word error rate.
-        conditions: what scenes are grouped by; null takes those of the summary's own.
+        num_scenes: how many; null: as many as the training config says, or all of the file.
+        corpus: where the speech is; null: the corpus of training; of a benchmark, and without a
+            checkpoint, the bundled voices.
+        systems: what is scored, the first model being the main one; null: the models and all
+            baselines.
+        metrics: some of [si_sdr, sdr, sir, sar, estoi, pesq_nb, pesq_wb, dnsmos, wer], and classes
+            of your own (`_target_` with arguments); null: all that are installed, without the last
+            two and with PESQ as the sample rate allows.
+        slow_metrics_of: systems that all metrics but SI-SDR and SDR are computed of; null: the
+            mixture, the models and `model+mvdr`.
+        recogniser: `module:function` of yours, from audio and sample rate to text; for
+            `metrics=[wer]`.
+        conditions: what scenes are grouped by; null: the usual ones.
         num_workers: processes; null takes one per core.
-        pictures: for how many scenes to keep pictures and audio.
-        cache: folder of room responses; null takes the user's cache folder.
+        pictures: how many scenes to show, evenly from the best to the worst.
+        cache: folder of room responses, as in `data`.
     """
 
-    checkpoint: str | tuple[str, ...] | None
-    output: str
+    checkpoint: str | tuple[str, ...] | None = None
+    output: str = "outputs/evaluation"
     estimates: str | dict[str, str] | None = None
     scenes: str | None = None
     split: Literal["valid", "test"] = "test"

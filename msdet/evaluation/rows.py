@@ -15,10 +15,10 @@ from typing import Self
 
 from pydantic import ValidationError
 
-from msdet.differences import first_difference
 from msdet.errors import InputError
 from msdet.files import write_atomically
 from msdet.metrics.scores import Record, SceneRow
+from msdet.parsing import first_difference
 
 ROWS_NAME = "rows.jsonl"
 HEADER_NAME = "rows.meta.json"

@@ -114,7 +114,7 @@ def superdirective(
 def plane_waves(
     azimuth: Tensor, positions: Tensor, frequencies: Tensor, reference: int, linear: bool
 ) -> Tensor:
-    """What plane waves measure at the microphones relative to the reference.
+    """Return what plane waves measure at the microphones relative to the reference.
 
     Args:
         azimuth: degrees ``[batch, slot]``; of a linear array, the angle to its line.

@@ -25,24 +25,30 @@ _Elevation = Annotated[float, Field(ge=-90, le=90)]
 
 
 class LooksConfig(BaseModel):
-    """Look directions: azimuths every ``360 / directions`` degrees (180 for linear arrays), at
-    half a degree or more, at a few elevations in degrees; each costs a product of matrices."""
+    """Look directions; each costs a product of matrices.
 
-    directions: int = Field(ge=8, le=720)
-    elevations: tuple[_Elevation, ...] = Field(min_length=1, max_length=16)
+    Attributes:
+        directions: evenly around the circle (from 0 to 180 degrees for a line).
+        elevations: degrees; the best fit over these is taken: [0, 30, 60] for speakers well above
+            the array.
+    """
+
+    directions: int = Field(default=36, ge=8, le=720)
+    elevations: tuple[_Elevation, ...] = Field(default=(0.0,), min_length=1, max_length=16)
 
 
 class DirectionalConfig(LooksConfig, Config):
-    """Directional features."""
+    """How well each bin's phases fit each look direction; serves any array of the trained kind
+    (linear or not)."""
 
-    name: Literal["directional"]
+    name: Literal["directional"] = "directional"
     any_array: ClassVar = True
 
 
 class RealImaginaryConfig(LooksConfig, Config):
-    """Real and imaginary parts of all microphones."""
+    """Real and imaginary parts; bound to the array of training."""
 
-    name: Literal["ri"]
+    name: Literal["ri"] = "ri"
     any_array: ClassVar = False
 
 
@@ -55,8 +61,6 @@ class OwnFrontendConfig(LooksConfig, OwnPart):
         any_array: whether it serves other arrays than that of training.
     """
 
-    directions: int = Field(default=36, ge=8, le=720)
-    elevations: tuple[_Elevation, ...] = Field(default=(0.0,), min_length=1, max_length=16)
     any_array: bool = False
 
     @model_serializer
@@ -206,7 +210,7 @@ class DirectionalFeatures(nn.Module):
         return along[:, None] * axis
 
     def _phasors(self, positions: Tensor, directions: Tensor) -> Tensor:
-        """What plane waves from ``[wave, 3]`` would measure, ``[freq, wave, 2 * pair]``."""
+        """Return what plane waves from ``[wave, 3]`` measure, ``[freq, wave, 2 * pair]``."""
         first, second = np.triu_indices(len(positions), 1)
         leads = directions @ (positions[first] - positions[second]).T / SPEED_OF_SOUND
         phases = 2 * np.pi * self.frequencies.to(positions)[:, None, None] * leads

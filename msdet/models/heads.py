@@ -52,7 +52,7 @@ class DirectionConvolutions(nn.Module):
 
 
 class CoarseDirectionHead(nn.Module):
-    """Which look direction each slot's speaker stands in, from globally pooled features.
+    """The look direction of each slot's speaker, from globally pooled features.
 
     Energy-weighted directional features per frequency band and the mean and maximum of the
     trunk's features. The slots' order (say, by azimuth) is absolute, so the last layer is not a

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from pydantic import Field, field_validator
+from pydantic import Field
 from torch import Tensor, nn
 
 from msdet.audio import Stft, StftConfig
@@ -24,9 +24,11 @@ from msdet.models.encoders import (
     MOST_CHANNELS,
     EncoderConfig,
     Encoding,
+    UNetConfig,
     make_encoder,
 )
 from msdet.models.frontends import (
+    DirectionalConfig,
     DirectionalFeatures,
     FrontendConfig,
     look_grid,
@@ -46,41 +48,39 @@ from msdet.tasks import Task
 
 
 class HeadsConfig(Config):
-    """What follows the shared encoder.
+    """The heads behind the shared encoder.
 
     Attributes:
         separation: what the speakers are first made by: complex masks on the reference microphone
             (`mask`), or a class, a `msdet.models.heads.SeparationHead`.
         guidance: what tells each mask where its speaker is: nothing (`none`: plain multitask
-            heads), the coarse direction head (`estimated`), or the true azimuth (`oracle`).
-        beamformer: refine the masks behind an MVDR beamformer: none; one whose covariances come
-            from the masks (`mask`); or one that is steered to the direction of what the masks hold
-            (`steered`).
-        refinements: how often, each time with the beamformer of the last estimates; the same
-            weights do all.
-        refinement_blocks: residual blocks in these, at a quarter of the frequencies, which see
-            further around each bin. refinement_channels: of the blocks.
-        resolution: width of an azimuth class, degrees.
+            heads), the network's own direction (`estimated`), or the true one (`oracle`, a
+            ceiling).
+        beamformer: what refines the masks: nothing (`none`), an MVDR beamformer with covariances
+            from the masks (`mask`), or one that is steered to the direction of what each mask holds
+            (`steered`), which leaves echoes out.
+        refinements: how often, each time with the beamformer of the last estimates and the same
+            weights.
+        refinement_blocks: residual blocks in the refinement, at a quarter of the frequencies.
+        refinement_channels: of these blocks.
+        resolution: degrees per azimuth class; must divide 360 (180 for a line).
+        direction_channels, mask_channels: widths of the heads.
+        mask_bound: largest real and imaginary part that a mask adds to an even share.
         distance: what a third head says of each speaker's distance: nothing (`none`), a number
-            (`regression`), or a class (`classes`).
+            (`regression`), or a class (`classes`); with `criterion.distance_weight`.
     """
 
     separation: NameOrOwn[Literal["mask"]] = "mask"
-    guidance: Literal["none", "estimated", "oracle"]
-    beamformer: Literal["none", "mask", "steered"]
+    guidance: Literal["none", "estimated", "oracle"] = "estimated"
+    beamformer: Literal["none", "mask", "steered"] = "mask"
     refinements: int = Field(default=1, ge=1, le=MOST_BLOCKS)
     refinement_blocks: int = Field(default=0, ge=0, le=12)  # the last looks 2**11 frames around
     refinement_channels: int = Field(default=32, ge=4, le=MOST_CHANNELS)
-    resolution: float = Field(ge=0.25, le=90)  # no array of this size tells finer ones apart
-    direction_channels: int = Field(ge=4, le=MOST_CHANNELS)
-    mask_channels: int = Field(ge=4, le=MOST_CHANNELS)
-    mask_bound: float = Field(gt=0, le=1e6)
+    resolution: float = Field(default=5.0, ge=0.25, le=90)  # no array tells finer ones apart
+    direction_channels: int = Field(default=32, ge=4, le=MOST_CHANNELS)
+    mask_channels: int = Field(default=16, ge=4, le=MOST_CHANNELS)
+    mask_bound: float = Field(default=2.0, gt=0, le=1e6)
     distance: Literal["none", "regression", "classes"] = "none"
-
-    @field_validator("beamformer", mode="before")
-    @classmethod
-    def _of_before_there_were_two(cls, value: object) -> object:
-        return {True: "mask", False: "none"}[value] if isinstance(value, bool) else value
 
 
 MOST_SLOTS = 32
@@ -88,27 +88,27 @@ MOST_SLOTS = 32
 
 
 class ModelConfig(Config):
-    """The network.
+    """The network; the defaults are of a size for CPUs.
 
     Attributes:
-        sharing: whether the tasks share an encoder (`hard`: Caruana 1997) or have one each, with
-            a penalty on the distance between them (`soft`) or without (`none`). With an encoder
-            each, what one task feeds the other carries no gradient.
-        slots: how many speakers it puts out; None: as many as its scenes have at most. Slots to
-            spare learn to be empty, and serve when training goes on with more speakers.
+        sharing: one encoder for all tasks (`hard`: Caruana 1997); one for separation and one for
+            the others (`none`); or likewise with a penalty on their distance (`soft`). With an
+            encoder each, what one task feeds the other carries no gradient.
+        slots: outputs; null: as many as `scene.num_speakers` allows. Outputs to spare learn to be
+            empty, and serve when training goes on (`init_from`) with more speakers.
     """
 
-    stft: StftConfig
-    frontend: FrontendConfig
-    encoder: EncoderConfig
-    heads: HeadsConfig
+    stft: StftConfig = StftConfig()
+    frontend: FrontendConfig = DirectionalConfig()
+    encoder: EncoderConfig = UNetConfig()
+    heads: HeadsConfig = HeadsConfig()
     sharing: Literal["hard", "soft", "none"] = "hard"
     slots: int | None = Field(default=None, ge=2, le=MOST_SLOTS)
 
 
 @dataclass(frozen=True)
 class Estimates:
-    """What the network says about a batch of mixtures, in the domain of the transform.
+    """Estimates of a batch of mixtures, in the domain of the transform.
 
     Attributes:
         spectra: complex ``[batch, slot, freq, frame]``, the separated speakers at the reference

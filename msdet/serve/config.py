@@ -10,26 +10,30 @@ class ServeConfig(BaseModel):
     """The local page.
 
     Attributes:
-        checkpoint: a file, or the name of a model that ships; null takes the default one.
-        host: address of this machine that the page is at. allow_remote: whether that may be one
-            that other machines reach.
-        max_megabytes, max_minutes: longest recording, as a file and as sound.
-        max_stored_megabytes: of all uploads and results together; the oldest are deleted first.
-        max_job_seconds: time for one separation, with the rendering of its scene.
+        checkpoint: `model.ckpt`, or the name of a model that ships; null takes the default one.
+        host: address of this machine that the page is at; the default is out of reach of others.
+        port: of this address.
+        allow_remote: `host` may be an address that others reach; the page asks nobody for a
+            password.
+        max_megabytes: largest file.
+        max_minutes: longest recording.
+        max_stored_megabytes: all uploads and results together; the oldest are deleted first.
+        max_job_seconds: a separation that takes longer, with the rendering of its scene, is given
+            up.
     """
 
     model_config = ConfigDict(
         frozen=True, extra="forbid", allow_inf_nan=False, coerce_numbers_to_str=True
     )
 
-    checkpoint: str | None
-    host: str = Field(min_length=1)
-    port: int = Field(ge=1, le=65535)
-    allow_remote: bool
-    max_megabytes: float = Field(gt=0)
-    max_minutes: float = Field(gt=0)
-    max_stored_megabytes: float = Field(gt=0)
-    max_job_seconds: float = Field(gt=0)
+    checkpoint: str | None = None
+    host: str = Field(default="127.0.0.1", min_length=1)
+    port: int = Field(default=7860, ge=1, le=65535)
+    allow_remote: bool = False
+    max_megabytes: float = Field(default=200, gt=0)
+    max_minutes: float = Field(default=10, gt=0)
+    max_stored_megabytes: float = Field(default=2000, gt=0)
+    max_job_seconds: float = Field(default=300, gt=0)
 
     @field_validator("max_stored_megabytes")
     @classmethod

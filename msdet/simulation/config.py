@@ -32,7 +32,11 @@ class _Record(BaseModel):
 
 
 class RoomRanges(_Record):
-    """Inner size of the shoebox, metres."""
+    """Inner size of the shoebox.
+
+    Attributes:
+        length, width, height: metres.
+    """
 
     length: Range = (4.0, 8.0)
     width: Range = (4.0, 8.0)
@@ -43,11 +47,11 @@ class ArrayRanges(_Record):
     """Where the array's centre stands and how it is turned about the vertical.
 
     Attributes:
-        wall_distance: smallest distance from the centre to a side wall, metres.
-        offset: largest distance of the centre from the room's middle along its length and along
-            its width, metres; None for anywhere between the walls.
-        height: of the centre above the floor, metres.
-        rotation: of the array's x axis from the room's length axis, degrees.
+        wall_distance: metres, of the array's centre from the side walls, at least.
+        offset: metres, of the centre from the room's middle along its length and along its width,
+            at most; null: anywhere between the walls.
+        height: metres, of the centre above the floor.
+        rotation: degrees about the vertical, of the array's x axis from the room's length axis.
     """
 
     wall_distance: float = 0.5
@@ -61,11 +65,11 @@ class SpeakerRanges(_Record):
 
     Attributes:
         azimuth: degrees in the array's frame; a linear array takes the part within [0, 180].
-        distance: to the array's centre, metres, in three dimensions.
-        distance_law: what is drawn evenly, the distance or the area (its square).
+        distance: metres from the array's centre, in three dimensions.
+        distance_law: what is drawn evenly: the `distance`, or the `area` (its square).
         height_offset: metres above the array's centre.
-        min_angle: smallest angle between the azimuth labels of any two speakers, degrees.
-        wall_distance: smallest distance to any wall, the floor and the ceiling, metres.
+        min_angle: degrees between the azimuths of any two speakers, at least.
+        wall_distance: metres from walls, floor and ceiling, at least.
     """
 
     azimuth: Range = (0.0, 360.0)
@@ -80,15 +84,15 @@ class BackgroundRanges(_Record):
     """What is heard besides the speakers and the microphones' own noise.
 
     Attributes:
-        kinds: one is drawn for each scene. ``diffuse``: noise from all directions alike.
-            ``babble``: people of the same split, not those of the scene where there are others,
-            from all directions. ``point``: noise from places in the room. ``none``: nothing.
-            No kinds at all: never any.
+        kinds: one is drawn for each scene. `diffuse`: noise from all directions alike. `babble`:
+            people of the same split from all directions, not those of the scene where there are
+            others. `point`: noise from places in the room. `none`: nothing in this scene. No kinds
+            at all: never any.
         snr_db: all reverberant speech over the background, at the reference microphone.
-        recordings: folder of noise recordings for ``diffuse`` and ``point``; None takes noise with
-            the long-term spectrum of the scene's own speech.
-        talkers: how many voices a babble has.
-        sources: from how many places a ``point`` background comes.
+        recordings: folder of noise recordings for `diffuse` and `point`, as long as a scene each;
+            null: noise with the long-term spectrum of the scene's own speech.
+        talkers: voices of a babble.
+        sources: places that a `point` background comes from.
     """
 
     kinds: tuple[BackgroundKind, ...] = ()
@@ -103,10 +107,10 @@ class ImperfectionRanges(_Record):
 
     Attributes:
         gain_db: standard deviation of each microphone's gain, relative to the reference.
-        phase: standard deviation of each microphone's phase, degrees, the same at all frequencies.
-        position: standard deviation of each coordinate of a microphone, metres.
-        rotation: largest error of the array's orientation about the vertical, degrees.
-        tilt: largest error about each of the two horizontal axes, degrees.
+        phase: degrees, standard deviation of each microphone's phase, the same at all frequencies.
+        position: metres, standard deviation of each coordinate of a microphone.
+        rotation: degrees about the vertical, at most.
+        tilt: degrees about each of the two horizontal axes, at most.
     """
 
     gain_db: float = 0.0
@@ -125,20 +129,25 @@ class SceneConfig(_Record):
     """The ranges of a family of scenes; the defaults are the quickstart's task.
 
     Attributes:
-        t60: asked reverberation time, seconds (Sabine).
-        t60_per_octave: factors on it at 125, 250, 500, 1000, 2000, 4000 and 8000 Hz; None for
-            walls that absorb all frequencies alike.
-        rirs: how room responses are computed: ``exact`` (all image sources), ``hybrid`` (image
-            sources, then a diffuse tail that decays alike) or ``anechoic`` (no walls).
-        level_db: level of each further speaker relative to the first.
-        level_law: ``uniform``, or ``triangular``: the middle of the range is the likeliest.
-        overlap: 0 = speakers take turns, 1 = all speak all the time. Each of n speakers speaks
+        num_speakers: 1 to 5. Training on a varying number, such as [1, 3], makes a network that
+            says which of its outputs are empty.
+        t60: asked reverberation time, seconds (Sabine); labels carry the measured one.
+        t60_per_octave: seven factors on it, at 125, 250, 500, 1000, 2000, 4000 and 8000 Hz, such as
+            [1.2, 1.1, 1, 1, 0.9, 0.8, 0.6]; null: walls absorb all frequencies alike.
+        rirs: how room responses are computed: `exact` (all image sources), `hybrid` (image
+            sources, then a diffuse tail with the same decay: many times as fast in long
+            reverberation) or `anechoic` (no walls).
+        level_db: of further speakers relative to the first.
+        level_law: `uniform`, or `triangular`: the middle of the range is the likeliest.
+        overlap: 0: speakers take turns, 1: all speak all the time. Each of n speakers speaks
             (1 + (n - 1) overlap) / n of the scene, starting at even steps, in random order. With
             two speakers it is the share of the scene in which both speak.
         snr_db: all reverberant speech over the microphones' own white noise, at the reference.
-        target: what is to be separated; direct path, first 50 ms, or all of it.
+        target: what is to be separated: `direct` path, `early` (50 ms), or all of it (`image`).
+        reference_mic: the microphone that targets and scores belong to.
         use_symmetry: scenes in rooms of a fixed set also listen with the array turned by its own
-            symmetries, which costs no new room responses.
+            symmetries, which costs no new room responses: four times the scenes with four
+            microphones on a circle.
     """
 
     num_speakers: tuple[int, int] = (2, 2)

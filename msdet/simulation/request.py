@@ -14,10 +14,10 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from msdet import __version__
-from msdet.differences import first_difference
 from msdet.errors import InputError, first_mistake
 from msdet.files import write_atomically
 from msdet.output_folder import contents
+from msdet.parsing import first_difference
 from msdet.simulation.layouts import Format
 from msdet.simulation.rirs import METHOD
 from msdet.simulation.scene_files import SCENES_NAME

@@ -21,9 +21,9 @@ from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import URL
 from sqlalchemy.exc import SQLAlchemyError
 
-from msdet.differences import first_difference
 from msdet.errors import InputError
 from msdet.output_folder import sole_user
+from msdet.parsing import first_difference
 from msdet.sweeps.bench import refuse_failures, train_all
 from msdet.sweeps.run import Run, compose_run, placed, sweep_folder
 from msdet.sweeps.settings import SearchConfig, run_name, values_of

@@ -99,8 +99,7 @@ def _parsed(parser: OverridesParser, text: str) -> Override:
     else:
         if override.is_sweep_override():
             return override
-    own = text.startswith(_SEARCH_PATH)  # by our own hand: no setting of Hydra's is typed
-    [override] = parser.parse_overrides([text if own else quoted(text)])
+    [override] = parser.parse_overrides([quoted(text)])
     return override
 
 

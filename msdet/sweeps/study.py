@@ -10,9 +10,8 @@ from typing import Annotated, Any
 from omegaconf import OmegaConf
 from pydantic import AfterValidator, Field, model_validator
 
-from msdet.differences import first_difference
 from msdet.errors import InputError
-from msdet.parsing import Config, parse
+from msdet.parsing import Config, first_difference, parse
 from msdet.resources import configs_dir
 from msdet.sweeps.run import Run, compose_run, placed
 from msdet.training.config import TrainConfig

@@ -19,11 +19,11 @@ from typing import Any, Literal
 import numpy as np
 
 from msdet.corpora import Corpus, open_corpus
-from msdet.differences import first_difference
 from msdet.errors import InputError
 from msdet.files import read_json, write_json
 from msdet.geometry import MicrophoneArray
 from msdet.metrics.conditions import OPPOSITION_DEGREES, SEAM_DEGREES
+from msdet.parsing import first_difference
 from msdet.simulation import Room, Scene, fixed_scenes, read_scenes, rotated, write_scenes
 from msdet.simulation.chosen_scenes import chosen_rooms, scene_in, to_seam, widest_angle
 from msdet.simulation.config import observable_azimuths

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What happens around training steps: measuring the run, scoring epochs, describing checkpoints."""
+"""Callbacks around training steps: they measure the run, score epochs, describe checkpoints."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Stopping(Callback):
 
 
 class Bookkeeping(Callback):
-    """What a run measures of itself: time, examples, waiting for data, the history of its epochs.
+    """Measurements of a run: time, examples, waiting for data, the history of its epochs.
 
     All of it is kept in the training checkpoint, so that a resumed run reports the whole.
     """
@@ -194,7 +194,7 @@ class SelfDescribing(Callback):
 
 
 def _means(measured: Mapping[str, list[Tensor]], trainer: pl.Trainer) -> dict[str, float]:
-    """Of all steps of all processes, by name; one that a step did not measure leaves it out."""
+    """Return the means of measurements over all steps of all processes, by name."""
     own = {name: (torch.stack(v).sum().item(), len(v)) for name, v in measured.items()}
     sums: dict[str, tuple[float, int]] = {}
     for share in _of_all(own, trainer):
@@ -211,7 +211,7 @@ def _gather(rows: list[SceneRow], trainer: pl.Trainer) -> list[SceneRow]:
 
 
 def _of_all(own: T, trainer: pl.Trainer) -> list[T]:
-    """What each process has."""
+    """Return what each process has."""
     if trainer.world_size == 1:
         return [own]
     shares: list[Any] = [None] * trainer.world_size

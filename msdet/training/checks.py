@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What cannot be trained is refused before any work."""
+"""Checks of a config: what cannot be trained is refused before any work."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What feeds examples to Lightning's trainer: where they come from, and the data module."""
+"""The data module, which feeds Lightning's trainer, and the sources of its examples."""
 
 from __future__ import annotations
 

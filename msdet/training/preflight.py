@@ -128,9 +128,9 @@ class _Keys:
         def acting(*arguments: Any, **keywords: Any) -> Any:
             self.at_work.append(key)
             found = act(*arguments, **keywords)
+            self.at_work.pop()
             if wrong := check(found, *more, *arguments):
                 raise InputError(f"{key}: {self.targets[key]} {wrong}")
-            self.at_work.pop()
             return found
 
         return acting

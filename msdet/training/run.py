@@ -33,7 +33,7 @@ from msdet.training.run_folder import (
 
 
 class Prepared(NamedTuple):
-    """What a run starts from."""
+    """Parts that a run starts from."""
 
     array: MicrophoneArray
     corpus: Corpus
@@ -79,7 +79,17 @@ def fit_network(config: TrainConfig, prepared: Prepared, folder: Path) -> dict[s
     array, corpus, model, criterion, sources = prepared
 
     def describe(metrics: dict[str, Any], training: dict[str, Any]) -> Description:
-        return _describe(config, array, metrics, training)
+        numbers = {key: value for key, value in metrics.items() if isinstance(value, int | float)}
+        return Description.of(
+            model,
+            config.criterion,
+            config.scene.target,
+            config=config.model_dump(mode="json"),
+            metrics=numbers,
+            training=training,
+            versions=versions(),
+            git_commit=git_commit(),
+        )
 
     keep_freed_pages()
     with PeakMemory() as memory:
@@ -112,29 +122,6 @@ def build_model(config: TrainConfig, array: MicrophoneArray) -> MSDET:
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(config.seed)
         return build()
-
-
-def _describe(
-    config: TrainConfig, array: MicrophoneArray, metrics: dict[str, Any], training: dict[str, Any]
-) -> Description:
-    return Description(
-        model=config.model,
-        num_slots=config.num_slots,
-        array=array,
-        reference_mic=config.scene.reference_mic,
-        sample_rate=config.sample_rate,
-        target=config.scene.target,
-        assignment=config.criterion.assignment,
-        nearest_gap=config.criterion.nearest_gap,
-        weight=config.criterion.weight,
-        distance_weight=config.criterion.distance_weight,
-        empty_slots=config.empty_slots,
-        config=config.model_dump(mode="json"),
-        metrics={key: value for key, value in metrics.items() if isinstance(value, int | float)},
-        training=training,
-        versions=versions(),
-        git_commit=git_commit(),
-    )
 
 
 def _announce(config: TrainConfig, model: MSDET) -> None:

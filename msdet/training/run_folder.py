@@ -13,11 +13,10 @@ from omegaconf import OmegaConf
 from rich.console import Console
 
 from msdet.checkpoints import load_checkpoint
-from msdet.differences import first_difference
 from msdet.errors import InputError
 from msdet.files import read_json, write_atomically, write_json
 from msdet.output_folder import contents, sole_user
-from msdet.parsing import parse
+from msdet.parsing import first_difference, parse
 from msdet.training.config import TrainConfig
 
 CONFIG_NAME = "config.yaml"
@@ -38,7 +37,7 @@ MAY_DIFFER = {
 
 
 def is_unfinished(folder: Path) -> bool:
-    """Whether a run got as far as its first checkpoint there, and not to its end."""
+    """Return whether a run got as far as its first checkpoint there, and not to its end."""
     return (folder / LAST_NAME).exists() and not (folder / SUMMARY_NAME).exists()
 
 
@@ -133,7 +132,8 @@ def check_same_mixtures(folder: Path, identities: Mapping[str, Sequence[int | st
 
 
 def is_first_process() -> bool:
-    """Of all machines: by Lightning's reading of RANK, LOCAL_RANK, SLURM_PROCID, or NODE_RANK."""
+    """Return whether this process is the first of all machines (rank 0), by Lightning's reading of
+    RANK, LOCAL_RANK, SLURM_PROCID or NODE_RANK."""
     rank: int = getattr(rank_zero_only, "rank", 0)
     return rank == 0 and int(os.environ.get("NODE_RANK", 0)) == 0
 

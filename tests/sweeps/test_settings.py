@@ -14,6 +14,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from msdet.cli import main
 from msdet.commands.multirun import run as multirun
 from msdet.composing import compose, in_quotes, quoted
 from msdet.errors import InputError
@@ -129,6 +130,22 @@ def test_a_run_s_folder_is_its_own(one: dict[str, str], other: dict[str, str]) -
 def test_keys_are_shown_short_where_that_is_clear() -> None:
     assert short_keys(["criterion.weight", "seed"]) == ["weight", "seed"]
     assert short_keys(["corpus.seed", "seed"]) == ["corpus.seed", "seed"]
+
+
+def test_runs_find_configs_in_a_folder_of_the_user_s(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "experiment").mkdir()
+    mine = tmp_path / "experiment" / "mine.yaml"
+    mine.write_text("# @package _global_\ndefaults: [debug]\nname: mine\n")
+    where = ["--config-dir", str(tmp_path)]
+    assert main(["train", "-m", *where, "experiment=mine", "seed=0,1", "--config"]) == 0
+    printed = yaml.safe_load(capsys.readouterr().out)
+    assert printed["output"] == "outputs/sweeps/mine"
+    for overrides in printed["runs"].values():
+        assert compose("train", overrides)["name"] == "mine"
+    assert main(["study", "debug", *where, "base=[experiment=mine]", "--dry-run"]) == 0
+    assert "lbt-seed0: waiting" in capsys.readouterr().out
 
 
 # --- documentation ------------------------------------------------------------------------

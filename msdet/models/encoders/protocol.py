@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What an encoder takes and gives, whoever wrote it."""
+"""The interface of encoders, whoever wrote them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 class Encoding(NamedTuple):
-    """What the trunk hands to the heads."""
+    """Features of the trunk, for the heads."""
 
     full: Tensor
     """``[batch, full_channels, freq, frame]``: what masks are made from"""

@@ -40,17 +40,16 @@ class UNetConfig(Config):
 
     Attributes:
         full_channels: channels at full frequency resolution (what the mask is made from).
-        channels: channels of each lower level, from a quarter of the frequencies downwards; each
-            further level halves them.
-        blocks: residual blocks of each level; those of the lowest level carry the time dilations.
-        dilations: dilations in time of the lowest level's blocks, cycled.
+        channels: channels of the lower levels: a quarter of the frequencies, then half of that, ...
+        blocks: residual blocks of each level; those of the lowest carry the time dilations.
+        dilations: in time, of the lowest level's blocks, cycled.
     """
 
-    name: Literal["unet"]
-    full_channels: int = Field(ge=4, le=MOST_CHANNELS)
-    channels: tuple[_Channels, ...] = Field(min_length=1, max_length=_MOST_LEVELS)
-    blocks: tuple[_Blocks, ...] = Field(min_length=1, max_length=_MOST_LEVELS)
-    dilations: tuple[_Dilation, ...] = Field(min_length=1, max_length=MOST_BLOCKS)
+    name: Literal["unet"] = "unet"
+    full_channels: int = Field(default=16, ge=4, le=MOST_CHANNELS)
+    channels: tuple[_Channels, ...] = Field((48, 64), min_length=1, max_length=_MOST_LEVELS)
+    blocks: tuple[_Blocks, ...] = Field((1, 4), min_length=1, max_length=_MOST_LEVELS)
+    dilations: tuple[_Dilation, ...] = Field((1, 2, 4, 8), min_length=1, max_length=MOST_BLOCKS)
 
     @model_validator(mode="after")
     def _a_number_of_blocks_per_level(self) -> UNetConfig:
