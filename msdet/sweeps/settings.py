@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a sweep was asked for: Hydra's overrides, some of them with several values."""
+"""Settings of a sweep: Hydra's overrides, some of them with several values."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class SweepConfig(Config):
 
 
 def is_about_sweep(override: str) -> bool:
-    """Whether a setting is of the sweep, not of its runs."""
+    """Return whether a setting is of the sweep, not of its runs."""
     key = override.partition("=")[0].lstrip("+~")
     return key == "sweep" or key.startswith("sweep.")
 
@@ -71,7 +71,7 @@ def search_paths(overrides: Sequence[str]) -> list[str]:
 
 
 def read_settings(params: Mapping[str, str], overrides: Sequence[str]) -> list[Override]:
-    """Settings of the runs, each key once: the command's come after those of the sweep's file.
+    """Read the settings of the runs, each key once: the command's after those of the sweep's file.
 
     Raises:
         InputError: one of them cannot be read.
@@ -104,7 +104,7 @@ def _parsed(parser: OverridesParser, text: str) -> Override:
 
 
 def swept_keys(settings: Sequence[Override]) -> list[str]:
-    """Keys with several values.
+    """Return the keys with several values.
 
     Raises:
         InputError: there are none.
@@ -116,7 +116,7 @@ def swept_keys(settings: Sequence[Override]) -> list[str]:
 
 
 def combinations(settings: Sequence[Override]) -> list[dict[str, str]]:
-    """Every combination of all values, the last key's changing fastest: values by key.
+    """Return every combination of all values, by key; the last key's change fastest.
 
     Raises:
         InputError: a key has an interval, or no value at all.
@@ -152,7 +152,7 @@ def readable(value: str) -> str:
 
 
 def run_name(values: Mapping[str, str]) -> str:
-    """A folder's name that tells a run's values and no other's.
+    """Return a folder's name that tells a run's values and no other's.
 
     >>> run_name({"criterion.assignment": "cyclic", "seed": "2"})
     'assignment=cyclic_seed=2'
@@ -167,7 +167,7 @@ def run_name(values: Mapping[str, str]) -> str:
 
 
 def short_keys(keys: Iterable[str]) -> list[str]:
-    """Keys without their groups, where they differ then."""
+    """Return keys without their groups, where they differ then."""
     whole = [key.lstrip("+") for key in keys]
     last = [key.rpartition(".")[2] for key in whole]
     return last if len(set(last)) == len(last) else whole

@@ -127,23 +127,17 @@ def load_study(name: str, overrides: Sequence[str] = ()) -> StudyConfig:
         if not path.is_file():
             known = ", ".join(sorted(file.stem for file in folder.glob("*.yaml")))
             raise InputError(f"{name}: no such study; there are {known}, or give a YAML file")
-    for override in overrides:
-        if "=" not in override:
-            raise InputError(f"{override!r}: settings are written KEY=VALUE")
     try:
         loaded = OmegaConf.merge(OmegaConf.load(path), OmegaConf.from_dotlist(list(overrides)))
         values: Any = OmegaConf.to_container(loaded, resolve=True)
+        return parse(StudyConfig, values)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
     except Exception as error:  # of PyYAML's and OmegaConf's many, such as a key that comes twice
         lines = "; ".join(line.strip() for line in str(error).splitlines() if line.strip())
         raise InputError(f"{path}: {lines}") from error
-    if not isinstance(values, dict):
-        raise InputError(f"{path}: holds no study")
-    try:
-        return parse(StudyConfig, values)
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from error
 
 
 def plan(study: StudyConfig, search: Sequence[str] = ()) -> list[Run]:

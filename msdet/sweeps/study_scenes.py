@@ -10,7 +10,6 @@ opposite each other, where `cyclic` breaks.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +33,11 @@ from msdet.training.config import TrainConfig
 SetName = Literal["main", "seam", "opposite"]
 REQUEST_NAME = "request.json"
 
+_SHAPES_SCENES: dict[str, Any] = {
+    "sample_rate": True,
+    "scene": True,
+    "data": {"eval_seed", "eval_seconds"},
+}
 _EPOCH = {"seam": 1, "opposite": 2}
 """Scenes of `main` are those of epoch 0; other epochs hold other speech."""
 _ROOMS = 100
@@ -193,15 +197,9 @@ class _Task:
 
     def request(self, counts: SceneCounts) -> dict[str, Any]:
         """Return what shapes the scenes, as it is read back from JSON."""
-        training = self.training
-        shaped_by = {
+        return {
             "scenes": counts.model_dump(),
-            "sample_rate": training.sample_rate,
-            "data.eval_seed": training.data.eval_seed,
-            "data.eval_seconds": training.data.eval_seconds,
-            "scene": training.scene.model_dump(mode="json"),
-            "array": self.array.positions,
+            **self.training.model_dump(mode="json", include=_SHAPES_SCENES),
+            "array": [list(place) for place in self.array.positions],
             "corpus": {"name": self.corpus.name, "fingerprint": self.corpus.fingerprint},
         }
-        found: dict[str, Any] = json.loads(json.dumps(shaped_by))
-        return found

@@ -91,7 +91,6 @@ def test_seeds_are_complete_one_after_the_other(study: Studies) -> None:
             ["methods.msdet.overrides=[criterion.weight=1,model.heads.guidance=none]"],
             "methods.msdet: is the same as methods.lbt",
         ),
-        (["nonsense"], "KEY=VALUE"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,
 )
