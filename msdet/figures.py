@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How figures look, and how they are made and saved.
+"""Figures as PNG files: their style, and how they are made and saved.
 
 Drawn off-screen; colours from the palette of Okabe and Ito, which colour-blind readers can tell
 apart, and never colour alone: truth and estimate differ in shape and filling too. matplotlib is

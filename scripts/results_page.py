@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -23,8 +22,9 @@ from typing import Any
 from msdet.checkpoints import Description, load_checkpoint
 from msdet.errors import InputError
 from msdet.evaluation.exports import markdown_table
+from msdet.figures import COLOURS, grid_of_axes, save, styled
 from msdet.files import write_atomically, write_json
-from msdet.metrics.measures import VALIDATION
+from msdet.metrics.measures import MEASURES, VALIDATION
 from msdet.provenance import short_commit
 from msdet.resources import models_dir
 from msdet.shipped import how_many
@@ -96,7 +96,7 @@ def write_numbers(checkpoint: Path, page: Path, summaries: Mapping[str, Any]) ->
 
 
 def training_of(run: Path, pictures: Path) -> str:
-    """A training's curves, copied to a folder beside the page, and its doublings, as Markdown.
+    """A training's curves, drawn into a folder beside the page, and its doublings, as Markdown.
 
     Raises:
         InputError: the folder is not one of a training.
@@ -105,7 +105,7 @@ def training_of(run: Path, pictures: Path) -> str:
         lines = (run / "history.jsonl").read_text(encoding="utf-8").splitlines()
         pictures.mkdir(parents=True, exist_ok=True)
         picture = f"{run.resolve().name}.png"
-        shutil.copy(run / "pictures" / "training.png", pictures / picture)
+        draw_curves([json.loads(line) for line in lines], pictures / picture)
     except OSError as error:
         raise InputError(f"{run}: is not the folder of a finished training ({error})") from error
     return "\n".join(
@@ -115,6 +115,23 @@ def training_of(run: Path, pictures: Path) -> str:
             doublings([json.loads(line) for line in lines]),
         ]
     )
+
+
+@styled
+def draw_curves(history: Sequence[Mapping[str, Any]], path: Path) -> None:
+    """The loss and the validation scores over the examples, as a PNG file."""
+    names = ("loss", *VALIDATION[:2])
+    figure, axes = grid_of_axes(1, len(names), (4.0 * len(names), 2.9))
+    for place, name in zip(axes.flat, names, strict=True):
+        for split, colour in (("train", COLOURS[0]), ("valid", COLOURS[1])):
+            found = [row for row in history if row.get(f"{split}_{name}") is not None]
+            x, y = ([row[key] for row in found] for key in ("examples", f"{split}_{name}"))
+            if found:
+                place.plot(x, y, color=colour, label={"train": "training"}.get(split, "validation"))
+        place.set_title(MEASURES[name].heading if name in MEASURES else name)
+        place.set_xlabel("examples")
+    axes[0, 0].legend()
+    save(figure, path)
 
 
 def doublings(history: Sequence[Mapping[str, Any]]) -> str:

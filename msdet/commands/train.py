@@ -10,8 +10,7 @@ from msdet.checkpoints import read_description
 from msdet.ending import tell
 from msdet.evaluation.config import EvaluationConfig
 from msdet.evaluation.evaluate import evaluate, print_tables
-from msdet.evaluation.pictures.training import training_curves
-from msdet.files import read_json_lines, write_json
+from msdet.files import write_json
 from msdet.output_folder import sole_user
 from msdet.parsing import parse
 from msdet.training.config import TrainConfig
@@ -51,7 +50,6 @@ def train(config: TrainConfig) -> dict[str, Any]:
     set_finished_aside(folder)
     with sole_user(folder):
         measured = trained(config, prepared, folder)
-        _draw_curves(folder)
         if not config.evaluate:
             summary = _without_evaluation(folder, measured)
             tell(model=model, next=("evaluate", f"checkpoint={model}"))
@@ -71,20 +69,6 @@ def train(config: TrainConfig) -> dict[str, Any]:
         next=("separate", "RECORDING.wav", f"checkpoint={model}"),
     )
     return summary
-
-
-def _draw_curves(folder: Path) -> None:
-    history = read_json_lines(folder / "history.jsonl", "choose another output=")
-    pictures_folder = folder / "pictures"
-    pictures_folder.mkdir(exist_ok=True)
-    kept = ("train_seconds", "loss", "valid_si_sdr", "valid_azimuth")
-    rows = [
-        {k: v for k, v in row.items() if any(p in k for p in kept) and "best_matched" not in k}
-        for row in history
-    ]
-    for row in rows:
-        row["seconds"] = row.pop("train_seconds")
-    training_curves(rows, pictures_folder / "training.png")
 
 
 def _without_evaluation(folder: Path, measured: dict[str, Any]) -> dict[str, Any]:

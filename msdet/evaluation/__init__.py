@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How good a model is: scores per scene, rows on disk, summaries with intervals, pictures."""
+"""Evaluations: systems, the scoring of scenes, rows on disk, tables, the report."""

@@ -13,7 +13,7 @@ from msdet.parts import OwnPart
 
 
 class EvaluationConfig(Config):
-    """What is evaluated, on what, and what comes of it.
+    """The systems that are evaluated, their scenes, and the results.
 
     Attributes:
         checkpoint: `model.ckpt` or `last.ckpt`, or a list of them to compare; null where estimates
@@ -30,7 +30,7 @@ class EvaluationConfig(Config):
         systems: what is scored, the first model being the main one; null: the models and all
             baselines.
         metrics: some of [si_sdr, sdr, sir, sar, estoi, pesq_nb, pesq_wb, dnsmos, wer], and classes
-            of your own (`_target_` with arguments); null: all that are installed, without the last
+            of your own, {_target_: mine.MyMetric}; null: all that are installed, without the last
             two and with PESQ as the sample rate allows.
         slow_metrics_of: systems that all metrics but SI-SDR and SDR are computed of; null: the
             mixture, the models and `model+mvdr`.

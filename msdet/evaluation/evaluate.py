@@ -15,17 +15,20 @@ from typing import Any
 from rich.console import Console
 
 from msdet.evaluation.config import EvaluationConfig
-from msdet.evaluation.gallery import draw_gallery
+from msdet.evaluation.exports import csv_lines, markdown_table
 from msdet.evaluation.preparation import Prepared, name_of, prepare
 from msdet.evaluation.report.content import ReportContent
 from msdet.evaluation.report.page import write_report
-from msdet.evaluation.results import TIMES_NAME, SceneTime, Times, summarise_systems, write_tables
 from msdet.evaluation.rows import RowWriter
-from msdet.evaluation.scoring import SceneScorer, Scored, Scoring
+from msdet.evaluation.scoring import SceneScorer, Scoring
 from msdet.evaluation.systems.names import MODEL
 from msdet.evaluation.tables import clipping_warnings, result_tables, systems_table
-from msdet.files import write_json
+from msdet.evaluation.times import TIMES_NAME, SceneTime, Times
+from msdet.evaluation.views import scene_views
+from msdet.files import read_json_lines, write_atomically, write_json
 from msdet.memory import PeakMemory
+from msdet.metrics import SceneRow, compare_systems, score_table, summarise
+from msdet.metrics.conditions import DEFAULT_CONDITIONS
 from msdet.metrics.measures import MEASURES, measures_in
 from msdet.output_folder import sole_user
 from msdet.provenance import git_commit, versions
@@ -60,7 +63,7 @@ def _evaluate(
         times = Times(output / TIMES_NAME, writer.done)
         _fill_banks(scenes, prepared.scoring.bank, config.num_workers)
         left = [scene for scene in scenes if scene.index not in writer.done]
-        for scored in in_processes(
+        for row, taken in in_processes(
             _scorer,
             prepared.scoring,
             left,
@@ -68,13 +71,10 @@ def _evaluate(
             title="scoring",
             done=len(scenes) - len(left),
         ):
-            seconds, audio_seconds = scored.seconds, scored.audio_seconds
-            times.add(
-                SceneTime(index=scored.row.index, audio_seconds=audio_seconds, seconds=seconds)
-            )
-            writer.add(scored.row)
+            times.add(taken)
+            writer.add(row)
         rows = writer.rows
-    summary = summarise_systems(prepared, rows, times, config.conditions)
+    summary = _summary(prepared, rows, times, config.conditions)
     summary |= _measured(prepared, training, memory.peak_gb)
     summary |= {
         "own_measures": {
@@ -92,8 +92,9 @@ def _evaluate(
         "made_with": versions() | {"commit": git_commit() or "unknown"},
     }
     write_json(output / "summary.json", summary)
-    write_tables(output, summary, rows, prepared.measures)
-    views = draw_gallery(output, prepared, rows, config.pictures) if config.pictures else ()
+    write_atomically(output / "rows.csv", csv_lines(rows))
+    write_atomically(output / "table.md", markdown_table(summary["systems"], prepared.measures))
+    views = scene_views(output, prepared, rows, config.pictures) if config.pictures else ()
     write_report(
         output / "report.html",
         ReportContent(
@@ -103,6 +104,7 @@ def _evaluate(
             summary=summary,
             rows=rows,
             scenes=views,
+            history=_history(prepared),
         ),
     )
     return summary
@@ -119,10 +121,45 @@ def print_tables(summary: dict[str, Any]) -> None:
         console.print(f"warning: {warning}", markup=False, highlight=False)
 
 
-def _scorer(scoring: Scoring) -> Callable[[Scene], Scored]:
+def _summary(
+    prepared: Prepared,
+    rows: Sequence[SceneRow],
+    times: Times,
+    conditions: Sequence[str] | None,
+) -> dict[str, Any]:
+    """The main system's numbers, ``systems`` with those of all, and ``comparisons`` of the main one
+    with each of them."""
+    table, measures = score_table(rows), prepared.measures
+    others = [system for system in prepared.scoring.systems if system != prepared.main]
+    of_system = {
+        system: summarise(
+            rows,
+            system,
+            table=table,
+            measures=measures,
+            linear_array=prepared.linear,
+            unavailable=prepared.unavailable,
+            conditions=DEFAULT_CONDITIONS if conditions is None else tuple(conditions),
+        )
+        | {"real_time_factor": times.real_time_factor(system)}
+        for system in (prepared.main, *others)
+    }
+    return {
+        **of_system[prepared.main],
+        "main_system": prepared.main,
+        "systems": of_system,
+        "comparisons": [
+            {"system": prepared.main, "reference": system, **found}
+            for system in others
+            for found in compare_systems(table, prepared.main, system, measures=measures)
+        ],
+    }
+
+
+def _scorer(scoring: Scoring) -> Callable[[Scene], tuple[SceneRow, SceneTime]]:
     scorer, started = SceneScorer(scoring), False
 
-    def score(scene: Scene) -> Scored:
+    def score(scene: Scene) -> tuple[SceneRow, SceneTime]:
         nonlocal started
         if not started:  # imports and first calls are no part of what a system takes
             scorer.do(scene)
@@ -149,7 +186,7 @@ def _fill_banks(scenes: Sequence[Scene], folder: Path, num_workers: int | None) 
 def _measured(
     prepared: Prepared, training: Mapping[str, Any] | None, peak_gb: float
 ) -> dict[str, Any]:
-    """What the training run of the main system measured of itself, the recordings that it was
+    """Measurements of the main system's training run, the recordings that it was
     trained on, and the memory of all."""
     checkpoint = prepared.checkpoints.get(prepared.main)
     found = dict(checkpoint.description.training if checkpoint else {})
@@ -160,6 +197,15 @@ def _measured(
     found["peak_rss_gb"] = max(peak_gb, found.get("peak_rss_gb", 0.0))
     found["evaluation_peak_rss_gb"] = peak_gb
     return found
+
+
+def _history(prepared: Prepared) -> list[dict[str, Any]]:
+    """The epochs of the training that made the main system, where its folder still has them."""
+    checkpoint = prepared.checkpoints.get(prepared.main)
+    path = None if checkpoint is None else checkpoint.path.parent / "history.jsonl"
+    if path is None or not path.is_file():
+        return []
+    return read_json_lines(path, "delete it, or evaluate a copy of the checkpoint")
 
 
 def _title(prepared: Prepared, config: EvaluationConfig) -> str:

@@ -102,7 +102,7 @@ def _wrong_slot(score: SceneScore, speaker: SpeakerScore) -> bool | None:
 
 
 def _score_names(rows: Sequence[SceneRow]) -> tuple[str, ...]:
-    """Those that any speaker has, in the order of the tables, the user's own last."""
+    """Scores that any speaker has, in the order of the tables, the user's own last."""
     scores = (of.scores for row in rows for s in row.systems.values() for of in s.speakers)
     there = dict.fromkeys(name for names in scores for name in names)
     order = [measure.quantity for measure in MEASURES.values()]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What an evaluation is about, opened and checked before any work."""
+"""The checkpoints, estimates and scenes of an evaluation, opened and checked before any work."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class Prepared:
 
     @property
     def linear(self) -> bool:
-        """Whether the scenes' arrays are lines: no seam, no opposition."""
+        """True where the scenes' arrays are lines: no seam, no opposition."""
         return self.scenes[0].microphone_array().is_linear
 
 
@@ -72,6 +72,8 @@ def prepare(config: EvaluationConfig) -> Prepared:
     output = Path(config.output)
     if output.exists() and not output.is_dir():
         raise InputError(f"output={output}: is a file; name a folder")
+    if config.conditions is not None:
+        check_conditions(config.conditions)
     checkpoints = _open_checkpoints(config)
     corpus_config, corpus, scenes = _open_scenes(config, checkpoints)
     for checkpoint in checkpoints.values():
@@ -90,46 +92,35 @@ def prepare(config: EvaluationConfig) -> Prepared:
     systems = choose_systems(config.systems, separated)
     rate = scenes[0].sample_rate
     metrics, unavailable = choose_metrics(config.metrics, rate, config.recogniser)
-    of_system = _metrics_of(systems, metrics, config.slow_metrics_of, separated)
-    names = {system: tuple(metric.name for metric in of) for system, of in of_system.items()}
-    own = {
-        metric.name: part.model_dump_json()
-        for part, metric in zip(_own_parts(config), _own(metrics), strict=True)
-    }
-    if config.metrics is not None:
-        asked = [*(m for m in config.metrics if isinstance(m, str)), *own]
-        _check_metrics(config, asked, names, separated)
-    scoring = Scoring(
-        models,
-        corpus_config,
-        rate,
-        config.split,
-        rirs_folder(config.cache),
-        systems,
-        of_system,
-    )
+    of_system = _metrics_of(systems, metrics, config, separated)
+    own = [metric for metric in metrics if metric.name not in METRICS]
+    parts = [part for part in config.metrics or () if isinstance(part, OwnPart)]
     header = RowsHeader(
         models=hashes,
         scenes=scenes_hash(scenes),
-        systems=names,
+        systems={name: tuple(metric.name for metric in of) for name, of in of_system.items()},
         recogniser=config.recogniser,
-        own_metrics=own,
+        own_metrics={m.name: p.model_dump_json() for m, p in zip(own, parts, strict=True)},
         as_networks=False,
     )
-    main = next((name for name in systems if name in models), systems[0])
-    if config.conditions is not None:
-        check_conditions(config.conditions)
-    clipped = {name: folder.clipped for name, folder in folders.items() if folder.clipped}
-    measures = measures_of(_own(metrics))
-    return Prepared(scenes, checkpoints, scoring, header, main, measures, unavailable, clipped)
-
-
-def _own_parts(config: EvaluationConfig) -> list[OwnPart]:
-    return [part for part in config.metrics or () if isinstance(part, OwnPart)]
-
-
-def _own(metrics: Sequence[Metric]) -> list[Metric]:
-    return [metric for metric in metrics if metric.name not in METRICS]
+    return Prepared(
+        scenes=scenes,
+        checkpoints=checkpoints,
+        scoring=Scoring(
+            models=models,
+            corpus=corpus_config,
+            sample_rate=rate,
+            split=config.split,
+            bank=rirs_folder(config.cache),
+            systems=systems,
+            metrics=of_system,
+        ),
+        header=header,
+        main=next((name for name in systems if name in models), systems[0]),
+        measures=measures_of(own),
+        unavailable=unavailable,
+        clipped={name: folder.clipped for name, folder in folders.items() if folder.clipped},
+    )
 
 
 def check_scenes(scenes: Sequence[Scene], checkpoint: Checkpoint) -> None:
@@ -239,36 +230,24 @@ def _open_scenes(
     if corpus_config is None and checkpoints:
         corpus_config = _training_of(next(iter(checkpoints.values()))).corpus
     corpus_config = corpus_config or BundledConfig()
-    rate = _sample_rate([s.sample_rate for s in scenes] if scenes else [], checkpoints)
+    rates = {scene.sample_rate for scene in scenes or ()}
+    if len(rates) > 1:
+        raise InputError(f"scenes: are at {sorted(rates)} Hz; give scenes of one sample rate")
+    rate = next(iter(rates), None) or next(iter(checkpoints.values())).description.sample_rate
     try:
         corpus = open_corpus(corpus_config, rate).split(config.split)
     except InputError as error:
         if config.corpus is not None or not checkpoints:
             raise
         first = next(iter(checkpoints.values()))  # its path was of another folder, say
-        raise _not_where_it_was(first, corpus_config, error) from error
+        path = " corpus.path=FOLDER" if hasattr(corpus_config, "path") else ""
+        raise InputError(
+            f"checkpoint={first.path}: the corpus of its training cannot be opened from here "
+            f"({error}); give corpus={corpus_config.name}{path}"
+        ) from error
     if scenes is None:
         scenes = _drawn(config, next(iter(checkpoints.values())), corpus)
     return corpus_config, corpus, scenes
-
-
-def _not_where_it_was(
-    checkpoint: Checkpoint, corpus: CorpusConfig, error: InputError
-) -> InputError:
-    path = " corpus.path=FOLDER" if hasattr(corpus, "path") else ""
-    return InputError(
-        f"checkpoint={checkpoint.path}: the corpus of its training cannot be opened from here "
-        f"({error}); give corpus={corpus.name}{path}"
-    )
-
-
-def _sample_rate(rates: Sequence[int], checkpoints: Mapping[str, Checkpoint]) -> int:
-    """That of all scenes; without any, of the first checkpoint."""
-    if not rates:
-        return next(iter(checkpoints.values())).description.sample_rate
-    if len(set(rates)) > 1:
-        raise InputError(f"scenes: are at {sorted(set(rates))} Hz; give scenes of one sample rate")
-    return rates[0]
 
 
 def _drawn(config: EvaluationConfig, checkpoint: Checkpoint, corpus: Corpus) -> tuple[Scene, ...]:
@@ -301,55 +280,49 @@ def _training_of(checkpoint: Checkpoint) -> TrainConfig:
 def _metrics_of(
     systems: Sequence[str],
     metrics: tuple[Metric, ...],
-    named: Sequence[str] | None,
-    models: Mapping[str, bool],
+    config: EvaluationConfig,
+    separated: Mapping[str, bool],
 ) -> dict[str, tuple[Metric, ...]]:
-    """The metrics of each system: those that take long only of some."""
+    """The metrics of each system: those that take long only of some.
+
+    A metric that was named and that no audio is there for is refused; the mixture counts where it
+    was named among the systems. SI-SDR, which is always computed, may ask for nothing else.
+    """
+    named = config.slow_metrics_of
     slow: Sequence[str] = [
         system
         for system in systems
-        if system == "unprocessed" or system in models or system.endswith("+mvdr")
+        if system == "unprocessed" or system in separated or system.endswith("+mvdr")
     ]
     if named is not None:
-        slow = choose_systems(named, models) if named else ()
+        slow = choose_systems(named, separated) if named else ()
         if missing := [name for name in slow if name not in systems]:
             raise InputError(
                 f"slow_metrics_of: {missing[0]!r} is not among systems={list(systems)}"
             )
-    return {
+    found = {
         system: metrics if system in slow else tuple(m for m in metrics if not say(m, "slow"))
         for system in systems
     }
-
-
-def _check_metrics(
-    config: EvaluationConfig,
-    asked: Sequence[str],
-    of_system: Mapping[str, Sequence[str]],
-    separates: Mapping[str, bool],
-) -> None:
-    """Refuse a metric that was named and that no audio is there for.
-
-    The mixture counts where it was named among the systems. SI-SDR, which is always computed where
-    there is audio, may be named to ask for nothing else.
-    """
     heard = [
         system
-        for system in of_system
+        for system in systems
         if system not in DIRECTIONS_ALONE
-        and separates.get(system, True)
+        and separated.get(system, True)
         and (system != "unprocessed" or system in (config.systems or ()))
     ]
-    for metric in asked:
-        if metric != MATCHING.name and not any(metric in of_system[system] for system in heard):
+    for metric in () if config.metrics is None else metrics:
+        if metric.name != MATCHING.name and not any(metric in found[system] for system in heard):
             mend = f", or name some of {', '.join(heard)} in slow_metrics_of=" if heard else ""
             raise InputError(
-                f"metrics: {metric!r} has no separated audio to be computed of; leave it out{mend}"
+                f"metrics: {metric.name!r} has no separated audio to be computed of; leave it "
+                f"out{mend}"
             )
+    return found
 
 
 def scenes_hash(scenes: Sequence[Scene]) -> str:
-    """Of all that was drawn about them."""
+    """Return a hash of all that was drawn about scenes."""
     digest = hashlib.sha256()
     for scene in scenes:
         digest.update(scene.model_dump_json().encode() + b"\n")

@@ -25,7 +25,7 @@ HEADER_NAME = "rows.meta.json"
 
 
 class RowsHeader(Record):
-    """What the rows of a folder belong to: rows of anything else must not join them.
+    """The evaluation that the rows of a folder belong to: rows of anything else must not join them.
 
     Attributes:
         models: hashes of what is evaluated, by name. scenes: hash of those it is evaluated on.

@@ -19,7 +19,8 @@ from msdet.evaluation.systems.folder import FolderEstimates, as_rendered
 from msdet.evaluation.systems.names import MODEL, NEED_PARTS
 from msdet.evaluation.systems.network import Network, separates
 from msdet.evaluation.systems.separating import Separating
-from msdet.metrics import Claims, Metric, SceneRow, SceneScore, SceneTruth, score_scene
+from msdet.evaluation.times import SceneTime
+from msdet.metrics import Claims, Metric, SceneRow, SceneTruth, score_scene
 from msdet.metrics.choose import MATCHING
 from msdet.metrics.scores import SceneLabels
 from msdet.simulation import RirBank, Scene, render, render_parts
@@ -27,7 +28,7 @@ from msdet.simulation import RirBank, Scene, render, render_parts
 
 @dataclass(frozen=True)
 class Scoring:
-    """What a worker process needs to score scenes; sent once to each.
+    """The settings of a worker process that scores scenes; sent once to each.
 
     Attributes:
         models: what is evaluated, by name: checkpoints, and folders of estimates.
@@ -70,15 +71,6 @@ class Done:
     seconds: dict[str, float] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
-class Scored:
-    """A scene's row, its length, and the seconds that each system took."""
-
-    row: SceneRow
-    audio_seconds: float
-    seconds: dict[str, float]
-
-
 class SceneScorer:
     """Renders scenes and scores systems on them, on one thread."""
 
@@ -94,9 +86,27 @@ class SceneScorer:
         self.corpus = open_corpus(scoring.corpus, scoring.sample_rate).split(scoring.split)
         self.banks: dict[str, RirBank] = {}
 
-    def score(self, scene: Scene) -> Scored:
-        """Return its row."""
-        return self._scored(self.do(scene))
+    def score(self, scene: Scene) -> tuple[SceneRow, SceneTime]:
+        """Return its row, and the time that each system took."""
+        done = self.do(scene)
+        heard, example = done.heard, done.heard.example
+        rate = heard.sample_rate
+        truth = SceneTruth(
+            example.targets, heard.reference, rate, example.azimuth, example.distance
+        )
+        scores = {}
+        for system in self.scoring.systems:
+            estimate, model = done.estimates[system], self.models.get(system.partition("+")[0])
+            scores[system] = score_scene(
+                estimate.audio,
+                truth,
+                Claims(estimate.azimuth, estimate.distance, estimate.empty),
+                metrics=self.scoring.metrics[system],
+                order=model.order(heard) if isinstance(model, Network | Separating) else None,
+            )
+        row = SceneRow(index=scene.index, id=scene.id, labels=labels_of(heard), systems=scores)
+        seconds = scene.num_samples / rate
+        return row, SceneTime(index=scene.index, audio_seconds=seconds, seconds=done.seconds)
 
     def do(self, scene: Scene) -> Done:
         """Return what every system makes of it."""
@@ -126,39 +136,6 @@ class SceneScorer:
         parts = render_parts(scene, self.corpus, rirs) if told else None
         return Heard(render(scene, self.corpus, rirs), array, parts)
 
-    def _scored(self, done: Done) -> Scored:
-        heard, example = done.heard, done.heard.example
-        truth = SceneTruth(
-            example.targets,
-            heard.reference,
-            heard.sample_rate,
-            example.azimuth,
-            example.distance,
-        )
-        scores = {
-            system: self._score(system, done.estimates[system], heard, truth)
-            for system in self.scoring.systems
-        }
-        row = SceneRow(
-            index=example.scene.index,
-            id=example.scene.id,
-            labels=labels_of(heard),
-            systems=scores,
-        )
-        return Scored(row, example.scene.num_samples / heard.sample_rate, done.seconds)
-
-    def _score(
-        self, system: str, estimate: Estimate, heard: Heard, truth: SceneTruth
-    ) -> SceneScore:
-        model = self.models.get(system.partition("+")[0])
-        return score_scene(
-            estimate.audio,
-            truth,
-            Claims(estimate.azimuth, estimate.distance, estimate.empty),
-            metrics=self.scoring.metrics[system],
-            order=model.order(heard) if isinstance(model, Network | Separating) else None,
-        )
-
 
 def _opened(checkpoint: Checkpoint, as_network: bool) -> Network | Separating:
     """A model that `msdet separate` cannot use, as it holds no voices or must be told directions,
@@ -171,7 +148,7 @@ def _opened(checkpoint: Checkpoint, as_network: bool) -> Network | Separating:
 
 
 def _apply(system: str, done: Done) -> Estimate:
-    """What a system that is not a model makes of a scene."""
+    """Run a system that is not a model."""
     from msdet.evaluation.systems import beamformers, directions, oracles
 
     heard, truth = done.heard, done.heard.example.azimuth.astype(np.float64)
@@ -201,7 +178,7 @@ def _apply(system: str, done: Done) -> Estimate:
 
 
 def labels_of(heard: Heard) -> SceneLabels:
-    """What breakdowns can group by."""
+    """Return the labels of a scene, which breakdowns group by."""
     example, scene = heard.example, heard.example.scene
     size, background = scene.room.size, scene.background
     speakers = scene.room.speakers

@@ -83,14 +83,14 @@ def columns_of(
     return [
         measure
         for measure in measures.values()
-        if measure.column == "all" and any(says(s, measure) for s in summaries.values())
+        if "tables" in measure.places and any(says(s, measure) for s in summaries.values())
     ]
 
 
 def _short(measure: Measure) -> str:
     """The head of a column, broken into lines."""
     if "\n" in measure.short or measure.unit in ("", "%"):
-        return measure.short.replace(" ", "\n")
+        return measure.short if "\n" in measure.short else measure.short.replace(" ", "\n")
     return f"{measure.short}, {measure.unit}".replace(" ", "\n", 1)
 
 
@@ -134,7 +134,7 @@ def _separation_table(summary: Mapping[str, Any], measures: Mapping[str, Measure
 
 
 def _notes(summary: Mapping[str, Any]) -> list[str]:
-    """What is not in the numbers of a system."""
+    """Notes on what the numbers of a system leave out."""
     notes = [f"{metric} is not installed" for metric in summary["unavailable"]]
     if 1 < summary["num_scenes"] < FEW_SCENES:
         notes.append(f"intervals from only {summary['num_scenes']} scenes are too narrow to trust")
@@ -167,7 +167,7 @@ def _direction_table(summary: Mapping[str, Any], notes: Sequence[str]) -> Table:
             best = MEASURES[f"{name}{BEST_MATCHED}"]
             title = measure.heading.replace(", as claimed", "")
             cells = _cell(summary, measure), _interval(summary, measure), _cell(summary, best)
-            table.add_row(title.replace(" azimuth error", ""), *cells)
+            table.add_row(title.replace(" azimuth error", "").removeprefix("azimuths "), *cells)
     for name in _TOGETHER:
         if name in _ALWAYS or summary[name] is not None:
             measure = MEASURES[name]
@@ -206,7 +206,7 @@ def _breakdown_table(summary: Mapping[str, Any]) -> Table:
 
 
 def _divides(summary: Mapping[str, Any], entries: Sequence[Mapping[str, Any]]) -> bool:
-    """Whether a breakdown says more than its whole: a single group of all speakers does not."""
+    """Return whether a breakdown says more than its whole: a single group does not."""
     return len(entries) > 1 or any(
         entry["num_speakers"] < summary["num_speakers"] for entry in entries
     )

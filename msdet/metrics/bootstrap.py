@@ -43,7 +43,7 @@ class Interval:
 
     @property
     def excludes_zero(self) -> bool:
-        """Whether the whole interval lies on one side of zero."""
+        """True where the whole interval lies on one side of zero."""
         return self.low > 0 or self.high < 0
 
 
@@ -114,7 +114,7 @@ def _scenes_with(values: Values) -> NDArray[np.bool_]:
 
 @dataclass(frozen=True)
 class Draws:
-    """How often a resample holds each seed, ``[draw, seed]``, and each scene, ``[draw, scene]``.
+    """Counts of each seed in a resample, ``[draw, seed]``, and of each scene, ``[draw, scene]``.
 
     The first draw holds each once: it gives the value that the others are an interval for.
     """

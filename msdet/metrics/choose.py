@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which metrics are computed: those that are named, that are installed, and the user's own."""
+"""The choice of the metrics to compute: named ones, installed ones, the user's own."""
 
 from __future__ import annotations
 
@@ -21,6 +21,12 @@ MATCHING = METRICS["si_sdr"]
 
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
+_TAKEN = {
+    "silent",
+    "attenuation_db",
+    *(key for measure in MEASURES.values() for key in (measure.name, measure.quantity)),
+}
+"""Keys that no metric of the user's own may have."""
 
 
 def choose_metrics(
@@ -104,7 +110,10 @@ def _own(part: OwnPart | Metric, key: str, taken: Sequence[str]) -> Metric:
             f"{key}: {of} is no metric: it must be called with (signal, truth, speaker), and have "
             f"a name of small letters, digits and _, not {name!r}"
         )
-    if name in taken or {measure.name for measure in measures_of_metric(found)} & set(MEASURES):
+    keys = {
+        key for measure in measures_of_metric(found) for key in (measure.name, measure.quantity)
+    }
+    if name in taken or keys & _TAKEN:
         raise InputError(
             f"{key}: {of}: there is a metric of the name {name!r} already; give it another name"
         )

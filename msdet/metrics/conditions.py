@@ -20,7 +20,7 @@ from msdet.errors import InputError
 from msdet.metrics.scores import SceneRow, SpeakerScore
 
 SEAM_DEGREES = 15.0
-"""How near to 0 degrees a speaker must stand for its scene to lie on the seam of sorting."""
+"""A scene lies on the seam of sorting if a speaker stands nearer than this to 0 degrees."""
 OPPOSITION_DEGREES = 165.0
 """From which angle between two speakers on they stand opposite, where `cyclic` breaks."""
 
@@ -124,7 +124,7 @@ def groups_of(
     return found
 
 
-# --- of the azimuths and the number of speakers -------------------------------------------
+# --- groups -------------------------------------------------------------------------------
 
 
 def _by_number(rows: Sequence[SceneRow]) -> list[Group]:
@@ -136,26 +136,25 @@ def _by_number(rows: Sequence[SceneRow]) -> list[Group]:
 
 
 def _by_angle(rows: Sequence[SceneRow]) -> list[Group]:
-    nearest = [min(_gaps(row), default=math.nan) for row in rows]
+    nearest = [min(_gaps(_azimuths(row)), default=math.nan) for row in rows]
     return _bins(_whole(nearest, rows), _ANGLES, "deg apart")
 
 
 def _by_seam(rows: Sequence[SceneRow]) -> list[Group]:
-    distance = np.array(
-        [min((_on_circle(azimuth) for azimuth in _azimuths(row)), default=math.nan) for row in rows]
-    )
+    nearest = [min(map(_on_circle, _azimuths(row)), default=math.nan) for row in rows]
+    distance = _whole(nearest, rows)
     return [
-        (f"seam within {SEAM_DEGREES:g} deg", _whole(distance < SEAM_DEGREES, rows)),
-        ("seam further away", _whole(distance >= SEAM_DEGREES, rows)),
+        (f"seam within {SEAM_DEGREES:g} deg", distance < SEAM_DEGREES),
+        ("seam further away", distance >= SEAM_DEGREES),
     ]
 
 
 def _by_opposition(rows: Sequence[SceneRow]) -> list[Group]:
-    widest = np.array([max(_gaps(row), default=math.nan) for row in rows])
+    widest = _whole([max(_gaps(_azimuths(row)), default=math.nan) for row in rows], rows)
     limit = f"{OPPOSITION_DEGREES:g} deg apart"
     return [
-        (f"over {limit}", _whole(widest > OPPOSITION_DEGREES, rows)),
-        (f"up to {limit}", _whole(widest <= OPPOSITION_DEGREES, rows)),
+        (f"over {limit}", widest > OPPOSITION_DEGREES),
+        (f"up to {limit}", widest <= OPPOSITION_DEGREES),
     ]
 
 
@@ -167,43 +166,19 @@ _DERIVED: dict[str, Callable[[Sequence[SceneRow]], list[Group]]] = {
 }
 
 
-def _azimuths(row: SceneRow) -> list[float]:
-    return [s.azimuth for s in _speakers(row) if not s.silent and s.azimuth is not None]
-
-
-def _gaps(row: SceneRow) -> list[float]:
-    """Angles between each two speakers that are not silent, degrees."""
-    return [_on_circle(a - b) for a, b in combinations(_azimuths(row), 2)]
-
-
-def _on_circle(degrees: float) -> float:
-    """The size of an angle, [0, 180]. Not ``geometry.angular_error``: that imports torch."""
-    return abs((degrees + 180.0) % 360.0 - 180.0)
-
-
-# --- of labels ----------------------------------------------------------------------------
-
-
 def _by_label(rows: Sequence[SceneRow], label: str) -> list[Group]:
+    """Words by value; numbers in thirds, or by value where there are no more than three."""
     words = [row.labels.scene.get(label) for row in rows]
-    kinds = sorted({word for word in words if isinstance(word, str)})
-    if kinds:
+    if kinds := sorted({word for word in words if isinstance(word, str)}):
         return [(f"{label}: {kind}", _whole([w == kind for w in words], rows)) for kind in kinds]
-    return _thirds(_numbers(rows, label), label)
-
-
-def _thirds(values: NDArray[np.float64], label: str) -> list[Group]:
-    """Up to three groups as large as one another; single values where there are no more than
-    three."""
+    values = _numbers(rows, label)
     found = values[np.isfinite(values)]
     single = np.unique(found)
     if len(single) <= 3:
         return [(f"{label}: {value:.4g}", values == value) for value in single]
     # `nearest` keeps the limits among the values: the names then hold numbers that occur.
     edges = np.unique(np.quantile(found, [0.0, 1 / 3, 2 / 3, 1.0], method="nearest"))
-    return [
-        (f"{label}: {name}", inside) for name, inside in _bins(values, edges.tolist(), digits=4)
-    ]
+    return [(f"{label}: {name}", of) for name, of in _bins(values, edges.tolist(), digits=4)]
 
 
 def _bins(
@@ -218,19 +193,43 @@ def _bins(
     for low, high in pairwise(edges):
         inside = (values >= low) & ((values <= high) if high == edges[-1] else (values < high))
         first, last = f"{scale * low:.{digits}g}", f"{scale * high:.{digits}g}"
-        if math.isinf(low):
-            name = f"under {last} {unit}"
-        elif math.isinf(high):
-            name = f"{first} {unit} or more"
-        else:
-            name = f"{first} to {last} {unit}"
+        name = f"{first} to {last} {unit}"
+        if math.isinf(low) or math.isinf(high):
+            name = f"under {last} {unit}" if math.isinf(low) else f"{first} {unit} or more"
         found.append((name.strip(), inside))
     return found
 
 
+# --- rows as arrays -----------------------------------------------------------------------
+
+
+def smallest_angle(row: SceneRow) -> float | None:
+    """Degrees between the two speakers who stand nearest to each other; None of fewer."""
+    return min(_gaps(_azimuths(row)), default=None)
+
+
+def _gaps(azimuths: Sequence[float]) -> list[float]:
+    return [_on_circle(a - b) for a, b in combinations(azimuths, 2)]
+
+
+def _on_circle(degrees: float) -> float:
+    """The size of an angle, [0, 180]. Not ``geometry.angular_error``: that imports torch."""
+    return abs((degrees + 180.0) % 360.0 - 180.0)
+
+
+def _speakers(row: SceneRow) -> Sequence[SpeakerScore]:
+    """The speakers, as any of the systems has them: who is there is the truth, the same for all."""
+    return next(iter(row.systems.values())).speakers
+
+
+def _azimuths(row: SceneRow) -> list[float]:
+    """Azimuths of the speakers that are not silent."""
+    return [s.azimuth for s in _speakers(row) if not s.silent and s.azimuth is not None]
+
+
 def _numbers(rows: Sequence[SceneRow], label: str) -> NDArray[np.float64]:
     """A label ``[scene, speaker]``, NaN where it is not known; of a scene for all its speakers."""
-    values = np.full((len(rows), _width(rows)), np.nan)
+    values = _whole([math.nan] * len(rows), rows)
     for i, row in enumerate(rows):
         of_scene = row.labels.scene.get(label)
         if isinstance(of_scene, int | float):
@@ -242,13 +241,5 @@ def _numbers(rows: Sequence[SceneRow], label: str) -> NDArray[np.float64]:
 
 def _whole(values: Iterable[float] | Iterable[bool], rows: Sequence[SceneRow]) -> NDArray[Any]:
     """Values of scenes for each of their speakers, ``[scene, speaker]``."""
-    return np.repeat(np.array(list(values))[:, None], _width(rows), axis=1)
-
-
-def _width(rows: Sequence[SceneRow]) -> int:
-    return max(len(_speakers(row)) for row in rows)
-
-
-def _speakers(row: SceneRow) -> Sequence[SpeakerScore]:
-    """As any of the systems has them: who is there is the truth, the same for all."""
-    return next(iter(row.systems.values())).speakers
+    width = max(len(_speakers(row)) for row in rows)
+    return np.repeat(np.array(list(values))[:, None], width, axis=1)

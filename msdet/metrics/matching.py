@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which slot holds which speaker: the permutation of the least mean cost, its margin, what it says.
+"""The matching of slots and speakers: the least mean cost, its margin, its meaning.
 
 Where ``signals`` is asked for, it is a number of each slot ``[slot]`` that slots of the same audio
 share, None for silence: which of those is whose, the audio does not say.

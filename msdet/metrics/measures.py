@@ -60,6 +60,10 @@ class Quantity:
         return " to ".join(self.text(end) for end in ends or ())
 
 
+_SHARE: Mapping[str, Any] = {"unit": "%", "digits": 0}
+Place = Literal["tables", "report", "comparison", "conditions", "validation"]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Measure(Quantity):
     """A number of one system over many scenes, under its key in ``summary.json``.
@@ -70,24 +74,20 @@ class Measure(Quantity):
         within: count the share of values at or below it, in place of the values.
         margin: differences that are smaller mean nothing in practice; None where none was set.
         metric: of the signals, that it belongs to; empty for others.
-        column: of which tables of systems it is one. short: its head on the screen.
-        if_any: told only where it is not zero.
-        compared, by_condition, validation: whether systems are compared by it, kinds of scenes are
-            told apart by it, and training tells it of each epoch.
+        short: its head on the screen. if_any: told only where it is not zero.
+        places: where it is told: a column of all tables of systems or of the report's alone, in
+            comparisons of systems, of kinds of scenes, and of each epoch of a training.
     """
 
-    higher_is_better: bool
+    higher_is_better: bool = False
     quantity: str = ""
     statistic: Statistic = "mean"
     within: float | None = None
     margin: float | None = None
     metric: str = ""
-    column: Literal["all", "report", ""] = ""
     short: str = ""
     if_any: bool = False
-    compared: bool = False
-    by_condition: bool = False
-    validation: bool = False
+    places: tuple[Place, ...] = ()
 
     def of(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the values that the statistic is taken of, any shape; NaN stays."""
@@ -100,118 +100,108 @@ def _azimuth(suffix: str) -> list[Measure]:
     """Errors of directions: as the slot of a speaker claims them, or matched by themselves."""
     matched = suffix == BEST_MATCHED
     words, short = ("best matched", "best") if matched else ("as claimed", "claim")
-    common: dict[str, Any] = {"quantity": f"azimuth_error{suffix}"}
-    median = Measure(
-        name=f"azimuth_error_median_deg{suffix}",
-        title=f"median azimuth error, {words}",
-        short=f"error,\ndeg,\n{short}",
-        unit="deg",
-        digits=1,
-        higher_is_better=False,
-        statistic="median",
-        margin=1.0,
-        column="all",
-        compared=True,
-        by_condition=True,
-        validation=True,
-        **common,
-    )
-    mean = Measure(
-        name=f"azimuth_error_mean_deg{suffix}",
-        title=f"mean azimuth error, {words}",
-        unit="deg",
-        digits=1,
-        higher_is_better=False,
-        margin=1.0,
-        compared=True,
-        **common,
-    )
-    within = [
+    told: list[Place] = ["comparison", "conditions"]
+    if not matched:
+        told.append("validation")
+    errors: dict[str, Any] = {"quantity": f"azimuth_error{suffix}"}
+    degrees: dict[str, Any] = {"unit": "deg", "digits": 1, "margin": 1.0, **errors}
+    found = [
         Measure(
-            name=f"azimuth_within_{limit}deg{suffix}",
-            title=f"within {limit} degrees, {words}",
-            short=f"within\n{limit} deg,\n{short}",
-            unit="%",
-            digits=0,
-            higher_is_better=True,
-            within=float(limit),
-            column="" if limit != 10 else "all" if matched else "report",
-            compared=limit == 10,
-            by_condition=limit == 10,
-            validation=limit == 10 and not matched,
-            **common,
-        )
-        for limit in WITHIN_DEGREES
+            name=f"azimuth_error_median_deg{suffix}",
+            title=f"median azimuth error, {words}",
+            short=f"error,\ndeg,\n{short}",
+            statistic="median",
+            places=("tables", "comparison", "conditions", "validation"),
+            **degrees,
+        ),
+        Measure(
+            name=f"azimuth_error_mean_deg{suffix}",
+            title=f"mean azimuth error, {words}",
+            places=("comparison",),
+            **degrees,
+        ),
     ]
-    return [median, mean, *within]
-
-
-def _share(name: str, title: str, quantity: str, better: bool = False, **more: Any) -> Measure:
-    return Measure(
-        name=name,
-        title=title,
-        unit="%",
-        digits=0,
-        higher_is_better=better,
-        quantity=quantity,
-        **more,
-    )
+    for limit in WITHIN_DEGREES:
+        column: Place = "tables" if matched else "report"
+        found.append(
+            Measure(
+                name=f"azimuth_within_{limit}deg{suffix}",
+                title=f"azimuths within {limit} degrees, {words}",
+                short=f"within\n{limit} deg,\n{short}",
+                higher_is_better=True,
+                within=float(limit),
+                places=(column, *told) if limit == 10 else (),
+                **_SHARE,
+                **errors,
+            )
+        )
+    return found
 
 
 _TOGETHER = (
     *_azimuth(""),
     *_azimuth(BEST_MATCHED),
-    _share(
-        "wrong_slot_rate",
-        "wrong slot",
-        "wrong_slot",
+    Measure(
+        name="wrong_slot_rate",
+        title="wrong slot",
+        quantity="wrong_slot",
         short="wrong\nslot",
-        column="all",
-        compared=True,
-        by_condition=True,
-        validation=True,
+        places=("tables", "comparison", "conditions", "validation"),
+        **_SHARE,
     ),
-    _share("wrong_slot_rate_unambiguous", "wrong slot, unambiguous", "wrong_slot_unambiguous"),
-    _share(
-        "order_accuracy",
-        "slots in order",
-        "order_correct",
-        True,
-        column="report",
-        compared=True,
-        by_condition=True,
+    Measure(
+        name="wrong_slot_rate_unambiguous",
+        title="wrong slot, unambiguous",
+        quantity="wrong_slot_unambiguous",
+        **_SHARE,
     ),
-    _share("ambiguous_share", "ambiguous scenes", "ambiguous"),
-    _share(
-        "speaker_count_accuracy",
-        "number of speakers right",
-        "count_correct",
-        True,
-        by_condition=True,
+    Measure(
+        name="order_accuracy",
+        title="slots in order",
+        quantity="order_correct",
+        higher_is_better=True,
+        places=("report", "comparison", "conditions"),
+        **_SHARE,
     ),
-    _share("missed_rate", "speakers missed", "missed", short="missed", column="all", if_any=True),
-    _share(
-        "invented_rate",
-        "outputs invented",
-        "invented",
-        short="inven-\nted",
-        column="all",
+    Measure(name="ambiguous_share", title="ambiguous scenes", quantity="ambiguous", **_SHARE),
+    Measure(
+        name="speaker_count_accuracy",
+        title="number of speakers right",
+        quantity="count_correct",
+        higher_is_better=True,
+        places=("conditions",),
+        **_SHARE,
+    ),
+    Measure(
+        name="missed_rate",
+        title="speakers missed",
+        quantity="missed",
+        short="missed",
         if_any=True,
+        places=("tables",),
+        **_SHARE,
+    ),
+    Measure(
+        name="invented_rate",
+        title="outputs invented",
+        quantity="invented",
+        short="inven-\nted",
+        if_any=True,
+        places=("tables",),
+        **_SHARE,
     ),
     Measure(
         name="distance_error_median_m",
         title="median distance error",
         unit="m",
-        higher_is_better=False,
         quantity="distance_error",
         statistic="median",
-        column="report",
+        places=("report",),
     ),
     Measure(
         name="distance_error_mean_m",
         title="mean distance error",
         unit="m",
-        higher_is_better=False,
         quantity="distance_error",
     ),
     Measure(
@@ -219,16 +209,10 @@ _TOGETHER = (
         title="values not scored",
         short="not\nscored",
         digits=0,
-        higher_is_better=False,
-        column="all",
         if_any=True,
+        places=("tables",),
     ),
-    Measure(
-        name="real_time_factor",
-        title="real-time factor",
-        higher_is_better=False,
-        column="report",
-    ),
+    Measure(name="real_time_factor", title="real-time factor", places=("report",)),
 )
 
 
@@ -237,26 +221,29 @@ def measures_of_metric(metric: Metric) -> list[Measure]:
     name, title, unit = metric.name, say(metric, "title"), say(metric, "unit")
     suffix = "_db" if unit == "dB" else ""
     shown = "_improvement" if say(metric, "shown") == "improvement" else ""
-    parts = (("", title), ("_unprocessed", f"{title} of the mixture"))
-    first = name == "si_sdr"  # its difference is that of its improvement
-    return [
-        Measure(
-            name=f"{name}{part}{suffix}",
-            title=words,
-            short=f"{title} gain" if part else title.replace(", ", " "),
-            unit=unit,
-            digits=say(metric, "digits"),
-            higher_is_better=say(metric, "higher_is_better") or part == "_improvement",
-            quantity=f"{name}{part}",
-            margin=0.3 if first and part == "_improvement" else None,
-            metric=name,
-            column=say(metric, "column") if part == shown else "",
-            compared=part == ("_improvement" if first else ""),
-            by_condition=first and part == "_improvement",
-            validation=first and part == "_improvement",
+    first = name == "si_sdr"  # whose difference is that of its improvement
+    words = {"": title, "_unprocessed": f"{title} of the mixture"}
+    found = []
+    for part in ("", "_unprocessed", "_improvement"):
+        places: list[Place] = [say(metric, "column")] if part == shown else []
+        if part == ("_improvement" if first else ""):
+            places.append("comparison")
+        gain = first and part == "_improvement"
+        found.append(
+            Measure(
+                name=f"{name}{part}{suffix}",
+                title=words.get(part, f"{title} improvement"),
+                short=f"{title} gain" if part else title.replace(", ", " ").removesuffix("-band"),
+                unit=unit,
+                digits=say(metric, "digits"),
+                higher_is_better=say(metric, "higher_is_better") or part == "_improvement",
+                quantity=f"{name}{part}",
+                margin=0.3 if gain else None,
+                metric=name,
+                places=(*places, "conditions", "validation") if gain else tuple(places),
+            )
         )
-        for part, words in (*parts, ("_improvement", f"{title} improvement"))
-    ]
+    return found
 
 
 def _found() -> dict[str, Metric]:
@@ -283,7 +270,7 @@ def measures_in(summary: Mapping[str, Any]) -> dict[str, Measure]:
 
 def compared(measures: Mapping[str, Measure]) -> list[Measure]:
     """Return what systems are compared by: the improvement and directions, then other metrics."""
-    found = [measure for measure in measures.values() if measure.compared]
+    found = [m for m in measures.values() if "comparison" in m.places]
     return sorted(found, key=lambda measure: measure.metric not in ("", "si_sdr"))
 
 
@@ -294,10 +281,10 @@ MEASURES = measures_of()
 """Every measure, by name."""
 
 COMPARED = tuple(m for m in compared(MEASURES) if m.metric in ("", "si_sdr"))
-"""What networks that separate and find directions are compared by."""
+"""Measures that networks for separation and direction are compared by."""
 
-VALIDATION = tuple(m.name for m in MEASURES.values() if m.validation)
-"""What training says of each epoch."""
+VALIDATION = tuple(m.name for m in MEASURES.values() if "validation" in m.places)
+"""Names of the measures that training tells of each epoch."""
 
 _LABELS = (
     ("angle", "angle between speakers", "deg", 0),
@@ -321,7 +308,7 @@ LABELS = {
     name: Quantity(name=name, title=title, unit=unit, digits=digits)
     for name, title, unit, digits in _LABELS
 }
-"""What is known of scenes and their speakers, and what scores are broken down by."""
+"""Labels of scenes and their speakers, which scores are broken down by."""
 
 _UNITS = {"db": "dB", "deg": "deg", "m": "m", "s": "s", "hz": "Hz", "ms": "ms", "m3": "m³"}
 

@@ -99,7 +99,7 @@ class Metric(Protocol):
         slow: takes more than some 20 ms of a signal of four seconds, so that it is not computed of
             every classical system.
         shown: the value itself, or its improvement over the mixture, in tables of systems.
-        column: in which of them: ``all``, or the ``report`` alone.
+        column: in all ``tables`` of systems, or in the ``report`` alone.
         rank: place in tables, lower ones first.
     """
 
@@ -111,7 +111,7 @@ class Metric(Protocol):
     packages: tuple[str, ...] = ()
     slow: bool = True
     shown: Literal["value", "improvement"] = "value"
-    column: Literal["all", "report"] = "all"
+    column: Literal["tables", "report"] = "tables"
     rank: int = 100
 
     def __call__(self, signal: Signal, truth: SceneTruth, speaker: int) -> float | None:

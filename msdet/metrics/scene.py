@@ -39,7 +39,7 @@ AMBIGUOUS_DEGREES = 5.0
 """Below either margin between the best and the second best permutation, a matching means little."""
 
 ATTENUATION_CEILING_DB = 120.0
-"""What a slot of exact zeros gets as attenuation, since JSON knows no infinity."""
+"""The attenuation of a slot of exact zeros, since JSON knows no infinity."""
 
 _UNCLAIMED = "no azimuth claimed; counted as 180 degrees"
 _UNMATCHABLE_DB = -300.0  # for the matching only: an estimate without an SI-SDR goes last
@@ -184,7 +184,7 @@ def score_scene(
 
 @dataclass(frozen=True)
 class _Separation:
-    """What the audio of a system says; see ``SceneScore``.
+    """The findings from the audio of a system; see ``SceneScore``.
 
     Attributes:
         signals: ``[slot]``, a number that slots of the same signal share; None for silence and NaN.
@@ -248,7 +248,7 @@ def _separation(
 
 
 def _computed(metrics: Sequence[Metric]) -> tuple[Metric, ...]:
-    """With the SI-SDR that is always there, first."""
+    """The metrics with SI-SDR, which is always there, first."""
     return (MATCHING, *(metric for metric in metrics if metric.name != MATCHING.name))
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is known of a scene when it is scored, as plain data: a row holds it as JSON."""
+"""The scores of one scene as plain data: a row holds them as JSON."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ class SceneScore:
 
 @dataclass(frozen=True)
 class Claims:
-    """What a model says of its slots, beside their audio.
+    """A system's statements about its slots, beside their audio.
 
     Attributes:
         azimuth: ``[slot]`` degrees; NaN for a slot that claims none; None for a model without DoA.
@@ -129,7 +129,7 @@ class Record(BaseModel):
 
 
 class SceneLabels(Record):
-    """What is known of a scene, by name: what breakdowns group by.
+    """Labels of a scene, by name, which breakdowns group by.
 
     Attributes:
         scene: of the whole scene: numbers, or words such as the kind of background; None where

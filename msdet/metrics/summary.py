@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the scores of a system say together: means, intervals, breakdowns, comparisons.
+"""Summaries of the scores of systems: means, intervals, breakdowns, comparisons.
 
 A mean is over the speakers of a scene, then over scenes; a median is over all speakers. Silent
 targets are in neither. Intervals are bootstrapped over scenes, since a scene's speakers share
@@ -151,7 +151,7 @@ def _replicates(
 
 
 def _failures(rows: Sequence[SceneRow], system: str) -> dict[str, dict[str, Any]]:
-    """Per metric: how many values are missing, of the estimates and of the mixture, and why."""
+    """By metric, the number of missing values of the estimates and the mixture, and why."""
     found: dict[str, dict[str, Any]] = {}
     for failure in (failure for row in rows for failure in row.systems[system].failures):
         entry = found.setdefault(
@@ -195,9 +195,9 @@ def _breakdowns(
     conditions: Sequence[str],
     linear_array: bool,
 ) -> dict[str, list[dict[str, Any]]]:
-    """Per condition that the rows know of, one entry for each group that is not empty."""
+    """By condition that the rows know of, one entry for each group that is not empty."""
     once = np.ones((1, len(rows)))
-    told = [measure for measure in measures.values() if measure.by_condition]
+    told = [measure for measure in measures.values() if "conditions" in measure.places]
     found: dict[str, list[dict[str, Any]]] = {}
     for name, groups in groups_of(rows, conditions, linear_array=linear_array).items():
         for label, chosen in groups:

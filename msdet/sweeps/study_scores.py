@@ -206,4 +206,4 @@ def _writer(output: Path, run: Run, set_name: SetName, digest: str) -> RowWriter
 
 def _scorer(scoring: Scoring) -> Callable[[Scene], SceneRow]:
     scorer = SceneScorer(scoring)
-    return lambda scene: scorer.score(scene).row
+    return lambda scene: scorer.score(scene)[0]

@@ -103,7 +103,7 @@ def test_a_benchmark_brings_its_voices_where_those_of_training_are_gone(
     save_portable(path, model, describe(model, sample_rate=16000, config=gone))
     keys: dict[str, Any] = {"checkpoint": str(path), "output": str(tmp_path / "out")}
     prepared = prepare(EvaluationConfig(scenes="bundled-easy", num_scenes=2, **keys))
-    assert prepared.task.corpus == BundledConfig()
+    assert prepared.scoring.corpus == BundledConfig()
 
 
 def test_estimates_have_the_names_that_they_are_given_and_the_first_is_the_main_one(
@@ -113,10 +113,10 @@ def test_estimates_have_the_names_that_they_are_given_and_the_first_is_the_main_
     both = {"mine": folder, "theirs": folder}
     found = prepare(config().model_copy(update={"estimates": both}))
     assert found.main == "mine"
-    assert found.task.systems[:2] == ("mine", "theirs")
+    assert found.scoring.systems[:2] == ("mine", "theirs")
     beside = {"estimates": both, "checkpoint": "planar-pairs"}
     found = prepare(config().model_copy(update=beside))
-    assert list(found.task.models) == ["mine", "theirs", "planar-pairs"]
+    assert list(found.scoring.models) == ["mine", "theirs", "planar-pairs"]
     assert found.main == "mine"
     other = {**beside, "systems": ("planar-pairs", "theirs")}
     assert prepare(config().model_copy(update=other)).main == "planar-pairs"

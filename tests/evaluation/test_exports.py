@@ -91,4 +91,4 @@ def test_a_table_for_papers(make_row: MakeRow) -> None:
     cells = dict(zip(header, alone, strict=True))
     assert cells["SI-SDR improvement, dB"] == cells["wrong slot"] == ""
     assert cells["median azimuth error, best matched, deg"] == "3.0 [3.0, 3.0]"
-    assert cells["within 10 degrees, best matched"] == "100 % [100 %, 100 %]"
+    assert cells["azimuths within 10 degrees, best matched"] == "100 % [100 %, 100 %]"

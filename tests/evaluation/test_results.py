@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from msdet.evaluation import evaluate
-from msdet.evaluation.results import SceneTime, Times
+from msdet.evaluation.times import SceneTime, Times
 
 
 def time(index: int, seconds: float) -> SceneTime:

@@ -59,7 +59,7 @@ def scorer(saved: Path, tmp_path_factory: pytest.TempPathFactory) -> SceneScorer
 def test_labels_are_those_that_conditions_know(
     scorer: SceneScorer, scenes: tuple[Scene, ...]
 ) -> None:
-    labels = scorer.score(scenes[0]).row.labels
+    labels = scorer.score(scenes[0])[0].labels
     assert {*labels.scene, *labels.speaker} == set(LABELS)
     assert labels.scene["background"] == "diffuse"
     assert labels.scene["num_speakers"] == 2
@@ -69,7 +69,7 @@ def test_labels_say_what_was_drawn(scorer: SceneScorer, scenes: tuple[Scene, ...
     for scene in scenes:
         heard = scorer.do(scene).heard
         assert heard.parts is not None
-        labels = scorer.score(scene).row.labels
+        labels = scorer.score(scene)[0].labels
         reference = heard.reference_mic
         images, noise = heard.parts.images[:, reference], heard.parts.noise[reference]
         power = np.mean(np.square(images), axis=1)
@@ -84,23 +84,23 @@ def test_labels_say_what_was_drawn(scorer: SceneScorer, scenes: tuple[Scene, ...
 def test_every_system_gives_a_score_of_every_scene(
     scorer: SceneScorer, scenes: tuple[Scene, ...]
 ) -> None:
-    for scored in map(scorer.score, scenes):
-        assert tuple(scored.row.systems) == DEFAULT
-        assert set(scored.seconds) == set(DEFAULT)
-        assert scored.audio_seconds == 1.0
-        unprocessed = scored.row.systems["unprocessed"]
+    for row, taken in map(scorer.score, scenes):
+        assert tuple(row.systems) == DEFAULT
+        assert set(taken.seconds) == set(DEFAULT)
+        assert taken.audio_seconds == 1.0
+        unprocessed = row.systems["unprocessed"]
         for speaker in unprocessed.speakers:
             assert speaker.scores["si_sdr_improvement"] == 0.0
-        music = scored.row.systems["music"].speakers
+        music = row.systems["music"].speakers
         assert all(speaker.azimuth_error_best_matched is not None for speaker in music)
-        assert not scored.row.systems["oracle_mvdr"].failures
+        assert not row.systems["oracle_mvdr"].failures
 
 
 def test_ceilings_are_above_what_is_told_less(
     scorer: SceneScorer, scenes: tuple[Scene, ...]
 ) -> None:
     def mean(system: str) -> float:
-        rows = [scorer.score(scene).row.systems[system] for scene in scenes]
+        rows = [scorer.score(scene)[0].systems[system] for scene in scenes]
         return float(np.mean([s.scores["si_sdr_improvement"] for r in rows for s in r.speakers]))
 
     told = {name: mean(name) for name in ("delay_and_sum", "oracle_mask", "oracle_mvdr")}
@@ -109,7 +109,7 @@ def test_ceilings_are_above_what_is_told_less(
 
 
 def test_rows_come_out_the_same_again(scorer: SceneScorer, scenes: tuple[Scene, ...]) -> None:
-    first = [scorer.score(scene).row for scene in scenes]
-    again = [scorer.score(scene).row for scene in reversed(scenes)]
+    first = [scorer.score(scene)[0] for scene in scenes]
+    again = [scorer.score(scene)[0] for scene in reversed(scenes)]
     assert first == again[::-1]
     assert [scene.id for scene in scenes] == [row.id for row in first]

@@ -91,7 +91,7 @@ def test_names_that_scripts_rely_on(trained: Path) -> None:
         assert isinstance(summary[key], int | float), key
     losses = [(row["train_loss"], row["valid_loss"]) for row in read_history(trained)]
     assert all(0 < valid < math.inf and valid != train for train, valid in losses)
-    for name in ("model.ckpt", "last.ckpt", "rows.jsonl", "config.yaml", "pictures/training.png"):
+    for name in ("model.ckpt", "last.ckpt", "rows.jsonl", "config.yaml", "report.html"):
         assert (trained / name).is_file(), name
     assert list((trained / "tensorboard").glob("events.*"))
 

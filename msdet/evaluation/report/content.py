@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a report is made of. Plain numbers, texts and samples: no model, no corpus, no clock."""
+"""The content of a report. Plain numbers, texts and samples: no model, no corpus, no clock."""
 
 from __future__ import annotations
 
@@ -86,6 +86,7 @@ class ReportContent:
             same by name) and ``comparisons``. What is missing or null shows as a dash.
         rows: every scene that was scored.
         scenes: those to look at and listen to.
+        history: the epochs of the training that made the main system.
     """
 
     title: str
@@ -94,6 +95,7 @@ class ReportContent:
     summary: Mapping[str, Any]
     rows: Sequence[SceneRow] = ()
     scenes: Sequence[SceneView] = ()
+    history: Sequence[Mapping[str, Any]] = ()
 
     @property
     def systems(self) -> tuple[str, ...]:
@@ -123,7 +125,7 @@ class ReportContent:
 
     @cached_property
     def measures(self) -> Mapping[str, Measure]:
-        """What systems are told by."""
+        """The measures that systems are told by."""
         return measures_in(self.summary)
 
     @cached_property

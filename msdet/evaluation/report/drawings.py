@@ -18,7 +18,7 @@ from msdet.evaluation.report.wording import finite
 from msdet.metrics import SceneRow, SceneScore
 
 SPEAKER_COLOURS = 6
-"""How many ``--speaker-N`` the style sheet has; more speakers start over, with their numbers."""
+"""Number of colours ``--speaker-N`` in the style sheet; more speakers start over."""
 
 RADIUS = 100.0  # of the circle of directions, in units of its drawing
 _ROOM_UNITS = (300.0, 232.0)  # width and height that a room must fit into
@@ -68,12 +68,9 @@ def rings(half: bool) -> str:
         parts.append(f'<circle class="rim" r="{_n(RADIUS)}"/>')
     for degrees in range(0, last + (1 if half else 0), 30):
         x, y = point_at(degrees, RADIUS)
-        parts.append(f'<line class="grid" x1="0" y1="0" x2="{_n(x)}" y2="{_n(y)}"/>')
+        parts.append(_line("grid", (0, 0), (x, y)))
         x, y = point_at(degrees, RADIUS + 23)
-        parts.append(
-            f'<text class="tick" x="{_n(x)}" y="{_n(y + 3.5)}" text-anchor="middle">'
-            f"{degrees}°</text>"
-        )
+        parts.append(_text("tick", x, y + 3.5, f"{degrees}°"))
     return "".join(parts)
 
 
@@ -97,12 +94,9 @@ def _claims_around(claims: Directions, score: SceneScore | None, half: bool) -> 
             parts.append(f'<path class="posterior {_colour(owner)}" d="{path}"/>')
     for slot, azimuth in enumerate(azimuths):
         if math.isfinite(azimuth):
-            x, y = point_at(azimuth, RADIUS)
             colour = _colour(owners[slot])
-            parts.append(
-                f'<line class="claim {colour}" x1="0" y1="0" x2="{_n(x)}" y2="{_n(y)}"/>'
-                f"{_diamond(*point_at(azimuth, RADIUS - 14), colour)}"
-            )
+            parts.append(_line(f"claim {colour}", (0, 0), point_at(azimuth, RADIUS)))
+            parts.append(_diamond(*point_at(azimuth, RADIUS - 14), colour))
     return "".join(parts)
 
 
@@ -123,10 +117,7 @@ def room_svg(view: SceneView, row: SceneRow | None, heard: Sequence[tuple[int, s
     speakers = np.atleast_2d(np.asarray(view.speakers, float))
     parts = [f'<rect class="room" width="{_n(right)}" height="{_n(high)}"/>']
     for number, (x, y) in enumerate(place(*s[:2]) for s in speakers):
-        parts.append(
-            f'<line class="sight {_colour(number)}" x1="{_n(cx)}" y1="{_n(cy)}" '
-            f'x2="{_n(x)}" y2="{_n(y)}"/>'
-        )
+        parts.append(_line(f"sight {_colour(number)}", (cx, cy), (x, y)))
     for position, (index, name) in enumerate(heard):
         parts.append(_open_system(index, position))
         azimuths = _azimuths(view.directions[name])
@@ -137,10 +128,7 @@ def room_svg(view: SceneView, row: SceneRow | None, heard: Sequence[tuple[int, s
             # A line hears the angle to its axis: both sides of it are what it claims.
             for side in (azimuth, -azimuth) if view.linear_array else (azimuth,):
                 end = _to_wall(cx, cy, side + view.array_rotation, right, high)
-                parts.append(
-                    f'<line class="claim {_colour(owners[slot])}" x1="{_n(cx)}" y1="{_n(cy)}" '
-                    f'x2="{_n(end[0])}" y2="{_n(end[1])}"/>'
-                )
+                parts.append(_line(f"claim {_colour(owners[slot])}", (cx, cy), end))
         parts.append("</g>")
     drawn, magnified = _array_svg(view, cx, cy, scale)
     parts.append(drawn)
@@ -172,12 +160,11 @@ def _array_svg(view: SceneView, cx: float, cy: float, scale: float) -> tuple[str
     label = point_at(turn, length + 9)
     parts = [
         f'<g transform="translate({_n(cx)} {_n(cy)})">',
-        f'<line class="axis" x1="0" y1="0" x2="{_n(tip[0])}" y2="{_n(tip[1])}"/>',
+        _line("axis", (0, 0), tip),
         '<path class="axis-tip" d="M'
         + "L".join(f"{_n(x)} {_n(y)}" for x, y in (tip, *wings))
         + 'Z"/>',
-        f'<text class="tick" x="{_n(label[0])}" y="{_n(label[1] + 3.5)}" text-anchor="middle">'
-        "0°</text>",
+        _text("tick", label[0], label[1] + 3.5, "0°"),
     ]
     for x, y in offsets * scale * magnified:
         parts.append(f'<circle class="mic" cx="{_n(x)}" cy="{_n(-y)}" r="2.6"/>')
@@ -220,12 +207,19 @@ def _open_system(index: int, place: int) -> str:
     return f'<g data-system="{index}"{"" if place == 0 else " class=off"}>'
 
 
+def _line(css: str, start: tuple[float, float], end: tuple[float, float]) -> str:
+    (x1, y1), (x2, y2) = start, end
+    return f'<line class="{css}" x1="{_n(x1)}" y1="{_n(y1)}" x2="{_n(x2)}" y2="{_n(y2)}"/>'
+
+
+def _text(css: str, x: float, y: float, text: str) -> str:
+    return f'<text class="{css}" x="{_n(x)}" y="{_n(y)}" text-anchor="middle">{text}</text>'
+
+
 def _numbered(x: float, y: float, speaker: int) -> str:
     """A filled circle with the speaker's number: the truth."""
-    return (
-        f'<circle class="speaker {_colour(speaker)}" cx="{_n(x)}" cy="{_n(y)}" r="9"/>'
-        f'<text class="speaker-number" x="{_n(x)}" y="{_n(y + 3.8)}" text-anchor="middle">'
-        f"{speaker + 1}</text>"
+    return f'<circle class="speaker {_colour(speaker)}" cx="{_n(x)}" cy="{_n(y)}" r="9"/>' + _text(
+        "speaker-number", x, y + 3.8, str(speaker + 1)
     )
 
 

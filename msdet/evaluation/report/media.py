@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 PEAK = 0.9
-"""Of the loudest sample of a scene. Not 1: MP3 overshoots what it was given."""
+"""Level of the loudest sample of a scene. Not 1: MP3 overshoots what it was given."""
 
 DYNAMIC_RANGE_DB = 60.0
-"""What a spectrogram shows below its loud bins."""
+"""Range of levels that a spectrogram shows, below its loud bins."""
 
 _MP3_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
 _MP3_COMPRESSION = 0.3  # about 40 kbit/s for speech at 16 kHz, where LAME hides what it drops
@@ -45,7 +45,7 @@ def audio_uri(samples: NDArray[Any], sample_rate: int) -> str:
 
 
 def common_gain(*signals: NDArray[Any]) -> float:
-    """What brings the loudest sample of all to ``PEAK``: levels keep their relations."""
+    """Return the gain that brings the loudest sample of all to ``PEAK``."""
     loudest = max(
         (float(np.abs(np.nan_to_num(s)).max()) for s in signals if np.size(s)), default=0.0
     )

@@ -14,11 +14,12 @@ from typing import Any
 from markupsafe import Markup
 
 from msdet.evaluation.report import tables
+from msdet.evaluation.report.conditions import condition_plots
 from msdet.evaluation.report.content import ReportContent
-from msdet.evaluation.report.plots.conditions import condition_plots
-from msdet.evaluation.report.plots.looks import legend
-from msdet.evaluation.report.plots.overall import before_and_after, overall_plots
+from msdet.evaluation.report.looks import legend
+from msdet.evaluation.report.overall import before_and_after, overall_plots
 from msdet.evaluation.report.scene_views import view_of
+from msdet.evaluation.report.training import training_plots
 from msdet.files import write_atomically
 from msdet.metrics.summary import FEW_SCENES
 
@@ -65,6 +66,7 @@ def render_report(content: ReportContent) -> str:
         overall=overall_plots(content),
         scatters=before_and_after(content),
         conditions=condition_plots(content),
+        training=training_plots(content),
         scenes=scenes,
         scenes_json=_json_for_html(scenes),
         views=[view_of(content, number) for number in range(len(content.scenes))],
@@ -80,7 +82,7 @@ def _json_for_html(value: Any) -> Markup:
 
 
 def _policy(script: str) -> str:
-    """What the browser may do: run this very script, use inline styles and embedded data."""
+    """The content policy: the browser may run this very script, inline styles, embedded data."""
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
     return (
         f"default-src 'none'; script-src 'sha256-{digest}'; style-src 'unsafe-inline'; "

@@ -62,7 +62,7 @@ def _facts(view: SceneView, row: SceneRow | None) -> list[tuple[str, str]]:
 
 
 def _scores(content: ReportContent, row: SceneRow | None) -> list[dict[str, Any]]:
-    """Per system that scored this scene, and speaker: improvement and azimuth error as text."""
+    """Each system that scored this scene, with improvements and azimuth errors as text."""
     gain, error = "si_sdr_improvement_db", "azimuth_error_median_deg"
     if row is None:
         return []
@@ -88,7 +88,7 @@ def _scores(content: ReportContent, row: SceneRow | None) -> list[dict[str, Any]
 
 
 def _error(score: SceneScore, of: SpeakerScore) -> float | None:
-    """As claimed; best matched of a system that gives no sound to match by."""
+    """The error as claimed; best matched of a system that gives no sound to match by."""
     claimed = azimuth_error(score, of)
     return azimuth_error(score, of, best_matched=True) if claimed is None else claimed
 

@@ -4,12 +4,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from itertools import combinations
 from typing import Any
 
 from msdet.evaluation.report.content import ReportContent
 from msdet.evaluation.report.wording import Words, edges, finite, quantity
-from msdet.metrics import Measure, SceneRow
+from msdet.metrics import Measure
+from msdet.metrics.conditions import smallest_angle
 from msdet.metrics.measures import BEST_MATCHED, DASH
 
 _DIRECTIONS = {"azimuth": "azimuth", "azimuth_best_matched": "azimuth, matched by itself"}
@@ -50,12 +50,13 @@ def _shown_measures(content: ReportContent) -> list[str]:
         rare = measure.if_any or measure.name == "wrong_slot_rate"
         return any(value if rare else value is not None for value in values)
 
-    return [
+    columns = [
         name
         for name, measure in content.measures.items()
-        if measure.column and not name.endswith(BEST_MATCHED) and name != "not_scored"
+        if "tables" in measure.places or "report" in measure.places
         if says(measure)
     ]
+    return [key for key in columns if key != "not_scored" and not key.endswith(BEST_MATCHED)]
 
 
 def highlights(content: ReportContent) -> list[dict[str, str]]:
@@ -78,7 +79,7 @@ def highlights(content: ReportContent) -> list[dict[str, str]]:
 
 
 def not_scored(content: ReportContent, system: str) -> dict[str, Any]:
-    """How many values of a system are missing, and why: lines of (metric, reason, count)."""
+    """Return the number of values that a system lacks, and (metric, reason, count) of each."""
     summary = content.summary_of(system)
     lines = [
         (_metric_words(content, metric), reason, count)
@@ -161,7 +162,7 @@ def _cell(summary: Mapping[str, Any], key: str, kind: Words) -> dict[str, Any]:
 
 
 def scene_table(content: ReportContent) -> dict[str, Any]:
-    """What ``report.js`` makes the table of scenes from, compact: lists instead of objects.
+    """Return the data of the table of scenes for ``report.js``, compact: lists instead of objects.
 
     ``columns`` describes the label columns that tell scenes apart; ``scenes`` is
     ``[id, [label, ...]]``; ``scores[system]`` holds per scene
@@ -189,7 +190,7 @@ def scene_table(content: ReportContent) -> dict[str, Any]:
 
     labelled = {name for row in rows for name in row.labels.scene}
     if "angle" not in labelled:
-        add("angle", [_smallest_angle(row) for row in rows])
+        add("angle", [_rounded(smallest_angle(row)) for row in rows])
     for name in dict.fromkeys(name for row in rows for name in row.labels.scene):
         add(name, [_plain(row.labels.scene.get(name)) for row in rows])
     for name in dict.fromkeys(name for row in rows for name in row.labels.speaker):
@@ -232,14 +233,6 @@ def _scene_numbers(content: ReportContent, system: str) -> list[list[Any] | None
         else None
         for row in content.rows
     ]
-
-
-def _smallest_angle(row: SceneRow) -> float | None:
-    score = next(iter(row.systems.values()), None)
-    speakers = [] if score is None else score.speakers
-    azimuths = [s.azimuth for s in speakers if not s.silent and s.azimuth is not None]
-    gaps = [abs((a - b + 180.0) % 360.0 - 180.0) for a, b in combinations(azimuths, 2)]
-    return _rounded(min(gaps, default=None))
 
 
 def _plain(value: float | str | None) -> float | str | None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How names of measures and labels, and numbers, read on the page."""
+"""Names of measures and labels, and numbers, as the page writes them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _FROM_TO = f"{{}}{DASH}{{}}"
 
 @dataclass(frozen=True)
 class Words:
-    """How a quantity reads: ``unit`` is ``%`` for a share of 0 to 1."""
+    """The words of a quantity: ``unit`` is ``%`` for a share of 0 to 1."""
 
     heading: str
     unit: str = ""
@@ -100,7 +100,7 @@ def _range(form: str, numbers: list[str]) -> str:
 
 
 def _unit_in_words(unit: str) -> str:
-    """Of the groups' names: the condition's name stands beside it already."""
+    """The unit of the groups' names alone: the condition's name stands beside it already."""
     if unit == "deg apart":
         return "degrees"
     return unit.split()[0] if unit else "value"

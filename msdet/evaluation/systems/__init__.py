@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is scored: everything that makes audio, directions or both of a rendered scene."""
+"""The systems that are scored: all that make audio, directions or both of a scene."""

@@ -133,7 +133,7 @@ def oracle_mvdr(heard: Heard) -> Estimate:
 
 
 def _steering(heard: Heard, spectra: Spectra, azimuth: NDArray[np.floating]) -> Tensor:
-    """What plane waves are relative to the reference microphone, ``[slot, freq, mic]``."""
+    """Plane waves relative to the reference microphone, ``[slot, freq, mic]``."""
     known = np.nan_to_num(np.asarray(azimuth, np.float64))
     delays = far_field_delays(heard.array.as_array(), known)  # [slot, mic]
     delays -= delays[:, heard.reference_mic, None]

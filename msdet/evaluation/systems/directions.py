@@ -151,7 +151,7 @@ def _grid_degrees(array: MicrophoneArray) -> NDArray[np.float64]:
 
 
 def _setup(heard: Heard, spectra: Spectra) -> dict[str, Any]:
-    """What pyroomacoustics' methods are told, in its terms: ``[2, mic]`` metres, radians.
+    """Arguments of pyroomacoustics' methods, in its terms: ``[2, mic]`` metres, radians.
 
     How far microphones reach towards the labels 0 and 90 degrees is where they stand in the
     plane, or along the x axis for a line wherever it points; the rest of pyroomacoustics'

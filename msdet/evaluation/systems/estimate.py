@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What systems are given, and what they give back."""
+"""The input of systems, and their output."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Heard:
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a system makes of a scene.
+    """The output of a system for one scene.
 
     Attributes:
         audio: float32 ``[slot, sample]`` at the reference microphone; None of a system that finds

@@ -47,7 +47,7 @@ class _Slot(Located):
 
 
 class _Directions(BaseModel):
-    """What `DIRECTIONS_NAME` holds; ``recording`` is not read."""
+    """The content of `DIRECTIONS_NAME`; ``recording`` is not read."""
 
     model_config = ConfigDict(title="directions", frozen=True, extra="forbid", strict=True)
 
@@ -86,7 +86,7 @@ class FolderEstimates:
     """
 
     def __init__(self, folder: Path | str, scenes: Sequence[Scene], key: str = "estimates") -> None:
-        """See that the folder has what it must have of every scene.
+        """Check that the folder has all files of every scene.
 
         Args:
             key: of the config, that the folder was named by.
@@ -128,7 +128,7 @@ class FolderEstimates:
 
     @property
     def fingerprint(self) -> str:
-        """Of the files' names and contents, and of all directions."""
+        """A hash of the files' names and contents, and of all directions."""
         digest = hashlib.sha256()
         for name, found in sorted(self._found.items()):
             for path in found.audio:
@@ -139,7 +139,7 @@ class FolderEstimates:
         return digest.hexdigest()
 
     def estimate(self, scene: Scene) -> Estimate:
-        """What the system made of a scene, which must be one of those that were given.
+        """Return the system's output for a scene, which must be one of those that were given.
 
         Raises:
             InputError: names a file that holds NaN or infinity, or is not what it was.
@@ -210,7 +210,7 @@ def _fewer_scenes(there: Sequence[bool]) -> str:
 
 
 def _look(folder: Path, scene: Scene) -> tuple[_Found, list[str]]:
-    """What a scene's folder holds, and what is wrong with it, by names within the folder."""
+    """Return the files of a scene's folder, and its mistakes, by names within the folder."""
     if not folder.is_dir():
         return _Found(there=False), [" no such folder"]
     numbers = sorted(

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which systems there are, by name, and which of them an evaluation scores.
+"""The names of all systems, and the choice of those that an evaluation scores.
 
 ``model`` stands for what is evaluated: each folder of estimates, and each checkpoint.
 ``model+NAME`` works on what it puts out.
@@ -26,13 +26,13 @@ ALONE = (
     "oracle_mvdr",
     "oracle_mask",
 )
-"""What needs no model."""
+"""Systems that need no model."""
 
 DIRECTIONS_ALONE = ("srp_phat", "music")
-"""Those of them that give no audio."""
+"""Systems that give no audio."""
 
 NEED_PARTS = ("oracle_mvdr",)
-"""What must be told the parts that a mixture is the sum of."""
+"""Systems that must be told the parts that a mixture is the sum of."""
 
 DEFAULT = (MODEL, *(f"{MODEL}+{after}" for after in AFTER), *ALONE)
 

@@ -38,7 +38,7 @@ class NarrowBandPesq(Metric):
         return pesq(signal, truth.targets[speaker], truth.sample_rate, "nb")
 
     def by_default(self, sample_rate: int) -> bool:
-        """Of audio that holds no wider band."""
+        """Return whether the audio holds no wider band."""
         return sample_rate < WIDE_BAND_RATE
 
 
@@ -49,7 +49,7 @@ class WideBandPesq(Metric):
         return pesq(signal, truth.targets[speaker], truth.sample_rate, "wb")
 
     def by_default(self, sample_rate: int) -> bool:
-        """Of audio that holds the band."""
+        """Return whether the audio holds the band."""
         return sample_rate >= WIDE_BAND_RATE
 
     def why_not(self, sample_rate: int) -> str | None:

@@ -71,7 +71,7 @@ def word_error_rate(recognised: str, text: str) -> float:
 
 
 class WordErrorRate(Metric):
-    """What a recogniser hears in the clean target is taken for the truth, so that the rate counts
+    """The transcript of the clean target is taken for the truth, so that the rate counts
     what the separation spoils and not what the recogniser gets wrong in clean speech."""
 
     name, title, unit, digits = "wer", "word error rate", "%", 1

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How a system looks in every plot: a colour, a marker and a dash of its own, and the legend."""
+"""The looks of a system in every plot: a colour, a marker and a dash of its own, and the legend."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from msdet.evaluation.report.content import ReportContent
-from msdet.evaluation.report.plots.svg import PAPER, SERIES_COLOURS, colour_of
+from msdet.evaluation.report.svg import PAPER, SERIES_COLOURS, colour_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -26,7 +26,7 @@ _DASHES: tuple[Any, ...] = (
 
 
 def legend(content: ReportContent) -> list[dict[str, Any]]:
-    """Per system its name and a sample of its line and marker."""
+    """Return each system's name and a sample of its line and marker."""
     from matplotlib.markers import MarkerStyle
 
     entries = []

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 SERIES_COLOURS = 8
-"""How many ``--series-N`` the style sheet has."""
+"""Number of colours ``--series-N`` in the style sheet."""
 
 INK, QUIET, _GRID, PAPER = "#010203", "#010204", "#010205", "#010206"
 _STAND_INS = {INK: "--ink", QUIET: "--quiet", _GRID: "--grid", PAPER: "--card"} | {
@@ -47,7 +47,7 @@ class Plot:
 def drawn(
     draw: Callable[[Figure], None], stem: str, height: float, words: str, width: float = _WIDTH
 ) -> Markup:
-    """What ``draw`` puts on a figure, as inline SVG; ``stem`` keeps its ids apart from others'."""
+    """Return a figure that ``draw`` fills, as inline SVG; ``stem`` makes its ids its own."""
     import matplotlib
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
