@@ -152,7 +152,7 @@ def collect(
     for run in runs:
         try:
             rows = {name: _rows(output, run, name, len(of)) for name, of in scenes.sets.items()}
-            run.history(), run.description()  # which the page tells, too
+            run.history(), run.description(), run.summary()  # which the page tells, too
             every[run.name] = rows
         except InputError as error:
             missing[run.name] = failures.get(run.name, str(error))
