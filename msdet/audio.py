@@ -59,11 +59,11 @@ class Stft(nn.Module):
         return self.window // 2 + 1
 
     def frequencies(self, sample_rate: int) -> NDArray[np.float64]:
-        """Centre of each bin in hertz ``[freq]``."""
+        """Return the centre of each bin in hertz ``[freq]``."""
         return np.arange(self.num_freqs) * sample_rate / self.window
 
     def forward(self, audio: Tensor) -> Tensor:
-        """``[..., sample]`` to complex ``[..., freq, frame]``."""
+        """Transform ``[..., sample]`` to complex ``[..., freq, frame]``."""
         flat = audio.reshape(-1, audio.shape[-1])
         spectra = torch.stft(
             flat, self.window, self.hop, window=self.taper, center=True, return_complex=True
@@ -72,7 +72,7 @@ class Stft(nn.Module):
         return spectra.reshape(*audio.shape[:-1], *spectra.shape[-2:]).contiguous()
 
     def inverse(self, spectra: Tensor, num_samples: int) -> Tensor:
-        """Complex ``[..., freq, frame]`` to ``[..., sample]``."""
+        """Transform complex ``[..., freq, frame]`` back to ``[..., sample]``."""
         flat = spectra.reshape(-1, *spectra.shape[-2:])
         audio = torch.istft(flat, self.window, self.hop, window=self.taper, length=num_samples)
         return audio.reshape(*spectra.shape[:-2], num_samples)
@@ -127,5 +127,5 @@ def resample(audio: Tensor, from_rate: int, to_rate: int) -> Tensor:
 
 
 def rms(audio: Tensor) -> Tensor:
-    """Root mean square over the last axis, ``[..., sample]`` to ``[...]``."""
+    """Return the root mean square over the last axis, ``[..., sample]`` to ``[...]``."""
     return audio.square().mean(-1).sqrt()

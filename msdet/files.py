@@ -36,7 +36,7 @@ _log = logging.getLogger(__name__)
 
 
 def user_cache(name: str) -> Path:
-    """A folder of this name in the user's cache folder, made where it is not there.
+    """Return a folder of this name in the user's cache folder, made where it is not there.
 
     Where none can be made, as in a container whose user has no home, it is one in the temporary
     folder that no other user can write to, and a warning says so.
@@ -124,7 +124,7 @@ def _parsed(path: Path, text: str, mend: str) -> dict[str, Any]:
 
 @contextmanager
 def replacing(path: Path, scratch: Path | None = None) -> Iterator[BinaryIO]:
-    """A file to write to, which gets its name, in place of what has it, when all is on the disk.
+    """Open a file to write to, which takes the place of what has its name when all is on the disk.
 
     Args:
         scratch: folder that holds it until then, on the same disk, which must be there; None
@@ -153,6 +153,22 @@ def replacing(path: Path, scratch: Path | None = None) -> Iterator[BinaryIO]:
             temporary.unlink()
 
 
+@contextmanager
+def scratch_folder(beside: Path) -> Iterator[Path]:
+    """Make a hidden folder beside another, on its disk, which goes at the end with what is in it.
+
+    A kill leaves it; then it goes when the same is made the next time.
+    """
+    place = ProcessPaths(beside.parent, f".{beside.name}.", PART)
+    place.remove_leftovers()
+    folder = place.new()
+    try:
+        folder.mkdir(parents=True)
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 @dataclass(frozen=True)
 class ProcessPaths:
     """Temporary files and folders whose names say which process of which machine they are of, so
@@ -168,7 +184,7 @@ class ProcessPaths:
 
     @property
     def prefix(self) -> str:
-        """What the names of this process's begin with."""
+        """The beginning of the names of this process's."""
         return f"{self.start}{_machine()}-{os.getpid()}-"
 
     def new(self) -> Path:

@@ -25,11 +25,10 @@ SPEED_OF_SOUND = 343.0
 """Metres per second. The one constant; the simulator hands it to pyroomacoustics."""
 
 MOST_MICS = 256
-"""In one array. Work grows with the pairs of microphones; the largest research arrays have fewer
-that record one scene together."""
+"""Microphones in one array. Work grows with their pairs; the largest research arrays have fewer."""
 
 _LARGEST_METRES = 1000.0
-"""Any coordinate. No microphones further apart are one array; also keeps squares finite."""
+"""Bound of coordinates. No microphones further apart are one array; also keeps squares finite."""
 
 _COLLINEAR_METRES = 1e-6
 _NANOMETRE = 1e-9
@@ -50,7 +49,7 @@ def angular_error(
     estimate: ArrayLike, truth: ArrayLike, linear: bool = ...
 ) -> NDArray[np.float64]: ...
 def angular_error(estimate, truth, linear=False):  # type: ignore[no-untyped-def]
-    """Absolute angle between two azimuths, degrees in [0, 180]; broadcasts.
+    """Return the absolute angle between azimuths, degrees in [0, 180]; broadcasts.
 
     Args:
         linear: they are angles to a line, which do not wrap; otherwise they are on the circle.
@@ -65,7 +64,7 @@ def angular_error(estimate, truth, linear=False):  # type: ignore[no-untyped-def
 
 
 def unit_vectors(azimuth: ArrayLike, elevation: ArrayLike = 0.0) -> NDArray[np.float64]:
-    """Directions ``[..., 3]`` for azimuths and elevations in degrees."""
+    """Return the directions ``[..., 3]`` of azimuths and elevations in degrees."""
     az, el = np.broadcast_arrays(np.radians(azimuth), np.radians(elevation))
     parts = [np.cos(el) * np.cos(az), np.cos(el) * np.sin(az), np.sin(el)]
     return np.asarray(np.stack(parts, axis=-1), np.float64)
@@ -98,81 +97,85 @@ class MicrophoneArray:
     def __post_init__(self) -> None:
         points = np.asarray(self.positions, dtype=np.float64)
         if points.ndim != 2 or points.shape[1] != 3 or len(points) < 2:
-            raise InputError(
-                f"array {self.name!r}: positions must be at least two microphones of three "
-                f"coordinates in metres, got shape {points.shape}"
+            raise self._wrong(
+                "positions must be at least two microphones of three coordinates in metres, got "
+                f"shape {points.shape}"
             )
         if len(points) > MOST_MICS:
-            raise InputError(
-                f"array {self.name!r}: has {len(points)} microphones, at most {MOST_MICS} are taken"
-            )
+            raise self._wrong(f"has {len(points)} microphones, at most {MOST_MICS} are taken")
         if not (np.abs(points) <= _LARGEST_METRES).all():
-            raise InputError(
-                f"array {self.name!r}: positions must be finite numbers of metres, up to "
-                f"{_LARGEST_METRES:g}"
+            raise self._wrong(
+                f"positions must be finite numbers of metres, up to {_LARGEST_METRES:g}"
             )
         gaps = np.linalg.norm(points[:, None] - points[None], axis=-1)
         if gaps[~np.eye(len(points), dtype=bool)].min() < 1e-4:
-            raise InputError(f"array {self.name!r}: two microphones are at the same place")
+            raise self._wrong("two microphones are at the same place")
         mean = points.mean(axis=0)
         if np.abs(mean).max() > _NANOMETRE:  # so that what was stored centred comes back the same
             points = points - mean
         object.__setattr__(self, "positions", _as_tuple(points))
-        channels = self.channels or tuple(range(len(points)))
-        object.__setattr__(self, "channels", tuple(channels))
+        channels = tuple(self.channels or range(len(points)))
+        object.__setattr__(self, "channels", channels)
         if len(channels) != len(points) or len(set(channels)) != len(channels) or min(channels) < 0:
-            raise InputError(
-                f"array {self.name!r}: channels must name one different channel for each of the "
-                f"{len(points)} microphones, got {list(channels)}"
+            raise self._wrong(
+                f"channels must name one different channel for each of the {len(points)} "
+                f"microphones, got {list(channels)}"
             )
+
+    def _wrong(self, why: str) -> InputError:
+        return InputError(f"array {self.name!r}: {why}")
 
     @property
     def num_mics(self) -> int:
         return len(self.positions)
 
     def microphones_of(self, num_channels: int) -> tuple[int, ...] | None:
-        """Which channels of a file with so many are the microphones, in order: all of them, or
-        those that the product's recordings have them in; None where it is not of this array."""
+        """Return which channels of a file with so many are the microphones, in order: all of them,
+        or those of the product's recordings; None where the file is not of this array."""
+        everything = tuple(range(self.num_mics))
         if num_channels == self.num_mics:
-            return tuple(range(num_channels))
-        picks = self.channels != tuple(range(self.num_mics)) or self.file_channels is not None
-        whole_file = self.file_channels in (None, num_channels) and num_channels > max(
-            self.channels
-        )
-        return self.channels if picks and whole_file else None
+            return everything
+        picks = self.channels != everything or self.file_channels is not None
+        fits = self.file_channels in (None, num_channels) and num_channels > max(self.channels)
+        return self.channels if picks and fits else None
 
     def as_array(self) -> NDArray[np.float64]:
-        """Positions ``[mic, 3]`` in metres."""
+        """Return the positions ``[mic, 3]`` in metres."""
         return np.asarray(self.positions, dtype=np.float64)
 
     @cached_property
+    def axis(self) -> NDArray[np.float64] | None:
+        """Unit vector ``[3]`` of the line on which all microphones lie, away from microphone 0;
+        None where they lie on none."""
+        return _line_axis(self.as_array())
+
+    @property
     def is_linear(self) -> bool:
-        """Whether all microphones lie on one line."""
-        return _line_axis(self.as_array()) is not None
+        """True where all microphones lie on one line."""
+        return self.axis is not None
 
     @property
     def aperture(self) -> float:
-        """Largest distance between two microphones, metres."""
+        """The largest distance between two microphones, metres."""
         points = self.as_array()
         return float(np.linalg.norm(points[:, None] - points[None], axis=-1).max())
 
     def azimuth_of(self, directions: ArrayLike) -> NDArray[np.float64]:
-        """The azimuth label of points or directions ``[..., 3]`` in the array's frame.
+        """Return the azimuth label of points or directions ``[..., 3]`` in the array's frame.
 
         Planar and volumetric arrays: the horizontal angle from the x axis, [0, 360).
         Linear arrays: [0, 180], the angle to the line, which points away from microphone 0
         (arccos(x / distance) where it lies along x).
         """
         d = np.asarray(directions, np.float64)
-        axis = _line_axis(self.as_array())
-        if axis is not None:
-            along = d @ axis / np.maximum(np.linalg.norm(d, axis=-1), 1e-12)
+        if self.axis is not None:
+            along = d @ self.axis / np.maximum(np.linalg.norm(d, axis=-1), 1e-12)
             angle = np.arccos(np.clip(along, -1.0, 1.0))
             return np.asarray(np.degrees(angle), np.float64)
         return wrap_degrees(np.degrees(np.arctan2(d[..., 1], d[..., 0])))
 
     def rotations(self, tolerance: float = 1e-6) -> tuple[tuple[float, tuple[int, ...]], ...]:
-        """Rotations about the vertical that map the array onto itself, the identity first.
+        """Find the rotations about the vertical that map the array onto itself, the identity first.
 
         Each is ``(degrees, permutation)``: in the rotated array, microphone m stands where
         microphone ``permutation[m]`` stood. So reading channels in the order ``permutation`` is
@@ -184,17 +187,12 @@ class MicrophoneArray:
             return tuple(found)
         angles = np.degrees(np.arctan2(points[:, 1], points[:, 0]))
         farthest = np.hypot(points[:, 0], points[:, 1]).argmax()  # not one at the centre
-        for degrees in sorted(
-            {round(float(a), 6) for a in wrap_degrees(angles - angles[farthest])}
-        ):
+        for degrees in np.unique(np.round(wrap_degrees(angles - angles[farthest]), 6)).tolist():
             turned = rotate_about_vertical(points, degrees)
             gaps = np.linalg.norm(turned[:, None] - points[None], axis=-1)
-            permutation = tuple(int(i) for i in gaps.argmin(axis=1))
-            if (
-                degrees
-                and gaps.min(axis=1).max() < tolerance
-                and len(set(permutation)) == len(points)
-            ):
+            permutation = tuple(gaps.argmin(axis=1).tolist())
+            alike = gaps.min(axis=1).max() < tolerance and len(set(permutation)) == len(points)
+            if degrees and alike:
                 found.append((degrees, permutation))
         return tuple(found)
 
@@ -266,33 +264,25 @@ class Tetrahedron(_Shape):
         return MicrophoneArray("tetrahedron4", _as_tuple(np.vstack([base, top])))
 
 
-class Respeaker4(_Shape):
-    """Seeed ReSpeaker USB Mic Array, also sold as Mic Array v2.0: 4 microphones, radius 32 mm.
+class Respeaker(_Shape):
+    """Products of Seeed: ReSpeaker USB Mic Array, also sold as Mic Array v2.0, with 4 microphones,
+    and ReSpeaker 6-Mic Circular Array Kit for Raspberry Pi.
 
-    Its 6-channel firmware records [processed, mic 1 .. mic 4, playback]; hence channels 1 to 4.
-    Radius and order (counter-clockwise) as in ODAS' respeaker_usb_4_mic_array.cfg.
+    Radius and order (counter-clockwise) as in ODAS' respeaker_usb_4_mic_array.cfg and
+    respeaker_6_mic_array.cfg. The first one's 6-channel firmware records [processed, mic 1 .. mic
+    4, playback]. The other's AC108 codecs record 8 channels, of which 6 and 7 are playback; its
+    driver is known to shift channels at times, so check a recording before trusting its azimuths.
     """
 
-    shape: Literal["respeaker4"]
+    shape: Literal["respeaker4", "respeaker6"]
 
     def build(self) -> MicrophoneArray:
-        points = 0.032 * unit_vectors([0.0, 90.0, 180.0, 270.0])
-        return MicrophoneArray("respeaker4", _as_tuple(points), (1, 2, 3, 4), 6)
-
-
-class Respeaker6(_Shape):
-    """Seeed ReSpeaker 6-Mic Circular Array Kit for Raspberry Pi: 6 microphones, radius 46.3 mm.
-
-    Its AC108 codecs record 8 channels: the microphones are 0 to 5, playback loopback 6 and 7.
-    Radius and order (counter-clockwise) as in ODAS' respeaker_6_mic_array.cfg; its driver is
-    known to shift channels at times, so check a recording before trusting its azimuths.
-    """
-
-    shape: Literal["respeaker6"]
-
-    def build(self) -> MicrophoneArray:
-        points = 0.0463 * unit_vectors(np.arange(6) * 60.0)
-        return MicrophoneArray("respeaker6", _as_tuple(points), tuple(range(6)), 8)
+        if self.shape == "respeaker4":
+            points, first, file_channels = 0.032 * unit_vectors(np.arange(4) * 90.0), 1, 6
+        else:
+            points, first, file_channels = 0.0463 * unit_vectors(np.arange(6) * 60.0), 0, 8
+        picks = tuple(range(first, first + len(points)))
+        return MicrophoneArray(self.shape, _as_tuple(points), picks, file_channels)
 
 
 class Positions(_Shape):
@@ -308,7 +298,7 @@ class Positions(_Shape):
 
 
 ArrayConfig = Annotated[
-    Circle | Line | LShape | Tetrahedron | Respeaker4 | Respeaker6 | Positions,
+    Circle | Line | LShape | Tetrahedron | Respeaker | Positions,
     Field(discriminator="shape"),
 ]
 
@@ -353,17 +343,18 @@ class AzimuthGrid:
         return np.asarray(np.arange(self.num_classes) * self.resolution, np.float64)
 
     def index(self, azimuth: torch.Tensor) -> torch.Tensor:
-        """Class indices (int64) of azimuths in degrees, same shape."""
+        """Return the class indices (int64) of azimuths in degrees, same shape."""
         nearest = torch.round(azimuth / self.resolution).long()
         if self.linear:
             return nearest.clamp(0, self.num_classes - 1)
         return nearest.remainder(self.num_classes)
 
     def decode(self, probabilities: torch.Tensor, reach: int = 2) -> torch.Tensor:
-        """Degrees between classes: the mean of the mass within ``reach`` classes of the peak.
+        """Return degrees between classes: the mean of the mass near the peak.
 
         Args:
             probabilities: ``[..., class]``, non-negative.
+            reach: how many classes to either side of the peak count.
         Returns:
             ``[...]`` degrees, in [0, 360) or, for a linear grid, [0, 180].
         """
@@ -385,39 +376,30 @@ class AzimuthGrid:
         return torch.where(wrapped >= 360.0, torch.zeros_like(wrapped), wrapped)
 
 
-def plane_wave_delays(positions: ArrayLike, directions: ArrayLike) -> NDArray[np.float64]:
-    """Arrival times of plane waves at each microphone relative to the origin.
-
-    Args:
-        positions: ``[mic, 3]`` metres. directions: unit vectors ``[..., 3]`` towards the sources.
-    Returns:
-        ``[..., mic]`` seconds; negative where the sound arrives before it reaches the origin.
-    """
-    delays = -np.asarray(directions, np.float64) @ np.asarray(positions, np.float64).T
-    return np.asarray(delays / SPEED_OF_SOUND)
-
-
 def far_field_delays(
     positions: ArrayLike, azimuth: ArrayLike, elevation: ArrayLike = 0.0
 ) -> NDArray[np.float64]:
-    """:func:`plane_wave_delays` of far-field sources with these labels.
+    """Compute when plane waves arrive at each microphone, relative to the origin.
 
     Args:
         positions: ``[mic, 3]`` metres in the array's frame.
         azimuth, elevation: degrees, broadcast against each other to ``[...]``. Where the
             microphones lie on a line, the azimuth is the angle to it, and elevation is ignored.
     Returns:
-        ``[..., mic]`` seconds.
+        ``[..., mic]`` seconds; negative where the sound arrives before it reaches the origin.
     """
-    axis = _line_axis(np.asarray(positions, np.float64))
+    points = np.asarray(positions, np.float64)
+    axis = _line_axis(points)
     if axis is None:
-        return plane_wave_delays(positions, unit_vectors(azimuth, elevation))
-    along, _ = np.broadcast_arrays(np.cos(np.radians(azimuth)), elevation)
-    return plane_wave_delays(positions, along[..., None] * axis)
+        directions = unit_vectors(azimuth, elevation)
+    else:
+        along, _ = np.broadcast_arrays(np.cos(np.radians(azimuth)), elevation)
+        directions = along[..., None] * axis
+    return np.asarray(-directions @ points.T / SPEED_OF_SOUND)
 
 
 def _line_axis(points: NDArray[np.float64]) -> NDArray[np.float64] | None:
-    """Unit vector of the line that all points lie on, away from the first; None without one."""
+    """Return the unit vector of the line of all points, away from the first; None without one."""
     offsets = points - points[0]
     far = offsets[np.linalg.norm(offsets, axis=-1).argmax()]
     axis = far / np.linalg.norm(far)

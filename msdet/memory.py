@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Memory of this process tree: how much was used at most, and an allocator that keeps pages."""
+"""Memory of this process tree: the most that was used, and an allocator that keeps pages."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import ctypes
 import os
 import platform
 import threading
-from types import TracebackType
 from typing import Self
 
 import psutil
@@ -54,12 +53,7 @@ class PeakMemory:
         self._thread.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._stop.set()
         self._thread.join()
         self._sample()
@@ -73,7 +67,7 @@ class PeakMemory:
 
 
 def tree_bytes() -> int:
-    """Memory of this process and its descendants now, bytes."""
+    """Return the memory of this process and its descendants now, bytes."""
     me = psutil.Process()
     total = 0
     for process in [me, *me.children(recursive=True)]:

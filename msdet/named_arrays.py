@@ -86,7 +86,7 @@ def read_positions(path: str | Path) -> tuple[tuple[float, float, float], ...]:
         rows = rows.get("positions")
     if not isinstance(rows, list) or not rows:
         raise InputError(
-            f'array={path}: expected [[x, y, z], ...] or {{"positions": [[x, y, z], ...]}} in JSON, '
+            f'array={path}: expected [[x, y, z], ...] or {{"positions": [[x, y, z], ...]}}, '
             "or lines x,y,z in CSV, in metres"
         )
     for number, row in enumerate(rows):

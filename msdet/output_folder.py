@@ -68,7 +68,7 @@ def sole_user(folder: Path, lock: str = LOCK_NAME) -> Iterator[None]:
 
 
 def _locked(folder: Path, place: int, lock: str) -> int:
-    """The descriptor of the locked file."""
+    """Lock the file; return its descriptor."""
     until = time.monotonic() + _WAIT_SECONDS
     while True:
         try:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The makings of a result: versions of libraries, and the commit of msdet's own checkout."""
+"""Versions of libraries and the commit of msdet's own checkout, which a result is made with."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from pathlib import Path
 
 
 def versions() -> dict[str, str]:
-    """Versions of what shapes a result."""
+    """Return the versions of the packages that shape a result."""
     names = ("msdet", "torch", "torchaudio", "lightning", "numpy", "scipy", "pyroomacoustics")
     return {name: version(name) for name in names}
 
 
 def git_commit() -> str | None:
-    """The commit of msdet's own checkout, with ``-dirty`` where files that it holds were changed;
+    """Return the commit of msdet's own checkout, with ``-dirty`` where files of it were changed;
     None where this package does not run from one, such as in a ``.venv`` inside another's."""
     root = Path(__file__).resolve().parent.parent
     # Beside an installed package there is neither; somebody else's checkout has another name.

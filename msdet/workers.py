@@ -26,7 +26,7 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 POLL_SECONDS = 0.2
-"""How often to look whether a child command has ended: often enough for people who watch."""
+"""Time between looks whether a child command has ended: short enough for people who watch."""
 
 _STOP_SECONDS = 60.0
 """A stopped command may take so long to write what it has; then it is killed."""

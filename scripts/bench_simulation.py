@@ -1,21 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What simulating costs: room responses, rendering, scaling over processes, memory.
+"""Cost of room responses: how many times as fast ``hybrid`` is as ``exact``.
 
-``python scripts/bench_simulation.py`` measures on one core (two for the scaling), with 8
-microphones, 2 speakers, 16 kHz. Everything is a ratio within one run, since seconds do not hold
-on a shared machine. The last line is one JSON object:
-
-hybrid_speedup_t60_0.6, hybrid_speedup_t60_0.3: seconds of the ``exact`` backend over those of
-``hybrid``, same rooms, in turn; ``..._over_pyroomacoustics`` likewise for pyroomacoustics' own
-``ShoeBox`` at the order that its ``inverse_sabine`` asks for.
-edc_error_db: largest difference, over the decay down to -30 dB, between the energy decay curves of
-both, each a mean over rooms, speakers and microphones; the larger of both T60.
-render_over_fft: seconds of a whole example of 4 s from the bank (read, convolve, mix, scale,
-label) over those of its bare transforms: 2 dry signals and 16 responses forward, 8 microphones and
-2 targets back, float32, at the length that holds their convolution.
-two_worker_scaling: examples per second of two processes over those of one, nothing else running.
-rss_growth_mb: growth of a process' resident memory over its examples, after all voices are read
-and a tenth of the examples are made.
+``python scripts/bench_simulation.py`` measures on one core, with 8 microphones, 2 speakers, 16 kHz.
+It prints one JSON object, for each T60 the median over rooms of the ratio of the same room's times:
+seconds do not hold on a shared machine (``msdet simulate --dry-run`` tells them for this one).
 """
 
 from __future__ import annotations
@@ -25,255 +13,48 @@ import json
 import os
 import statistics
 import sys
-import tempfile
 import time
-from collections.abc import Callable
-from multiprocessing import get_context
-from multiprocessing.synchronize import Barrier
-from typing import Any
 
-import numpy as np
-import psutil
-from scipy import fft
-
-from msdet.corpora import BundledConfig, Corpus, open_corpus
 from msdet.geometry import Circle, MicrophoneArray
-from msdet.simulation import (
-    RirBank,
-    Rirs,
-    Room,
-    Scene,
-    SceneConfig,
-    compute_rirs,
-    draw_scene,
-    pool_room,
-    render,
-)
-from msdet.simulation.acoustics import energy_decay, high_passed
+from msdet.simulation import Room, SceneConfig, compute_rirs, pool_room
 
-RATE, SECONDS = 16000, 4
+RATE = 16000
 ARRAY: MicrophoneArray = Circle(shape="circle", num_mics=8, radius=0.05).build()
 T60 = (0.3, 0.6)
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-RENDERING = SceneConfig.model_validate({"t60": [0.2, 0.6], "rirs": "hybrid"})
 
 
 def main() -> None:
-    """Measure all of it and print one JSON object."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
-    )
+    """Measure and print."""
+    raw = argparse.RawTextHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
     parser.add_argument("--rooms", type=int, default=24, help="for each T60")
-    parser.add_argument("--examples", type=int, default=10_000, help="for the memory")
-    parser.add_argument("--rounds", type=int, default=9, help="of timed rendering")
     options = parser.parse_args()
     if any(os.environ.get(variable) != "1" for variable in THREADS):
         # Libraries read these when they are loaded, so the script starts again.
         environment = {**os.environ, **dict.fromkeys(THREADS, "1")}
         os.execve(sys.executable, [sys.executable, *sys.argv], environment)
-    import pyroomacoustics
-
-    pyroomacoustics.constants.set("num_threads", 1)
-    found: dict[str, float] = {}
-    errors = []
-    for t60 in T60:
-        say(f"T60 {t60:g} s: room responses of {options.rooms} rooms")
-        speedup, over_theirs, error = compare_backends(t60, options.rooms)
-        found[f"hybrid_speedup_t60_{t60:g}"] = round(speedup, 1)
-        found[f"hybrid_speedup_t60_{t60:g}_over_pyroomacoustics"] = round(over_theirs, 1)
-        say(f"  hybrid is {speedup:.1f} times as fast, its decay within {error:.2f} dB")
-        errors.append(error)
-    found["edc_error_db"] = round(max(errors), 3)
-    with tempfile.TemporaryDirectory() as folder:
-        say("rendering from the bank against bare transforms")
-        found["render_over_fft"] = round(compare_rendering(folder, options.rounds), 3)
-        say(f"  {found['render_over_fft']:.2f} times as long")
-        say("one process and two")
-        found["two_worker_scaling"] = round(scaling(folder, options.rounds), 2)
-        say(f"  {found['two_worker_scaling']:.2f} times as many examples")
-        say(f"memory over {options.examples} examples")
-        found["rss_growth_mb"] = round(growth(folder, options.examples), 1)
-    print(json.dumps(found))
+    print(json.dumps({f"T60 {t60:g} s": round(speedup(t60, options.rooms), 1) for t60 in T60}))
 
 
-def say(text: str) -> None:
-    """Progress, apart from the result."""
-    print(text, file=sys.stderr, flush=True)
-
-
-def seconds(work: Callable[[], Any]) -> tuple[float, Any]:
-    """How long something takes, and what it returns."""
-    start = time.perf_counter()
-    result = work()
-    return time.perf_counter() - start, result
-
-
-# --- room responses -----------------------------------------------------------------------
-
-
-def compare_backends(t60: float, count: int) -> tuple[float, float, float]:
-    """(speed-up over exact, over pyroomacoustics, error of the decay in dB)"""
+def speedup(t60: float, count: int) -> float:
+    """Compare both backends on so many rooms."""
     config = SceneConfig.model_validate({"t60": [t60, t60]})
-    rooms = [
-        pool_room(config, ARRAY, seed=0, split="test", room_index=index) for index in range(count)
-    ]
-    hybrid = [room.model_copy(update={"rirs": "hybrid"}) for room in rooms]
-    for room in (*rooms[:1], *hybrid):  # everything is loaded, and what is cached is there
-        compute_rirs(room, ARRAY, RATE)
-    times: dict[str, list[float]] = {"exact": [], "hybrid": [], "theirs": []}
-    decays: dict[str, list[Any]] = {"exact": [], "hybrid": []}
-    for index, room in enumerate(rooms):
-        for name, asked in (("exact", room), ("hybrid", hybrid[index])):
-            took, rirs = seconds(lambda asked=asked: compute_rirs(asked, ARRAY, RATE))
-            times[name].append(took)
-            decay = energy_decay(high_passed(rirs.image, RATE))
-            decays[name].append(decay[..., : int(t60 * RATE)].mean(axis=(0, 1)))
-        if index < max(1, count // 6):
-            times["theirs"].append(seconds(lambda room=room: pyroomacoustics_rirs(room))[0])
-    exact, tail = np.mean(decays["exact"], axis=0), np.mean(decays["hybrid"], axis=0)
-    error = float(np.abs(tail - exact)[exact > -30].max())
-    return ratio(times["exact"], times["hybrid"]), ratio(times["theirs"], times["hybrid"]), error
-
-
-def ratio(slow: list[float], fast: list[float]) -> float:
-    """Median over rooms of the ratio of the same room's times."""
-    return statistics.median(s / f for s, f in zip(slow, fast, strict=False))
-
-
-def pyroomacoustics_rirs(room: Room) -> object:
-    """The same room as a user of pyroomacoustics would have it."""
-    import pyroomacoustics
-
-    absorption, order = pyroomacoustics.inverse_sabine(room.t60, room.size)
-    shoebox = pyroomacoustics.ShoeBox(
-        room.size, RATE, materials=pyroomacoustics.Material(absorption), max_order=order
-    )
-    shoebox.add_microphone_array(room.microphones(ARRAY).T)
-    for speaker in room.speakers:
-        shoebox.add_source(speaker.position)
-    shoebox.compute_rir()
-    return shoebox.rir
-
-
-# --- rendering ----------------------------------------------------------------------------
-
-
-def prepared(folder: str, count: int = 32) -> tuple[Corpus, RirBank, list[Scene]]:
-    """Scenes with all that they need in the bank and in memory."""
-    corpus = open_corpus(BundledConfig(), RATE).split("train")
-    scenes = [
-        draw_scene(
-            RENDERING,
-            ARRAY,
-            corpus,
-            seed=0,
-            split="train",
-            index=index,
-            epoch=0,
-            sample_rate=RATE,
-            num_samples=SECONDS * RATE,
-        )
-        for index in range(count)
-    ]
-    bank = RirBank(folder, ARRAY, RATE)
-    bank.fill((scene.room for scene in scenes), progress=False)
-    for scene in scenes:
-        render(scene, corpus, bank.get(scene.room))
-    return corpus, bank, scenes
-
-
-def compare_rendering(folder: str, rounds: int) -> float:
-    """Median over rounds of the ratio to bare transforms; both in turn over all scenes."""
-    corpus, bank, scenes = prepared(folder)
-    inputs = [transforms_of(scene, corpus, bank.get(scene.room)) for scene in scenes]
-
-    def rendering() -> None:
-        for scene in scenes:
-            render(scene, corpus, bank.get(scene.room))
-
-    def transforming() -> None:
-        for dry, responses, size in inputs:
-            spectra = fft.rfft(dry, size, axis=-1)
-            images = fft.rfft(responses, size, axis=-1)
-            fft.irfft(images[: ARRAY.num_mics], size, axis=-1)
-            fft.irfft(spectra, size, axis=-1)
-
-    return statistics.median(
-        seconds(rendering)[0] / seconds(transforming)[0] for _ in range(rounds)
-    )
-
-
-def transforms_of(scene: Scene, corpus: Corpus, rirs: Rirs) -> tuple[Any, Any, int]:
-    """Dry signals ``[2, sample]``, responses ``[16, tap]``, and the transform that holds them."""
-    size = fft.next_fast_len(scene.num_samples + rirs.image.shape[-1] - 1, real=True)
-    dry = [corpus.read(corpus.by_id(c.utterance))[c.offset :][: c.length] for c in scene.speech]
-    return np.stack(dry), rirs.image.reshape(-1, rirs.image.shape[-1]), size
-
-
-# --- processes and memory -----------------------------------------------------------------
-
-
-def scaling(folder: str, rounds: int) -> float:
-    """Median over rounds of the throughput of two processes over that of one."""
     ratios = []
-    for _ in range(max(1, rounds // 3)):
-        one, two = throughput(folder, 1), throughput(folder, 2)
-        ratios.append(two / one)
+    for index in range(count):
+        exact = pool_room(config, ARRAY, seed=0, split="test", room_index=index)
+        hybrid = exact.model_copy(update={"rirs": "hybrid"})
+        for room in (exact, hybrid) if not ratios else (hybrid,):
+            compute_rirs(room, ARRAY, RATE)  # everything is loaded, and what is cached is there
+        ratios.append(seconds(exact) / seconds(hybrid))
     return statistics.median(ratios)
 
 
-def throughput(folder: str, workers: int) -> float:
-    """Examples per second of processes that render side by side, started before the clock."""
-    context = get_context("spawn")
-    ready, results = context.Barrier(workers), context.Queue()
-    processes = [
-        context.Process(target=render_for_a_while, args=(folder, ready, results))
-        for _ in range(workers)
-    ]
-    for process in processes:
-        process.start()
-    rates = [results.get() for _ in processes]
-    for process in processes:
-        process.join()
-    return sum(rates)
-
-
-def render_for_a_while(folder: str, ready: Barrier, results: Any) -> None:
-    """In a process of its own: examples per second over some five seconds."""
-    corpus, bank, scenes = prepared(folder)
-    ready.wait()
-    start, count = time.perf_counter(), 0
-    while time.perf_counter() - start < 5:
-        for scene in scenes:
-            render(scene, corpus, bank.get(scene.room))
-        count += len(scenes)
-    results.put(count / (time.perf_counter() - start))
-
-
-def growth(folder: str, examples: int) -> float:
-    """Megabytes of resident memory that drawing and rendering add."""
-    corpus, bank, scenes = prepared(folder)
-    rooms = [scene.room for scene in scenes]
-    for utterance in corpus.utterances:
-        corpus.read(utterance)
-    process, before = psutil.Process(), 0
-    for index in range(examples):
-        if index == examples // 10:
-            before = process.memory_info().rss
-        scene = draw_scene(
-            RENDERING,
-            ARRAY,
-            corpus,
-            seed=0,
-            split="train",
-            index=index,
-            epoch=1,
-            sample_rate=RATE,
-            num_samples=SECONDS * RATE,
-            room=rooms[index % len(rooms)],
-        )
-        render(scene, corpus, bank.get(scene.room))
-    return (process.memory_info().rss - before) / 1e6
+def seconds(room: Room) -> float:
+    """Time the responses of a room."""
+    start = time.perf_counter()
+    compute_rirs(room, ARRAY, RATE)
+    return time.perf_counter() - start
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a training step costs, and what `msdet train` does for it on a CPU: it keeps freed memory
-pages, and lets threads that wait for one another sleep.
+"""Cost of a training step, and the two things that `msdet train` does for it on a CPU: it keeps
+freed memory pages, and lets threads that wait for one another sleep.
 
 ``python scripts/bench_training.py [KEY=VALUE ...]`` takes the overrides of ``msdet train``. Each
 way is timed in processes of its own, in turn (A B C A B C ...), since neither an allocator nor
@@ -23,10 +23,8 @@ WAYS = ("as it is", "default allocator", "spinning threads")
 
 def main() -> None:
     """Time all ways in turn and print the medians of their ratios."""
-    parser = argparse.ArgumentParser(
-        description=__doc__,
-        formatter_class=argparse.RawTextHelpFormatter,
-    )
+    raw = argparse.RawTextHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
     parser.add_argument("overrides", nargs="*", help="overrides of msdet train")
     parser.add_argument("--rounds", type=int, default=3, help="of all ways")
     parser.add_argument("--steps", type=int, default=8, help="timed steps in each")
@@ -48,11 +46,9 @@ def main() -> None:
     found: dict[str, object] = {"beside": options.beside}
     found["step_seconds"] = round(statistics.median(seconds["as it is"]), 4)
     for way in WAYS[1:]:
-        ratios = [
-            there / here for here, there in zip(seconds["as it is"], seconds[way], strict=True)
-        ]
-        lowest, highest = round(min(ratios), 2), round(max(ratios), 2)
-        found[f"{way}, times as long"] = [round(statistics.median(ratios), 2), lowest, highest]
+        pairs = zip(seconds[way], seconds["as it is"], strict=True)
+        ratios = sorted(round(there / here, 2) for there, here in pairs)
+        found[f"{way}, times as long"] = [statistics.median(ratios), ratios[0], ratios[-1]]
     print(json.dumps(found))
 
 

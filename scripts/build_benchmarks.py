@@ -53,7 +53,7 @@ HARD = SceneConfig(
 
 @dataclass(frozen=True)
 class Recipe:
-    """What a benchmark is drawn from.
+    """The makings of a benchmark.
 
     Attributes:
         arrays: scene k has array k modulo their number.
@@ -102,41 +102,23 @@ RECIPES = (
 
 
 def draw(recipe: Recipe, corpus: Corpus, count: int) -> tuple[Scene, ...]:
-    """The first scenes of a benchmark. ``corpus``: its test part, at 16 kHz."""
+    """Draw the first scenes of a benchmark; ``corpus`` is the test part, at 16 kHz."""
     seed = _seed(recipe.name)
-    arrays = [array.build() for array in recipe.arrays]
+    key = (split_key("test"), _ROOMS)
+    scene = recipe.scene
+    arrays = [recipe.arrays[k % len(recipe.arrays)].build() for k in range(count)]
     if recipe.holds is None:
-        key = (split_key("test"), _ROOMS)
-        rooms = [
-            draw_room(recipe.scene, arrays[k % len(arrays)], random_generator(seed, *key, k))
-            for k in range(count)
-        ]
+        rooms = [draw_room(scene, a, random_generator(seed, *key, k)) for k, a in enumerate(arrays)]
     else:
-        (array,) = arrays
-        chosen = chosen_rooms(
-            recipe.scene,
-            array,
-            recipe.holds,
-            seed=seed,
-            key=(split_key("test"), _ROOMS),
-            count=count,
-            asked=recipe.name,
-        )
-        rooms = [room for _, room in chosen]
+        drawn = {"seed": seed, "key": key, "count": count, "asked": recipe.name}
+        rooms = [room for _, room in chosen_rooms(scene, arrays[0], recipe.holds, **drawn)]
+    common = {"seed": seed, "split": "test", "epoch": 0}
+    common |= {"sample_rate": SAMPLE_RATE, "seconds": SECONDS}
     return tuple(
-        scene_in(
-            _rounded(room),
-            recipe.scene,
-            arrays[k % len(arrays)],
-            corpus,
-            seed=seed,
-            split="test",
-            index=k,
-            epoch=0,
-            sample_rate=SAMPLE_RATE,
-            seconds=SECONDS,
-        ).model_copy(update={"id": f"{recipe.name}-{k:03d}"})
-        for k, room in enumerate(rooms)
+        scene_in(_rounded(room), scene, array, corpus, index=k, **common).model_copy(
+            update={"id": f"{recipe.name}-{k:03d}"}
+        )
+        for k, (room, array) in enumerate(zip(rooms, arrays, strict=True))
     )
 
 
@@ -147,17 +129,12 @@ def _seed(name: str) -> int:
 
 def _rounded(room: Room) -> Room:
     """Labels to a millionth: their last digits differ between processors."""
-    speakers = tuple(
-        s.model_copy(
-            update={
-                "azimuth": float(wrap_degrees(round(s.azimuth, 6))),
-                "elevation": round(s.elevation, 6),
-                "distance": round(s.distance, 6),
-            }
-        )
-        for s in room.speakers
-    )
-    return room.model_copy(update={"speakers": speakers})
+    speakers = []
+    for s in room.speakers:
+        labels = {key: round(getattr(s, key), 6) for key in ("azimuth", "elevation", "distance")}
+        labels["azimuth"] = float(wrap_degrees(labels["azimuth"]))
+        speakers.append(s.model_copy(update=labels))
+    return room.model_copy(update={"speakers": tuple(speakers)})
 
 
 def build(output: Path) -> None:

@@ -15,7 +15,7 @@ import tempfile
 import tomllib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import soundfile
@@ -57,6 +57,26 @@ OPUS_BITS = {True: "24k", False: "16k"}  # full-band, telephone band
 CLEAR_PITCH_HZ = (160.0, 190.0)  # below: a man; above: a woman; between: not told by pitch
 
 
+README = f"""\
+# Voices
+
+Recordings of real people, taken from Debian packages by `scripts/build_voices.py` as
+`sources.toml` says; the script writes this file too. Each row of `manifest.jsonl` says
+who speaks, from which package the recording comes and under which licence.
+
+**Changed** from the originals: single clips were chosen, resampled to 16 kHz mono,
+high-passed at {HIGH_PASS_HZ:.0f} Hz, trimmed, their pauses shortened, brought to a
+common level, joined and encoded as Ogg Opus.
+
+**Licences.** Each recording keeps the licence of its package, apart from the licence of
+msdet's code. `LICENSES/` holds the copyright file of each package and the texts that
+these refer to. The originals (the GPL's "source") are the packages named here.
+
+| speaker | split | sex | language | package | licence | by |
+| --- | --- | --- | --- | --- | --- | --- |
+"""
+
+
 class Source(BaseModel):
     """One speaker's files in one package: a table of sources.toml."""
 
@@ -76,10 +96,8 @@ class Source(BaseModel):
     bundled: bool = True
 
 
-class Package(BaseModel):
+class Package(NamedTuple):
     """An unpacked Debian package."""
-
-    model_config = ConfigDict(frozen=True)
 
     name: str
     version: str
@@ -100,17 +118,16 @@ def run(*command: str, cwd: Path | None = None, stdin: bytes | None = None) -> b
 
 def unpack(name: str, downloads: Path, folder: Path) -> Package:
     """Download a package unless its file is in ``downloads`` already, and unpack it."""
-    found = sorted(downloads.glob(f"{name}_*.deb"))
-    if not found:
+    if not any(downloads.glob(f"{name}_*.deb")):
         run("apt-get", "download", "-qq", name, cwd=downloads)
-        found = sorted(downloads.glob(f"{name}_*.deb"))
+    found = list(downloads.glob(f"{name}_*.deb"))
     if len(found) != 1:
         raise InputError(f"{downloads}: {len(found)} files of the package {name}, expected one")
     root = folder / name
     root.mkdir()
     run("dpkg", "-x", str(found[0]), str(root))
     version = run("dpkg-deb", "-f", str(found[0]), "Version").decode().strip()
-    return Package(name=name, version=version, root=root)
+    return Package(name, version, root)
 
 
 def licence_texts(package: Package, folder: Path) -> None:
@@ -152,12 +169,9 @@ def clips(source: Source, package: Package) -> Iterator[Signal]:
         for path in package.root.rglob("*")
         if path.is_file() and not path.is_symlink()
     }
-    wanted = [
-        name
-        for name in inside
-        if re.search(source.files, name)
-        and not (source.exclude and re.search(source.exclude, name))
-    ]
+    wanted = [name for name in inside if re.search(source.files, name)]
+    if source.exclude:
+        wanted = [name for name in wanted if not re.search(source.exclude, name)]
     if not wanted:
         raise InputError(f"{package.name} {package.version}: no file matches {source.files!r}")
     seen: set[str] = set()
@@ -190,18 +204,13 @@ def recordings(source: Source, package: Package, full: bool) -> Iterator[Signal]
     for clip in clips(source, package):
         seconds = sum(len(p) / SAMPLE_RATE + GAP for p in pieces)
         if seconds + len(clip) / SAMPLE_RATE > at_most and seconds >= at_least:
-            yield finish(pieces)
+            yield level(join(pieces, gap=GAP))
             pieces = []
             if not full:
                 return
         pieces.append(clip[: round(at_most * SAMPLE_RATE)])
     if sum(len(p) / SAMPLE_RATE + GAP for p in pieces) >= at_least:
-        yield finish(pieces)
-
-
-def finish(pieces: Sequence[Signal]) -> Signal:
-    """Join clips and set the level of the whole."""
-    return level(join(pieces, gap=GAP))
+        yield level(join(pieces, gap=GAP))
 
 
 # --- Files ---------------------------------------------------------------------------------------
@@ -230,19 +239,6 @@ def measured(samples: Signal) -> Measured:
     )
 
 
-def bandwidth_class(hertz: int) -> int:
-    """8000 for full-band, 4000 for the telephone band, what was measured in between."""
-    if hertz >= FULL_BAND_HZ:
-        return 8000
-    return max(hertz, 4000)
-
-
-def sex_by_pitch(pitch: float | None) -> Literal["F", "M"] | None:
-    if pitch is None or CLEAR_PITCH_HZ[0] < pitch < CLEAR_PITCH_HZ[1]:
-        return None
-    return "M" if pitch <= CLEAR_PITCH_HZ[0] else "F"
-
-
 def store(
     samples: Signal, source: Source, package: Package, number: str, root: Path
 ) -> BundledUtterance:
@@ -253,6 +249,11 @@ def store(
     stored, rate = soundfile.read(path, dtype="float32")
     content = path.read_bytes()
     checked = measured(stored)
+    low, high = CLEAR_PITCH_HZ
+    heard = checked.pitch_hz
+    by_pitch = None if heard is None or low < heard < high else "M" if heard <= low else "F"
+    # 8000 for full-band, 4000 for the telephone band, what was measured in between
+    full_band = checked.bandwidth_hz >= FULL_BAND_HZ
     return BundledUtterance(
         id=name,
         speaker=source.speaker,
@@ -260,8 +261,8 @@ def store(
         path=path.relative_to(root).as_posix(),
         duration=len(stored) / rate,
         sample_rate=rate,
-        bandwidth_hz=bandwidth_class(checked.bandwidth_hz),
-        sex=source.sex or sex_by_pitch(checked.pitch_hz),
+        bandwidth_hz=8000 if full_band else max(checked.bandwidth_hz, 4000),
+        sex=source.sex or by_pitch,
         language=source.language,
         num_bytes=len(content),
         source_package=package.name,
@@ -320,63 +321,31 @@ def build(
     return rows
 
 
-def table(rows: Sequence[BundledUtterance]) -> str:
-    """What was measured, one line per file, and the sums."""
-    lines = [f"{'id':22} split sex lang  sec  level sil.% clip% peak     dc   band pitch licence"]
-    for row in rows:
-        c = row.checked
-        lines.append(
-            f"{row.id:22} {row.split:5} {row.sex or '-':3} {row.language or '-':4}"
-            f" {row.duration:5.1f} {c.active_level_db:5.1f} {100 * c.silence_share:5.1f}"
-            f" {100 * c.clipped_share:5.2f} {c.peak:4.2f} {c.dc:6.0e}"
-            f" {c.bandwidth_hz:6d} {c.pitch_hz or 0:5.0f} {row.licence}"
-        )
-    for split in SPLITS:
-        some = [row for row in rows if row.split == split]
-        people = {row.speaker: row for row in some}.values()
-        wide = [row for row in people if row.bandwidth_hz >= 8000]
-        lines.append(
-            f"{split}: {len(people)} speakers"
-            f" ({sum(r.sex == 'F' for r in people)} F, {sum(r.sex == 'M' for r in people)} M),"
-            f" full-band {len(wide)}"
-            f" ({sum(r.sex == 'F' for r in wide)} F, {sum(r.sex == 'M' for r in wide)} M),"
-            f" {sum(r.duration for r in some) / 60:.1f} min,"
-            f" {sum(r.num_bytes for r in some) / 1e6:.2f} MB"
-        )
-    return "\n".join(lines)
+def summary(rows: Sequence[BundledUtterance], split: Split) -> str:
+    """Sum up a split in a line; what was measured of each file stands in the manifest."""
+    some = [row for row in rows if row.split == split]
+    people = list({row.speaker: row for row in some}.values())
+    wide = [row for row in people if row.bandwidth_hz >= 8000]
+    women, wide_women = (sum(row.sex == "F" for row in of) for of in (people, wide))
+    minutes, size = sum(r.duration for r in some) / 60, sum(r.num_bytes for r in some) / 1e6
+    return (
+        f"{split}: {len(people)} speakers ({women} F), full-band {len(wide)} ({wide_women} F), "
+        f"{minutes:.1f} min, {size:.2f} MB"
+    )
 
 
 def readme(rows: Sequence[BundledUtterance]) -> str:
-    """What lies in the folder, whose it is and what was changed, as the licences ask."""
-    speakers = {row.speaker: row for row in rows}
-    lines = [
-        "# Voices",
-        "",
-        "Recordings of real people, taken from Debian packages by `scripts/build_voices.py` as",
-        "`sources.toml` says; the script writes this file too. Each row of `manifest.jsonl` says",
-        "who speaks, from which package the recording comes and under which licence.",
-        "",
-        "**Changed** from the originals: single clips were chosen, resampled to 16 kHz mono,",
-        f"high-passed at {HIGH_PASS_HZ:.0f} Hz, trimmed, their pauses shortened, brought to a",
-        "common level, joined and encoded as Ogg Opus.",
-        "",
-        "**Licences.** Each recording keeps the licence of its package, apart from the licence of",
-        "msdet's code. `LICENSES/` holds the copyright file of each package and the texts that",
-        'these refer to. The originals (the GPL\'s "source") are the packages named here.',
-        "",
-        "| speaker | split | sex | language | package | licence | by |",
-        "| --- | --- | --- | --- | --- | --- | --- |",
-    ]
-    lines += [
+    """Say what lies in the folder, whose it is and what was changed, as the licences ask."""
+    speakers = {row.speaker: row for row in rows}.values()
+    return README + "".join(
         f"| {row.speaker} | {row.split} | {row.sex or '?'} | {row.language}"
-        f" | {row.source_package} {row.source_version} | {row.licence} | {row.credit} |"
-        for row in speakers.values()
-    ]
-    return "\n".join(lines) + "\n"
+        f" | {row.source_package} {row.source_version} | {row.licence} | {row.credit} |\n"
+        for row in speakers
+    )
 
 
 def check(rows: Sequence[BundledUtterance], full: bool) -> None:
-    """What must hold for the set as a whole."""
+    """Refuse a set that lacks women or men in a band of a split, or is too large."""
     for split in SPLITS:
         for band in (4000, 8000):
             sexes = {r.sex for r in rows if r.split == split and r.bandwidth_hz >= band}
@@ -387,17 +356,14 @@ def check(rows: Sequence[BundledUtterance], full: bool) -> None:
         raise InputError(f"the voices take {num_bytes} bytes, more than {MAX_BUNDLED_BYTES}")
 
 
-def arguments() -> argparse.Namespace:
+def main() -> None:
+    """Build the voices in a folder of their own; put them in the place of the old ones."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--full", metavar="DIR", type=Path, help="build the large version in DIR")
     parser.add_argument(
         "--packages", metavar="DIR", type=Path, help="keep or find the downloaded .deb files here"
     )
-    return parser.parse_args()
-
-
-def main() -> None:
-    options = arguments()
+    options = parser.parse_args()
     full = options.full is not None
     target: Path = options.full if full else VOICES
     if full and target.exists() and not target.is_dir():
@@ -418,7 +384,7 @@ def main() -> None:
         downloads.mkdir(parents=True, exist_ok=True)
         rows = build(sources, downloads.resolve(), new, full)
         rows.sort(key=lambda row: (SPLITS.index(row.split), row.id))
-        print(table(rows))
+        print("\n".join(summary(rows, split) for split in SPLITS))
         check(rows, full)
         write_manifest(new / MANIFEST, rows)
         (new / "README.md").write_text(readme(rows), encoding="utf-8")

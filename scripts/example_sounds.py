@@ -21,7 +21,6 @@ from msdet.benchmarks import benchmark_path
 from msdet.corpora import open_corpus
 from msdet.corpora.bundled import BundledConfig
 from msdet.geometry import angular_error
-from msdet.inference.result import Separation
 from msdet.shipped import default_model
 from msdet.simulation import compute_rirs, render
 from msdet.simulation.scene_files import read_scenes
@@ -34,12 +33,10 @@ def main() -> None:
     """Render, separate, write."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", default=default_model().name)
-    parser.add_argument("--scenes", default="bundled-easy")
-    parser.add_argument("--scene", default="bundled-easy-152")
+    parser.add_argument("--scene", default=152, type=int, help="of bundled-easy")
     parser.add_argument("--docs", type=Path, default=DOCS)
     options = parser.parse_args()
-    scenes = {scene.id: scene for scene in read_scenes(benchmark_path(options.scenes))}
-    scene = scenes[options.scene]
+    scene = read_scenes(benchmark_path("bundled-easy"))[options.scene]
     corpus = open_corpus(BundledConfig(), scene.sample_rate).split("test")
     array = scene.microphone_array()
     example = render(scene, corpus, compute_rirs(scene.room, array, scene.sample_rate))
@@ -52,21 +49,14 @@ def main() -> None:
     picture = options.docs / "pictures" / "separated.png"
     picture.parent.mkdir(exist_ok=True)
     result.plot().savefig(picture)
-    print(told(result, example.azimuth))
+    for number, azimuth in enumerate(result.azimuth, start=1):
+        nearest = min(example.azimuth.tolist(), key=lambda true: angular_error(azimuth, true))
+        print(f"speaker {number}: {azimuth:.1f} degrees, truth {nearest:.1f}")
 
 
 def write(path: Path, audio: NDArray[np.float32], sample_rate: int) -> None:
-    """As loud as the others."""
+    """Write an MP3 as loud as the others."""
     soundfile.write(path, PEAK * audio / np.abs(audio).max(), sample_rate, format="MP3")
-
-
-def told(result: Separation, truth: NDArray[np.float32]) -> str:
-    """What was found, beside the nearest of the true azimuths."""
-    lines = []
-    for number, azimuth in enumerate(result.azimuth, start=1):
-        nearest = min(truth.tolist(), key=lambda true: angular_error(azimuth, true))
-        lines.append(f"speaker {number}: {azimuth:.1f} degrees, truth {nearest:.1f}")
-    return "\n".join(lines)
 
 
 if __name__ == "__main__":

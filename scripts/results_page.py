@@ -23,7 +23,7 @@ from msdet.checkpoints import Description, load_checkpoint
 from msdet.errors import InputError
 from msdet.evaluation.exports import markdown_table
 from msdet.figures import COLOURS, grid_of_axes, save, styled
-from msdet.files import write_atomically, write_json
+from msdet.files import read_json, write_atomically, write_json
 from msdet.metrics.measures import MEASURES, VALIDATION
 from msdet.provenance import short_commit
 from msdet.resources import models_dir
@@ -45,12 +45,8 @@ def main() -> int:
     options = parser.parse_args()
     try:
         checkpoint = load_checkpoint(options.checkpoint)
-        summaries = {}
-        for folder in options.evaluations:
-            summary = read_summary(folder)
-            summaries[str(summary["scenes"] or f"{summary['split']} scenes of the training")] = (
-                summary
-            )
+        found = [read_summary(folder) for folder in options.evaluations]
+        summaries = {s["scenes"] or f"{s['split']} scenes of the training": s for s in found}
         page = options.results / f"{options.name}.md"
         runs = options.runs
         if runs is None:
@@ -67,18 +63,13 @@ def main() -> int:
 
 
 def read_summary(folder: Path) -> dict[str, Any]:
-    """What an evaluation left.
+    """Read what an evaluation left.
 
     Raises:
         InputError: there is none, or it is of a version that did not say how it was made.
     """
     path = folder / "summary.json"
-    try:
-        summary: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(
-            f"{path}: cannot be read ({error}); give an evaluation's folder"
-        ) from error
+    summary = read_json(path, "give an evaluation's folder")
     if missing := {"systems", "command", "made_with"} - set(summary):
         raise InputError(f"{path}: lacks {', '.join(sorted(missing))}; evaluate again")
     return summary
@@ -90,7 +81,7 @@ def write_numbers(checkpoint: Path, page: Path, summaries: Mapping[str, Any]) ->
         write_json(page.with_suffix(".json"), summaries)
         return page.with_suffix(".json")
     path = page.with_name("shipped.json")
-    others = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    others = read_json(path, "take it from git") if path.exists() else {}
     write_json(path, {**others, checkpoint.stem: summaries})
     return path
 
@@ -108,13 +99,9 @@ def training_of(run: Path, pictures: Path) -> str:
         draw_curves([json.loads(line) for line in lines], pictures / picture)
     except OSError as error:
         raise InputError(f"{run}: is not the folder of a finished training ({error})") from error
-    return "\n".join(
-        [
-            f"### {run.resolve().name}\n",
-            f"![Loss and scores over epochs]({pictures.name}/{picture})\n",
-            doublings([json.loads(line) for line in lines]),
-        ]
-    )
+    curves = f"![Loss and scores over epochs]({pictures.name}/{picture})"
+    history = doublings([json.loads(line) for line in lines])
+    return f"### {run.resolve().name}\n\n{curves}\n\n{history}"
 
 
 @styled
@@ -135,7 +122,7 @@ def draw_curves(history: Sequence[Mapping[str, Any]], path: Path) -> None:
 
 
 def doublings(history: Sequence[Mapping[str, Any]]) -> str:
-    """What each doubling of the examples brought on the valid scenes, as a Markdown table."""
+    """Tell in a Markdown table what each doubling of examples brought on the valid scenes."""
     epochs = [2**power for power in range(len(history).bit_length()) if 2**power <= len(history)]
     lines = [
         "| examples | minutes | SI-SDR improvement, dB | median azimuth error, deg |",
@@ -182,10 +169,8 @@ def text_of(
 
 def made_of(description: Description) -> str:
     """The model in a sentence or two."""
-    training, weights = (
-        description.training,
-        sum(p.numel() for p in description.build().parameters()),
-    )
+    training = description.training
+    weights = sum(p.numel() for p in description.build().parameters())
     speakers = how_many(*description.trained_speakers)
     going_on = ", going on from another model," if description.config["init_from"] else ""
     return (

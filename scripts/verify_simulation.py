@@ -15,8 +15,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from verification.sections import SECTIONS
-from verification.tables import Check, table
+from verification.sections import SECTIONS, Check, table
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "simulation.md"
 PICTURES = PAGE.parent / "pictures" / "simulation"
@@ -57,7 +56,7 @@ def write(name: str, before: str, checks: Sequence[Check]) -> None:
 
 
 def section(name: str) -> re.Match[str]:
-    """What stands between its markers in the page, as group 1."""
+    """Find what stands between its markers in the page, as group 1."""
     marked = rf"<!-- measured: {name} -->\n(.*?)<!-- end -->"
     found = re.search(marked, PAGE.read_text(encoding="utf-8"), re.DOTALL)
     if found is None:

@@ -18,6 +18,7 @@ from msdet.files import (
     read_json,
     read_json_lines,
     replacing,
+    scratch_folder,
     user_cache,
     write_atomically,
 )
@@ -99,6 +100,24 @@ def test_the_next_write_removes_what_a_kill_left_of_the_last(tmp_path: Path) -> 
     assert [p.name for p in tmp_path.iterdir()] != []
     write_atomically(path, "whole")
     assert [p.name for p in tmp_path.iterdir()] == ["summary.json"]
+
+
+def test_a_scratch_folder_is_gone_however_its_use_ends(tmp_path: Path) -> None:
+    script = (
+        "import os, sys; from pathlib import Path; from msdet.files import scratch_folder\n"
+        "with scratch_folder(Path(sys.argv[1])) as folder: (folder / 'a').touch(); os._exit(9)"
+    )
+    subprocess.run([sys.executable, "-c", script, str(tmp_path / "take")], check=False)
+    (left,) = tmp_path.iterdir()
+
+    def fail(folder: Path) -> None:
+        assert list(tmp_path.iterdir()) == [folder]  # and not what the killed one left
+        assert left.name != folder.name
+        raise InputError("no")
+
+    with pytest.raises(InputError), scratch_folder(tmp_path / "take") as folder:
+        fail(folder)
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("home", ["/dev/null/nobody", None])

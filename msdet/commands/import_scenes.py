@@ -13,7 +13,6 @@ from __future__ import annotations
 import hashlib
 import math
 import os
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +25,7 @@ from rich.console import Console
 from msdet.corpora import Corpus
 from msdet.ending import tell
 from msdet.errors import InputError
+from msdet.files import scratch_folder
 from msdet.geometry import SPEED_OF_SOUND, MicrophoneArray, rotate_about_vertical, wrap_degrees
 from msdet.parsing import Config, SampleRate, parse
 from msdet.simulation.checks import MOST_IMAGES
@@ -96,19 +96,16 @@ def import_scenes(config: ImportConfig) -> None:
         ),
         path.parent,
     )
-    staging = output.with_name(f".{output.name}.part")
     try:
-        shutil.rmtree(staging, ignore_errors=True)  # what a killed run was writing
-        corpus = link_corpus(files, staging, config.split, config.sample_rate)
-        scenes = [scene_of(described, i, corpus, config) for i, described in enumerate(found)]
-        write_scenes(staging / SCENES_NAME, scenes)
-        staging.replace(output)
+        with scratch_folder(output) as folder:
+            corpus = link_corpus(files, folder, config.split, config.sample_rate)
+            scenes = [scene_of(described, i, corpus, config) for i, described in enumerate(found)]
+            write_scenes(folder / SCENES_NAME, scenes)
+            folder.replace(output)
     except OSError as error:
         raise InputError(
             f"output={output}: cannot be written ({error.strerror or error})"
         ) from error
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
     Console(stderr=True).print(
         f"{output / SCENES_NAME}: {len(scenes)} scenes, {len(corpus.utterances)} utterances of "
         f"{len(corpus.speakers)} speakers",

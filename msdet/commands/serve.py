@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``msdet serve``: checks, the folder that all files of a session live in, the server, the end."""
+"""``msdet serve``: checks, the folder that all files of a session live in, the page, the end."""
 
 from __future__ import annotations
 
-import ipaddress
 import os
 import socket
 import tempfile
@@ -15,22 +14,18 @@ from typing import Any
 from msdet.errors import InputError
 from msdet.files import ProcessPaths
 from msdet.parsing import parse
-from msdet.serve.config import ServeConfig
+from msdet.serve.config import ServeConfig, is_loopback
 from msdet.shipped import default_model, find_checkpoint
 
 
 def run(values: dict[str, Any]) -> None:
-    """Run ``msdet serve``: the page, until Ctrl-C."""
-    serve(parse(ServeConfig, values))
-
-
-def serve(config: ServeConfig) -> None:
-    """Serve the page until Ctrl-C, which comes out as ``KeyboardInterrupt``.
+    """Run ``msdet serve``: the page until Ctrl-C, which comes out as ``KeyboardInterrupt``.
 
     Raises:
         InputError: gradio is missing, the address is not of this machine alone or is taken, or
             the checkpoint cannot be loaded.
     """
+    config = parse(ServeConfig, values)
     if find_spec("gradio") is None:
         raise InputError("the page needs gradio; in the clone of msdet: pip install '.[serve]'")
     check_address(config)
@@ -42,23 +37,26 @@ def serve(config: ServeConfig) -> None:
     separator = load(checkpoint)
     place = ProcessPaths(Path(tempfile.gettempdir()), "msdet-serve-")
     place.remove_leftovers()
-    with tempfile.TemporaryDirectory(prefix=place.prefix) as name:
+    with (
+        tempfile.TemporaryDirectory(prefix=place.prefix) as name,
+        closing(Worker(separator.path, config.max_job_seconds)) as worker,
+    ):
         folder = Path(name).resolve()
-        _keep_to(folder)
-        with closing(Worker(separator.path, config.max_job_seconds)) as worker:
-            from msdet.serve.page import build_page
-            from msdet.serve.server import run_server
-            from msdet.serve.storage import Storage
+        # Gradio reads these when imported: to write below the folder alone, and to tell nobody.
+        os.environ["GRADIO_TEMP_DIR"] = str(folder)
+        os.environ["GRADIO_EXAMPLES_CACHE"] = str(folder / "examples")
+        os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+        os.environ["HF_HUB_OFFLINE"] = "1"
+        from msdet.serve.guard import Storage
+        from msdet.serve.page import build_page
+        from msdet.serve.server import run_server
 
-            storage = Storage(folder, config.max_stored_megabytes)
-            page = build_page(separator, worker, config, storage)
-            shown = f"[{config.host}]" if ":" in config.host else config.host
-            print(
-                f"The page is at http://{shown}:{config.port} (model {separator.path.name}); "
-                "Ctrl-C ends it",
-                flush=True,
-            )
-            run_server(page, config, storage)
+        storage = Storage(folder, config.max_stored_megabytes)
+        page = build_page(separator, worker, config, storage)
+        shown = f"[{config.host}]" if ":" in config.host else config.host
+        where = f"http://{shown}:{config.port} (model {separator.path.name})"
+        print(f"The page is at {where}; Ctrl-C ends it", flush=True)
+        run_server(page, config, storage)
 
 
 def check_address(config: ServeConfig) -> None:
@@ -82,21 +80,3 @@ def check_address(config: ServeConfig) -> None:
             f"host={config.host} port={config.port}: cannot be listened on ({error.strerror}); "
             "give another port"
         ) from error
-
-
-def is_loopback(host: str) -> bool:
-    """Whether an address or name is of this machine and reaches no other."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
-def _keep_to(folder: Path) -> None:
-    """Let gradio, which reads this when imported, write below the folder alone, and tell nobody."""
-    os.environ["GRADIO_TEMP_DIR"] = str(folder)
-    os.environ["GRADIO_EXAMPLES_CACHE"] = str(folder / "examples")
-    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
-    os.environ["HF_HUB_OFFLINE"] = "1"

@@ -48,10 +48,14 @@ class ExampleSet(Dataset[LabelledMixture], ABC):
 
     Args:
         length: examples in an epoch. labels: those that every example has.
+        any_labels: those that some have; None: the same.
     """
 
-    def __init__(self, length: int, labels: frozenset[Label]) -> None:
+    def __init__(
+        self, length: int, labels: frozenset[Label], any_labels: frozenset[Label] | None = None
+    ) -> None:
         self.length, self.labels = length, labels
+        self.any_labels = labels if any_labels is None else any_labels
 
     def __len__(self) -> int:
         return self.length
@@ -155,7 +159,8 @@ class MixedExamples(ExampleSet):
     """Examples of two sets of one length: by chance of the first, or else of the second."""
 
     def __init__(self, first: ExampleSet, second: ExampleSet, *, seed: int, share: float) -> None:
-        super().__init__(len(first), first.labels & second.labels)
+        labels = first.labels & second.labels, first.any_labels | second.any_labels
+        super().__init__(len(first), *labels)
         self.first, self.second, self.seed, self.share = first, second, seed, share
 
     def is_first(self, epoch: int, index: int) -> bool:

@@ -54,7 +54,7 @@ class LabelledExamples(ExampleSet):
         length: int,
         reference_mic: int,
     ) -> None:
-        super().__init__(length, recordings.labels)
+        super().__init__(length, recordings.labels, recordings.any_labels)
         self.recordings, self.seed = recordings, seed
         self.num_samples, self.reference_mic = num_samples, reference_mic
 

@@ -23,7 +23,7 @@ import soundfile
 from numpy.typing import NDArray
 
 from msdet.errors import InputError
-from msdet.files import PART, ProcessPaths, read_json
+from msdet.files import PART, read_json, scratch_folder
 from msdet.inference.resampling import BlockResampler
 from msdet.inference.speakers_file import SPEAKERS_NAME
 from msdet.output_folder import LOCK_NAME, contents, sole_user
@@ -135,20 +135,15 @@ def output_folder(folder: Path, recording_id: str) -> Iterator[Path]:
     """
     with sole_user(folder.parent, f".{folder.name}{LOCK_NAME}"):
         check_output(folder, recording_id)
-        place = ProcessPaths(folder.parent, f".{folder.name}.", PART)
-        place.remove_leftovers()
-        scratch = place.new()
         try:
-            scratch.mkdir()
-            yield scratch
-            _move(scratch, folder)
+            with scratch_folder(folder) as scratch:
+                yield scratch
+                _move(scratch, folder)
         except (OSError, soundfile.LibsndfileError) as error:
             free = shutil.disk_usage(_existing(folder)).free / 1e9
             raise InputError(
                 f"output={folder}: cannot be written ({error}); {free:.2f} GB are free there"
             ) from error
-        finally:
-            shutil.rmtree(scratch, ignore_errors=True)
 
 
 def _move(scratch: Path, folder: Path) -> None:

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import ipaddress
+
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 
@@ -42,3 +44,11 @@ class ServeConfig(BaseModel):
         if stored < one:
             raise ValueError(f"holds no file of max_megabytes={one:g}; give at least that")
         return stored
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether an address or name is of this machine and reaches no other."""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -1,21 +1,25 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The page's guard: who may ask, for what, and how much may be sent."""
+"""The page's guard: who may ask, for what, and how much may be sent and is kept."""
 
 from __future__ import annotations
 
 import ipaddress
 import logging
+import re
+import shutil
 import socket
-from contextlib import ExitStack, suppress
-from urllib.parse import SplitResult, urlsplit
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from uuid import uuid4
 
 from starlette.datastructures import Headers
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from msdet.commands.serve import is_loopback
 from msdet.errors import InputError
-from msdet.serve.storage import Storage
+from msdet.serve.config import is_loopback
 
 _log = logging.getLogger(__name__)
 
@@ -32,16 +36,17 @@ _ADDED = {
 }
 
 _ELSEWHERE = ("../", "file=http:", "file=https:", "/proxy=")
-"""Parts of paths, decoded, that are refused: gradio would fetch what has an address of its own."""
+"""Parts of decoded paths that are refused: gradio would fetch what has an address of its own."""
 
 _UPLOAD = "/gradio_api/upload"
 _POSTS = (_UPLOAD, "/gradio_api/queue/join", "/gradio_api/cancel", "/gradio_api/reset")
 """Paths that the page posts to. Gradio has more, for components that are not on it."""
 
 _MOST_BYTES = 1_000_000
-"""In a request that is no upload: the page sends a few hundred."""
+"""Size of a request that is no upload: the page sends a few hundred."""
 
-_PORTS = {"http": 80, "https": 443}
+_HOST = re.compile(r"(?P<name>\[[0-9a-f:.]+\]|[^\[\]:/@,]+)(:[0-9]*)?")
+"""One host, with or without a port."""
 
 
 class Guard:
@@ -108,36 +113,35 @@ class Guard:
         return None if refusal is None else PlainTextResponse(refusal[1], refusal[0])
 
     def _host(self, headers: Headers) -> tuple[int, str] | None:
-        """A site whose name is made to point here would otherwise be let in (DNS rebinding).
+        """Refuse a site whose name was made to point here (DNS rebinding).
 
         It has a name: an address of digits cannot be made to point elsewhere.
         """
-        hosts = headers.getlist("host")
-        name = _split(f"//{hosts[0]}").hostname if len(hosts) == 1 else None
-        if name and (name in self._names or self._is_ours(name)):
+        found = _HOST.fullmatch(",".join(headers.getlist("host")).lower())
+        name = "" if found is None else found["name"].strip("[]")
+        try:
+            address = ipaddress.ip_address(name)
+            let_in = self._any_address or address.is_loopback
+        except ValueError:
+            let_in = False
+        if let_in or name in self._names:
             return None
         return 400, "Host: open the page by the address that msdet serve printed"
 
-    def _is_ours(self, name: str) -> bool:
-        try:
-            address = ipaddress.ip_address(name)
-        except ValueError:
-            return False
-        return self._any_address or address.is_loopback
-
 
 def _sender(scope: Scope, headers: Headers) -> tuple[int, str] | None:
-    """Other sites may lead to the page by a link, and do nothing else with it.
+    """Let other sites lead to the page by a link, and do nothing else with it.
 
     Programs send none of these headers; browsers send them of their own accord.
     """
-    origins = headers.getlist("origin")
-    if not origins and scope["method"] not in ("GET", "HEAD"):
-        origins = headers.getlist("referer")
-    foreign = not all(_same(_split(origin), headers["host"]) for origin in origins)
+    looks = scope["method"] in ("GET", "HEAD")
+    ours = tuple(f"{scheme}://{headers['host']}/".lower() for scheme in ("http", "https"))
+    senders = [f"{origin}/" for origin in headers.getlist("origin")]
+    if not senders and not looks:
+        senders = headers.getlist("referer")
+    foreign = not all(sender.lower().startswith(ours) for sender in senders)
     elsewhere = headers.get("sec-fetch-site", "none").lower() not in ("none", "same-origin")
-    link = scope["method"] in ("GET", "HEAD") and scope["path"] == "/"
-    if foreign or (elsewhere and not link):
+    if foreign or (elsewhere and not (looks and scope["path"] == "/")):
         return 403, "this request comes from another site, which may not use this page"
     return None
 
@@ -158,22 +162,74 @@ def _request(scope: Scope, headers: Headers) -> tuple[int, str] | None:
     return None
 
 
-def _same(origin: SplitResult, host: str) -> bool:
-    """Return whether an origin is a host, as in the header; ports may be left out."""
-    port = _PORTS.get(origin.scheme)
-    asked = _split(f"//{host}")
-    return (
-        port is not None
-        and origin.hostname == asked.hostname
-        and (origin.port or port) == (asked.port or port)
-    )
+class Storage:
+    """The folder of a page, with a folder for each upload and each result, whose oldest make room
+    for new ones.
 
+    Args:
+        folder: where gradio keeps uploads. max_megabytes: of all files in it.
+    """
 
-def _split(address: str) -> SplitResult:
-    """An address, or an empty one where it is none."""
-    try:
-        split = urlsplit(address)
-        _ = split.port
-    except ValueError:
-        return urlsplit("")
-    return split
+    def __init__(self, folder: Path, max_megabytes: float) -> None:
+        self.folder = folder
+        self._max_megabytes = max_megabytes
+        self._arriving = 0
+        self._held: list[Path] = []
+        self._lock = threading.Lock()
+
+    @contextmanager
+    def arriving(self, size: int) -> Iterator[None]:
+        """Keep room for an upload while it comes.
+
+        Args:
+            size: bytes.
+        Raises:
+            InputError: all that may be deleted would not make room for it.
+        """
+        with self._lock:
+            if self._clean(size) > 0:
+                raise InputError(
+                    f"there is no room for this upload of {size / 1e6:.1f} MB: the page keeps at "
+                    f"most {self._max_megabytes:g} MB (max_stored_megabytes), and what is in use "
+                    "stays; try again later"
+                )
+            self._arriving += size
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._arriving -= size
+
+    @contextmanager
+    def held(self, *uploads: Path) -> Iterator[Path]:
+        """Yield a folder for a result, which is not made; keep it and uploads while a job works.
+
+        Room for the result is made afterwards.
+        """
+        result = self.folder / uuid4().hex
+        with self._lock:
+            self._held += (result, *uploads)
+        try:
+            yield result
+        finally:
+            with self._lock:
+                for path in (result, *uploads):
+                    self._held.remove(path)
+                self._clean(0)
+
+    def _clean(self, needed: int) -> float:
+        """Delete the oldest until so many bytes more fit; return how many are still missing."""
+        sizes = {}
+        for path in self.folder.iterdir():
+            if path.is_dir():
+                sizes[path] = sum(p.stat().st_size for p in path.rglob("*") if p.is_file())
+            elif not self._arriving:  # else an upload in the middle, which has its room
+                path.unlink(missing_ok=True)
+        excess = sum(sizes.values()) + self._arriving + needed - 1e6 * self._max_megabytes
+        for path in sorted(sizes, key=lambda path: path.stat().st_mtime):
+            if excess <= 0:
+                break
+            if sizes[path] and not any(held.is_relative_to(path) for held in self._held):
+                shutil.rmtree(path, ignore_errors=True)
+                excess -= sizes[path]
+        return excess

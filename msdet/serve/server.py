@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import gradio as gr
 import uvicorn
 from fastapi import FastAPI
@@ -12,14 +10,12 @@ from starlette.middleware import Middleware
 
 from msdet.errors import InputError
 from msdet.serve.config import ServeConfig
-from msdet.serve.guard import Guard
-from msdet.serve.storage import Storage
-
-_ASSETS = Path(__file__).parent / "assets"
+from msdet.serve.guard import Guard, Storage
+from msdet.serve.result import ASSETS
 
 
 def make_app(page: gr.Blocks, config: ServeConfig, storage: Storage) -> FastAPI:
-    """The page with what guards it: no file but its own, no other site's requests."""
+    """Mount the page behind what guards it: no file but its own, no other site's requests."""
     guard = Middleware(Guard, host=config.host, storage=storage)
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, middleware=[guard])
     gr.mount_gradio_app(
@@ -35,7 +31,7 @@ def make_app(page: gr.Blocks, config: ServeConfig, storage: Storage) -> FastAPI:
         mcp_server=False,
         pwa=False,
         theme=_theme(),
-        css_paths=_ASSETS / "page.css",
+        css_paths=ASSETS / "page.css",
     )
     # Else gradio, mounted on another app, takes any file of this machine for an upload.
     page.has_launched = True

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import logging
 import threading
-import traceback
 from collections.abc import Callable
-from multiprocessing import get_context
-from multiprocessing.connection import Connection
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import active_children, get_context
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from msdet.errors import InputError
 from msdet.inference.separator import Separator, load
@@ -22,10 +22,10 @@ from msdet.workers import be_a_worker
 
 log = logging.getLogger(__name__)
 
-Argument = TypeVar("Argument")
 Result = TypeVar("Result")
 
-_SPAWN = get_context("spawn")  # a fork of a process with a server's threads may hang
+_separator: Separator | None = None
+"""The model, in the process that works."""
 
 
 class Worker:
@@ -38,11 +38,11 @@ class Worker:
     def __init__(self, checkpoint: Path, max_seconds: float) -> None:
         self._checkpoint, self._max_seconds = checkpoint, max_seconds
         self._one_at_a_time = threading.Lock()
-        self._closed = self._ready = False
-        self._process, self._connection = self._start()
+        self._closed = False
+        self._start()
 
-    def run(self, job: Callable[[Separator, Argument], Result], argument: Argument) -> Result:
-        """What ``job(separator, argument)`` returns.
+    def run(self, job: Callable[..., Result], *arguments: object) -> Result:
+        """Return ``job(separator, *arguments)``.
 
         Args:
             job: a function of a module, which a new process can import.
@@ -53,65 +53,57 @@ class Worker:
             if not self._process.is_alive():
                 self._restart()
             try:
-                if not self._ready:  # loading takes a while, which is not the job's
-                    self._ready = self._connection.recv()
-                self._connection.send((job, argument))
-                if not self._connection.poll(self._max_seconds):
-                    self._restart()
-                    raise InputError(
-                        f"this took more than {self._max_seconds:g} s and was given up; take a "
-                        "shorter recording, or start the page with a larger max_job_seconds"
-                    )
-                good, answer = self._connection.recv()
-            except (EOFError, OSError) as error:
+                self._ready.result()  # loading takes a while, which is not the job's
+                work: Future[Result] = self._pool.submit(_work, job, arguments)
+                return work.result(self._max_seconds)
+            except InputError:
+                raise
+            except TimeoutError as error:
+                self._restart()
+                raise InputError(
+                    f"this took more than {self._max_seconds:g} s and was given up; take a "
+                    "shorter recording, or start the page with a larger max_job_seconds"
+                ) from error
+            except BrokenProcessPool as error:
                 self._restart()
                 raise InputError(
                     "the process that separates has died, perhaps for want of memory; take a "
                     "shorter recording"
                 ) from error
-        if good:
-            return answer  # type: ignore[no-any-return]
-        if isinstance(answer, InputError):
-            raise answer
-        log.error("%s", answer)
-        raise InputError("something went wrong in msdet itself; the terminal shows what")
+            except Exception as error:  # the terminal gets the trace, also the job's own
+                log.exception("a job failed")
+                raise InputError(
+                    "something went wrong in msdet itself; the terminal shows what"
+                ) from error
 
     def close(self) -> None:
         """End the process, whatever it does, for good."""
         self._closed = True  # a job that waits for it must not start another
         self._end()
 
-    def _end(self) -> None:
-        self._process.kill()
-        self._process.join()
-        self._connection.close()
-
-    def _start(self) -> tuple[Any, Connection]:
-        ours, theirs = _SPAWN.Pipe()
-        process = _SPAWN.Process(target=_work, args=(theirs, self._checkpoint), daemon=True)
-        process.start()
-        theirs.close()  # so that its death is the end of the file here
-        self._ready = False
-        return process, ours
+    def _start(self) -> None:
+        others = active_children()
+        spawn = get_context("spawn")  # a fork of a process with a server's threads may hang
+        self._pool = ProcessPoolExecutor(1, spawn, _load, (self._checkpoint,))
+        self._ready = self._pool.submit(int)
+        (self._process,) = (child for child in active_children() if child not in others)
 
     def _restart(self) -> None:
         if self._closed:
             raise InputError("the page is being closed")
         self._end()
-        self._process, self._connection = self._start()
+        self._start()
+
+    def _end(self) -> None:
+        self._process.kill()
+        self._pool.shutdown(cancel_futures=True)
 
 
-def _work(connection: Connection, checkpoint: Path) -> None:
+def _load(checkpoint: Path) -> None:
+    global _separator
     be_a_worker(threads=None)
-    separator = load(checkpoint)
-    connection.send(True)
-    while True:
-        job, argument = connection.recv()
-        answer: tuple[bool, Any]
-        try:
-            answer = True, job(separator, argument)
-        except InputError as error:
-            answer = False, InputError(str(error))
-        except Exception:  # a job that fails must not end the process; the terminal gets the trace
-            answer = False, traceback.format_exc()
-        connection.send(answer)
+    _separator = load(checkpoint)
+
+
+def _work(job: Callable[..., Result], arguments: tuple[object, ...]) -> Result:
+    return job(_separator, *arguments)

@@ -10,6 +10,7 @@ import torch
 
 from msdet.criteria import Criterion
 from msdet.criteria.assignment import NEEDS
+from msdet.datasets import ExampleSet
 from msdet.datasets.many_arrays import build_arrays
 from msdet.errors import InputError
 from msdet.geometry import MicrophoneArray
@@ -18,7 +19,6 @@ from msdet.simulation import check_scene_config
 from msdet.simulation.recordings import open_recordings
 from msdet.tasks import LABEL_OF, trained_tasks
 from msdet.training.config import TrainConfig, TrainerConfig
-from msdet.training.data import Sources
 
 _COPIES = 4
 """Numbers kept for each weight: itself, its gradient, and the two averages of AdamW."""
@@ -182,11 +182,11 @@ def _device_count(trainer: TrainerConfig) -> int:
     return 1 if trainer.accelerator == "cpu" else max(1, torch.cuda.device_count())
 
 
-def check_labels(config: TrainConfig, criterion: Criterion, sources: Sources) -> None:
+def check_labels(config: TrainConfig, criterion: Criterion, examples: ExampleSet) -> None:
     """Refuse a task that no example has labels for, and an assignment that some lack them for."""
     where = f"data.labelled={config.data.labelled}"
     for task in criterion.tasks:
-        if (label := LABEL_OF[task]) not in sources.any_labels:
+        if (label := LABEL_OF[task]) not in examples.any_labels:
             key = "distance_weight" if task == "distance" else "weight"
             raise InputError(
                 f"criterion.{key}={getattr(config.criterion, key):g}: trains {task}, but no "
@@ -196,8 +196,8 @@ def check_labels(config: TrainConfig, criterion: Criterion, sources: Sources) ->
     needed = frozenset(criterion.assign.needs)
     if config.model.heads.guidance == "oracle":
         needed |= {"azimuth"}
-    if lacking := sorted(needed - sources.labels):
-        possible = [name for name, labels in NEEDS.items() if labels <= sources.labels]
+    if lacking := sorted(needed - examples.labels):
+        possible = [name for name, labels in NEEDS.items() if labels <= examples.labels]
         raise InputError(
             f"criterion.assignment={str(config.criterion.assignment)!r}: needs every example's "
             f"{' and '.join(lacking)}, which some of {where} lack; choose from "

@@ -3,11 +3,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import lightning.pytorch as pl
 import torch
@@ -15,7 +14,7 @@ from rich.console import Console
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from msdet.corpora import Corpus
-from msdet.datasets.batch import ALL_LABELS, Batch, LabelledMixture
+from msdet.datasets.batch import Batch, LabelledMixture
 from msdet.datasets.config import DataConfig
 from msdet.datasets.examples import ExampleSet, FixedScenes, MixedExamples, SimulatedMixtures
 from msdet.datasets.labelled import LabelledRecordings, open_labelled
@@ -37,76 +36,50 @@ from msdet.simulation import (
     rirs_folder,
 )
 from msdet.simulation.stored import Task
-from msdet.tasks import Label
 from msdet.training.config import TrainConfig
 from msdet.training.run_folder import is_first_process
 from msdet.workers import available_cores, be_a_worker
 
 
-@dataclass(frozen=True)
-class Place:
-    """Where examples of one array are simulated.
+class Opened(NamedTuple):
+    """What a config trains on, opened and found to serve.
 
     Attributes:
-        bank: the responses of its rooms. rooms: those that examples share, if not each has one of
-            its own.
+        examples: of training.
+        banks: rooms that they share, with the banks that keep their responses.
+        identities: of mixtures that are read from disk: by config key their number, and a hash
+            that tells them from others.
     """
 
-    array: MicrophoneArray
-    bank: RirBank
-    rooms: RoomSet | None
+    examples: ExampleSet
+    banks: Sequence[tuple[RirBank, RoomSet]] = ()
+    identities: Mapping[str, tuple[int, str]] = {}
 
 
-@dataclass(frozen=True)
-class Sources:
-    """Where training examples come from.
-
-    Attributes:
-        mixtures: what they are cut from, if they are not simulated on the fly.
-        places: where they are simulated, one for each array.
-        labelled: recordings that a share of them is cut from. share: which; the rest is simulated.
-    """
-
-    mixtures: StoredMixtures | None = None
-    places: tuple[Place, ...] = ()
-    labelled: LabelledRecordings | None = None
-    share: float = 0.0
-
-    @property
-    def labels(self) -> frozenset[Label]:
-        """Those that every example has."""
-        return ALL_LABELS if self.labelled is None else self.labelled.labels
-
-    def identities(self, data: DataConfig) -> dict[str, tuple[int, str]]:
-        """Number of mixtures that are read from disk, and what tells them from others, by key."""
-        sets = {"simulated": self.mixtures, "labelled": self.labelled}
-        return {
-            f"data.{key}={getattr(data, key)}": (len(found), found.identity)
-            for key, found in sets.items()
-            if found is not None
-        }
-
-    @property
-    def any_labels(self) -> frozenset[Label]:
-        """Those that some examples have."""
-        only = self.labelled if self.share == 1 else None
-        return ALL_LABELS if only is None else only.any_labels
-
-
-def open_sources(config: TrainConfig, array: MicrophoneArray) -> Sources:
-    """Open what a config names.
+def open_examples(config: TrainConfig, array: MicrophoneArray, corpus: Corpus) -> Opened:
+    """Open what a config names: examples that are simulated, cut from recordings, or both.
 
     Raises:
         InputError: it is not there, or not for this training; before any work.
     """
     data = config.data
     if data.labelled is None:
-        return _open_simulated(config, array)
-    labelled = _open_labelled(config, array)
-    if data.labelled_share < 1:
-        simulated = _open_simulated(config, array)
-        return replace(simulated, labelled=labelled, share=data.labelled_share)
-    return Sources(labelled=labelled, share=1.0)
+        return _open_simulated(config, array, corpus)
+    recordings = _open_labelled(config, array)
+    key = {f"data.labelled={data.labelled}": (len(recordings), recordings.identity)}
+    labelled = LabelledExamples(
+        recordings,
+        seed=config.seed,
+        num_samples=_crop_samples(config),
+        length=data.examples_per_epoch,
+        reference_mic=config.scene.reference_mic,
+    )
+    if data.labelled_share == 1:
+        return Opened(labelled, identities=key)
+    simulated = _open_simulated(config, array, corpus)
+    share = data.labelled_share
+    mixed = MixedExamples(labelled, simulated.examples, seed=config.seed, share=share)
+    return Opened(mixed, simulated.banks, {**simulated.identities, **key})
 
 
 def _open_labelled(config: TrainConfig, array: MicrophoneArray) -> LabelledRecordings:
@@ -118,7 +91,7 @@ def _open_labelled(config: TrainConfig, array: MicrophoneArray) -> LabelledRecor
                 f"data.{key}={value}: is never used with data.labelled_share=1; give a smaller "
                 "share, or one of them alone"
             )
-    labelled = open_labelled(
+    recordings = open_labelled(
         Path(data.labelled),
         array=array,
         sample_rate=config.sample_rate,
@@ -127,43 +100,73 @@ def _open_labelled(config: TrainConfig, array: MicrophoneArray) -> LabelledRecor
         num_samples=_crop_samples(config),
     )
     counts = ", ".join(
-        f"{sum(label in r.labels for r in labelled.recordings)} with {label}"
-        for label in sorted(labelled.any_labels)
+        f"{sum(label in r.labels for r in recordings.recordings)} with {label}"
+        for label in sorted(recordings.any_labels)
     )
     Console(stderr=True).print(
-        f"{data.labelled}: {len(labelled)} recordings to train on ({counts})", soft_wrap=True
+        f"{data.labelled}: {len(recordings)} recordings to train on ({counts})", soft_wrap=True
     )
-    return labelled
+    return recordings
 
 
-def _open_simulated(config: TrainConfig, array: MicrophoneArray) -> Sources:
-    data = config.data
-    if data.bank is not None:
-        if data.simulated is not None:
-            raise InputError(
-                f"data.bank={data.bank} and data.simulated={data.simulated}: give one of them"
-            )
-        rooms, bank = open_bank(data.bank, config.scene, array, config.sample_rate)
-        return Sources(places=(Place(array, bank, rooms),))
+def _open_simulated(config: TrainConfig, array: MicrophoneArray, corpus: Corpus) -> Opened:
+    data, length = config.data, config.data.examples_per_epoch
+    if data.bank is not None and data.simulated is not None:
+        raise InputError(
+            f"data.bank={data.bank} and data.simulated={data.simulated}: give one of them"
+        )
     if data.simulated is not None:
-        return Sources(mixtures=_open_mixtures(config, array))
-    return Sources(places=tuple(_places(config, array)))
+        mixtures = _open_mixtures(config, array)
+        stored = StoredExamples(
+            mixtures,
+            seed=config.seed,
+            num_samples=_crop_samples(config),
+            length=length,
+            scene=config.scene,
+        )
+        key = f"data.simulated={data.simulated}"
+        return Opened(stored, identities={key: (len(mixtures), mixtures.identity)})
+    places: list[tuple[MicrophoneArray, RirBank, RoomSet | None]] = []
+    if data.bank is not None:
+        rooms, bank = open_bank(data.bank, config.scene, array, config.sample_rate)
+        places.append((array, bank, rooms))
+    else:
+        places += _places(config, array)
+    sets = [
+        SimulatedMixtures(
+            corpus,
+            array,
+            config.scene,
+            length=length,
+            num_samples=_crop_samples(config),
+            seed=config.seed,
+            rooms=shared,
+            bank=bank,
+            fresh_rooms=data.fresh_rooms,
+        )
+        for array, bank, shared in places
+    ]
+    many = ManyArrays(sets, seed=config.seed, batch_size=data.batch_size)
+    banks = [(bank, shared) for _, bank, shared in places if shared is not None]
+    return Opened(sets[0] if len(sets) == 1 else many, banks)
 
 
-def _places(config: TrainConfig, own: MicrophoneArray) -> Iterator[Place]:
-    """A place for each array; the rooms are shared out, each is of one array only."""
+def _places(
+    config: TrainConfig, own: MicrophoneArray
+) -> Iterator[tuple[MicrophoneArray, RirBank, RoomSet | None]]:
+    """Yield each array with its bank and the rooms that its examples share, if they share some;
+    the rooms are shared out, each is of one array only."""
     data = config.data
     arrays = build_arrays(data.arrays, own, config.seed)
     first = 0
     for number, array in enumerate(arrays):
         bank = RirBank(rirs_folder(data.cache), array, config.sample_rate)
         if data.train_rooms is None:
-            yield Place(array, bank, None)
+            yield array, bank, None
             continue
         count = (data.train_rooms - number - 1) // len(arrays) + 1
-        yield Place(
-            array, bank, RoomSet(config.scene, array, config.seed, "train", count, first=first)
-        )
+        rooms = RoomSet(config.scene, array, config.seed, "train", count, first=first)
+        yield array, bank, rooms
         first += count
 
 
@@ -186,12 +189,9 @@ def _open_mixtures(config: TrainConfig, array: MicrophoneArray) -> StoredMixture
 
 
 def build_data(
-    config: TrainConfig,
-    array: MicrophoneArray,
-    corpus: Corpus,
-    sources: Sources,
+    config: TrainConfig, array: MicrophoneArray, corpus: Corpus, opened: Opened
 ) -> MixtureData:
-    """Training examples and valid scenes; the responses of their rooms are made and kept."""
+    """Return training examples and valid scenes; make and keep the responses of their rooms."""
     bank = RirBank(rirs_folder(config.data.cache), array, config.sample_rate)
     valid_corpus = corpus.split("valid")
     scenes = fixed_scenes(
@@ -205,61 +205,9 @@ def build_data(
         seconds=config.data.eval_seconds,
     )
     if is_first_process():
-        shared = [(place.bank, place.rooms or ()) for place in sources.places]
-        fill_banks([(bank, [scene.room for scene in scenes]), *shared], available_cores())
-    return MixtureData(
-        config.data,
-        config.num_slots,
-        training_examples(config, corpus, sources),
-        FixedScenes(scenes, valid_corpus, bank),
-    )
-
-
-def training_examples(config: TrainConfig, corpus: Corpus, sources: Sources) -> ExampleSet:
-    """The examples that a config asks for, simulated or cut from labelled recordings or both."""
-    seed, length, num_samples = config.seed, config.data.examples_per_epoch, _crop_samples(config)
-    labelled: ExampleSet | None = None
-    if sources.labelled is not None:
-        labelled = LabelledExamples(
-            sources.labelled,
-            seed=seed,
-            num_samples=num_samples,
-            length=length,
-            reference_mic=config.scene.reference_mic,
-        )
-        if sources.share == 1:
-            return labelled
-    simulated: ExampleSet
-    if sources.mixtures is not None:
-        simulated = StoredExamples(
-            sources.mixtures,
-            seed=seed,
-            num_samples=num_samples,
-            length=length,
-            scene=config.scene,
-        )
-    else:
-        sets = [
-            SimulatedMixtures(
-                corpus,
-                place.array,
-                config.scene,
-                length=length,
-                num_samples=num_samples,
-                seed=seed,
-                rooms=place.rooms,
-                bank=place.bank,
-                fresh_rooms=config.data.fresh_rooms,
-            )
-            for place in sources.places
-        ]
-        batch_size = config.data.batch_size
-        simulated = (
-            sets[0] if len(sets) == 1 else ManyArrays(sets, seed=seed, batch_size=batch_size)
-        )
-    if labelled is None:
-        return simulated
-    return MixedExamples(labelled, simulated, seed=seed, share=sources.share)
+        fill_banks([(bank, [scene.room for scene in scenes]), *opened.banks], available_cores())
+    valid = FixedScenes(scenes, valid_corpus, bank)
+    return MixtureData(config.data, config.num_slots, opened.examples, valid)
 
 
 def _crop_samples(config: TrainConfig) -> int:

@@ -20,7 +20,7 @@ from msdet.provenance import git_commit, versions
 from msdet.tasks import trained_tasks
 from msdet.training.checks import check, check_labels, check_memory, check_parts
 from msdet.training.config import TrainConfig
-from msdet.training.data import Sources, build_data, open_sources
+from msdet.training.data import Opened, build_data, open_examples
 from msdet.training.fit import fit
 from msdet.training.preflight import preflight
 from msdet.training.run_folder import (
@@ -39,7 +39,7 @@ class Prepared(NamedTuple):
     corpus: Corpus
     model: MSDET
     criterion: Criterion
-    sources: Sources
+    opened: Opened
 
 
 def prepare(config: TrainConfig) -> Prepared:
@@ -57,15 +57,15 @@ def prepare(config: TrainConfig) -> Prepared:
     check_parts(config.trainer.freeze, model)
     if config.init_from is not None and not is_unfinished(Path(config.output)):
         load_matching_weights(model, config.init_from)
-    sources = open_sources(config, array)
-    check_labels(config, criterion, sources)
+    opened = open_examples(config, array, corpus)
+    check_labels(config, criterion, opened.examples)
     preflight(config, model, criterion)
-    return Prepared(array, corpus, model, criterion, sources)
+    return Prepared(array, corpus, model, criterion, opened)
 
 
 def trained(config: TrainConfig, prepared: Prepared, folder: Path) -> dict[str, Any]:
     """Train a run unless it has been; return what it measured of itself."""
-    measured, identities = folder / TRAINED_NAME, prepared.sources.identities(config.data)
+    measured, identities = folder / TRAINED_NAME, prepared.opened.identities
     if is_unfinished(folder):
         check_same_mixtures(folder, identities)
     prepare_folder(folder, config)
@@ -76,7 +76,7 @@ def trained(config: TrainConfig, prepared: Prepared, folder: Path) -> dict[str, 
 
 
 def fit_network(config: TrainConfig, prepared: Prepared, folder: Path) -> dict[str, float]:
-    array, corpus, model, criterion, sources = prepared
+    array, corpus, model, criterion, opened = prepared
 
     def describe(metrics: dict[str, Any], training: dict[str, Any]) -> Description:
         numbers = {key: value for key, value in metrics.items() if isinstance(value, int | float)}
@@ -93,7 +93,7 @@ def fit_network(config: TrainConfig, prepared: Prepared, folder: Path) -> dict[s
 
     keep_freed_pages()
     with PeakMemory() as memory:
-        data = build_data(config, array, corpus, sources)
+        data = build_data(config, array, corpus, opened)
         _announce(config, model)
         return fit(config, folder, model, criterion, data, describe, memory)
 

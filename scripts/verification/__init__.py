@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What `verify_simulation.py` measures, and its pictures."""
+"""The measurements of `verify_simulation.py`, and its pictures."""

@@ -23,6 +23,7 @@ from verification.rooms import RATE, SIZES, Array, Size, by, rooms
 
 TILTED_OCTAVES = (1.3, 1.2, 1.1, 1.0, 0.9, 0.8, 0.7)
 """Factors on the T60 from 125 to 8000 Hz: walls that absorb more at high frequencies."""
+
 Filter = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 
 
@@ -53,15 +54,15 @@ class Decays:
         return int(np.argmax(self.exact.mean(axis=0) <= level))
 
 
-def above_50_hz(response: NDArray[np.float32]) -> NDArray[np.float32]:
-    """What T60 and DRR are measured on, ``[..., tap]``."""
-    return high_passed(response, RATE)
-
-
 def decays(
-    count: int, size: Size, t60: float, filters: Sequence[Filter] = (above_50_hz,), **config: Any
+    count: int, size: Size, t60: float, filters: Sequence[Filter] = (), **config: Any
 ) -> list[Decays]:
-    """Of rooms of one size; one for each filter that the responses go through."""
+    """Measure rooms of one size, once for each filter that the responses go through.
+
+    Args:
+        filters: none is the high-pass of T60 and DRR, above 50 Hz.
+    """
+    filters = filters or (lambda response: high_passed(response, RATE),)
     step = RATE // 1000
     taps = math.ceil(t60 * RATE) + DELAY
     curves: list[dict[str, list[Array]]] = [{"exact": [], "hybrid": []} for _ in filters]
@@ -92,7 +93,7 @@ def octave(centre: float) -> Filter:
 
 
 def octave_decays(count: int, t60: float) -> dict[float, Decays]:
-    """By octave up to 4 kHz, behind walls that absorb more at high frequencies."""
+    """Measure octaves up to 4 kHz, behind walls that absorb more at high frequencies."""
     centres = OCTAVES_HZ[:-1]
     filters = [octave(centre) for centre in centres]
     found = decays(count, SIZES["medium"], t60, filters, t60_per_octave=TILTED_OCTAVES)
@@ -141,22 +142,13 @@ def law(count: int, size: Size, t60: float) -> Law:
         place = np.arange(len(square)) / RATE
         responses += np.histogram(place, edges, weights=square)[0]
         for speaker in room.speakers:
-            found = image_sources(
-                room.size, np.array(speaker.position), room.array_centre, beta, t60
-            )
+            position = np.array(speaker.position)
+            found = image_sources(room.size, position, room.array_centre, beta, t60)
             far = np.linalg.norm(found.positions.T - np.array(room.array_centre), axis=-1)
             energy = beta ** (2.0 * found.reflections) / far**2 / len(room.speakers)
             images += np.histogram(far / SPEED_OF_SOUND, edges, weights=energy)[0]
     time = edges[:-1] + width / 2
     power = image_power(size, beta, time)
-    start = 4 * np.pi * SPEED_OF_SOUND / math.prod(size)
-    decibels = [
-        10 * np.log10(p + 1e-30)
-        for p in (
-            images / count / width,
-            responses / count / width,
-            power,
-            start * 10 ** (-6 * time / t60),
-        )
-    ]
-    return Law(time, *decibels, mixing_time(size))
+    straight = 4 * np.pi * SPEED_OF_SOUND / math.prod(size) * 10 ** (-6 * time / t60)
+    powers = (images / count / width, responses / count / width, power, straight)
+    return Law(time, *(10 * np.log10(p + 1e-30) for p in powers), mixing_time(size))

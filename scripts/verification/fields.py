@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import fft, signal
 
-from msdet.geometry import MicrophoneArray, Positions
+from msdet.geometry import MicrophoneArray
 from msdet.simulation.diffuse import diffuse_coherence, diffuse_field, diffuse_noise
 from verification.rooms import RATE, SIZES, Array, by, rooms
 
@@ -18,12 +18,9 @@ SPACINGS = (0.02, 0.05, 0.1, 0.2)
 """Metres."""
 
 
-def _cross() -> MicrophoneArray:
-    """Microphones at these distances from the first, along the horizontal and up."""
-    across = [[d, 0.0, 0.0] for d in SPACINGS]
-    up = [[0.0, 0.0, d] for d in SPACINGS]
-    keys = {"shape": "positions", "positions": [[0.0, 0.0, 0.0], *across, *up]}
-    return Positions.model_validate(keys).build()
+_ACROSS, _UP = [[d, 0.0, 0.0] for d in SPACINGS], [[0.0, 0.0, d] for d in SPACINGS]
+CROSS = MicrophoneArray("cross", ((0.0, 0.0, 0.0), *_ACROSS, *_UP))
+"""Microphones at these distances from the first, along the horizontal and up."""
 
 
 @dataclass(frozen=True)
@@ -50,11 +47,10 @@ _SMOOTHED = 5
 def tail_coherence(
     count: int, backend: str, windows: Sequence[tuple[float, float]]
 ) -> list[Coherence]:
-    """Of responses within some seconds after the direct sound, medium room, T60 0.6 s."""
-    cross = _cross()
+    """Measure responses within windows after the direct sound, medium room, T60 0.6 s."""
     gathered: list[list[NDArray[np.complex64]]] = [[] for _ in windows]
-    for room in rooms(count, 5, cross, SIZES["medium"], t60=(0.6, 0.6)):
-        rirs = by(backend, room, cross)
+    for room in rooms(count, 5, CROSS, SIZES["medium"], t60=(0.6, 0.6)):
+        rirs = by(backend, room, CROSS)
         for s, direct in enumerate(rirs.direct[:, 0]):
             peak = int(np.abs(direct).argmax())
             for into, (start, stop) in zip(gathered, windows, strict=True):
@@ -64,8 +60,8 @@ def tail_coherence(
 
 
 def noise_coherence(seconds: float, source: str) -> Coherence:
-    """Of `diffuse_noise`, or of `diffuse_field` made of uncorrelated noises."""
-    cross = _cross().as_array()
+    """Measure `diffuse_noise`, or `diffuse_field` made of uncorrelated noises."""
+    cross = CROSS.as_array()
     rng = np.random.default_rng(6)
     samples = round(seconds * RATE) // 2 * 2
     if source == "diffuse_noise":
@@ -90,7 +86,7 @@ def _coherence(spectra: NDArray[np.complex64]) -> Coherence:
     cross = np.mean(spectra[0].conj() * spectra[1:], axis=1)
     coherence = (cross / np.sqrt(power[0] * power[1:])).real.astype(float)
     frequency = fft.rfftfreq(_SEGMENT, 1 / RATE)
-    expected = diffuse_coherence(_cross().as_array(), frequency)[:, 0, 1:].T
+    expected = diffuse_coherence(CROSS.as_array(), frequency)[:, 0, 1:].T
     kernel = np.full((1, _SMOOTHED), 1 / _SMOOTHED)
     frequency, coherence, expected = (
         signal.convolve(x, k, mode="valid")

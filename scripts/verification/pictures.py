@@ -13,7 +13,6 @@ from typing import Any
 
 import matplotlib
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
@@ -23,7 +22,7 @@ from msdet.figures import COLOURS, GREY
 from verification.agreement import Agreement
 from verification.decays import Decays, Law
 from verification.fields import SPACINGS, Coherence
-from verification.levels import DirectPath, Scene
+from verification.levels import Scene
 from verification.rooms import RATE
 
 BLUE, RED, GREEN, PURPLE = COLOURS[:4]
@@ -45,35 +44,15 @@ _STYLE = {
 }
 
 
-def direct(found: DirectPath, path: Path) -> None:
-    """Amplitude over distance, and how late the direct sound is."""
-    figure, ((left, right),) = _figure(1, 2, (8.4, 3.2))
-    amplitude = 10 ** (found.gain_error_db / 20) / found.distance
-    line = np.geomspace(found.distance.min(), found.distance.max(), 50)
-    left.loglog(line, 1 / line, "-", color=GREY, label="1/d")
-    left.loglog(found.distance, amplitude, "o", color=BLUE, **_dots(3), label="measured")
-    left.set(xlabel="distance (m)", ylabel="amplitude (1 at 1 m)", title="Direct path: amplitude")
-    for axis in (left.xaxis, left.yaxis):
-        axis.set_major_formatter(matplotlib.ticker.FormatStrFormatter("%g"))
-        axis.set_minor_formatter(matplotlib.ticker.NullFormatter())
-    left.set_xticks([0.3, 0.5, 1, 2, 5])
-    left.set_yticks([0.2, 0.5, 1, 2, 3])
-    left.legend()
-    right.plot(found.distance, 1000 * found.delay_error_us, "o", color=BLUE, **_dots(3))
-    right.set(xlabel="distance (m)", ylabel="later than d/c (ns)", title="Direct path: delay")
-    _save(figure, path)
-
-
 def drr(scenes: Sequence[Scene], path: Path) -> None:
     """Against what the image sources' energies say, and between the backends."""
     figure, ((left, right),) = _figure(1, 2, (8.4, 3.4))
     value = {k: np.array([s.drr[k] for s in scenes]) for k in ("exact", "hybrid", "images", "law")}
     ends = [value["exact"].min() - 1, value["exact"].max() + 1]
     left.plot(ends, ends, color=GREY, linewidth=1)
-    left.plot(
-        value["law"], value["exact"], "x", color=RED, **_dots(4), label="the law of its power"
-    )
-    left.plot(value["images"], value["exact"], "o", color=BLUE, **_dots(3.5), label="its images")
+    law, images = "the law of its power", "its images"
+    left.plot(value["law"], value["exact"], "x", color=RED, **_dots(4), label=law)
+    left.plot(value["images"], value["exact"], "o", color=BLUE, **_dots(3.5), label=images)
     left.set(xlabel="DRR from energies (dB)", ylabel="measured on exact responses (dB)")
     left.set(title="Direct-to-reverberant ratio", aspect="equal")
     left.legend(title="reverberation counted by", loc="upper left")
@@ -86,16 +65,11 @@ def t60(scenes: Sequence[Scene], path: Path) -> None:
     """Against what was asked, and against the law of the images' power."""
     figure, ((left, right),) = _figure(1, 2, (8.4, 3.8))
     names = {"exact": ("o", BLUE), "hybrid": ("x", RED)}
-    references = (
-        (left, [s.asked for s in scenes], "asked T60 (s)", "Against Sabine"),
-        (
-            right,
-            [s.t60["law"] for s in scenes],
-            "T60 by the law of the images (s)",
-            "Against the law",
-        ),
-    )
-    for axes, reference, label, title in references:
+    asked, law = [s.asked for s in scenes], [s.t60["law"] for s in scenes]
+    for axes, reference, label, title in (
+        (left, asked, "asked T60 (s)", "Against Sabine"),
+        (right, law, "T60 by the law of the images (s)", "Against the law"),
+    ):
         for name, (mark, colour) in names.items():
             measured = [s.t60[name] for s in scenes]
             axes.plot(reference, measured, mark, color=colour, **_dots(4), label=name)
@@ -109,35 +83,36 @@ def t60(scenes: Sequence[Scene], path: Path) -> None:
 
 def decays(found: Mapping[tuple[str, float], Decays], path: Path) -> None:
     """Energy decay curves: means and bands of the scenes, a panel for each size and T60."""
-    sizes = list(dict.fromkeys(size for size, _ in found))
     times = sorted({t60 for _, t60 in found})
-    figure, grid = _figure(len(times), len(sizes), (9.6, 2.6 * len(times)))
-    for row, t60 in zip(grid, times, strict=True):
-        for axes, size in zip(row, sizes, strict=True):
-            _decay_panel(axes, found[size, t60], t60)
-            axes.set_title(f"{size} room, T60 {t60:g} s")
-    _outer_labels(grid, "time (s)", "energy still to come (dB)")
-    grid[0, 0].legend(loc="upper right")
-    _save(figure, path)
+    panels = {
+        f"{size} room, T60 {t60:g} s": (curves, t60)
+        for (size, t60), curves in sorted(found.items(), key=lambda item: item[0][1])
+    }
+    _decay_panels(panels, len(times), (9.6, 2.6 * len(times)), path)
 
 
 def octaves(found: Mapping[float, Decays], t60: float, path: Path) -> None:
-    """As `decays`, a panel for each octave."""
-    figure, grid = _figure(2, len(found) // 2, (9.6, 5.0))
-    for axes, (centre, curves) in zip(grid.flat, found.items(), strict=True):
-        _decay_panel(axes, curves, t60)
-        axes.set_title(f"octave at {centre:g} Hz")
-    _outer_labels(grid, "time (s)", "energy still to come (dB)")
+    """Energy decay curves as in `decays`, a panel for each octave."""
+    panels = {f"octave at {centre:g} Hz": (curves, t60) for centre, curves in found.items()}
+    _decay_panels(panels, 2, (9.6, 5.0), path)
+
+
+def _decay_panels(
+    panels: Mapping[str, tuple[Decays, float]], rows: int, size: tuple[float, float], path: Path
+) -> None:
+    figure, grid = _figure(rows, len(panels) // rows, size)
+    for axes, (title, (curves, last)) in zip(grid.flat, panels.items(), strict=True):
+        for values, style, alpha in ((curves.exact, EXACT, 0.25), (curves.hybrid, HYBRID, 0.18)):
+            band = np.percentile(values, [5, 95], axis=0)
+            axes.fill_between(curves.time, *band, color=style["color"], alpha=alpha, linewidth=0)
+            axes.plot(curves.time, values.mean(axis=0), **style)
+        axes.set(xlim=(0, last), ylim=(-45, 1), yticks=[0, -10, -20, -30, -40], title=title)
+    for axes in grid[-1]:
+        axes.set_xlabel("time (s)")
+    for axes in grid[:, 0]:
+        axes.set_ylabel("energy still to come (dB)")
     grid[0, 0].legend(loc="upper right")
     _save(figure, path)
-
-
-def _decay_panel(axes: Axes, curves: Decays, last: float) -> None:
-    for values, style, alpha in ((curves.exact, EXACT, 0.25), (curves.hybrid, HYBRID, 0.18)):
-        band = np.percentile(values, [5, 95], axis=0)
-        axes.fill_between(curves.time, *band, color=style["color"], alpha=alpha, linewidth=0)
-        axes.plot(curves.time, values.mean(axis=0), **style)
-    axes.set(xlim=(0, last), ylim=(-45, 1), yticks=[0, -10, -20, -30, -40])
 
 
 def differences(found: Mapping[tuple[str, float], Decays], path: Path) -> None:
@@ -164,14 +139,8 @@ def laws(found: Mapping[str, Law], path: Path) -> None:
         axes.plot(law.time, law.images, color=GREY, linewidth=3.5, alpha=0.5, label="image sources")
         axes.plot(law.time, law.responses, ".", color=BLUE, **_dots(4), label="exact responses")
         axes.plot(law.time, law.law, "-", color=RED, linewidth=1.4, label="image_power")
-        axes.plot(
-            law.time,
-            law.exponential,
-            "--",
-            color="black",
-            linewidth=1.2,
-            label="exponential of the\nasked T60",
-        )
+        straight = {"color": "black", "lw": 1.2, "label": "exponential of the\nasked T60"}
+        axes.plot(law.time, law.exponential, "--", **straight)
         axes.axvline(law.mixing, color=GREEN, linestyle=":", label="mixing time")
         top = law.images.max()
         axes.set(title=title, xlabel="time (s)", ylim=(top - 65, top + 5))
@@ -186,13 +155,12 @@ def coherences(found: Mapping[str, Coherence], path: Path) -> None:
     for column, (title, field) in enumerate(found.items()):
         for axes, values in zip(grid[:, column], (field.horizontal, field.vertical), strict=True):
             shown = field.frequency <= 4000
+            kilohertz = field.frequency[shown] / 1000
             for row, colour, spacing in zip(values, COLOURS, SPACINGS, strict=False):
                 label = f"{100 * spacing:g} cm"
-                axes.plot(
-                    field.frequency[shown] / 1000, row[shown], color=colour, lw=1.1, label=label
-                )
+                axes.plot(kilohertz, row[shown], color=colour, lw=1.1, label=label)
             for row in field.expected:
-                axes.plot(field.frequency[shown] / 1000, row[shown], "k--", lw=0.8)
+                axes.plot(kilohertz, row[shown], "k--", lw=0.8)
             axes.set(ylim=(-0.5, 1.05), xlim=(0, 4))
         grid[0, column].set_title(title)
         grid[1, column].set_xlabel("frequency (kHz)")
@@ -249,13 +217,6 @@ def _dots(size: float) -> dict[str, Any]:
     return {"markersize": size, "alpha": 0.75, "linestyle": "none"}
 
 
-def _outer_labels(grid: NDArray[Any], x: str, y: str) -> None:
-    for axes in grid[-1]:
-        axes.set_xlabel(x)
-    for axes in grid[:, 0]:
-        axes.set_ylabel(y)
-
-
 def _figure(
     rows: int, columns: int, size: tuple[float, float], **sharing: Any
 ) -> tuple[Figure, NDArray[Any]]:
@@ -268,7 +229,7 @@ def _figure(
 
 
 def _save(figure: Figure, path: Path) -> None:
-    """In 64 colours, which is a third of the size and looks the same."""
+    """Write a PNG of 64 colours, a third of the size, which looks the same."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with BytesIO() as buffer:
         figure.savefig(buffer, format="png")

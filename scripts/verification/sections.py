@@ -3,58 +3,66 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from msdet.simulation.config import sabine_absorption
 from verification import pictures
-from verification.agreement import Agreement, agreement, azimuth_errors
+from verification.agreement import agreement, azimuth_errors
 from verification.decays import TILTED_OCTAVES, Decays, decays, law, octave_decays
 from verification.fields import SPACINGS, Coherence, noise_coherence, tail_coherence
-from verification.levels import direct_path, image_counts, scenes
+from verification.levels import image_counts, scenes
 from verification.rooms import SIZES, Size, rooms
-from verification.tables import Check, middle, table
 
 TIMES = (0.2, 0.3, 0.6, 0.8)
 """Asked T60, seconds."""
+
 WINDOWS = ((0.04, 0.14), (0.3, 0.4))
 """Seconds after the direct sound in which the coherence of responses is measured."""
 
+LEVELS = (-10, -20, -30)
+"""Decays, dB, at which backends are compared."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """A number, and how far from zero it may be; None: it is only told."""
+
+    what: str
+    value: float
+    unit: str
+    tolerance: float | None = None
+    digits: int = 2
+
+    @property
+    def passed(self) -> bool:
+        """True within the tolerance, which not-a-number never is."""
+        return self.tolerance is None or abs(self.value) <= self.tolerance
+
+    def cells(self) -> list[str]:
+        """Return the cells of its row in a table."""
+        allowed = "" if self.tolerance is None else f"{self.tolerance:g} {self.unit}".strip()
+        verdict = "" if self.tolerance is None else "yes" if self.passed else "**no**"
+        return [self.what, f"{self.value:.{self.digits}f} {self.unit}".strip(), allowed, verdict]
+
 
 Section = tuple[str, list[Check]]
-"""What stands above the table of the checks, and the checks."""
+"""The text above the table of the checks, and the checks."""
 
 
-def direct_paths(folder: Path) -> Section:
-    """Delay and amplitude of direct paths."""
-    found = direct_path(150)
-    pictures.direct(found, folder / "direct.png")
-    responses = len(found.distance)
-    return "", [
-        Check(
-            f"largest error of the delay, {responses} responses",
-            float(np.abs(found.delay_error_us).max()),
-            "µs",
-            0.5,
-            3,
-        ),
-        Check(
-            "largest error of the amplitude, 200 Hz to 7 kHz",
-            float(np.abs(found.gain_error_db).max()),
-            "dB",
-            0.05,
-            3,
-        ),
-        Check(
-            "reverberation before its first reflection, over the direct peak",
-            found.before_reflections,
-            "",
-            0.001,
-            4,
-        ),
-    ]
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Write a table in Markdown."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "".join("| " + " | ".join(cells) + " |\n" for cells in lines)
+
+
+def largest(values: ArrayLike) -> float:
+    """Return the largest absolute value."""
+    return float(np.abs(values).max())
 
 
 def reverberation(folder: Path) -> Section:
@@ -64,46 +72,29 @@ def reverberation(folder: Path) -> Section:
     pictures.t60(found, folder / "t60.png")
     drr = {k: np.array([s.drr[k] for s in found]) for k in found[0].drr}
     t60 = {k: np.array([s.t60[k] for s in found]) for k in found[0].t60}
-    asked = np.array([s.asked for s in found])
-    rows = [
-        [name, middle(ratio)]
-        for name, ratio in (
-            ("exact over asked", t60["exact"] / asked),
-            ("hybrid over asked", t60["hybrid"] / asked),
-            ("law over asked", t60["law"] / asked),
-            ("exact over law", t60["exact"] / t60["law"]),
-            ("hybrid over law", t60["hybrid"] / t60["law"]),
-            ("hybrid over exact", t60["hybrid"] / t60["exact"]),
-        )
-    ]
+    t60["asked"] = np.array([s.asked for s in found])
+    rows = []
+    for over in ("asked", "law", "exact"):
+        for name in ("exact", "hybrid", "law") if over == "asked" else ("exact", "hybrid"):
+            if name != over:
+                spread = np.percentile(t60[name] / t60[over], [5, 50, 95])
+                rows.append([f"{name} over {over}", " / ".join(f"{v:.2f}" for v in spread)])
     ratios = table([f"T60 of {len(found)} speakers", "5 % / median / 95 %"], rows)
-    images, by_law = drr["exact"] - drr["images"], drr["exact"] - drr["law"]
-    backends = drr["hybrid"] - drr["exact"]
+    checks = []
+    for name in ("exact", "hybrid"):
+        middle = float(np.median(t60[name] / t60["law"]))
+        checks.append(Check(f"T60, median of {name} over law, less 1", middle - 1, "", 0.05))
+    for name, one, other, mean, deviation in (
+        ("exact less its images' energies", "exact", "images", 0.15, 0.6),
+        ("exact less the law", "exact", "law", 0.25, None),
+        ("hybrid less exact", "hybrid", "exact", 0.1, 0.4),
+    ):
+        less = drr[one] - drr[other]
+        checks.append(Check(f"DRR, {name}, mean", float(less.mean()), "dB", mean))
+        checks.append(Check(f"DRR, {name}, standard deviation", float(less.std()), "dB", deviation))
     return ratios + "\n", [
-        Check(
-            "T60, median of exact over law, less 1",
-            float(np.median(t60["exact"] / t60["law"]) - 1),
-            "",
-            0.05,
-        ),
-        Check(
-            "T60, median of hybrid over law, less 1",
-            float(np.median(t60["hybrid"] / t60["law"]) - 1),
-            "",
-            0.05,
-        ),
-        Check("DRR, exact less its images' energies, mean", float(images.mean()), "dB", 0.15),
-        Check(
-            "DRR, exact less its images' energies, standard deviation",
-            float(images.std()),
-            "dB",
-            0.6,
-        ),
-        Check("DRR, exact less the law, mean", float(by_law.mean()), "dB", 0.25),
-        Check("DRR, exact less the law, standard deviation", float(by_law.std()), "dB"),
-        Check("DRR, hybrid less exact, mean", float(backends.mean()), "dB", 0.1),
-        Check("DRR, hybrid less exact, standard deviation", float(backends.std()), "dB", 0.4),
-        Check("DRR, hybrid less exact, largest", float(np.abs(backends).max()), "dB", 1.5),
+        *checks,
+        Check("DRR, hybrid less exact, largest", largest(less), "dB", 1.5),
     ]
 
 
@@ -116,35 +107,31 @@ def energy_decays(folder: Path) -> Section:
     for (name, t60), curves in found.items():
         absorption = sabine_absorption(SIZES[name], t60)
         rows.append([f"{name}, {t60:g} s", f"{absorption:.2f}", *spreads(curves)])
-        checks.append(
-            Check(
-                f"{name}, {t60:g} s: largest mean difference down to -30 dB",
-                float(np.abs(curves.mean_difference[curves.heard]).max()),
-                "dB",
-                1.0,
-            )
-        )
+        checks.append(mean_difference(f"{name}, {t60:g} s", curves, 1.0))
     sizes = "; ".join(f"{n} {s[0]:g}, {s[1]:g}, {s[2]:g} m" for n, s in SIZES.items())
-    head = [
-        "room, asked T60",
-        "absorption",
-        *(f"at -{d} dB" for d in (10, 20, 30)),
-        "exact",
-        "hybrid",
-    ]
     count = len(next(iter(found.values())).exact)
     words = f"Means over {count} speakers; rooms: {sizes}.\n\n"
-    return words + table(head, rows) + "\n", checks
+    return words + table(["room, asked T60", "absorption", *SPREADS], rows) + "\n", checks
+
+
+SPREADS = (*(f"at {level} dB" for level in LEVELS), "exact", "hybrid")
+"""Heads of the columns of `spreads`."""
 
 
 def spreads(curves: Decays) -> list[str]:
-    """Cells: difference at three levels, and how much scenes differ in each backend."""
+    """Cells: difference at each level, and how much scenes differ in each backend."""
     cells = []
-    for level in (-10, -20, -30):
+    for level in LEVELS:
         difference = (curves.hybrid - curves.exact)[:, curves.at(level)]
         cells.append(f"{difference.mean():+.2f} ± {difference.std():.2f}")
     at = curves.at(-20)
     return [*cells, f"{curves.exact[:, at].std():.2f}", f"{curves.hybrid[:, at].std():.2f}"]
+
+
+def mean_difference(name: str, curves: Decays, tolerance: float | None) -> Check:
+    """Compare the means of both backends."""
+    value = largest(curves.mean_difference[curves.heard])
+    return Check(f"{name}: largest mean difference down to -30 dB", value, "dB", tolerance)
 
 
 def octaves(folder: Path) -> Section:
@@ -152,18 +139,12 @@ def octaves(folder: Path) -> Section:
     t60 = 0.5
     found = octave_decays(20, t60)
     pictures.octaves(found, t60, folder / "octaves.png")
-    head = ["octave", "asked T60", *(f"at -{d} dB" for d in (10, 20, 30)), "exact", "hybrid"]
     rows = [
         [f"{centre:g} Hz", f"{t60 * factor:.2f} s", *spreads(curves)]
         for (centre, curves), factor in zip(found.items(), TILTED_OCTAVES, strict=False)
     ]
-    return table(head, rows) + "\n", [
-        Check(
-            f"octave at {centre:g} Hz: largest mean difference down to -30 dB",
-            float(np.abs(curves.mean_difference[curves.heard]).max()),
-            "dB",
-            1.5 if centre >= 500 else None,
-        )
+    return table(["octave", "asked T60", *SPREADS], rows) + "\n", [
+        mean_difference(f"octave at {centre:g} Hz", curves, 1.5 if centre >= 500 else None)
         for centre, curves in found.items()
     ]
 
@@ -179,16 +160,11 @@ def late_power(folder: Path) -> Section:
     pictures.laws(found, folder / "law.png")
     checks = []
     for title, one in found.items():
+        power, square = f"{title}: image_power less images", "root mean square"
         checks += [
-            Check(f"{title}: image_power less images, mean", one.offset(one.law), "dB", 0.3),
-            Check(
-                f"{title}: exponential less images, root mean square",
-                one.error(one.exponential),
-                "dB",
-            ),
-            Check(
-                f"{title}: image_power less images, root mean square", one.error(one.law), "dB", 0.6
-            ),
+            Check(f"{power}, mean", one.offset(one.law), "dB", 0.3),
+            Check(f"{title}: exponential less images, {square}", one.error(one.exponential), "dB"),
+            Check(f"{power}, {square}", one.error(one.law), "dB", 0.6),
         ]
     return "", checks
 
@@ -199,31 +175,18 @@ def coherences(folder: Path) -> Section:
     hybrid = tail_coherence(400, "hybrid", WINDOWS)
     exact = tail_coherence(40, "exact", WINDOWS)
     spans = [f"{1000 * a:.0f} to {1000 * b:.0f} ms" for a, b in WINDOWS]
-    pictures.coherences(
-        {
-            "diffuse_noise": noises["diffuse_noise"],
-            f"hybrid, {spans[0]}": hybrid[0],
-            f"exact, {spans[0]}": exact[0],
-            f"exact, {spans[1]}": exact[1],
-        },
-        folder / "coherence.png",
-    )
     fields: dict[str, tuple[Coherence, float | None]] = {n: (c, 0.03) for n, c in noises.items()}
     fields |= {f"hybrid, {s}": (c, 0.05) for s, c in zip(spans, hybrid, strict=True)}
     fields |= {f"exact, {s}": (c, None) for s, c in zip(spans, exact, strict=True)}
+    drawn = ("diffuse_noise", f"hybrid, {spans[0]}", f"exact, {spans[0]}", f"exact, {spans[1]}")
+    pictures.coherences({name: fields[name][0] for name in drawn}, folder / "coherence.png")
     rows, checks = [], []
     for name, (field, tolerance) in fields.items():
         for pairs in ("horizontal", "vertical"):
-            error = field.error(pairs)
-            rows.append([f"{name}, {pairs}", *(f"{e:.3f}" for e in error)])
+            error, what = field.error(pairs), f"{name}, {pairs}"
+            rows.append([what, *(f"{e:.3f}" for e in error)])
             checks.append(
-                Check(
-                    f"{name}, {pairs}: largest of the spacings",
-                    float(error.max()),
-                    "",
-                    tolerance,
-                    3,
-                )
+                Check(f"{what}: largest of the spacings", largest(error), "", tolerance, 3)
             )
     head = ["root mean square from sin(kd)/(kd)", *(f"{100 * d:g} cm" for d in SPACINGS)]
     return table(head, rows) + "\n", checks
@@ -231,27 +194,21 @@ def coherences(folder: Path) -> Section:
 
 def rir_generator(folder: Path) -> Section:
     """Against rir-generator."""
-    found: list[Agreement] = []
-    for t60 in TIMES:
-        found += [agreement(room) for room in rooms(4, 9, t60=(t60, t60))]
-    pictures.agreement(found, folder / "agreement.png")
+    found = {t60: [agreement(room) for room in rooms(4, 9, t60=(t60, t60))] for t60 in TIMES}
+    everything = [one for some in found.values() for one in some]
+    pictures.agreement(everything, folder / "agreement.png")
     checks = []
-    for t60 in TIMES:
-        worst = max(a.error_db for a in found if a.t60 == t60)
-        checks.append(
-            Check(
-                f"T60 {t60:g} s: largest difference, 100 Hz to 4 kHz",
-                100 * 10 ** (worst / 20),
-                "% of the amplitude",
-                1.0,
-                2,
-            )
-        )
-    checks.append(
-        Check("1 less the smallest correlation", 1 - min(a.correlation for a in found), "", 1e-4, 6)
-    )
-    gains = max(abs(a.gain_db) for a in found)
-    return "", [*checks, Check("largest difference of the level", gains, "dB", 0.05, 3)]
+    for t60, some in found.items():
+        percent = 100 * 10 ** (max(one.error_db for one in some) / 20)
+        what = f"T60 {t60:g} s: largest difference, 100 Hz to 4 kHz"
+        checks.append(Check(what, percent, "% of the amplitude", 1.0, 2))
+    alike = 1 - min(one.correlation for one in everything)
+    gains = largest([one.gain_db for one in everything])
+    return "", [
+        *checks,
+        Check("1 less the smallest correlation", alike, "", 1e-4, 6),
+        Check("largest difference of the level", gains, "dB", 0.05, 3),
+    ]
 
 
 def azimuths(folder: Path) -> Section:
@@ -266,13 +223,13 @@ def azimuths(folder: Path) -> Section:
     head = [f"{len(found['direct'])} speakers", "median (deg)", "95 % (deg)", "within 5 deg"]
     difference = float(np.median(found["hybrid"]) - np.median(found["exact"]))
     return table(head, rows) + "\n", [
-        Check("direct path: largest error", float(found["direct"].max()), "deg", 2.0),
+        Check("direct path: largest error", largest(found["direct"]), "deg", 2.0),
         Check("median, hybrid less exact", difference, "deg", 0.5),
     ]
 
 
 def cost(_folder: Path) -> Section:
-    """How many images each backend sums."""
+    """Numbers of images that each backend sums."""
     rows = []
     for t60 in TIMES:
         counts = image_counts(10, t60)
@@ -283,7 +240,6 @@ def cost(_folder: Path) -> Section:
 
 SECTIONS: dict[str, Callable[[Path], Section]] = {
     "cost": cost,
-    "direct": direct_paths,
     "reverberation": reverberation,
     "law": late_power,
     "decay": energy_decays,

@@ -20,7 +20,7 @@ from msdet.geometry import MicrophoneArray
 from msdet.parsing import parse
 from msdet.training.checks import check
 from msdet.training.config import TrainConfig
-from msdet.training.data import open_sources, training_examples
+from msdet.training.data import open_examples
 
 CIRCLE6 = {"shape": "circle", "num_mics": 6, "radius": 0.05}
 
@@ -44,7 +44,7 @@ def examples_of(config: TrainConfig) -> ManyArrays:
     array = config.array.build()
     check(config, array)
     corpus = open_corpus(config.corpus, config.sample_rate)
-    found = training_examples(config, corpus, open_sources(config, array))
+    found = open_examples(config, array, corpus).examples
     assert isinstance(found, ManyArrays)
     return found
 
@@ -91,8 +91,9 @@ def test_every_array_has_its_turn_once_before_any_comes_again(tmp_path: Path, ep
 
 def test_each_array_has_rooms_of_its_own_and_uses_all_of_them(tmp_path: Path) -> None:
     chosen = config(tmp_path)
-    sources = open_sources(chosen, chosen.array.build())
-    rooms = [list(place.rooms or ()) for place in sources.places]
+    corpus = open_corpus(chosen.corpus, chosen.sample_rate)
+    opened = open_examples(chosen, chosen.array.build(), corpus)
+    rooms = [list(shared) for _, shared in opened.banks]
     assert [len(some) for some in rooms] == [3, 2, 2]
     assert len({room.size for some in rooms for room in some}) == 7
     examples = examples_of(chosen)

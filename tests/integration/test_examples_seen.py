@@ -19,7 +19,7 @@ from msdet.corpora import open_corpus
 from msdet.datasets import Batch
 from msdet.parsing import parse
 from msdet.training.config import TrainConfig
-from msdet.training.data import build_data, open_sources
+from msdet.training.data import build_data, open_examples
 
 pytestmark = pytest.mark.integration
 
@@ -29,7 +29,9 @@ def batches(debug: tuple[str, ...], num_workers: int, epoch: int) -> list[Batch]
     config = parse(TrainConfig, compose("train", overrides))
     corpus = open_corpus(config.corpus, config.sample_rate)
     array = config.array.build()
-    loader = build_data(config, array, corpus, open_sources(config, array)).train_dataloader()
+    loader = build_data(
+        config, array, corpus, open_examples(config, array, corpus)
+    ).train_dataloader()
     loader.sampler.set_epoch(epoch)  # type: ignore[attr-defined]
     return list(loader)
 

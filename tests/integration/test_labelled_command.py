@@ -20,7 +20,7 @@ from msdet.datasets.labelled_examples import LabelledExamples
 from msdet.errors import InputError
 from msdet.parsing import parse
 from msdet.training.config import TrainConfig
-from msdet.training.data import open_sources, training_examples
+from msdet.training.data import open_examples
 
 pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("same_home")]
 
@@ -71,15 +71,16 @@ def test_what_examples_may_lack_is_known_before_training(
 ) -> None:
     mixed = config()
     array = mixed.array.build()
-    sources = open_sources(mixed, array)
-    assert sources.labels == frozenset()
-    assert sources.any_labels == ALL_LABELS
-    only = open_sources(config("data.labelled_share=1"), array)
-    assert only.labels == frozenset()
-    assert only.any_labels == {"azimuth", "targets"}
-    assert only.places == ()
-    nothing = open_sources(config("data.labelled=null"), array)
-    assert nothing.labels == nothing.any_labels == ALL_LABELS
+    corpus = open_corpus(mixed.corpus, mixed.sample_rate)
+    some = open_examples(mixed, array, corpus).examples
+    assert some.labels == frozenset()
+    assert some.any_labels == ALL_LABELS
+    only = open_examples(config("data.labelled_share=1"), array, corpus)
+    assert only.examples.labels == frozenset()
+    assert only.examples.any_labels == {"azimuth", "targets"}
+    assert not only.banks
+    simulated = open_examples(config("data.labelled=null"), array, corpus).examples
+    assert simulated.labels == simulated.any_labels == ALL_LABELS
 
 
 def test_a_share_of_one_takes_recordings_alone(config: Callable[..., TrainConfig]) -> None:
@@ -87,7 +88,7 @@ def test_a_share_of_one_takes_recordings_alone(config: Callable[..., TrainConfig
         chosen = config(f"data.labelled_share={share}")
         array = chosen.array.build()
         corpus = open_corpus(chosen.corpus, chosen.sample_rate)
-        examples = training_examples(chosen, corpus, open_sources(chosen, array))
+        examples = open_examples(chosen, array, corpus).examples
         assert isinstance(examples, kind)
         assert len(examples) == chosen.data.examples_per_epoch
         assert examples.example(0, 0).mixture.shape[0] == array.num_mics
@@ -101,7 +102,7 @@ def test_what_a_share_of_one_never_uses_is_refused(
 ) -> None:
     chosen = config("data.labelled_share=1", override)
     with pytest.raises(InputError, match=rf"{override}: is never used with data.labelled_share=1"):
-        open_sources(chosen, chosen.array.build())
+        open_examples(chosen, chosen.array.build(), open_corpus(chosen.corpus, 8000))
 
 
 @pytest.mark.parametrize("share", ["0", "1.5", "-0.1"])

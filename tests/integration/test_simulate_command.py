@@ -22,7 +22,7 @@ from msdet.corpora import BundledConfig, open_corpus
 from msdet.parsing import parse
 from msdet.simulation import compute_rirs, read_scenes, render
 from msdet.training.config import TrainConfig
-from msdet.training.data import open_sources, training_examples
+from msdet.training.data import open_examples
 
 if TYPE_CHECKING:
     from tests.integration.conftest import Command
@@ -220,7 +220,7 @@ def test_training_hears_stored_mixtures_in_all_poses(
         config = parse(TrainConfig, compose("train", [*debug, *overrides]))
         array = config.array.build()
         corpus = open_corpus(config.corpus, config.sample_rate)
-        examples: Any = training_examples(config, corpus, open_sources(config, array))
+        examples: Any = open_examples(config, array, corpus).examples
         rooms = [examples.example(epoch, 0).scene.room for epoch in range(16)]
         turns[use_symmetry] = {(room.size, room.array_rotation) for room in rooms}
     assert len(turns["false"]) == 2, "as many as there are mixtures"

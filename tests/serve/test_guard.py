@@ -14,8 +14,7 @@ pytest.importorskip("gradio", reason="gradio is not installed")
 
 from starlette.types import Message, Receive, Scope, Send
 
-from msdet.serve.guard import Guard
-from msdet.serve.storage import Storage
+from msdet.serve.guard import Guard, Storage
 
 JOIN = "/gradio_api/queue/join"
 UPLOAD = "/gradio_api/upload"
@@ -81,8 +80,7 @@ def page(tmp_path: Path) -> Page:
         ("LOCALHOST:7860", "http://LocalHost:7860"),
         ("[::1]:7860", "http://[::1]:7860"),
         ("localhost", "http://localhost"),
-        ("localhost", "http://localhost:80"),
-        ("localhost:443", "https://localhost"),
+        ("localhost", "https://localhost"),  # browsers leave out a usual port in both
         ("localhost:9000", "http://localhost:9000"),  # a tunnel with another port at this end
     ],
 )

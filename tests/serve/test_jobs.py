@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Recordings and scenes to outcomes: what is refused and how it is called, what is known."""
+"""Recordings and scenes to results: what is refused and how it is called, what is known."""
 
 from __future__ import annotations
 
+import html
+import re
 from pathlib import Path
 
 import numpy as np
@@ -10,24 +12,24 @@ import pytest
 import soundfile
 from numpy.typing import NDArray
 
+from msdet.benchmarks import benchmark_path
 from msdet.errors import InputError
 from msdet.geometry import angular_error
 from msdet.inference.separator import Separator, load
 from msdet.inference.speakers_file import SpeakersFile
 from msdet.metrics.signals.si_sdr import si_sdr
 from msdet.serve import jobs
-from msdet.serve.arrays import chosen_array
+from msdet.serve.actions import chosen_array
 from msdet.serve.jobs import (
-    ExampleJob,
-    RecordingJob,
-    RoomJob,
+    example_benchmarks,
+    example_scene,
     separate_example,
     separate_recording,
     separate_room,
     unseen_voices,
 )
-from msdet.serve.result_view import result_html
-from msdet.serve.room_setup import default_setup
+from msdet.serve.room import default_setup, scene_of
+from msdet.simulation import compute_rirs, read_scenes
 
 RATE = 8000
 
@@ -37,8 +39,19 @@ def separator(saved: Path) -> Separator:
     return load(saved)
 
 
-def job_of(file: Path, separator: Separator, max_minutes: float = 10.0) -> RecordingJob:
-    return RecordingJob(file, separator.description.array, max_minutes, file.parent / "out")
+def separate(file: Path, separator: Separator, max_minutes: float = 10.0) -> str:
+    folder = file.parent / "out"
+    return separate_recording(separator, folder, file, separator.description.array, max_minutes)
+
+
+def heard(folder: Path, name: str) -> NDArray[np.float32]:
+    audio, rate = soundfile.read(folder / f"{name}.wav", dtype="float32")
+    assert rate == RATE
+    return audio
+
+
+def numbers(folder: Path) -> SpeakersFile:
+    return SpeakersFile.model_validate_json((folder / "speakers.json").read_text())
 
 
 def test_a_choice_of_an_array_is_never_a_file(separator: Separator, tmp_path: Path) -> None:
@@ -47,6 +60,24 @@ def test_a_choice_of_an_array_is_never_a_file(separator: Separator, tmp_path: Pa
     assert separator.array_for(str(file)).num_mics == 3
     with pytest.raises(InputError, match="no such array"):
         chosen_array(separator, str(file), "")
+
+
+@pytest.mark.parametrize(
+    ("typed", "says"),
+    [
+        ("[[0, 0,", "positions: not JSON"),
+        ("null", "positions"),
+        ('"circle4"', "positions"),
+        ("[[0, 0, 0], [0, 1]]", "positions"),
+        ("[[0, 0, 0], [0, 1e999, 0], [1, 0, 0]]", "finite"),
+    ],
+)
+def test_what_is_typed_in_and_no_positions_is_refused(
+    typed: str, says: str, separator: Separator
+) -> None:
+    with pytest.raises(InputError, match=says) as caught:
+        chosen_array(separator, "positions", typed)
+    assert "\n" not in str(caught.value)
 
 
 def write(path: Path, audio: NDArray[np.float32]) -> Path:
@@ -89,14 +120,14 @@ def bad_file(kind: str, folder: Path, recording: NDArray[np.float32]) -> Path:
         ("nan", "NaN"),
         ("silence", "silent"),
         ("short", "too short"),
+        ("gone", "no longer here"),
     ],
 )
 def test_bad_files_are_called_by_their_name_alone(
     kind: str, says: str, separator: Separator, recording: NDArray[np.float32], tmp_path: Path
 ) -> None:
-    file = bad_file(kind, tmp_path, recording)
     with pytest.raises(InputError, match=says) as caught:
-        separate_recording(separator, job_of(file, separator))
+        separate(bad_file(kind, tmp_path, recording), separator)
     message = str(caught.value)
     assert message.startswith(f"{kind}.wav: ")
     assert str(tmp_path) not in message
@@ -116,7 +147,7 @@ def test_what_is_too_long_is_refused_before_it_is_decoded(
     monkeypatch.setattr(jobs, "open_recording", decode)
     file = write(tmp_path / "long.wav", recording)
     with pytest.raises(InputError, match=r"long.wav: lasts 0.0 minutes, and this page takes 0.01"):
-        separate_recording(separator, job_of(file, separator, max_minutes=0.01))
+        separate(file, separator, max_minutes=0.01)
 
 
 @pytest.fixture(autouse=True)
@@ -129,38 +160,32 @@ def test_a_recording_is_separated(
     separator: Separator, recording: NDArray[np.float32], tmp_path: Path
 ) -> None:
     recording = np.float32(0.05) * recording  # so that nothing is turned down
-    file = write(tmp_path / "<i>two.wav", recording)
-    outcome = separate_recording(separator, job_of(file, separator))
-    direct = separator.separate(recording, RATE)
-    assert len(outcome.voices) == 2
-    for voice, azimuth, audio in zip(outcome.voices, direct.azimuth, direct.audio, strict=True):
-        assert voice.azimuth == pytest.approx(azimuth)
-        assert voice.truth is None
-        written, rate = soundfile.read(voice.clip.file, dtype="float32")
-        assert rate == RATE
-        np.testing.assert_allclose(written, audio, atol=1e-6)
-    mixture, _ = soundfile.read(outcome.mixture.file, dtype="float32")
-    np.testing.assert_array_equal(mixture, recording[0])
-    content = SpeakersFile.model_validate_json(outcome.findings.read_text()).model_dump()
-    assert str(tmp_path) not in outcome.findings.read_text()
-    assert [s["file"] for s in content["speakers"]] == ["speaker1.wav", "speaker2.wav"]
-    assert content["array"]["name"] == "circle4"
-    page = result_html(outcome)
+    page = separate(write(tmp_path / "<i>two.wav", recording), separator)
+    direct, told = separator.separate(recording, RATE), numbers(tmp_path / "out")
+    assert [speaker.file for speaker in told.speakers] == ["speaker1.wav", "speaker2.wav"]
+    for slot, speaker in enumerate(told.speakers):
+        assert speaker.azimuth_deg == pytest.approx(direct.azimuth[slot], abs=0.051)
+        written = heard(tmp_path / "out", f"speaker{slot + 1}")
+        np.testing.assert_allclose(written, direct.audio[slot], atol=1e-6)
+    np.testing.assert_array_equal(heard(tmp_path / "out", "mixture"), recording[0])
+    assert str(tmp_path) not in (tmp_path / "out" / "speakers.json").read_text()
+    assert (told.recording, told.recording_id) == ("<i>two.wav", None)
+    assert told.array.name == "circle4"
     assert "<i>two" not in page
     assert "&lt;i&gt;two" in page
-    assert "http" not in page
+    for unknown in ("http", "True", "T60", "undefined"):
+        assert unknown not in page
 
 
 def test_a_loud_recording_is_turned_down_before_it_is_played(
     separator: Separator, recording: NDArray[np.float32], tmp_path: Path
 ) -> None:
     loud = 30000 * recording / np.abs(recording).max()
-    outcome = separate_recording(separator, job_of(write(tmp_path / "loud.wav", loud), separator))
-    files = [outcome.mixture.file, *(voice.clip.file for voice in outcome.voices)]
-    assert max(np.abs(soundfile.read(file)[0]).max() for file in files) == pytest.approx(0.9)
-    told = SpeakersFile.model_validate_json(outcome.findings.read_text())
-    mixture, _ = soundfile.read(outcome.mixture.file)
-    np.testing.assert_allclose(mixture, 10 ** (told.gain_db / 20) * loud[0], atol=1e-3)
+    separate(write(tmp_path / "loud.wav", loud), separator)
+    played = [heard(tmp_path / "out", name) for name in ("mixture", "speaker1", "speaker2")]
+    assert max(np.abs(audio).max() for audio in played) == pytest.approx(0.9)
+    gain = 10 ** (numbers(tmp_path / "out").gain_db / 20)
+    np.testing.assert_allclose(played[0], gain * loud[0], atol=1e-3)
 
 
 def test_of_a_truncated_file_what_is_there_is_separated_with_a_warning(
@@ -169,69 +194,58 @@ def test_of_a_truncated_file_what_is_there_is_separated_with_a_warning(
     file = write(tmp_path / "cut.wav", recording)
     content = file.read_bytes()
     file.write_bytes(content[: len(content) * 3 // 4])
-    outcome = separate_recording(separator, job_of(file, separator))
-    assert outcome.duration == pytest.approx(0.75, abs=0.01)
-    assert "ends in the middle" in outcome.warnings[0]
-    assert "ends in the middle" in result_html(outcome)
+    page = separate(file, separator)
+    told = numbers(tmp_path / "out")
+    assert told.duration_seconds == pytest.approx(0.75, abs=0.01)
+    assert "ends in the middle" in told.warnings[0]
+    assert page.count("ends in the middle") == 1
 
 
 @pytest.mark.parametrize("kind", ["example", "room"])
 def test_of_scenes_the_truth_is_told(kind: str, separator: Separator, tmp_path: Path) -> None:
     if kind == "example":
-        outcome = separate_example(separator, ExampleJob("bundled-easy", 0, tmp_path))
+        page = separate_example(separator, tmp_path, "bundled-easy", 0)
+        speakers = example_scene(separator, "bundled-easy", 0).room.speakers
+        truths = {round(speaker.azimuth, 1) for speaker in speakers}
     else:
         setup = default_setup(2, unseen_voices(RATE).speakers)
-        array = separator.description.array
-        outcome = separate_room(separator, RoomJob(setup, array, tmp_path))
-        truths = {round(voice.truth.azimuth, 3) for voice in outcome.voices if voice.truth}
+        page = separate_room(separator, tmp_path, setup, separator.description.array)
         (cx, cy), places = setup.array, setup.speakers
-        assert truths == {
-            round(float(np.degrees(np.arctan2(y - cy, x - cx))) % 360, 3) for x, y in places
-        }
-    mixture = soundfile.read(outcome.mixture.file)[0]
-    for voice in outcome.voices:
-        truth = voice.truth
-        assert truth is not None
-        assert voice.azimuth is not None
-        assert truth.error == pytest.approx(angular_error(voice.azimuth, truth.azimuth), abs=1e-4)
-        true, separated = (soundfile.read(c.file)[0] for c in (truth.target, voice.clip))
-        heard = float(si_sdr(separated, true)) - float(si_sdr(mixture, true))
-        assert truth.improvement == pytest.approx(heard, abs=0.01), (
+        truths = {round(np.degrees(np.arctan2(y - cy, x - cx)) % 360, 1) for x, y in places}
+    told, mixture = numbers(tmp_path).speakers, heard(tmp_path, "mixture")
+    assert {speaker.true_azimuth_deg for speaker in told} == truths
+    errors = [float(error) for error in re.findall(r"off by ([\d.]+)°", page)]
+    true_files = re.findall(r'download="(true\d).wav"', page)
+    assert len(set(true_files)) == len(told) == 2
+    for speaker, error, file in zip(told, errors, true_files, strict=True):
+        assert speaker.azimuth_deg is not None
+        assert speaker.true_azimuth_deg is not None
+        between = angular_error(speaker.azimuth_deg, speaker.true_azimuth_deg)
+        assert error == pytest.approx(between, abs=0.16)
+        true, separated = heard(tmp_path, file), heard(tmp_path, speaker.file[:-4])
+        gained = float(si_sdr(separated, true)) - float(si_sdr(mixture, true))
+        assert speaker.si_sdr_improvement_db == pytest.approx(gained, abs=0.01), (
             "what is played is what is scored"
         )
-    assert len({voice.truth.target.file for voice in outcome.voices if voice.truth}) == 2
-    assert outcome.missed == []
-    assert outcome.microphones is not None
-    audio, _ = soundfile.read(outcome.microphones, dtype="float32")
-    assert audio.shape == (round(outcome.duration * RATE), 4)
+    audio, _ = soundfile.read(tmp_path / "microphones.wav", dtype="float32")
+    assert audio.shape == (len(mixture), 4)
     assert np.abs(audio).max() <= 0.9 + 1e-6  # as it is played, nothing is clipped
-    page = result_html(outcome)
     assert page.count('class="truth ') == 2
     assert page.count('aria-label="True voice ') == 2
     assert page.count("SI-SDR improvement") == 2
-
-
-def test_of_recordings_no_truth_is_told(
-    separator: Separator, recording: NDArray[np.float32], tmp_path: Path
-) -> None:
-    page = result_html(
-        separate_recording(separator, job_of(write(tmp_path / "two.wav", recording), separator))
-    )
-    assert "True" not in page
-    assert "T60" not in page
+    assert str(tmp_path) in html.unescape(page)
 
 
 def test_whoever_is_not_found_is_still_heard(
     separator: Separator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("msdet.inference.estimates.PRESENT", 1.1)
-    outcome = separate_example(separator, ExampleJob("bundled-easy", 0, tmp_path))
-    assert outcome.voices == []
-    assert len(outcome.missed) == 2
-    assert all(np.abs(soundfile.read(of.target.file)[0]).max() > 0.01 for of in outcome.missed)
-    page = result_html(outcome)
+    page = separate_example(separator, tmp_path, "bundled-easy", 0)
+    assert numbers(tmp_path).speakers == ()
+    assert all(np.abs(heard(tmp_path, name)).max() > 0.01 for name in ("true1", "true2"))
     assert page.count("Nobody was found for the speaker at") == 2
     assert page.count('aria-label="True voice at ') == 2
+    assert page.count('class="truth nobody"') == 2
 
 
 @pytest.mark.parametrize("t60", [0.0, 0.3])
@@ -240,13 +254,45 @@ def test_the_t60_that_was_asked_for_stands_beside_the_real_one(
 ) -> None:
     setup = default_setup(2, unseen_voices(RATE).speakers).model_copy(update={"t60": t60})
     array = separator.description.array
-    outcome = separate_room(separator, RoomJob(setup, array, tmp_path))
-    page = result_html(outcome)
+    page = separate_room(separator, tmp_path, setup, array)
     if t60:
-        assert outcome.t60 == pytest.approx(t60, rel=0.5)
-        assert outcome.t60 != t60
-        assert f"T60 {outcome.t60:.2f} s measured, {t60:.2f} s asked for" in page
+        scene = scene_of(setup, array, unseen_voices(RATE), separator.description)
+        measured = compute_rirs(scene.room, array, RATE).t60_measured
+        assert f"T60 {measured:.2f} s measured, {t60:.2f} s asked for" in page
         assert "Sabine" in page
     else:
+        assert "measured" not in page
         assert "no walls" in page
         assert "Sabine" not in page
+
+
+# --- examples -----------------------------------------------------------------------------
+
+
+def test_a_model_is_offered_scenes_of_as_many_speakers_as_it_puts_out(
+    separator: Separator,
+) -> None:
+    offered = example_benchmarks(separator)
+    assert {"bundled-easy", "bundled-opposite"} <= set(offered)
+    assert "bundled-three" not in offered
+
+
+def test_a_scene_is_the_same_at_another_rate(separator: Separator) -> None:
+    original = read_scenes(benchmark_path("bundled-easy"))[3]
+    scene = example_scene(separator, "bundled-easy", 3)
+    assert (original.sample_rate, scene.sample_rate) == (16000, 8000)
+    assert scene.room == original.room
+    assert scene.num_samples == original.num_samples / 2
+    for crop, was in zip(scene.speech, original.speech, strict=True):
+        assert crop.utterance == was.utterance
+        assert abs(crop.offset - was.offset / 2) <= 0.5
+        assert abs(crop.onset - was.onset / 2) <= 0.5
+        assert crop.onset + crop.length <= scene.num_samples
+    assert scene.target == separator.description.target
+
+
+def test_scenes_that_there_are_not_are_refused(separator: Separator) -> None:
+    with pytest.raises(InputError, match="scenes 0 to 199"):
+        example_scene(separator, "bundled-easy", 200)
+    with pytest.raises(InputError, match="is no benchmark"):
+        example_scene(separator, "bundled-none", 0)

@@ -17,8 +17,8 @@ from msdet.errors import InputError
 from msdet.inference.separator import Separator, load
 from msdet.parsing import parse
 from msdet.serve.config import ServeConfig
+from msdet.serve.guard import Storage
 from msdet.serve.page import build_page
-from msdet.serve.storage import Storage
 from msdet.serve.worker import Worker
 
 if TYPE_CHECKING:
@@ -42,8 +42,8 @@ class Here:
     def __init__(self, separator: Separator) -> None:
         self._separator = separator
 
-    def run(self, job: Callable[..., Any], argument: Any) -> Any:
-        return job(self._separator, argument)
+    def run(self, job: Callable[..., Any], *arguments: Any) -> Any:
+        return job(self._separator, *arguments)
 
 
 def click(page: gr.Blocks, button: str, *values: Any) -> tuple[str, str]:
@@ -62,7 +62,7 @@ def test_results_are_cleaned_by_age_as_uploads_are(saved: Path, tmp_path: Path) 
     assert 'aria-label="Result"' in result
 
     def kept() -> set[str]:
-        return {path.name for path in storage.results.rglob("*") if path.is_file()}
+        return {path.name for path in tmp_path.rglob("*") if path.is_file()}
 
     assert {"mixture.wav", "microphones.wav", "speakers.json"} <= kept()
     delete_files_created_by_app(page, age=3600)

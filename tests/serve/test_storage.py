@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
+pytest.importorskip("gradio", reason="gradio is not installed")
+
 from msdet.errors import InputError
-from msdet.serve.storage import Storage
+from msdet.serve.guard import Storage
 
 MEGABYTE = 1_000_000
 
@@ -32,7 +34,7 @@ def put(folder: Path, age: float, size: int = MEGABYTE) -> Path:
 
 def test_the_oldest_make_room_whether_upload_or_result(storage: Storage) -> None:
     upload = put(storage.folder / "upload", age=3)
-    result = put(storage.results / "result", age=2)
+    result = put(storage.folder / "result", age=2)
     newest = put(storage.folder / "newest", age=1)
     with storage.arriving(MEGABYTE):
         assert not upload.exists()
@@ -67,8 +69,7 @@ def test_a_refusal_is_one_line_and_names_the_key(storage: Storage) -> None:
 
 def test_what_a_job_works_on_stays_until_it_ends(storage: Storage) -> None:
     upload = put(storage.folder / "upload", age=9)
-    result = storage.results / "result"
-    with storage.held(upload, result):
+    with storage.held(upload) as result:
         written = put(result, age=8)
         with pytest.raises(InputError, match="no room"):
             storage.arriving(2 * MEGABYTE).__enter__()
@@ -80,8 +81,7 @@ def test_what_a_job_works_on_stays_until_it_ends(storage: Storage) -> None:
 
 def test_a_result_makes_room_for_itself_when_it_is_there(storage: Storage) -> None:
     old = [put(storage.folder / str(age), age=age) for age in (5, 4, 3)]
-    result = storage.results / "result"
-    with storage.held(result):
+    with storage.held() as result:
         written = put(result, age=1)
     assert [file.exists() for file in old] == [False, True, True]
     assert written.exists()

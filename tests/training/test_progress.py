@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from msdet.cli import compose
+from msdet.composing import compose
 from msdet.parsing import parse
 from msdet.training import progress
 from msdet.training.config import TrainConfig

@@ -11,8 +11,8 @@ import pytest
 
 from msdet.errors import InputError
 from msdet.geometry import MicrophoneArray, angular_error
-from msdet.serve.arrays import line_axis
-from msdet.serve.room_setup import (
+from msdet.serve.actions import drawn_array
+from msdet.serve.room import (
     HEIGHT,
     RoomSetup,
     default_setup,
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from msdet.checkpoints import Description
     from msdet.corpora import Corpus
     from msdet.models.msdet import MSDET
+    from msdet.simulation import Scene
 
 
 @pytest.fixture(scope="module")
@@ -46,56 +47,50 @@ def setup(voices: Corpus) -> RoomSetup:
     return default_setup(2, voices.speakers)
 
 
-def test_the_scene_is_the_room_that_was_drawn(
+@pytest.fixture
+def scene(
     setup: RoomSetup,
     arrays: dict[str, MicrophoneArray],
     voices: Corpus,
     description: Description,
+) -> Callable[..., Scene]:
+    """Make the scene of the set-up with some values changed."""
+    circle = arrays["circle4"]
+    return lambda **change: scene_of(setup.model_copy(update=change), circle, voices, description)
+
+
+def test_the_scene_is_the_room_that_was_drawn(
+    setup: RoomSetup, scene: Callable[..., Scene], voices: Corpus, description: Description
 ) -> None:
-    scene = scene_of(setup, arrays["circle4"], voices, description)
-    assert scene.room.size == setup.size
-    assert scene.room.t60 == setup.t60
-    assert scene.room.array_centre == (*setup.array, HEIGHT)
-    assert tuple(s.position[:2] for s in scene.room.speakers) == setup.speakers
-    assert [voices.by_id(crop.utterance).speaker for crop in scene.speech] == list(setup.voices)
-    assert scene.num_samples == 8000 * setup.seconds
-    assert (scene.target, scene.sample_rate) == (description.target, description.sample_rate)
+    made = scene()
+    assert made.room.size == setup.size
+    assert made.room.t60 == setup.t60
+    assert made.room.array_centre == (*setup.array, HEIGHT)
+    assert tuple(s.position[:2] for s in made.room.speakers) == setup.speakers
+    assert [voices.by_id(crop.utterance).speaker for crop in made.speech] == list(setup.voices)
+    assert made.num_samples == 8000 * setup.seconds
+    assert (made.target, made.sample_rate) == (description.target, description.sample_rate)
 
 
 @pytest.mark.parametrize("count", [2, 3])
 def test_the_room_that_is_shown_first_can_be_rendered(
-    count: int, arrays: dict[str, MicrophoneArray], voices: Corpus, description: Description
+    count: int, scene: Callable[..., Scene], voices: Corpus
 ) -> None:
-    scene = scene_of(default_setup(count, voices.speakers), arrays["circle4"], voices, description)
-    assert len(scene.speech) == len(scene.room.speakers) == count
+    made = scene(**dict(default_setup(count, voices.speakers)))
+    assert len(made.speech) == len(made.room.speakers) == count
 
 
-def test_a_turned_array_turns_the_labels(
-    setup: RoomSetup,
-    arrays: dict[str, MicrophoneArray],
-    voices: Corpus,
-    description: Description,
-) -> None:
+def test_a_turned_array_turns_the_labels(setup: RoomSetup, scene: Callable[..., Scene]) -> None:
     def azimuths(rotation: float) -> np.ndarray[Any, Any]:
-        turned = setup.model_copy(update={"rotation": rotation})
-        room = scene_of(turned, arrays["circle4"], voices, description).room
-        return np.array([s.azimuth for s in room.speakers])
+        return np.array([s.azimuth for s in scene(rotation=rotation).room.speakers])
 
     (x, y), (cx, cy) = setup.speakers[0], setup.array
     assert azimuths(0.0)[0] == pytest.approx(np.degrees(np.arctan2(y - cy, x - cx)))
     assert angular_error(azimuths(70.0), azimuths(0.0) - 70.0).max() < 1e-6
 
 
-def test_other_takes_are_other_stretches_of_the_same_voices(
-    setup: RoomSetup,
-    arrays: dict[str, MicrophoneArray],
-    voices: Corpus,
-    description: Description,
-) -> None:
-    first, again, other = (
-        scene_of(setup.model_copy(update={"take": take}), arrays["circle4"], voices, description)
-        for take in (0, 0, 1)
-    )
+def test_other_takes_are_other_stretches_of_the_same_voices(scene: Callable[..., Scene]) -> None:
+    first, again, other = (scene(take=take) for take in (0, 0, 1))
     assert first == again
     assert first.speech != other.speech
     assert first.room == other.room
@@ -116,15 +111,10 @@ def test_other_takes_are_other_stretches_of_the_same_voices(
     ],
 )
 def test_what_cannot_be_is_said_in_one_line(
-    change: dict[str, Any],
-    says: str,
-    setup: RoomSetup,
-    arrays: dict[str, MicrophoneArray],
-    voices: Corpus,
-    description: Description,
+    change: dict[str, Any], says: str, scene: Callable[..., Scene]
 ) -> None:
     with pytest.raises(InputError, match=says) as caught:
-        scene_of(setup.model_copy(update=change), arrays["circle4"], voices, description)
+        scene(**change)
     assert "\n" not in str(caught.value)
 
 
@@ -165,20 +155,12 @@ def sent(setup: RoomSetup, **changes: Any) -> RoomSetup:
 
 
 def test_the_shortest_t60_can_be_had_and_less_cannot(
-    setup: RoomSetup,
-    arrays: dict[str, MicrophoneArray],
-    voices: Corpus,
-    description: Description,
+    setup: RoomSetup, scene: Callable[..., Scene]
 ) -> None:
     shortest = shortest_t60(setup.size)
-    scene_of(setup.model_copy(update={"t60": shortest}), arrays["circle4"], voices, description)
+    scene(t60=shortest)
     with pytest.raises(InputError, match=f"at least {shortest:g} s"):
-        scene_of(
-            setup.model_copy(update={"t60": shortest - 0.011}),
-            arrays["circle4"],
-            voices,
-            description,
-        )
+        scene(t60=shortest - 0.011)
 
 
 @pytest.mark.parametrize("turn", [0.0, 30.0, 90.0, 200.0])
@@ -186,11 +168,11 @@ def test_the_drawn_axis_of_a_line_is_where_its_azimuth_is_0(turn: float) -> None
     along = np.array([np.cos(np.radians(turn)), np.sin(np.radians(turn)), 0.0])
     points = [tuple(x * along) for x in (0.0, 0.05, 0.1)]
     array = MicrophoneArray("line", tuple(points))
-    axis = line_axis(array)
+    axis = drawn_array(array)["axis"]
     assert axis is not None
     direction = [np.cos(np.radians(axis)), np.sin(np.radians(axis)), 0.0]
     assert array.azimuth_of(direction) == pytest.approx(0.0, abs=1e-5)
 
 
 def test_only_lines_have_an_axis(arrays: dict[str, MicrophoneArray]) -> None:
-    assert line_axis(arrays["circle4"]) is None
+    assert drawn_array(arrays["circle4"])["axis"] is None

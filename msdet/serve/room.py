@@ -32,17 +32,18 @@ HEIGHT = 1.2
 """Metres from the floor to the array and the speakers' mouths; people sit."""
 
 Side = Annotated[float, Field(ge=2.0, le=12.0)]
-Place = tuple[float, float]
+Position = tuple[float, float]
+"""x and y, metres from the lower left corner."""
 
 
 class RoomSetup(BaseModel):
-    """What the page asks for.
+    """A room that the page asks for.
 
     Attributes:
         size: length, width, height of the room, metres. t60: seconds; 0 for no walls.
-        array: place of its centre ``(x, y)``, metres from the lower left corner.
+        array: its centre.
         rotation: of the array's x axis from the room's, degrees.
-        speakers: their places, likewise. voices: who speaks there, of the bundled test voices.
+        voices: who speaks, of the bundled test voices, in the order of ``speakers``.
         seconds: how long. snr_db: all speech over the microphones' own noise.
         take: another number, other stretches of the voices.
     """
@@ -51,9 +52,9 @@ class RoomSetup(BaseModel):
 
     size: tuple[Side, Side, Annotated[float, Field(ge=2.0, le=6.0)]]
     t60: float = Field(ge=0.0, le=1.5)
-    array: Place
+    array: Position
     rotation: float = Field(ge=-360.0, le=360.0)
-    speakers: tuple[Place, ...] = Field(min_length=2, max_length=3)
+    speakers: tuple[Position, ...] = Field(min_length=2, max_length=3)
     voices: tuple[str, ...]
     seconds: float = Field(ge=1.0, le=30.0)
     snr_db: float = Field(ge=-10.0, le=60.0)
@@ -61,7 +62,7 @@ class RoomSetup(BaseModel):
 
 
 def read_setup(drawn: object, height: float, **others: object) -> RoomSetup:
-    """What the page sent.
+    """Read what the page sent.
 
     Args:
         drawn: the drawing, with ``size`` (length and width), ``array``, ``rotation``, ``speakers``.
@@ -70,43 +71,38 @@ def read_setup(drawn: object, height: float, **others: object) -> RoomSetup:
         InputError: it is no set-up; names the first wrong key.
     """
     known = drawn if isinstance(drawn, dict) else {}
-    places = {key: known.get(key) for key in ("array", "rotation", "speakers")}
-    sides = known.get("size")
-    size = [*sides, height] if isinstance(sides, list) else sides
+    places = {key: known.get(key) for key in ("size", "array", "rotation", "speakers")}
+    if isinstance(places["size"], list):
+        places["size"] = [*places["size"], height]
     try:
-        return RoomSetup.model_validate({"size": size, **places, **others})
+        return RoomSetup.model_validate(places | others)
     except ValidationError as error:
         raise InputError(f"room: {first_mistake(error)}") from error
 
 
 def default_setup(count: int, voices: tuple[str, ...]) -> RoomSetup:
-    """What is shown at first.
-
-    Args:
-        count: speakers. voices: those that there are, which take turns.
-    """
-    places = ((4.3, 3.1), (1.9, 3.3), (2.6, 0.8))
+    """Return what is shown at first: ``count`` speakers, with the first of these voices."""
     return RoomSetup(
         size=(6.0, 4.5, 2.8),
         t60=0.25,
         array=(2.8, 2.0),
         rotation=0.0,
-        speakers=places[:count],
-        voices=tuple(voices[i % len(voices)] for i in range(count)),
+        speakers=((4.3, 3.1), (1.9, 3.3), (2.6, 0.8))[:count],
+        voices=voices[:count],
         seconds=4.0,
         snr_db=30.0,
     )
 
 
 def shortest_t60(size: Point) -> float:
-    """Seconds that walls can bring a room down to (Sabine), rounded up to hundredths."""
+    """Return the T60 that walls can bring a room down to (Sabine), rounded up to hundredths."""
     return math.ceil(100 * sabine_absorption(size, 1.0) / MOST_ABSORPTION) / 100
 
 
 def scene_of(
     setup: RoomSetup, array: MicrophoneArray, corpus: Corpus, description: Description
 ) -> Scene:
-    """The scene of a set-up, at the model's sample rate and with the target it was trained for.
+    """Make the scene of a set-up, at the model's sample rate and with its target of training.
 
     Args:
         corpus: the test voices, at that rate.
@@ -120,12 +116,9 @@ def scene_of(
     speech = []
     for number, voice in enumerate(setup.voices):
         rng = random_generator(setup.take, number)
-        utterance, offset, onset, length = draw_crop(corpus, voice, num_samples, rng)
-        speech.append(
-            SpeechCrop(
-                utterance=utterance.id, offset=offset, onset=onset, length=length, level_db=0.0
-            )
-        )
+        said, offset, onset, length = draw_crop(corpus, voice, num_samples, rng)
+        stretch = {"offset": offset, "onset": onset, "length": length}
+        speech.append(SpeechCrop(utterance=said.id, level_db=0.0, **stretch))
     centre = (*setup.array, HEIGHT)
     rotation = setup.rotation % 360.0
     return Scene(
@@ -154,17 +147,16 @@ def scene_of(
 
 
 def _check(setup: RoomSetup, corpus: Corpus) -> None:
+    """Refuse what `scene_of` does; a micrometre is left for what the page rounds."""
+    length, width, _ = setup.size
     named = {"the array": setup.array}
     named |= {f"speaker {number}": at for number, at in enumerate(setup.speakers, 1)}
-    for name, at in named.items():
-        for x, side in zip(at, setup.size, strict=False):
-            # A micrometre for what the page rounds.
-            if not WALL_DISTANCE - 1e-6 <= x <= side - WALL_DISTANCE + 1e-6:
-                raise InputError(
-                    f"room: {name} stands at {at[0]:.2f}, {at[1]:.2f} m, and must be at least "
-                    f"{WALL_DISTANCE:g} m from the walls of a room of {setup.size[0]:g} by "
-                    f"{setup.size[1]:g} m"
-                )
+    for name, (x, y) in named.items():
+        if min(x, y, length - x, width - y) < WALL_DISTANCE - 1e-6:
+            raise InputError(
+                f"room: {name} stands at {x:.2f}, {y:.2f} m, and must be at least "
+                f"{WALL_DISTANCE:g} m from the walls of a room of {length:g} by {width:g} m"
+            )
     for (one, a), (other, b) in combinations(named.items(), 2):
         if math.dist(a, b) < NEAREST - 1e-6:
             raise InputError(
