@@ -26,7 +26,7 @@ from msdet.parsing import first_difference
 from msdet.simulation import Room, Scene, fixed_scenes, read_scenes, rotated, write_scenes
 from msdet.simulation.chosen_scenes import chosen_rooms, scene_in, to_seam, widest_angle
 from msdet.simulation.config import observable_azimuths
-from msdet.simulation.draw_rooms import split_key
+from msdet.simulation.rooms import split_key
 from msdet.sweeps.study import SceneCounts
 from msdet.training.config import TrainConfig
 
