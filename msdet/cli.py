@@ -15,6 +15,7 @@ from msdet.ending import ending
 
 _COMMANDS = {
     "train": "train a model, and score it on unseen voices and rooms",
+    "study": "train methods with several seeds, score them on the same scenes, compare them",
     "evaluate": "score a checkpoint: rows, summary, pictures, audio",
     "simulate": "write scenes, and on request their audio",
     "bank": "make the responses of rooms ahead of training",
@@ -26,6 +27,11 @@ _COMMANDS = {
 }
 _FLAGS = {
     "train": {"-m --multirun": "a run for each combination of values, or a search"},
+    "study": {
+        "--dry-run": "list the runs and how far they are",
+        "--report-only": "write the page of what is scored",
+        "--no-training": "score what is trained, and write the page",
+    },
     "separate": {
         "--together": "the files are one recording, a microphone each; so are those of a folder"
     },
@@ -66,7 +72,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         options.overrides.append("together=true")
     if options.command == "models" and options.overrides:
         parser.error(f"models takes no settings, got {options.overrides[0]}")
-    flags = {name for name in ("multirun", "dry_run") if getattr(options, name, False)}
+    known = ("multirun", "dry_run", "report_only", "no_training")
+    flags = {name for name in known if getattr(options, name, False)}
 
     def command() -> int:
         run(options.command, options.overrides, options.config_dir, options.config, flags)
@@ -104,7 +111,10 @@ def run(
     if config_dir is not None:
         overrides = [search_path(config_dir), *overrides]
     if "multirun" in flags:
-        import_module("msdet.sweeps.sweep").sweep(overrides, print_config)
+        import_module("msdet.commands.multirun").run(overrides, print_config)
+        return
+    if command == "study":
+        import_module("msdet.commands.study").run(overrides, print_config, flags)
         return
     values = compose(command, overrides)
     if print_config:
@@ -125,7 +135,8 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, purpose in _COMMANDS.items():
         command = commands.add_parser(name, help=purpose, description=purpose, epilog=_USAGE)
-        shown = "FILE or KEY=VALUE" if name == "separate" else "KEY=VALUE"
+        first = {"separate": "FILE or ", "study": "STUDY or "}.get(name, "")
+        shown = f"{first}KEY=VALUE"
         command.add_argument("overrides", nargs="*", metavar=shown)
         purpose = "a folder of configs of yours, searched before msdet's"
         command.add_argument("--config-dir", metavar="DIR", help=purpose)

@@ -17,7 +17,7 @@ from msdet.errors import InputError
 from msdet.geometry import MicrophoneArray
 from msdet.resources import configs_dir, voices_dir
 from msdet.simulation import read_scenes
-from msdet.study.config import load_study
+from msdet.sweeps.study import load_study
 
 
 def marked(path: Path, text: str) -> Path:

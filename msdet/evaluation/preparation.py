@@ -243,7 +243,7 @@ def _open_scenes(
         path = " corpus.path=FOLDER" if hasattr(corpus_config, "path") else ""
         raise InputError(
             f"checkpoint={first.path}: the corpus of its training cannot be opened from here "
-            f"({error}); give corpus={getattr(corpus_config, "name", "FILE")}{path}"
+            f"({error}); give corpus={getattr(corpus_config, 'name', 'FILE')}{path}"
         ) from error
     if scenes is None:
         scenes = _drawn(config, next(iter(checkpoints.values())), corpus)

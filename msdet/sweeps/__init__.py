@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``msdet train --multirun``: many runs from one command, as a grid or as a search."""
+"""Many runs from one command: grids, searches, and studies of methods over seeds."""

@@ -1,42 +1,44 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a sweep was asked for: Hydra's overrides, some of them with several values."""
+"""Settings of a sweep: Hydra's overrides, some of them with several values."""
 
 from __future__ import annotations
 
 import hashlib
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import product
 from typing import Annotated, Literal
 
 from hydra import initialize_config_dir
-from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from msdet.composing import in_quotes, quoted
 from msdet.errors import InputError
+from msdet.parsing import Config
 from msdet.resources import configs_dir
 
 _LONGEST_NAME = 100
+_SEARCH_PATH = "hydra.searchpath="
 
 
-class _Config(BaseModel):
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", allow_inf_nan=False, coerce_numbers_to_str=True
-    )
+class GridConfig(Config):
+    """All combinations.
 
-
-class GridConfig(_Config):
-    """All combinations. ``params``: values by key, in Hydra's grammar, beside the command's."""
+    Attributes:
+        jobs: runs side by side, each with its share of the cores.
+        params: values by key, in Hydra's grammar, beside the command's.
+    """
 
     method: Literal["grid"]
+    jobs: int = Field(ge=1)
     params: dict[str, str]
 
 
-class SearchConfig(_Config):
+class SearchConfig(Config):
     """A search for the best valid metric.
 
     Attributes:
@@ -51,20 +53,25 @@ class SearchConfig(_Config):
     params: dict[str, str]
 
 
-class SweepConfig(_Config):
+class SweepConfig(Config):
     """How the runs of a sweep are chosen."""
 
     sweep: Annotated[GridConfig | SearchConfig, Field(discriminator="method")]
 
 
 def is_about_sweep(override: str) -> bool:
-    """Whether a setting is of the sweep, not of its runs."""
+    """Return whether a setting is of the sweep, not of its runs."""
     key = override.partition("=")[0].lstrip("+~")
     return key == "sweep" or key.startswith("sweep.")
 
 
+def search_paths(overrides: Sequence[str]) -> list[str]:
+    """Return the settings that say where Hydra finds configs, which every composition needs."""
+    return [override for override in overrides if override.startswith(_SEARCH_PATH)]
+
+
 def read_settings(params: Mapping[str, str], overrides: Sequence[str]) -> list[Override]:
-    """Settings of the runs, each key once: the command's come after those of the sweep's file.
+    """Read the settings of the runs, each key once: the command's after those of the sweep's file.
 
     Raises:
         InputError: one of them cannot be read.
@@ -97,7 +104,7 @@ def _parsed(parser: OverridesParser, text: str) -> Override:
 
 
 def swept_keys(settings: Sequence[Override]) -> list[str]:
-    """Keys with several values.
+    """Return the keys with several values.
 
     Raises:
         InputError: there are none.
@@ -109,47 +116,43 @@ def swept_keys(settings: Sequence[Override]) -> list[str]:
 
 
 def combinations(settings: Sequence[Override]) -> list[dict[str, str]]:
-    """Every combination of all values, the last key's changing fastest: values by key.
+    """Return every combination of all values, by key; the last key's change fastest.
 
     Raises:
         InputError: a key has an interval, or no value at all.
     """
-    for override in settings:
-        if override.is_sweep_override():
-            values_of(override)
-    [found] = BasicSweeper.split_arguments(list(settings), None)
-    rows = [dict(readable(text).split("=", 1) for text in combination) for combination in found]
-    return list({tuple(row.items()): row for row in rows}.values())  # a value may come twice
+    keys = [override.get_key_element() for override in settings]
+    values = [values_of(override) for override in settings]
+    return [dict(zip(keys, row, strict=True)) for row in product(*values)]
 
 
 def values_of(override: Override) -> list[str]:
-    """The values of a key that has a list of them, as texts that Hydra reads.
+    """Return the values of a key, each once, as texts that Hydra reads.
 
     Raises:
         InputError: it has an interval, or a pattern that nothing matches.
     """
+    if not override.is_sweep_override():
+        return [override.get_value_element_as_str()]
     if not override.is_discrete_sweep():
         raise InputError(
             f"{override.input_line}: a grid needs single values, as in choice() or range(); "
             "sweep=optuna searches intervals"
         )
-    key = override.get_key_element()
-    texts = [readable(f"{key}={value}") for value in override.sweep_string_iterator()]
-    if not texts:
+    if not (texts := list(dict.fromkeys(override.sweep_string_iterator()))):
         raise InputError(f"{override.input_line}: matches nothing")
-    return [text.partition("=")[2] for text in texts]
+    return [readable(text) for text in texts]
 
 
-def readable(override: str) -> str:
-    """The same setting as `msdet.composing.quoted` leaves it: a text with backslashes in quotes."""
-    key, _, value = override.partition("=")
+def readable(value: str) -> str:
+    """Return a value as `msdet.composing.quoted` leaves it: one with backslashes in quotes."""
     if "\\" not in value or value.startswith(("'", '"', "[", "{")):
-        return override
-    return f"{key}={in_quotes(str(OverridesParser.create().parse_override(override).value()))}"
+        return value
+    return in_quotes(str(OverridesParser.create().parse_override(f"key={value}").value()))
 
 
 def run_name(values: Mapping[str, str]) -> str:
-    """A folder's name that tells a run's values and no other's.
+    """Return a folder's name that tells a run's values and no other's.
 
     >>> run_name({"criterion.assignment": "cyclic", "seed": "2"})
     'assignment=cyclic_seed=2'
@@ -164,7 +167,7 @@ def run_name(values: Mapping[str, str]) -> str:
 
 
 def short_keys(keys: Iterable[str]) -> list[str]:
-    """Keys without their groups, where they differ then."""
+    """Return keys without their groups, where they differ then."""
     whole = [key.lstrip("+") for key in keys]
     last = [key.rpartition(".")[2] for key in whole]
     return last if len(set(last)) == len(last) else whole

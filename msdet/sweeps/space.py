@@ -1,62 +1,54 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a search draws its settings from: Hydra's sweeps as Optuna's distributions."""
+"""The space of a search: Hydra's sweeps as Optuna's distributions."""
 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
 
 from msdet.errors import InputError
 from msdet.sweeps.settings import values_of
 
-if TYPE_CHECKING:
-    from optuna.distributions import BaseDistribution
-
 
 def distribution(override: Override) -> BaseDistribution:
-    """What Optuna draws a key from: an interval, evenly spaced numbers, or a choice.
+    """Return what Optuna draws a key from: an interval, evenly spaced numbers, or a choice.
 
     ``range()`` leaves out its end, as everywhere in Hydra.
 
     Raises:
         InputError: an interval cannot be.
     """
-    from optuna.distributions import CategoricalDistribution
-
-    value = override.value()
+    value: Any = override.value()
     try:
         if isinstance(value, IntervalSweep):
-            assert value.start is not None
-            assert value.end is not None
-            return _between(value.start, value.end, log="log" in value.tags)
+            low, high, tags = value.start, value.end, value.tags
+            whole = {type(low), type(high)} == {int}
+            kind: Any = IntDistribution if whole else FloatDistribution
+            return kind(low, high, log="log" in tags)  # type: ignore[no-any-return]
         texts = values_of(override)
         if isinstance(value, RangeSweep) and not value.shuffle and len(texts) > 1:
-            numbers = sorted(n for n in override.sweep_iterator() if isinstance(n, int | float))
-            return _between(numbers[0], numbers[-1], step=numbers[1] - numbers[0])
-        return CategoricalDistribution(list(dict.fromkeys(texts)))
-    except InputError:
-        raise
+            numbers = sorted(float(text) for text in texts)
+            low, high, step = numbers[0], numbers[-1], numbers[1] - numbers[0]
+            if all(number.is_integer() for number in (low, step)):
+                return IntDistribution(int(low), int(high), step=int(step))
+            return FloatDistribution(low, high, step=step)
+        return CategoricalDistribution(texts)
     except ValueError as error:
+        if isinstance(error, InputError):
+            raise
         raise InputError(f"{override.input_line}: {error}") from error
 
 
-def _between(
-    low: float, high: float, *, log: bool = False, step: float | None = None
-) -> BaseDistribution:
-    """Integers where both ends are."""
-    from optuna.distributions import FloatDistribution, IntDistribution
-
-    if isinstance(low, int) and isinstance(high, int):
-        return IntDistribution(low, high, log=log, step=round(step or 1))
-    return FloatDistribution(low, high, log=log, step=step)
-
-
 def ends(searched: BaseDistribution) -> list[str]:
-    """Texts of all choices, or of the lowest and the highest number, and one between."""
-    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
-
+    """Return all choices, or the lowest and the highest number and one between, as texts."""
     if isinstance(searched, CategoricalDistribution):
         return [str(choice) for choice in searched.choices]
     assert isinstance(searched, FloatDistribution | IntDistribution)
@@ -68,12 +60,5 @@ def ends(searched: BaseDistribution) -> list[str]:
 
 
 def text_of(value: Any) -> str:
-    """A drawn value as Hydra reads it."""
+    """Return a drawn value as Hydra reads it."""
     return value if isinstance(value, str) else repr(value)
-
-
-def described(searched: BaseDistribution) -> str:
-    """All of it as JSON, to tell it from another."""
-    from optuna.distributions import distribution_to_json
-
-    return str(distribution_to_json(searched))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +16,12 @@ import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 from msdet.checkpoints import Description, save_portable
+from msdet.commands.multirun import run as multirun
 from msdet.errors import InputError
 from msdet.models.msdet import MSDET
 from msdet.sweeps.run import Run
 from msdet.sweeps.settings import read_settings
 from msdet.sweeps.space import distribution, ends
-from msdet.sweeps.sweep import sweep
 from msdet.training.run_folder import prepare_folder
 
 SPACE = (
@@ -78,27 +78,32 @@ class Trainings:
 
     def __init__(self, model: MSDET, describe: Callable[..., Description]) -> None:
         self.model, self.describe = model, describe
-        self.trained: list[tuple[str, float, str]] = []
+        self.trained: list[tuple[str, float, Any]] = []
         self.stop_at: int | None = None
         self.fail: Callable[[Run], bool] = lambda run: False
 
-    def __call__(self, run: Run, log: Path, tell: Callable[[int], None]) -> None:
-        if len(self.trained) == self.stop_at:
-            self.stop_at = None
-            raise KeyboardInterrupt
+    def __call__(self, runs: Iterable[Run], logs: Path, ended: Any, *, epochs: int) -> None:
+        for run in runs:
+            if run.state != "finished" and len(self.trained) == self.stop_at:
+                self.stop_at = None
+                ended(run, None)
+                raise KeyboardInterrupt
+            ended(run, None if run.state == "finished" else self.train(run))
+
+    def train(self, run: Run) -> str | None:
         rate, assignment = run.config.trainer.learning_rate, run.config.criterion.assignment
         self.trained.append((run.name, rate, assignment))
         if self.fail(run):
-            raise InputError("the loss is nan")
+            return "the loss is nan"
         assert run.config.evaluate is False
         value = (assignment == "cyclic") - abs(math.log10(rate / 0.003))
         prepare_folder(run.folder, run.config)
         metrics = {"si_sdr_improvement_db": value}
-        save_portable(
-            run.folder / "model.ckpt", self.model, self.describe(self.model, metrics=metrics)
-        )
+        description = self.describe(self.model, metrics=metrics)
+        save_portable(run.checkpoint, self.model, description)
         content = json.dumps({"train_seconds": 1.0, "valid": metrics})
         (run.folder / "summary.json").write_text(content)
+        return None
 
 
 @pytest.fixture
@@ -109,14 +114,14 @@ def trainings(
     tmp_path: Path,
 ) -> Trainings:
     made = Trainings(make_model(), describe)
-    monkeypatch.setattr("msdet.sweeps.ledger.train", made)
+    monkeypatch.setattr("msdet.sweeps.search.train_all", made)
     monkeypatch.chdir(tmp_path)
     return made
 
 
 def search(*overrides: str, folder: str = "search", trials: int = 8) -> dict[str, Any]:
     given = [*SPACE, *overrides]
-    sweep(["sweep=optuna", f"sweep.trials={trials}", f"output={folder}", *given])
+    multirun(["sweep=optuna", f"sweep.trials={trials}", f"output={folder}", *given])
     return content(folder)
 
 
@@ -208,8 +213,8 @@ def test_mistakes_are_named_before_anything_is_trained(
     ("overrides", "says"),
     [
         (["trainer.epochs=7"], "trainer.epochs was 40, is 7"),
-        (["trainer.learning_rate=tag(log,interval(1e-3,1e-1))"], "another space"),
-        (["trainer.weight_decay=interval(0.01,0.1)"], "another space.*weight_decay"),
+        (["trainer.learning_rate=tag(log,interval(1e-3,1e-1))"], "space.trainer.learning_rate was"),
+        (["trainer.weight_decay=interval(0.01,0.1)"], "space.trainer.weight_decay was None"),
     ],
 )
 def test_another_search_is_not_mixed_into_a_folder(
@@ -226,7 +231,7 @@ def test_another_search_is_not_mixed_into_a_folder(
 def test_a_grid_is_not_mixed_into_a_search(trainings: Trainings) -> None:
     search(trials=1)
     with pytest.raises(InputError, match="holds a search, not a grid"):
-        sweep(["seed=0,1", "output=search"])
+        multirun(["seed=0,1", "output=search"])
     assert len(trainings.trained) == 1
 
 
@@ -239,7 +244,7 @@ def test_a_damaged_study_is_named(trainings: Trainings) -> None:
 
 def test_any_folder_can_hold_a_search(trainings: Trainings) -> None:
     folder = "a=b (1) 20%25 #?, ü"
-    sweep(["sweep=optuna", "sweep.trials=2", f"output='{folder}'", *SPACE])
+    multirun(["sweep=optuna", "sweep.trials=2", f"output='{folder}'", *SPACE])
     assert sorted(path.name for path in Path(folder).glob("*.db")) == ["study.db"]
     assert len(content(folder)["runs"]) == 2
     assert [path.name for path in Path().iterdir()] == [folder]

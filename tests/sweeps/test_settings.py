@@ -14,14 +14,13 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from msdet.cli import main
+from msdet.commands.multirun import run as multirun
 from msdet.composing import compose, in_quotes, quoted
 from msdet.errors import InputError
-from msdet.parsing import parse
 from msdet.resources import configs_dir
 from msdet.sweeps.settings import (
-    SweepConfig,
     combinations,
-    is_about_sweep,
     read_settings,
     run_name,
     short_keys,
@@ -133,6 +132,22 @@ def test_keys_are_shown_short_where_that_is_clear() -> None:
     assert short_keys(["corpus.seed", "seed"]) == ["corpus.seed", "seed"]
 
 
+def test_runs_find_configs_in_a_folder_of_the_user_s(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "experiment").mkdir()
+    mine = tmp_path / "experiment" / "mine.yaml"
+    mine.write_text("# @package _global_\ndefaults: [debug]\nname: mine\n")
+    where = ["--config-dir", str(tmp_path)]
+    assert main(["train", "-m", *where, "experiment=mine", "seed=0,1", "--config"]) == 0
+    printed = yaml.safe_load(capsys.readouterr().out)
+    assert printed["output"] == "outputs/sweeps/mine"
+    for overrides in printed["runs"].values():
+        assert compose("train", overrides)["name"] == "mine"
+    assert main(["study", "debug", *where, "base=[experiment=mine]", "--dry-run"]) == 0
+    assert "lbt-seed0: waiting" in capsys.readouterr().out
+
+
 # --- documentation ------------------------------------------------------------------------
 
 
@@ -143,13 +158,14 @@ def shown_sweeps() -> list[list[str]]:
 
 
 @pytest.mark.parametrize("arguments", shown_sweeps(), ids=" ".join)
-def test_sweeps_of_the_documentation_can_be_typed(arguments: list[str]) -> None:
+def test_sweeps_of_the_documentation_can_be_typed(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
     command, *overrides = [a for a in arguments if a != "--multirun"]
     assert command == "train"
-    about = [o for o in overrides if is_about_sweep(o)]
-    config = parse(SweepConfig, compose("sweep", about)).sweep
-    found = read_settings(config.params, [o for o in overrides if o not in about])
-    assert swept_keys(found)
+    multirun(overrides, print_config=True)
+    printed = yaml.safe_load(capsys.readouterr().out)
+    assert printed.keys() & {"runs", "search"}
 
 
 def test_sweeps_are_documented() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from msdet.parsing import parse
-from msdet.study.config import StudyConfig, load_study
+from msdet.sweeps.study import StudyConfig, load_study
 from msdet.training.config import TrainConfig
 
 

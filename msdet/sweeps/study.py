@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a study is: its methods, seeds, scenes and comparisons, from ``configs/study/*.yaml``."""
+"""A study: methods, each trained with several seeds on the same examples (``configs/study/``)."""
 
 from __future__ import annotations
 
@@ -8,14 +8,23 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from omegaconf import OmegaConf
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from msdet.errors import InputError
-from msdet.parsing import parse
+from msdet.parsing import Config, first_difference, parse
 from msdet.resources import configs_dir
+from msdet.sweeps.run import Run, compose_run, placed
+from msdet.training.config import TrainConfig
+from msdet.training.run_folder import MAY_DIFFER, config_difference
 
 _SET_BY_STUDY = ("name", "seed", "output", "evaluate")
 """Keys of a training run that a study gives each of its runs."""
+
+_SAME: dict[str, Any] = {
+    **dict.fromkeys(("sample_rate", "init_from", "corpus", "scene", "array", "data"), True),
+    "trainer": {"epochs", "early_stop", "devices", "num_nodes"},
+}
+"""Keys that decide on the examples, how many of them there are, and what training begins from."""
 
 
 def _free_keys(overrides: tuple[str, ...]) -> tuple[str, ...]:
@@ -30,18 +39,14 @@ Overrides = Annotated[tuple[str, ...], AfterValidator(_free_keys)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 
 
-class _Record(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class Method(_Record):
+class Method(Config):
     """One way to train. ``overrides``: settings of ``msdet train`` on top of the study's base."""
 
     label: str
     overrides: Overrides
 
 
-class Comparison(_Record):
+class Comparison(Config):
     """A method against a reference.
 
     Attributes:
@@ -53,7 +58,7 @@ class Comparison(_Record):
     breakdown: bool = False
 
 
-class SceneCounts(_Record):
+class SceneCounts(Config):
     """How many test scenes: of the task, pairs on and off the seam, with opposite speakers."""
 
     main: int = Field(ge=2)
@@ -61,7 +66,7 @@ class SceneCounts(_Record):
     opposite: int = Field(ge=0)
 
 
-class StudyConfig(_Record):
+class StudyConfig(Config):
     """A study.
 
     Attributes:
@@ -102,9 +107,13 @@ class StudyConfig(_Record):
                 raise ValueError(f"comparisons.{index}: {pair[0]!r} and {pair[1]!r} come twice")
         return self
 
+    def label(self, method: str) -> str:
+        """Return a method's name for readers."""
+        return self.methods[method].label
+
 
 def load_study(name: str, overrides: Sequence[str] = ()) -> StudyConfig:
-    """A study by its name, or by the path of its YAML file.
+    """Read a study by its name, or by the path of its YAML file.
 
     Args:
         overrides: ``KEY=VALUE`` on the study's own keys, such as ``jobs=4`` or ``seeds=[0,1]``.
@@ -118,20 +127,59 @@ def load_study(name: str, overrides: Sequence[str] = ()) -> StudyConfig:
         if not path.is_file():
             known = ", ".join(sorted(file.stem for file in folder.glob("*.yaml")))
             raise InputError(f"{name}: no such study; there are {known}, or give a YAML file")
-    for override in overrides:
-        if "=" not in override:
-            raise InputError(f"{override!r}: settings are written KEY=VALUE")
     try:
         loaded = OmegaConf.merge(OmegaConf.load(path), OmegaConf.from_dotlist(list(overrides)))
         values: Any = OmegaConf.to_container(loaded, resolve=True)
+        return parse(StudyConfig, values)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
     except Exception as error:  # of PyYAML's and OmegaConf's many, such as a key that comes twice
         lines = "; ".join(line.strip() for line in str(error).splitlines() if line.strip())
         raise InputError(f"{path}: {lines}") from error
-    if not isinstance(values, dict):
-        raise InputError(f"{path}: holds no study")
-    try:
-        return parse(StudyConfig, values)
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from error
+
+
+def plan(study: StudyConfig, search: Sequence[str] = ()) -> list[Run]:
+    """Return all runs, the first seed's first, so that whole seeds can be compared early.
+
+    Their ``values`` are the name of the method and the seed.
+
+    Args:
+        search: settings that say where Hydra finds configs.
+    Raises:
+        InputError: a run's config has a mistake, two methods are the same, or runs differ in what
+            a study holds fixed; names the method and the key. Or a run's folder is another's.
+    """
+    runs = []
+    for seed in study.seeds:
+        for method, found in study.methods.items():
+            name = f"{method}-seed{seed}"
+            own = (f"name={name}", f"seed={seed}", "evaluate=false")
+            overrides = (*search, *study.base, *own, *found.overrides)
+            values = {"method": method, "seed": str(seed)}
+            runs.append(compose_run(name, overrides, values, check=seed == study.seeds[0]))
+    _check_comparable(runs[: len(study.methods)])
+    return [placed(run, Path(study.output) / "runs") for run in runs]
+
+
+def _check_comparable(runs: Sequence[Run]) -> None:
+    """Refuse methods that see other examples, and one that is there twice."""
+    first, *others = runs
+    for run in others:
+        if difference := first_difference(_shared(first.config), _shared(run.config), MAY_DIFFER):
+            raise InputError(
+                f"methods.{run.values['method']}: {difference}, unlike "
+                f"methods.{first.values['method']}: all runs of a study see the same examples; "
+                "set it in base"
+            )
+    for index, run in enumerate(runs):
+        for other in runs[:index]:
+            named = run.config.model_copy(update={"name": other.config.name})
+            if not config_difference(other.config, named):
+                one, same = run.values["method"], other.values["method"]
+                raise InputError(f"methods.{one}: is the same as methods.{same}")
+
+
+def _shared(config: TrainConfig) -> dict[str, Any]:
+    return config.model_dump(mode="json", include=_SAME)

@@ -14,8 +14,8 @@ from msdet.corpora import open_corpus
 from msdet.errors import InputError
 from msdet.geometry import angular_error
 from msdet.simulation import Scene, fixed_scenes
-from msdet.study.config import SceneCounts
-from msdet.study.scenes import SceneSets, reasons, study_scenes
+from msdet.sweeps.study import SceneCounts
+from msdet.sweeps.study_scenes import SceneSets, reasons, study_scenes
 from msdet.training.config import TrainConfig
 
 Training = Callable[..., TrainConfig]
@@ -98,10 +98,10 @@ def test_they_are_drawn_once(drawn: SceneSets, folder: Path, training: Training)
     assert {path: path.stat().st_mtime_ns for path in folder.iterdir()} == before
     assert study_scenes(folder / "again", COUNTS, training()) == drawn
     for overrides, counts, key in (
-        ([], COUNTS.model_copy(update={"main": 7}), "scenes"),
+        ([], COUNTS.model_copy(update={"main": 7}), "scenes.main"),
         (["data.eval_seconds=2"], COUNTS, "data.eval_seconds"),
         (["array.radius=0.04"], COUNTS, "array"),
-        (["scene.t60=[0.2,0.3]"], COUNTS, "scene"),
+        (["scene.t60=[0.2,0.3]"], COUNTS, "scene.t60"),
     ):
         with pytest.raises(InputError, match=rf"holds other scenes \({key} was"):
             study_scenes(folder, counts, training(*overrides))

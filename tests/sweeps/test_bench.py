@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Trainings that a study begins end with it, and one that fails leaves the others alone."""
+"""Runs that are begun side by side end with what began them, and one that fails stops no other."""
 
 from __future__ import annotations
 
@@ -14,9 +14,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from msdet.study.config import StudyConfig
-from msdet.study.grid import plan
-from msdet.study.trainings import train_all
+from msdet.sweeps.bench import train_all
+from msdet.sweeps.study import StudyConfig, plan
 
 
 @pytest.mark.slow
@@ -35,7 +34,7 @@ def test_ctrl_c_stops_what_was_begun(study: Callable[..., StudyConfig], tmp_path
     thread.start()
     try:
         with pytest.raises(KeyboardInterrupt):
-            train_all(plan(study()), jobs=2, threads=1, logs=tmp_path / "logs")
+            train_all(plan(study()), tmp_path / "logs", epochs=1, jobs=2)
     finally:
         signal.signal(signal.SIGINT, before)
     thread.join()
@@ -55,6 +54,6 @@ def test_a_failure_is_told_by_its_last_line(
         replace(first, overrides=("nonsense=1",)),
         replace(second, overrides=("trainer.epochs=0",)),
     ]
-    failures = train_all(runs, jobs=1, threads=1, logs=tmp_path / "logs")
+    failures = train_all(runs, tmp_path / "logs", epochs=1)
     assert "nonsense: no such key" in failures[first.name]
     assert "trainer.epochs=0" in failures[second.name]

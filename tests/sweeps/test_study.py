@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
+from msdet.cli import main
 from msdet.errors import InputError
 from msdet.resources import configs_dir
-from msdet.study.config import StudyConfig, load_study
-from msdet.study.grid import Run, plan
-from msdet.study.page import check_results
+from msdet.sweeps.run import Run
+from msdet.sweeps.study import StudyConfig, load_study, plan
+from msdet.sweeps.study_scores import how_far
 
 Studies = Callable[..., StudyConfig]
 NAMES = sorted(file.stem for file in (configs_dir() / "study").glob("*.yaml"))
@@ -43,14 +44,6 @@ def test_the_studies_that_come_along_can_be_run(name: str) -> None:
     assert len({run.name for run in runs}) == len(runs)
 
 
-def test_the_main_study_holds_the_contrasts() -> None:
-    study = load_study("main")
-    assert set(study.methods) >= {"pit", "lbt", "doa", "msdet", "guided-azimuth", "guided-cyclic"}
-    assert len(study.seeds) == 5
-    pairs = {(c.method, c.reference) for c in study.comparisons}
-    assert pairs >= {("msdet", "lbt"), ("lbt", "pit"), ("msdet", "doa")}
-
-
 def test_seeds_are_complete_one_after_the_other(study: Studies) -> None:
     runs = plan(study("seeds=[3,1]"))
     assert [run.name for run in runs] == ["lbt-seed3", "msdet-seed3", "lbt-seed1", "msdet-seed1"]
@@ -72,14 +65,17 @@ def test_seeds_are_complete_one_after_the_other(study: Studies) -> None:
         (["methods.a b={label: x, overrides: []}"], "methods.a b"),
         (["methods.msdet.overrides=[seed=3]"], "a study sets 'seed'"),
         (["base=[experiment=debug,output=x]"], "a study sets 'output'"),
-        (["methods.msdet.overrides=[criterion.wait=3]"], "methods.msdet: criterion.wait"),
-        (["methods.msdet.overrides=[criterion.weight=3]"], "methods.msdet: criterion.weight"),
+        (["methods.msdet.overrides=[criterion.wait=3]"], "criterion.wait"),
+        (["methods.msdet.overrides=[criterion.weight=3]"], "criterion.weight"),
         (
             ["methods.msdet.overrides=[criterion.assignment=cyclic,array=line4]"],
-            "methods.msdet: criterion.assignment",
+            "(in the run msdet-seed0)",
         ),
-        (["methods.msdet.overrides=[data.batch_size=2]"], "methods.msdet: data.batch_size=2"),
-        (["methods.msdet.overrides=[trainer.epochs=2]"], "methods.msdet: trainer.epochs=2"),
+        (
+            ["methods.msdet.overrides=[data.batch_size=2]"],
+            "methods.msdet: data.batch_size was 4, is 2",
+        ),
+        (["methods.msdet.overrides=[trainer.epochs=2]"], "methods.msdet: trainer.epochs was"),
         (['methods.msdet.overrides=["scene.t60=[0.2,0.3]"]'], "methods.msdet: scene.t60"),
         (["methods.msdet.overrides=[sample_rate=16000]"], "methods.msdet: sample_rate"),
         (["methods.msdet.overrides=[array=circle6]"], "methods.msdet: array.num_mics"),
@@ -87,7 +83,6 @@ def test_seeds_are_complete_one_after_the_other(study: Studies) -> None:
             ["methods.msdet.overrides=[criterion.weight=1,model.heads.guidance=none]"],
             "methods.msdet: is the same as methods.lbt",
         ),
-        (["nonsense"], "KEY=VALUE"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,
 )
@@ -128,34 +123,35 @@ def test_the_state_of_runs_is_read_off_their_folders(study: Studies) -> None:
     keep(second, finished=False)
     # As an older version wrote it: without keys that have a default now, or with another place.
     keep(third, finished=True, without=("trainer.gradient_interval",), output="elsewhere")
-    assert [run.state() for run in (first, second, third, fourth)] == [
+    fourth.folder.mkdir()
+    assert [how_far(run) for run in plan(study())] == [
         "finished",
-        "unfinished",
+        "unfinished, 2 of 4 epochs",
         "finished",
-        "not begun",
+        "waiting",
     ]
-    assert second.epochs_done() == 2
-    (fourth.folder).mkdir()
-    assert fourth.state() == "not begun"
 
 
-def test_a_folder_with_another_run_is_refused(study: Studies) -> None:
+def test_a_folder_with_something_else_is_refused(study: Studies) -> None:
     run = plan(study())[0]
     keep(run, finished=True, criterion__weight=0.5)
     with pytest.raises(InputError, match=r"criterion\.weight was 0\.5, is 1"):
-        run.state()
+        plan(study())
     (run.folder / "config.yaml").write_text("nonsense: [")
     with pytest.raises(InputError, match=r"config\.yaml: cannot be read") as caught:
-        run.state()
+        plan(study())
     assert "\n" not in str(caught.value)
+    (run.folder / "config.yaml").unlink()
+    with pytest.raises(InputError, match="lbt-seed0: is there and holds no run"):
+        plan(study())
 
 
 @pytest.mark.parametrize(
     ("override", "says"),
     [
-        ("trainer.freeze=[nope]", r"methods\.lbt: trainer\.freeze: there is no part 'nope'"),
-        ("data.labelled=/nope.jsonl", r"methods\.lbt: data\.labelled=/nope\.jsonl"),
-        ("init_from=/nope.ckpt", r"methods\.lbt: checkpoint=/nope\.ckpt: no such file"),
+        ("trainer.freeze=[nope]", r"trainer\.freeze: there is no part 'nope'"),
+        ("data.labelled=/nope.jsonl", r"data\.labelled=/nope\.jsonl.*lbt-seed0"),
+        ("init_from=/nope.ckpt", r"checkpoint=/nope\.ckpt: no such file.*lbt-seed0"),
     ],
 )
 def test_what_a_run_would_refuse_is_refused_before_the_first(
@@ -166,8 +162,10 @@ def test_what_a_run_would_refuse_is_refused_before_the_first(
 
 
 def test_results_that_cannot_be_written_are_refused_before_the_first(
-    study: Studies, tmp_path: Path
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(InputError, match=r"results=.*file: "):
-        check_results(study(f"results={tmp_path / 'file' / 'page'}"))
+    results = f"results={tmp_path / 'file' / 'page'}"
+    assert main(["study", "debug", f"output={tmp_path / 'output'}", results]) == 2
+    assert f"msdet study: {results}: Not a directory" in capsys.readouterr().err
+    assert not (tmp_path / "output").exists()
