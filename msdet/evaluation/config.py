@@ -40,6 +40,8 @@ class EvaluationConfig(Config):
         num_workers: processes; null takes one per core.
         pictures: how many scenes to show, evenly from the best to the worst.
         cache: folder of room responses, as in `data`.
+        trust: import and run classes outside msdet that a checkpoint names; only for checkpoints
+            of people whom you trust.
     """
 
     checkpoint: str | tuple[str, ...] | None = None
@@ -57,3 +59,4 @@ class EvaluationConfig(Config):
     num_workers: int | None = Field(default=None, ge=1, le=MOST_WORKERS)
     pictures: int = Field(default=3, ge=0, le=10**6)
     cache: str | None = None
+    trust: bool = False

@@ -188,7 +188,7 @@ def _open_checkpoints(config: EvaluationConfig) -> dict[str, Checkpoint]:
     folders = _folders(config.estimates)
     if not paths and not folders:
         raise InputError("checkpoint: is needed; give checkpoint=VALUE, or estimates=FOLDER")
-    opened = [load_checkpoint(path) for path in paths]
+    opened = [load_checkpoint(path, trust=config.trust) for path in paths]
     if len(opened) == 1 and not folders:
         return {MODEL: opened[0]}
     found: dict[str, Checkpoint] = {}

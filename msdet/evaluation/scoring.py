@@ -77,7 +77,8 @@ class SceneScorer:
     def __init__(self, scoring: Scoring) -> None:
         self.scoring = scoring
         self.models = {
-            name: _opened(load_checkpoint(model), scoring.as_networks)
+            # whether it is trusted was asked when it was first opened
+            name: _opened(load_checkpoint(model, trust=True), scoring.as_networks)
             if isinstance(model, Path)
             else model
             for name, model in scoring.models.items()

@@ -111,7 +111,7 @@ def score_all(output: Path, runs: Sequence[Run], scenes: SceneSets, jobs: int) -
                 try:
                     writer = stack.enter_context(_writer(output, run, set_name, digest))
                     if len(writer.done) < len(found):
-                        check_scenes(found, load_checkpoint(run.checkpoint))
+                        check_scenes(found, load_checkpoint(run.checkpoint, trust=True))
                         writers[run.name] = writer
                 except (InputError, OSError) as error:
                     failures[run.name] = str(error)
