@@ -24,6 +24,7 @@ lint: installed-for-tests
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
 	$(RUN) -m mypy
+	.venv/bin/lint-imports --no-logo --no-cache
 
 ## make docs         the documentation as a site, outputs/site/index.html
 docs: installed-for-tests

@@ -9,13 +9,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from msdet import __version__
 from msdet.checkpoints import Description
 from msdet.geometry import MicrophoneArray
 
@@ -184,7 +184,7 @@ def model_of(description: Description, path: Path) -> Model:
         target=description.target,
         assignment=str(description.assignment),
         trained_on_array=description.array.name,
-        msdet=__version__,
+        msdet=version("msdet"),
     )
 
 

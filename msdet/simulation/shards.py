@@ -26,7 +26,6 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from msdet import __version__
 from msdet.corpora import Corpus
 from msdet.errors import InputError, first_mistake
 from msdet.files import ProcessPaths, replacing, write_atomically
@@ -234,7 +233,7 @@ class Shards:
             num_shards=len(self),
             targets_at=self.targets_at,
             versions={
-                "msdet": __version__,
+                "msdet": version("msdet"),
                 "room responses": METHOD,
                 **{name: version(name) for name in packages},
             },
