@@ -145,7 +145,8 @@ def _for_hydra(command: str, override: str) -> list[str]:
         return [f"{key}={in_quotes(store_file(key, value))}"]
     given = None if parsed is None or parsed.is_sweep_override() else parsed.value()
     if isinstance(given, dict) and TARGET in given:
-        return [f"++{override.lstrip('+')}"]  # what it is merged into is taken out afterwards
+        there = [] if override.startswith("+") else [f"{key}=null"]  # the key must be one
+        return [*there, f"++{override.lstrip('+')}"]  # its other arguments are taken out afterwards
     return [quoted(override)]
 
 
@@ -222,7 +223,7 @@ def _keep_to_own_arguments(
 
 
 def _layers(command: str, overrides: Sequence[str]) -> Iterator[tuple[DictConfig, bool]]:
-    """What Hydra merges, in its order, each at its place in the whole, and whether it is ours."""
+    """Yield what Hydra merges, in its order, each at its place in the whole; whether it is ours."""
     found: list[tuple[str, Any, bool]] = []
     for default in loader().compute_defaults_list(command, list(overrides), RunMode.RUN).defaults:
         path = default.config_path or ""

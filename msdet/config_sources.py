@@ -90,7 +90,7 @@ def _classes_in(annotation: Any) -> Iterator[type[BaseModel]]:
 
 
 def _name_of(config: type) -> str | None:
-    """What a config's ``name`` must be, of one that is told from others by its name."""
+    """Return what a config's ``name`` must be, of one that is told from others by its name."""
     field = getattr(config, "model_fields", {}).get("name")
     if field is None or get_origin(field.annotation) is not Literal:
         return None

@@ -62,7 +62,7 @@ def shortened(text: str, most: int = 100) -> str:
 
 
 def in_one_line(error: BaseException) -> str:
-    """What an error of Hydra, OmegaConf or PyYAML says, without what speaks of their insides."""
+    """Return what an error of Hydra, OmegaConf or PyYAML says, but not of their insides."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     dropped = ("Config search path", "provider=", "full_key:", "object_type=", "reference_type=")
     return "; ".join(line.rstrip(":;") for line in lines if not line.startswith(dropped))

@@ -42,7 +42,7 @@ from msdet.workers import available_cores, be_a_worker
 
 
 class Opened(NamedTuple):
-    """What a config trains on, opened and found to serve.
+    """Examples of a config and their rooms, opened and found to serve.
 
     Attributes:
         examples: of training.

@@ -34,9 +34,7 @@ def test_valid_scenes_score_as_training_reported(trained: Path, tmp_path: Path) 
     )
     task = prepared.scoring
     scorer = SceneScorer(
-        Scoring.of_network(
-            checkpoint, task.corpus, task.sample_rate, "valid", task.bank, metrics=("si_sdr",)
-        )
+        Scoring.of_network(checkpoint, task.corpus, task.sample_rate, "valid", task.bank)
     )
     found = summarise([scorer.score(scene)[0] for scene in prepared.scenes])
     reported = load_checkpoint(checkpoint).description.metrics
