@@ -51,7 +51,7 @@ def test_the_picture_and_the_page_show_the_layers_that_are_checked() -> None:
     drawn = [name for row in shown[:-1] for name in row.split(" | ")]
     assert drawn == [name for name in order if name in drawn]
     packages = {p.parent.name for p in (ROOT / "msdet").glob("*/__init__.py")}
-    assert packages == set(drawn)
+    assert packages <= set(drawn)
     page = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
     assert all(f"`{package}`" in page for package in packages)
 
