@@ -92,7 +92,7 @@ class BackgroundRanges(_Record):
         snr_db: all reverberant speech over the background, at the reference microphone.
         recordings: folder of noise recordings for `diffuse` and `point`, as long as a scene each;
             null: noise with the long-term spectrum of the scene's own speech.
-        source: in their place, [noise of your own](own-corpus.md#the-noise):
+        source: in their place, noise of your own (see *Your own corpus*):
             `{_target_: mine.Noise, ...}`.
         talkers: voices of a babble.
         sources: places that a `point` background comes from.
