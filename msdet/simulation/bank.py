@@ -70,10 +70,10 @@ class RirBank:
         return rirs.permuted(permutation)
 
     def fill(self, rooms: Iterable[Room], num_workers: int = 1, progress: bool = True) -> int:
-        """Make what is missing, `num_workers` rooms at a time.
+        """Make what is missing or cut short, `num_workers` rooms at a time.
 
-        Damage is found, and mended, when a file is read: reading all of a large bank would take
-        minutes.
+        Other damage is found, and mended, when a file is read: reading all of a large bank would
+        take minutes.
 
         Returns:
             How many were made.
@@ -81,10 +81,10 @@ class RirBank:
         return fill_banks([(self, rooms)], num_workers, progress)
 
     def _missing(self, rooms: Iterable[Room]) -> list[tuple[Room, Path]]:
-        """What is not there."""
+        """Return the rooms whose files are not there, or cut short."""
         self._unfinished.remove_leftovers()
         wanted = {self._path(base): base for base, _ in (canonical(r, self.array) for r in rooms)}
-        return [(base, path) for path, base in wanted.items() if not path.is_file()]
+        return [(base, path) for path, base in wanted.items() if not _is_whole(path)]
 
     def _path(self, base: Room) -> Path:
         shaped_by = {
@@ -112,7 +112,7 @@ class RirBank:
 
     def _make_file(self, base: Room, path: Path) -> None:
         """Hands nothing back: thousands of results would wait in memory for the last one."""
-        if not path.is_file():  # another process may have made it meanwhile
+        if not _is_whole(path):  # another process may have made it meanwhile
             self._make(base, path)
 
     def _read(self, path: Path) -> Rirs | None:
@@ -203,3 +203,19 @@ def _decode(content: memoryview) -> Rirs:
         t60_measured=header["t60_measured"],
         drr_db=drr_db,
     )
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether a file is there and as long as its header says."""
+    try:
+        with path.open("rb") as file:
+            line = file.readline()
+            length = os.fstat(file.fileno()).st_size
+        values = sum(int(np.prod(shape)) for shape in json.loads(line[_CHECKSUM:])["shapes"])
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return False
+    return length == len(line) + 4 * values

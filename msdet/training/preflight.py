@@ -114,13 +114,15 @@ class _Keys:
                 loss = getattr(criterion, name)
                 # Losses may be modules, which only a module can take the place of.
                 vars(criterion).get("_modules", {}).pop(name, None)
-                setattr(criterion, name, self._checked(key, loss, self._losses))
+                checked: Any = self._checked(key, loss, self._losses)
+                checked.domain = getattr(loss, "domain", "spectrum")
+                setattr(criterion, name, checked)
         if (key := "criterion.assignment") in self.targets:
             rule = criterion.assign
-            checked: Any = self._checked(key, rule, self._order)
-            checked.by_location, checked.needs = rule.by_location, rule.needs
+            ordered: Any = self._checked(key, rule, self._order)
+            ordered.by_location, ordered.needs = rule.by_location, rule.needs
             vars(criterion).get("_modules", {}).pop("assign", None)
-            criterion.assign = checked
+            criterion.assign = ordered
 
     def _checked(
         self, key: str, act: Callable[..., Any], check: Callable[..., str], *more: Any

@@ -69,5 +69,5 @@ def test_training_shares_a_bank(
     assert main(["train", *settings, "array=line4", f"output={tmp_path / 'line'}"]) == 2
     assert f"data.bank={bank}: was made for array" in capsys.readouterr().err
     assert main(["train", *settings, "scene.t60=[0.3,0.4]", f"output={tmp_path / 't60'}"]) == 2
-    assert "was made with scene.t60=[0.3, 0.5], not [0.3, 0.4]" in capsys.readouterr().err
+    assert "scene.t60 was [0.3, 0.5], is [0.3, 0.4] here" in capsys.readouterr().err
     assert not (tmp_path / "line").exists()
