@@ -192,7 +192,7 @@ def metadata(description: Description, array: MicrophoneArray) -> dict[str, str]
         "guidance": description.model.heads.guidance,
         "licence": _LICENCE,
     }
-    return {key: json.dumps(value) for key, value in kept.items()}
+    return {key: json.dumps(value, default=str) for key, value in kept.items()}
 
 
 def _need_packages() -> None:
