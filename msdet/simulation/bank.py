@@ -81,7 +81,7 @@ class RirBank:
         return fill_banks([(self, rooms)], num_workers, progress)
 
     def _missing(self, rooms: Iterable[Room]) -> list[tuple[Room, Path]]:
-        """What is not there."""
+        """Return the rooms without a file, and where it belongs."""
         self._unfinished.remove_leftovers()
         wanted = {self._path(base): base for base, _ in (canonical(r, self.array) for r in rooms)}
         return [(base, path) for path, base in wanted.items() if not path.is_file()]
