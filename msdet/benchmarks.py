@@ -21,7 +21,7 @@ _MEND = "install msdet again or run scripts/build_benchmarks.py"
 
 
 class Benchmark(BaseModel):
-    """What a file of scenes holds, and what it was drawn with.
+    """A file of scenes, and what it was drawn with.
 
     Attributes:
         file: its name beside the manifest. sha256: of the file as it lies there.

@@ -1,18 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """Cost of room responses: how many times as fast ``hybrid`` is as ``exact``.
 
-``python scripts/bench_simulation.py`` measures on one core, with 8 microphones, 2 speakers, 16 kHz.
+``OMP_NUM_THREADS=1 python scripts/bench_simulation.py`` measures on one core, with 8 microphones, 2
+speakers, 16 kHz.
 It prints one JSON object, for each T60 the median over rooms of the ratio of the same room's times:
 seconds do not hold on a shared machine (``msdet simulate --dry-run`` tells them for this one).
 """
 
 from __future__ import annotations
 
-import argparse
 import json
-import os
 import statistics
-import sys
 import time
 
 from msdet.geometry import Circle, MicrophoneArray
@@ -21,27 +19,15 @@ from msdet.simulation import Room, SceneConfig, compute_rirs, pool_room
 RATE = 16000
 ARRAY: MicrophoneArray = Circle(shape="circle", num_mics=8, radius=0.05).build()
 T60 = (0.3, 0.6)
-THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+ROOMS = 24
+"""Rooms for each T60."""
 
 
-def main() -> None:
-    """Measure and print."""
-    raw = argparse.RawTextHelpFormatter
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
-    parser.add_argument("--rooms", type=int, default=24, help="for each T60")
-    options = parser.parse_args()
-    if any(os.environ.get(variable) != "1" for variable in THREADS):
-        # Libraries read these when they are loaded, so the script starts again.
-        environment = {**os.environ, **dict.fromkeys(THREADS, "1")}
-        os.execve(sys.executable, [sys.executable, *sys.argv], environment)
-    print(json.dumps({f"T60 {t60:g} s": round(speedup(t60, options.rooms), 1) for t60 in T60}))
-
-
-def speedup(t60: float, count: int) -> float:
-    """Compare both backends on so many rooms."""
+def speedup(t60: float) -> float:
+    """Compare both backends."""
     config = SceneConfig.model_validate({"t60": [t60, t60]})
     ratios = []
-    for index in range(count):
+    for index in range(ROOMS):
         exact = pool_room(config, ARRAY, seed=0, split="test", room_index=index)
         hybrid = exact.model_copy(update={"rirs": "hybrid"})
         for room in (exact, hybrid) if not ratios else (hybrid,):
@@ -58,4 +44,4 @@ def seconds(room: Room) -> float:
 
 
 if __name__ == "__main__":
-    main()
+    print(json.dumps({f"T60 {t60:g} s": round(speedup(t60), 1) for t60 in T60}))

@@ -109,6 +109,6 @@ def _keep_description(folder: Path, wanted: BankDescription) -> None:
 
 
 def _compared(bank: BankDescription) -> dict[str, Any]:
-    """What two banks must share for one to go on with the other."""
+    """Return what two banks must share for one to go on with the other."""
     keys = {"array", "sample_rate", "seed", "split"}
     return {**bank.model_dump(mode="json", include=keys), "scene": shaping(bank.scene)}

@@ -196,7 +196,7 @@ def pose(scene: SceneDescription, config: ImportConfig) -> tuple[MicrophoneArray
 
 
 def _of_either(scene: SceneDescription, config: ImportConfig, key: str) -> Any:
-    """What the scene says of a key, or else the command."""
+    """Return what the scene says of a key, or else the command."""
     found = getattr(scene, key)
     return getattr(config, key) if found is None else found
 

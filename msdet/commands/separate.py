@@ -36,8 +36,8 @@ from msdet.inference.outputs import (
 )
 from msdet.inference.recording_audio import CheckedRecording, open_recording
 from msdet.inference.recording_paths import RecordingPaths, find_recordings
-from msdet.inference.separation import Speakers
 from msdet.inference.separator import load, seconds_done
+from msdet.inference.speakers import Speakers
 from msdet.inference.speakers_file import SPEAKERS_NAME, azimuth_frame, speakers_file
 from msdet.inference.tracks import Sink
 from msdet.parsing import MOST_WORKERS, Config, parse

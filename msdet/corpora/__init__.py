@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where dry speech comes from: corpora of utterances with splits that share no speaker."""
+"""Dry speech: corpora of utterances with splits that share no speaker."""
 
 from __future__ import annotations
 

@@ -73,7 +73,7 @@ class Corpus:
     utterances: tuple[Utterance, ...]
     sample_rate: int
     fingerprint: str
-    """Of the whole manifest, also in a split: a scenes file names one corpus, not a part of it."""
+    """That of the whole manifest, also in a split: scenes name one corpus, not a part of it."""
 
     @property
     def where(self) -> str:

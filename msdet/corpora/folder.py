@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from msdet.audio_files import AUDIO_SUFFIXES, find_audio
 from msdet.corpora.corpus import Corpus, make_corpus
-from msdet.corpora.listing import CACHE, SpeechFile, corpus_root, list_files, open_listed
+from msdet.corpora.listing import ListedConfig, SpeechFile, corpus_root, list_files, open_listed
 from msdet.corpora.utterance import MANIFEST, Split, Utterance, check_files, read_manifest
 from msdet.errors import InputError
 
@@ -21,27 +21,20 @@ MIN_SPEAKERS_PER_SPLIT = 2
 """A mixture needs two people."""
 
 
-class SpeakerFoldersConfig(BaseModel):
+class SpeakerFoldersConfig(ListedConfig):
     """Any folder of audio files; each sub-folder is a speaker, with files anywhere below it.
 
     Attributes:
         path: the folder; hidden ones below it are passed over.
         valid_speakers, test_speakers: share of the speakers kept for this split, at least two each.
-        min_seconds: shorter files are left out.
         seed: of the division into splits: the same names and seed give the same splits on every
             machine.
-        cache: folder of the list of files, made once and checked on every use.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    name: str
-    path: str
     valid_speakers: float = Field(default=0.1, gt=0, lt=0.5)
     test_speakers: float = Field(default=0.1, gt=0, lt=0.5)
     min_seconds: float = Field(default=1.0, gt=0)
     seed: int = 0
-    cache: str = CACHE
 
 
 class FolderConfig(SpeakerFoldersConfig):

@@ -7,12 +7,12 @@ import logging
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from msdet.audio_files import find_audio
 from msdet.corpora.corpus import Corpus
-from msdet.corpora.listing import CACHE, SpeechFile, list_files, open_listed, read_header
-from msdet.corpora.utterance import SPLITS, Split, Utterance
+from msdet.corpora.listing import SpeechFile, SplitsConfig, list_files, open_listed, read_header
+from msdet.corpora.utterance import Utterance
 from msdet.errors import InputError
 
 log = logging.getLogger(__name__)
@@ -28,46 +28,34 @@ Subset = Literal[
 ]
 
 
-class LibriSpeechConfig(BaseModel):
+class LibriSpeechConfig(SplitsConfig):
     """LibriSpeech; its subsets share no speaker, so they make the splits.
 
     Attributes:
         path: the folder that holds `LibriSpeech/`, or that folder itself.
         download: fetch missing subsets from openslr.org (train-clean-100: 6 GB).
         train, valid, test: subsets of each split.
-        min_seconds: shorter files are left out.
-        cache: folder of the list of files, made once and checked on every use.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     name: Literal["librispeech"] = "librispeech"
-    path: str
     download: bool = False
     train: tuple[Subset, ...] = Field(default=("train-clean-100",), min_length=1)
     valid: tuple[Subset, ...] = Field(default=("dev-clean",), min_length=1)
     test: tuple[Subset, ...] = Field(default=("test-clean",), min_length=1)
-    min_seconds: float = Field(default=2.0, gt=0)
-    cache: str = CACHE
-
-    def subsets(self, split: Split) -> tuple[Subset, ...]:
-        """The subsets of a split."""
-        return {"train": self.train, "valid": self.valid, "test": self.test}[split]
 
 
 def open_librispeech(config: LibriSpeechConfig, sample_rate: int) -> Corpus:
     """Open the subsets of a config, downloading what is missing where the config says so."""
     parent = Path(config.path).expanduser()
     root = parent if parent.name == "LibriSpeech" else parent / "LibriSpeech"
-    for split in SPLITS:
-        for subset in config.subsets(split):
-            if not (root / subset).is_dir():
-                if not config.download:
-                    raise InputError(
-                        f"corpus.path: {root / subset} does not exist; name the folder that holds"
-                        " LibriSpeech/, or set corpus.download=true"
-                    )
-                _download(root.parent, subset)
+    for _, subset in config.parts():
+        if not (root / subset).is_dir():
+            if not config.download:
+                raise InputError(
+                    f"corpus.path: {root / subset} does not exist; name the folder that holds"
+                    " LibriSpeech/, or set corpus.download=true"
+                )
+            _download(root.parent, subset)
     root = root.resolve()
     return open_listed(config, root, sample_rate, None, lambda: list_librispeech(config, root))
 
@@ -76,23 +64,14 @@ def list_librispeech(config: LibriSpeechConfig, root: Path) -> list[Utterance]:
     """The rows of the subsets of a config; the sexes come from ``SPEAKERS.TXT`` where it is."""
     sexes = read_sexes(root / "SPEAKERS.TXT")
     speech: list[SpeechFile] = []
-    for split in SPLITS:
-        for subset in config.subsets(split):
-            files = find_audio(root / subset, (".flac",))
-            if not files:
-                raise InputError(f"{root / subset}: holds no .flac files; unpack the subset again")
-            for path in files:
-                speaker = path.stem.split("-")[0]
-                speech.append(
-                    SpeechFile(
-                        path=path.relative_to(root).as_posix(),
-                        speaker=speaker,
-                        split=split,
-                        id=path.stem,
-                        sex=sexes.get(speaker),
-                        language="en",
-                    )
-                )
+    for split, subset in config.parts():
+        files = find_audio(root / subset, (".flac",))
+        if not files:
+            raise InputError(f"{root / subset}: holds no .flac files; unpack the subset again")
+        for path in files:
+            name, speaker = path.relative_to(root).as_posix(), path.stem.split("-")[0]
+            sex = sexes.get(speaker)
+            speech.append(SpeechFile(name, speaker, split, id=path.stem, sex=sex, language="en"))
     # Headers only: to decode a hundred hours of FLAC takes more than a minute.
     return list_files(root, speech, config.min_seconds, read_header)
 
@@ -109,7 +88,7 @@ def read_sexes(path: Path) -> dict[str, Literal["F", "M"]]:
     return sexes
 
 
-def _download(parent: Path, subset: Subset) -> None:
+def _download(parent: Path, subset: str) -> None:
     from torchaudio.datasets import LIBRISPEECH
 
     log.warning("downloading LibriSpeech %s to %s", subset, parent)

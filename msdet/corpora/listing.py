@@ -7,15 +7,23 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Literal
 
 import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
 
 from msdet.corpora.corpus import FULL_BAND_HZ, Corpus, make_corpus
-from msdet.corpora.utterance import Split, Utterance, check_files, read_manifest, write_manifest
+from msdet.corpora.utterance import (
+    SPLITS,
+    Split,
+    Utterance,
+    check_files,
+    read_manifest,
+    write_manifest,
+)
 from msdet.errors import InputError
 from msdet.files import user_cache
 
@@ -30,7 +38,7 @@ _MANY_FILES = 5000
 
 @dataclass(frozen=True)
 class SpeechFile:
-    """What a corpus knows about a file before it is opened."""
+    """A file of speech as a corpus names it, before it is opened."""
 
     path: str
     """Relative to the corpus root, with forward slashes."""
@@ -42,14 +50,32 @@ class SpeechFile:
     language: str | None = None
 
 
-class ListedConfig(Protocol):
-    """What the configs share of corpora that bring no manifest."""
+class ListedConfig(BaseModel):
+    """Keys of all corpora that bring no manifest.
 
-    @property
-    def name(self) -> str: ...
-    @property
-    def cache(self) -> str: ...
-    def model_dump_json(self, *, exclude: Any = None) -> str: ...
+    Attributes:
+        min_seconds: shorter files are left out.
+        cache: folder of the list of files, made once and checked on every use.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    path: str
+    min_seconds: float = Field(default=2.0, gt=0)
+    cache: str = CACHE
+
+
+class SplitsConfig(ListedConfig):
+    """A corpus whose parts make the splits: subsets, folders or lists, at least one each."""
+
+    train: tuple[str, ...] = Field(min_length=1)
+    valid: tuple[str, ...] = Field(min_length=1)
+    test: tuple[str, ...] = Field(min_length=1)
+
+    def parts(self) -> Iterator[tuple[Split, str]]:
+        """Each split with each of its parts."""
+        return ((split, part) for split in SPLITS for part in getattr(self, split))
 
 
 def open_listed(

@@ -11,41 +11,26 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
-
 from msdet.corpora.corpus import Corpus
-from msdet.corpora.listing import CACHE, SpeechFile, corpus_root, list_files, open_listed
+from msdet.corpora.listing import SpeechFile, SplitsConfig, corpus_root, list_files, open_listed
 from msdet.corpora.utterance import SPLITS, Split, Utterance
 from msdet.errors import InputError
 
 
-class MetadataConfig(BaseModel):
+class MetadataConfig(SplitsConfig):
     """Files that CSV lists name, as LibriMix's metadata does; the splits must share no speaker.
 
     Attributes:
         path: the folder that the paths in the lists start from, such as `LibriSpeech`.
         train, valid, test: CSV files of each split, [list.csv], relative to `path` or by full
             paths.
-        min_seconds: shorter files are left out.
-        cache: folder of the list of files, made once and checked on every use.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     name: Literal["metadata"] = "metadata"
-    path: str
-    train: tuple[str, ...] = Field(min_length=1)
-    valid: tuple[str, ...] = Field(min_length=1)
-    test: tuple[str, ...] = Field(min_length=1)
-    min_seconds: float = Field(default=2.0, gt=0)
-    cache: str = CACHE
-
-    def lists(self, split: Split) -> tuple[str, ...]:
-        """The CSV files of a split."""
-        return {"train": self.train, "valid": self.valid, "test": self.test}[split]
 
 
 @dataclass(frozen=True)
@@ -55,7 +40,7 @@ class Entry:
     place: str
     """The list and its line, for messages."""
     file: str
-    """As it is written there."""
+    """Its name, the way it is written there."""
     speaker: str
     sex: Literal["F", "M"] | None
 
@@ -63,19 +48,12 @@ class Entry:
 def open_metadata(config: MetadataConfig, sample_rate: int) -> Corpus:
     """Open the files that a config's lists name; a list that changed is read again."""
     root = corpus_root(config.path, "the folder that the paths in the lists start from")
-    texts = {
-        split: [_read(root / Path(name).expanduser(), split) for name in config.lists(split)]
-        for split in SPLITS
-    }
+    texts: dict[Split, list[tuple[Path, str]]] = {split: [] for split in SPLITS}
+    for split, name in config.parts():
+        texts[split].append(_read(root / Path(name).expanduser(), split))
     content = hashlib.sha256(repr(texts).encode()).hexdigest()
-    return open_listed(
-        config,
-        root,
-        sample_rate,
-        None,
-        lambda: list_metadata(config, root, texts),
-        f"\n{content}",
-    )
+    rows = partial(list_metadata, config, root, texts)
+    return open_listed(config, root, sample_rate, None, rows, f"\n{content}")
 
 
 def list_metadata(

@@ -50,7 +50,7 @@ class Utterance(BaseModel):
 
 
 class Measured(BaseModel):
-    """What was measured on the file as it is stored."""
+    """Measurements of the file as it is stored."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -61,7 +61,7 @@ class Measured(BaseModel):
     peak: float
     dc: float
     bandwidth_hz: int
-    """As measured; the row's own ``bandwidth_hz`` is this put into a class."""
+    """The value as measured; the row's own ``bandwidth_hz`` is this put into a class."""
     pitch_hz: float | None
 
 

@@ -14,7 +14,7 @@ from msdet.corpora.listing import corpus_root
 from msdet.errors import InputError
 
 FOLDERS = ("wav48_silence_trimmed", "wav48")
-"""Where the recordings lie: in release 0.92, and before."""
+"""Folders of the recordings: in release 0.92, and before."""
 
 
 class VCTKConfig(SpeakerFoldersConfig):

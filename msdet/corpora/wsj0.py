@@ -8,41 +8,34 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from msdet.audio_files import walk
 from msdet.corpora.corpus import Corpus
-from msdet.corpora.listing import CACHE, SpeechFile, corpus_root, list_files, open_listed
+from msdet.corpora.listing import SpeechFile, SplitsConfig, corpus_root, list_files, open_listed
 from msdet.corpora.utterance import Split, Utterance
 from msdet.errors import InputError
 
 SUFFIXES = (".wav", ".sph", ".wv1")
-"""Of an utterance that is there several times the first of these is taken: who keeps a converted
+"""The first of these is taken of an utterance that is there several times: who keeps a converted
 file beside the original keeps it because the original cannot be read."""
 
 _HEADER_BYTES = 4096
 """Holds the header of a SPHERE file: 1024 bytes on the discs, a multiple of that elsewhere."""
 
 
-class WSJ0Config(BaseModel):
+class WSJ0Config(SplitsConfig):
     """WSJ0 (LDC93S6A); its subsets share no speaker, so they make the splits.
 
     Attributes:
         path: a folder that holds the subsets at any depth, such as that of the discs.
         train, valid, test: folders of each split, in letters of any case.
-        min_seconds: shorter files are left out.
-        cache: folder of the list of files, made once and checked on every use.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     name: Literal["wsj0"] = "wsj0"
-    path: str
     train: tuple[str, ...] = Field(default=("si_tr_s",), min_length=1)
     valid: tuple[str, ...] = Field(default=("si_dt_05",), min_length=1)
     test: tuple[str, ...] = Field(default=("si_et_05",), min_length=1)
-    min_seconds: float = Field(default=2.0, gt=0)
-    cache: str = CACHE
 
 
 def open_wsj0(config: WSJ0Config, sample_rate: int) -> Corpus:
@@ -79,16 +72,10 @@ def find_speech(config: WSJ0Config, root: Path) -> list[SpeechFile]:
             )
         empty.pop(folders[depth], None)
         speaker, name = folders[depth + 1], path.name.split(".")[0].lower()
-        file = SpeechFile(
-            path=path.as_posix(),
-            speaker=speaker,
-            split=split_of[folders[depth]],
-            id=f"{speaker}/{name}",
-            language="en",
-        )
+        id, split = f"{speaker}/{name}", split_of[folders[depth]]
+        file = SpeechFile(path.as_posix(), speaker, split, id=id, language="en")
         rank = SUFFIXES.index(suffix)
-        # Told apart by split too, so that a speaker in two splits is noticed.
-        key = (f"{speaker}/{name}", file.split)
+        key = (id, split)  # told apart by split too, so that a speaker in two splits is noticed
         if key not in found or rank < found[key][0]:
             found[key] = (rank, file)
     for subset, split in empty.items():
@@ -128,15 +115,9 @@ def refuse_compressed(path: Path) -> None:
 
 
 def _split_of_subset(config: WSJ0Config) -> dict[str, Split]:
-    splits: dict[Split, tuple[str, ...]] = {
-        "train": config.train,
-        "valid": config.valid,
-        "test": config.test,
-    }
     split_of: dict[str, Split] = {}
-    for split, subsets in splits.items():
-        for subset in subsets:
-            first = split_of.setdefault(subset.lower(), split)
-            if first != split:
-                raise InputError(f"corpus.{split}: {subset} is in corpus.{first} already")
+    for split, subset in config.parts():
+        first = split_of.setdefault(subset.lower(), split)
+        if first != split:
+            raise InputError(f"corpus.{split}: {subset} is in corpus.{first} already")
     return split_of

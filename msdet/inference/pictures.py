@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from msdet.inference.separation import Speakers
+    from msdet.inference.speakers import Speakers
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 """One for each speaker, then over again (Okabe and Ito's, which colour-blind readers tell apart);

@@ -26,7 +26,8 @@ from msdet.inference.guidance import checked_directions, missed
 from msdet.inference.microphones import ArrayLike, served_array
 from msdet.inference.options import OVERLAP, WINDOW_SECONDS, Options, check_length, check_options
 from msdet.inference.presence import PRESENT
-from msdet.inference.separation import Separation, Speakers
+from msdet.inference.separation import Separation
+from msdet.inference.speakers import Speakers
 from msdet.inference.speakers_file import Model, Origin, array_of, model_of
 from msdet.inference.stitching import SHORTEST_SPEAKER, Assignment
 from msdet.inference.tracks import Sink, Tracker, Tracks

@@ -20,7 +20,7 @@ from msdet.checkpoints import Description
 from msdet.geometry import MicrophoneArray
 
 if TYPE_CHECKING:
-    from msdet.inference.separation import Speakers
+    from msdet.inference.speakers import Speakers
 
 SPEAKERS_NAME = "speakers.json"
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is measured on room impulse responses.
+"""Measurements of room impulse responses.
 
 All of it above 50 Hz: at the lowest frequencies all image sources add up in phase, which no real
 room does (some 15 % of the energy lies there).
@@ -17,7 +17,7 @@ MEASURE_ABOVE_HZ = 50.0
 _STEP_SECONDS = 0.0005
 """Between points of the decay that a line is laid through: it is smooth over such times."""
 _ORDER = 4
-"""Of the Butterworth high-pass whose gain, without its phase, takes away what lies below."""
+"""Order of the Butterworth high-pass whose gain, without its phase, removes what lies below."""
 
 
 def high_passed(response: NDArray[np.float32], sample_rate: int) -> NDArray[np.float32]:

@@ -206,7 +206,7 @@ def _decode(content: memoryview) -> Rirs:
 
 
 def _is_whole(path: Path) -> bool:
-    """Whether a file is there and as long as its header says."""
+    """Return whether a file is there and as long as its header says."""
     try:
         with path.open("rb") as file:
             line = file.readline()

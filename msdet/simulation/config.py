@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a scene may be: the ranges that rooms, poses, speakers and levels are drawn from."""
+"""The family of a scene: the ranges that rooms, poses, speakers and levels are drawn from."""
 
 from __future__ import annotations
 
@@ -28,11 +28,13 @@ OCTAVES_HZ = (125.0, 250.0, 500.0, 1000.0, 2000.0, 4000.0, 8000.0)
 """Centres of the bands that walls may absorb differently in."""
 
 
-class _Record(BaseModel):
+class Record(BaseModel):
+    """Plain values that do not change, with these keys and no others."""
+
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class RoomRanges(_Record):
+class RoomRanges(Record):
     """Inner size of the shoebox.
 
     Attributes:
@@ -44,8 +46,8 @@ class RoomRanges(_Record):
     height: Range = (2.5, 3.5)
 
 
-class ArrayRanges(_Record):
-    """Where the array's centre stands and how it is turned about the vertical.
+class ArrayRanges(Record):
+    """The place of the array's centre and how it is turned about the vertical.
 
     Attributes:
         wall_distance: metres, of the array's centre from the side walls, at least.
@@ -61,7 +63,7 @@ class ArrayRanges(_Record):
     rotation: Range = (0.0, 360.0)
 
 
-class SpeakerRanges(_Record):
+class SpeakerRanges(Record):
     """Where speakers stand, seen from the array.
 
     Attributes:
@@ -81,8 +83,8 @@ class SpeakerRanges(_Record):
     wall_distance: float = 0.3
 
 
-class BackgroundRanges(_Record):
-    """What is heard besides the speakers and the microphones' own noise.
+class BackgroundRanges(Record):
+    """The background: all that is heard besides the speakers and the microphones' own noise.
 
     Attributes:
         kinds: one is drawn for each scene. `diffuse`: noise from all directions alike. `babble`:
@@ -106,7 +108,7 @@ class BackgroundRanges(_Record):
     sources: tuple[int, int] = (1, 1)
 
 
-class ImperfectionRanges(_Record):
+class ImperfectionRanges(Record):
     """How an array differs from its plans; all zero: not at all. Labels stay those of the plans.
 
     Attributes:
@@ -125,11 +127,11 @@ class ImperfectionRanges(_Record):
 
     @property
     def moves_microphones(self) -> bool:
-        """Whether microphones stand elsewhere than planned."""
+        """Return whether microphones stand elsewhere than planned."""
         return max(self.position, self.rotation, self.tilt) > 0
 
 
-class SceneConfig(_Record):
+class SceneConfig(Record):
     """The ranges of a family of scenes; the defaults are the quickstart's task.
 
     Attributes:

@@ -116,7 +116,7 @@ def read_descriptions(path: Path, split: Split) -> Iterator[tuple[str, SceneDesc
 
 
 def audio_file(folder: Path, name: str) -> Path:
-    """Where a file that a description names is; it must be there."""
+    """Return the path of a file that a description names; it must be there."""
     path = folder / Path(name).expanduser()
     if not path.is_file():
         raise InputError(f"{path}: {'is a folder' if path.is_dir() else 'the file is missing'}")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What makes shards: processes of this machine, or Ray's workers on any number of machines."""
+"""Engines that make shards: processes of this machine, or Ray's workers on many machines."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from msdet.simulation.shards import Shards
 from msdet.workers import in_processes, progress_bar
 
 _RETRIES = 5
-"""How often shards are made again whose worker was lost; more often it is the shard's fault."""
+"""So often shards are made again whose worker was lost; more often it is the shard's fault."""
 
 
 # --- this machine -------------------------------------------------------------------------
@@ -168,7 +168,7 @@ def _connected(ray: Any, num_workers: int | None) -> Iterator[None]:
 
 
 _received: dict[str, Shards] = {}
-"""What this worker makes shards of, by the run that sent it."""
+"""The sets that this worker makes shards of, by the run that sent it."""
 
 
 def _make(run: str, sent: list[Any], shard: int, folder: str) -> bool:

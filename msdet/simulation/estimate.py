@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a set of mixtures will cost in time and space, measured on a few of its scenes."""
+"""The cost of a set of mixtures in time and space, measured on a few of its scenes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from msdet.simulation.shards import Shards, tar_path
 _SAMPLE = 8
 """Scenes that are measured: enough for the range of T60s and lengths, in seconds."""
 _LABELS_BYTES = 8000
-"""Of the labels of a mixture and its row, generously; next to its audio they are nothing."""
+"""Size of the labels of a mixture and its row, generously; next to its audio they are nothing."""
 
 
 def cost(shards: Shards, numbers: Sequence[int], cores: int) -> Table:
@@ -111,7 +111,7 @@ def _take(shards: Shards, index: int, folder: Path) -> tuple[float, float, float
 
 
 def _free_bytes(folder: Path) -> int:
-    """What the disk of a folder, or of the nearest one above it that exists, has left."""
+    """Return the free bytes where a folder is, or the nearest one above it that exists."""
     folder = folder.absolute()
     existing = next(path for path in (folder, *folder.parents) if path.exists())
     return shutil.disk_usage(existing).free

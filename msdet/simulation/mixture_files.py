@@ -34,22 +34,21 @@ from numpy.typing import NDArray
 from scipy.io import wavfile
 
 from msdet.corpora import Corpus
-from msdet.simulation.render import AtMicrophone, Example
+from msdet.simulation.render import AtMicrophone, Example, directions
 from msdet.simulation.rooms import Room, channel_order, other_references
 from msdet.simulation.scene import Scene
 
 Format = Literal["folder", "tar"]
 TargetsAt = Literal["reference", "symmetric"]
-"""Where targets are kept: at the reference, or at all microphones that may become it."""
+"""Microphones whose targets are kept: the reference, or all that may become it."""
 
 MIXTURE_NAME = "mixture.wav"
 LABELS_NAME = "labels.json"
 FOLDERS = {"folder": "audio", "tar": "shards"}
-"""Where the audio of each format lies within the output folder."""
+"""The place of the audio of each format within the output folder."""
 
 _SCALE, _PEAK = 1 / 16, 0.9
-"""Of what is written: an RMS of -24 dB, as loud as speech is on recordings, and peaks of at most
-this."""
+"""Files have an RMS of -24 dB, as loud as speech is on recordings, and peaks of at most this."""
 
 
 def speaker_file(speaker: int, mic: int | None = None) -> str:
@@ -82,7 +81,7 @@ def target_mics(scene: Scene, targets_at: TargetsAt) -> tuple[int, ...]:
 
 
 def is_symmetric(scene: Scene) -> bool:
-    """Whether the microphones of a scene are alike and stand where they were planned."""
+    """Return whether the microphones of a scene are alike and stand where they were planned."""
     return scene.mismatch is None and not scene.room.mic_errors
 
 
@@ -143,8 +142,8 @@ def _checksum(content: bytes) -> str:
 
 
 def scale_of(example: Example) -> float:
-    """What samples are multiplied by where they are written: a power of two, the same for nearly
-    all mixtures, less where one of its files would reach full scale."""
+    """Return the factor of samples where they are written: a power of two, the same for nearly all
+    mixtures, less where one of its files would reach full scale."""
     signals = (example.mixture, example.targets, *(h.targets for h in example.others.values()))
     peak = max(float(np.abs(signal).max()) for signal in signals)
     return min(_SCALE, 2.0 ** math.floor(math.log2(_PEAK / max(peak, _PEAK))))
@@ -161,7 +160,7 @@ def wav(audio: NDArray[np.float32], sample_rate: int) -> bytes:
 
 
 def labels(example: Example, corpus: Corpus, scale: float) -> dict[str, Any]:
-    """What ``labels.json`` holds: metres, seconds, degrees in the array's frame, decibels.
+    """Return ``labels.json``: metres, seconds, degrees in the array's frame, decibels.
 
     ``scale`` and ``gain`` are of the samples in the files: what a mixture of RMS 1, and the speech
     as it is in the room, was multiplied by.
@@ -217,7 +216,7 @@ def labels(example: Example, corpus: Corpus, scale: float) -> dict[str, Any]:
 
 
 def _others(example: Example) -> list[dict[str, Any]]:
-    """What the labels say of further microphones."""
+    """The part of the labels that is about further microphones."""
     return [
         {
             "mic": mic,
@@ -272,7 +271,7 @@ def read_example(read: Callable[[str], bytes], pose: Callable[[Scene], Room]) ->
 
 
 def may_be_turned(scene: Scene, others: Collection[int]) -> bool:
-    """Whether targets at the reference and these others suffice for all symmetries of a scene."""
+    """Return whether targets at the reference and these suffice for all symmetries of a scene."""
     wanted = other_references(scene.microphone_array(), scene.reference_mic)
     return is_symmetric(scene) and set(wanted) <= set(others)
 
@@ -280,7 +279,6 @@ def may_be_turned(scene: Scene, others: Collection[int]) -> bool:
 def _example(
     labels: dict[str, Any], scene: Scene, signals: Sequence[NDArray[np.float32]]
 ) -> Example:
-    speakers = scene.room.speakers
     mixture, *targets = signals
     for signal, channels in zip(
         signals, (len(scene.array.positions), *[1] * len(targets)), strict=True
@@ -293,9 +291,7 @@ def _example(
     return Example(
         mixture=mixture / np.float32(scale),
         targets=np.concatenate(targets) / np.float32(scale),
-        azimuth=np.array([s.azimuth for s in speakers], np.float32),
-        elevation=np.array([s.elevation for s in speakers], np.float32),
-        distance=np.array([s.distance for s in speakers], np.float32),
+        **directions(scene.room),
         drr_db=_drr(labels["speakers"]),
         t60=labels["t60_measured"] or 0.0,
         gain=labels["gain"] / scale,

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where noise for backgrounds comes from: a folder of recordings, or a class of the user's own."""
+"""Sources of noise for backgrounds: a folder of recordings, or a class of the user's own."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from msdet.audio_files import AUDIO_SUFFIXES, find_audio
 from msdet.corpora import checked_signal, resampled
+from msdet.corpora.listing import read_header
 from msdet.errors import InputError
 from msdet.parts import OwnPart, build
 from msdet.simulation.config import BackgroundRanges
@@ -26,7 +27,7 @@ _log = logging.getLogger(__name__)
 OWN_NOISE = "scene.background.source"
 
 _PROBE_SECONDS = 0.1
-"""Of each of the user's own recordings, read before work starts; the rest is checked in use."""
+"""The start of each of the user's own recordings is read before work starts."""
 
 
 class NoiseSource(Protocol):
@@ -135,8 +136,6 @@ def _open_own(part: str, sample_rate: int) -> Recordings:
 
 @lru_cache(maxsize=8)
 def _open_folder(folder: str, sample_rate: int) -> Recordings:
-    import soundfile
-
     key = f"scene.background.recordings={folder}"
     root = Path(folder).expanduser()
     if not root.is_dir():
@@ -144,16 +143,13 @@ def _open_folder(folder: str, sample_rate: int) -> Recordings:
     lengths = {}
     digest = hashlib.sha256()
     for path in find_audio(root):
-        try:
-            info = soundfile.info(path)
-        except (soundfile.LibsndfileError, OSError, UnicodeError) as error:
-            raise InputError(f"{path}: cannot be read as audio ({error})") from None
-        name = path.relative_to(root).as_posix()
-        if info.frames == 0:
+        seconds, rate = read_header(path)
+        name, frames = path.relative_to(root).as_posix(), round(seconds * rate)
+        if frames == 0:
             raise InputError(f"{path}: is empty")
         # A sample less than resampling may give at the end.
-        lengths[name] = max(0, info.frames * sample_rate // info.samplerate - 1)
-        row = [name, info.frames, info.samplerate, path.stat().st_size]
+        lengths[name] = max(0, frames * sample_rate // rate - 1)
+        row = [name, frames, rate, path.stat().st_size]
         digest.update(json.dumps(row).encode() + b"\n")
     if not lengths:
         raise InputError(f"{key}: holds no audio ({', '.join(AUDIO_SUFFIXES)})")

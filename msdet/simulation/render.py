@@ -16,12 +16,13 @@ from msdet.geometry import MicrophoneArray
 from msdet.simulation.convolution import Convolution
 from msdet.simulation.noise import background_noise, sensor_noise
 from msdet.simulation.rirs import Rirs
+from msdet.simulation.rooms import Room
 from msdet.simulation.scene import Mismatch, Scene
 
 
 @dataclass(frozen=True)
 class AtMicrophone:
-    """What belongs to one microphone, of an example whose reference is another one.
+    """Targets and levels at one microphone, of an example whose reference is another one.
 
     Attributes:
         targets: float32 ``[speaker, sample]``, with the example's gain.
@@ -39,7 +40,7 @@ class AtMicrophone:
 
 @dataclass(frozen=True)
 class Example:
-    """What a model is trained and tested on.
+    """A mixture with its targets and labels: models are trained and tested on such.
 
     Attributes:
         mixture: float32 ``[mic, sample]``; the reference microphone has an RMS of 1.
@@ -70,18 +71,18 @@ class Example:
 
     @property
     def index(self) -> int:
-        """Of the scene in its split."""
+        """The number of the scene in its split."""
         return self.scene.index
 
     @property
     def array(self) -> MicrophoneArray:
-        """What it is recorded with."""
+        """The array that it is recorded with."""
         return self.scene.microphone_array()
 
 
 @dataclass(frozen=True)
 class Parts:
-    """What a mixture is the sum of: ``images.sum(axis=0) + noise``, with its gain applied.
+    """The parts of a mixture: it is ``images.sum(axis=0) + noise``, with its gain applied.
 
     Attributes:
         images: float32 ``[speaker, mic, sample]``, reverberant speech.
@@ -116,13 +117,10 @@ def render(scene: Scene, corpus: Corpus, rirs: Rirs, others: Sequence[int] = ())
     mixture += work.noise
     gain = _gain_to_unit_rms(mixture[reference])
     mixture *= np.float32(gain)
-    speakers = scene.room.speakers
     return Example(
         mixture=mixture,
         targets=work.targets(reference, work.reference_images, gain),
-        azimuth=np.array([s.azimuth for s in speakers], np.float32),
-        elevation=np.array([s.elevation for s in speakers], np.float32),
-        distance=np.array([s.distance for s in speakers], np.float32),
+        **directions(scene.room),
         drr_db=rirs.drr_db[:, reference],
         t60=rirs.t60_measured,
         gain=gain,
@@ -131,8 +129,14 @@ def render(scene: Scene, corpus: Corpus, rirs: Rirs, others: Sequence[int] = ())
     )
 
 
+def directions(room: Room) -> dict[str, Any]:
+    """Azimuth, elevation and distance of the speakers of a room, as an `Example` has them."""
+    keys = ("azimuth", "elevation", "distance")
+    return {k: np.array([getattr(s, k) for s in room.speakers], np.float32) for k in keys}
+
+
 def render_parts(scene: Scene, corpus: Corpus, rirs: Rirs) -> Parts:
-    """What `render`'s mixture is the sum of, for oracle methods and checks; slower."""
+    """Render the parts of `render`'s mixture, for oracle methods and checks; slower."""
     work = _Rendering(scene, corpus, rirs)
     reference = scene.reference_mic
     mics = range(rirs.image.shape[1])
@@ -146,7 +150,7 @@ def render_parts(scene: Scene, corpus: Corpus, rirs: Rirs) -> Parts:
 
 
 class _Rendering:
-    """What both ways of rendering start from; levels are set, but for the common gain.
+    """The start of both ways of rendering; levels are set, but for the common gain.
 
     Attributes:
         responses: ``[speaker, mic, freq]``, of the convolution.
@@ -193,7 +197,7 @@ class _Rendering:
         return targets * (self.gains[:, None] * np.float32(gain))
 
     def at(self, mic: int, gain: float) -> AtMicrophone:
-        """What belongs to a microphone that is not the reference."""
+        """Return targets and levels at a microphone that is not the reference."""
         images = self.convolution.each(self.responses[:, mic])
         rms = _spoken_rms(self.scene, images) * self.gains
         levels = self.scene.speech[0].level_db + 20 * np.log10(rms / rms[0])

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 
 from msdet.corpora import Split
 from msdet.errors import InputError, first_mistake
@@ -23,7 +23,7 @@ from msdet.files import read_json
 from msdet.geometry import MicrophoneArray
 from msdet.parsing import first_difference
 from msdet.simulation.bank import RirBank, pyroomacoustics_version
-from msdet.simulation.config import SceneConfig
+from msdet.simulation.config import Record, SceneConfig
 from msdet.simulation.rirs import METHOD
 from msdet.simulation.rooms import Room, pool_room
 from msdet.simulation.scene import ArrayRecord
@@ -57,10 +57,8 @@ class RoomSet:
         return (self[index] for index in range(self.count))
 
 
-class BankDescription(BaseModel):
-    """What ``bank.json`` holds. `rooms`: the part of the scene config that shapes rooms."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
+class BankDescription(Record):
+    """The content of ``bank.json``. `scene`: of its keys those count that shape rooms."""
 
     array: ArrayRecord
     sample_rate: int
@@ -121,7 +119,7 @@ def shaping(scene: SceneConfig) -> dict[str, Any]:
 
 
 def read_description(path: Path) -> BankDescription:
-    """What a bank is of.
+    """Read ``bank.json``.
 
     Raises:
         InputError: the file does not say.

@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
 from scipy.spatial.transform import Rotation
 
 from msdet.errors import InputError
@@ -25,6 +24,7 @@ from msdet.simulation.config import (
     Backend,
     ImperfectionRanges,
     Range,
+    Record,
     SceneConfig,
     observable_azimuths,
     sabine_absorption,
@@ -42,8 +42,8 @@ _SPLITS = {"train": 0, "valid": 1, "test": 2}
 POOL_ROOM, FRESH_ROOM, SPEECH, BACKGROUND, MISMATCH = 0, 1, 2, 3, 4
 
 
-class Placement(BaseModel):
-    """Where one speaker stands.
+class Placement(Record):
+    """The place of a speaker.
 
     Attributes:
         azimuth, elevation: degrees in the array's frame, the azimuth as the array observes it.
@@ -51,15 +51,13 @@ class Placement(BaseModel):
         position: in the room, metres.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     azimuth: float
     elevation: float
     distance: float
     position: Point
 
 
-class Room(BaseModel):
+class Room(Record):
     """A shoebox from (0, 0, 0) to `size` metres, with the pose of the array and the speakers.
 
     Attributes:
@@ -70,8 +68,6 @@ class Room(BaseModel):
             metres; empty where none does.
         rirs, t60_per_octave: as in `SceneConfig`.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     size: Point
     t60: float
@@ -85,7 +81,7 @@ class Room(BaseModel):
 
     @property
     def longest_t60(self) -> float:
-        """Of all octaves, seconds."""
+        """The longest of all octaves, seconds."""
         return self.t60 * max(1.0, *(self.t60_per_octave or (1.0,)))
 
     def microphones(self, array: MicrophoneArray) -> NDArray[np.float64]:
@@ -94,7 +90,7 @@ class Room(BaseModel):
         return np.add(turned, self.array_centre)
 
     def real_positions(self, array: MicrophoneArray) -> NDArray[np.float64]:
-        """Where the microphones stand in the array's frame, ``[mic, 3]``, metres."""
+        """Return where the microphones stand in the array's frame, ``[mic, 3]``, metres."""
         planned = array.as_array()
         return planned + np.asarray(self.mic_errors) if self.mic_errors else planned
 
@@ -158,7 +154,7 @@ def other_references(array: MicrophoneArray, reference_mic: int) -> tuple[int, .
 
 
 def channel_order(room: Room, turned: Room, array: MicrophoneArray) -> tuple[int, ...]:
-    """Which microphone each one of an array hears as, if it is turned by one of its symmetries."""
+    """Return the microphone that each one hears as, if the array is turned by a symmetry of it."""
     turn = turned.array_rotation - room.array_rotation
     rotations = symmetries(array)
     nearest = int(angular_error([degrees for degrees, _ in rotations], turn).argmin())
@@ -277,7 +273,7 @@ def _draw_azimuths(
 
 
 def _centre_range(config: SceneConfig, side: float) -> Range:
-    """Where the array's centre may be along a side of the room, metres."""
+    """Return where the array's centre may be along a side of the room, metres."""
     low, high = config.array.wall_distance, side - config.array.wall_distance
     offset = config.array.offset
     return (

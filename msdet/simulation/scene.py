@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from msdet.corpora import Corpus, Split
 from msdet.errors import InputError
 from msdet.geometry import MicrophoneArray
 from msdet.parts import OwnPart
-from msdet.simulation.config import SceneConfig
+from msdet.simulation.config import Record, SceneConfig
 from msdet.simulation.noise_sources import Recordings, open_noise
 from msdet.simulation.rooms import (
     BACKGROUND,
@@ -32,25 +32,21 @@ _STRETCHES = 20
 """Draws of a stretch of noise for each stream of a background."""
 
 
-class _Record(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class ArrayRecord(_Record):
+class ArrayRecord(Record):
     """The array a scene was drawn for; `positions` ``[mic][3]`` in the array's frame, metres."""
 
     name: str
     positions: tuple[tuple[float, float, float], ...]
 
 
-class Noise(_Record):
+class Noise(Record):
     """The microphones' own noise, white; `snr_db` is set at the reference, over the whole scene."""
 
     snr_db: float
     seed: int = Field(ge=0)
 
 
-class NoiseStretch(_Record):
+class NoiseStretch(Record):
     """A stretch of a recording of noise, as long as the scene.
 
     Attributes:
@@ -64,8 +60,8 @@ class NoiseStretch(_Record):
     shift: int = Field(default=0, ge=0)
 
 
-class Background(_Record):
-    """What is heard besides the speakers; `snr_db` as in `Noise`.
+class Background(Record):
+    """Sound besides that of the speakers; `snr_db` as in `Noise`.
 
     Attributes:
         recordings_folder: as the config named it, or the source of the user's own;
@@ -84,14 +80,14 @@ class Background(_Record):
     talkers: tuple[SpeechCrop, ...] = ()
 
 
-class Mismatch(_Record):
+class Mismatch(Record):
     """Each microphone's gain (dB) and phase (degrees) against the reference."""
 
     gain_db: tuple[float, ...]
     phase: tuple[float, ...]
 
 
-class Scene(_Record):
+class Scene(Record):
     """One mixture as plain numbers. Speakers of `room` and `speech` are in the same order."""
 
     id: str

@@ -10,8 +10,9 @@ from array import array
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO, NamedTuple, cast
 
 import numpy as np
 from pydantic import ValidationError
@@ -61,15 +62,29 @@ def read_scenes(path: Path | str, own: Collection[OwnPart] = ()) -> tuple[Scene,
     Raises:
         InputError: names the file, the line and the key of the first bad row.
     """
-    with _reading(Path(path)) as file:
-        scenes = tuple(
-            parse_scene(f"{path}:{number}", line.decode(), own)
-            for number, line in enumerate(file, 1)
-            if line.strip()
-        )
-    if not scenes:
+    return tuple(row.scene for row in _rows(Path(path), own))
+
+
+class _Row(NamedTuple):
+    """A scene of a file, the words that name it in errors, and its line, which begins there."""
+
+    where: str
+    start: int
+    line: bytes
+    scene: Scene
+
+
+def _rows(path: Path, own: Collection[OwnPart]) -> Iterator[_Row]:
+    """The rows of a file that are not blank, of which there must be some."""
+    with _reading(path) as file:
+        start, found = 0, False
+        for number, line in enumerate(file, 1):
+            if line.strip():
+                where, found = f"{path}:{number}", True
+                yield _Row(where, start, line, parse_scene(where, line.decode(), own))
+            start += len(line)
+    if not found:
         raise InputError(f"{path}: holds no scenes")
-    return scenes
 
 
 @contextmanager
@@ -112,7 +127,7 @@ def parse_scene(where: str, line: str, own: Collection[OwnPart] = ()) -> Scene:
 
 
 def _contradiction(scene: Scene) -> str:
-    """What in a scene cannot be, with its key; empty where all is well."""
+    """Return what in a scene cannot be, with its key; empty where all is well."""
     crops, mics = len(scene.speech), len(scene.array.positions)
     if crops != len(scene.room.speakers):
         return f"speech: {crops} crops for {len(scene.room.speakers)} speakers"
@@ -183,7 +198,7 @@ class DrawnScenes:
 
     @property
     def most_speakers(self) -> int:
-        """Of a scene."""
+        """Return the most that a scene may have."""
         return self.config.num_speakers[1]
 
     def read(self, indices: Sequence[int]) -> list[Scene]:
@@ -196,7 +211,7 @@ class DrawnScenes:
         ]
 
     def request(self) -> dict[str, Any]:
-        """What shapes the scenes, as plain values."""
+        """Return all that shapes the scenes, as plain values."""
         noise = {"recordings": {"fingerprint": self.noise}} if self.noise else {}
         return {
             "seed": self.seed,
@@ -241,7 +256,7 @@ class FileScenes:
         return scenes
 
     def request(self) -> dict[str, Any]:
-        """What shapes the scenes, as plain values."""
+        """Return all that shapes the scenes, as plain values."""
         return {"scenes": self.digest, "num_scenes": len(self), "sample_rate": self.sample_rate}
 
 
@@ -254,11 +269,7 @@ def sample_rate_of(path: Path, own: Collection[OwnPart] = ()) -> int:
     Raises:
         InputError: its first row is no scene.
     """
-    with _reading(path) as file:
-        line = next((row for row in file if row.strip()), b"").decode()
-        if line:
-            return parse_scene(f"{path}:1", line, own).sample_rate
-    raise InputError(f"{path}: holds no scenes")
+    return next(_rows(path, own)).scene.sample_rate
 
 
 def open_scenes(
@@ -278,26 +289,16 @@ def open_scenes(
     """
     starts, keys, most = array("q"), array("Q"), 0
     digest = hashlib.sha256()
-    with _reading(path) as file:
-        position = 0
-        for number, line in enumerate(file, 1):
-            if len(starts) == count:
-                break
-            digest.update(line)
-            start, position = position, position + len(line)
-            if not line.strip():
-                continue
-            scene = parse_scene(f"{path}:{number}", line.decode(), own)
-            try:
-                _check_scene(scene, corpus, format)
-            except InputError as error:
-                raise InputError(f"{path}:{number}: {error}") from error
-            # Eight bytes an id: that two of a million coincide has a chance of 1 in 10^7.
-            keys.append(int.from_bytes(hashlib.sha256(scene.id.encode()).digest()[:8]))
-            starts.append(start)
-            most = max(most, len(scene.speech))
-    if not starts:
-        raise InputError(f"{path}: holds no scenes")
+    for where, start, line, scene in islice(_rows(path, own), count):
+        digest.update(line)
+        try:
+            _check_scene(scene, corpus, format)
+        except InputError as error:
+            raise InputError(f"{where}: {error}") from error
+        # Eight bytes an id: that two of a million coincide has a chance of 1 in 10^7.
+        keys.append(int.from_bytes(hashlib.sha256(scene.id.encode()).digest()[:8]))
+        starts.append(start)
+        most = max(most, len(scene.speech))
     if count is not None and len(starts) < count:
         raise InputError(
             f"num_scenes={count}: {path} has {len(starts)} scenes; give at most as many"

@@ -24,13 +24,14 @@ from io import BytesIO, StringIO
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 
 from msdet.corpora import Corpus
 from msdet.errors import InputError, first_mistake
 from msdet.files import ProcessPaths, replacing, write_atomically
 from msdet.output_folder import contents
 from msdet.parsing import first_difference
+from msdet.simulation.config import Record
 from msdet.simulation.mixture_files import (
     FOLDERS,
     LABELS_NAME,
@@ -67,16 +68,14 @@ def default_shard_size(num_scenes: int) -> int:
 # --- what a folder is to hold -------------------------------------------------------------
 
 
-class Request(BaseModel):
-    """What shapes the files of a set: ``simulation.json``, written before all else.
+class Request(Record):
+    """All that shapes the files of a set: ``simulation.json``, written before all else.
 
     Attributes:
         config: of the scenes. versions: of what computes them.
         shard_size: scenes in each of the `num_shards` shards but the last.
         targets_at: which targets are kept.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     config: dict[str, Any]
     audio: bool
@@ -151,7 +150,7 @@ def tar_path(output: Path, shard: int) -> Path:
 
 
 def path_within(format: Format, shard: int, id: str, name: str) -> str:
-    """Where a file of a mixture is, relative to the output folder; archives read as folders."""
+    """Return a mixture's file, relative to the output folder; archives read as folders."""
     if format == "tar":
         return (tar_path(Path(), shard) / member_name(id, name)).as_posix()
     return f"{FOLDERS['folder']}/{id}/{name}"
@@ -206,11 +205,11 @@ class Shards:
         return range(shard * self.size, min((shard + 1) * self.size, len(self.source)))
 
     def scenes_in(self, numbers: Sequence[int]) -> int:
-        """How many scenes these shards hold."""
+        """Return how many scenes these shards hold."""
         return sum(len(self.indices(shard)) for shard in numbers)
 
     def is_there(self, shard: int) -> bool:
-        """Whether a shard was finished, and its files still have the sizes that they had then."""
+        """Return whether a shard was finished, and its files have the sizes that they had then."""
         return first_damaged(self.output, shard) is None
 
     def missing(self, part: int = 0, parts: int = 1) -> list[int]:

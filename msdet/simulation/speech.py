@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which speech is uttered in a scene, by whom, when and how loud."""
+"""The speech of a scene: who says what, when and how loud."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from msdet.corpora import Corpus, Utterance
 from msdet.errors import InputError
-from msdet.simulation.config import SceneConfig
+from msdet.simulation.config import Record, SceneConfig
 
 _DRAWS, _MOST_DRAWS = 8, 64
 _ACTIVE_SHARE = 0.6
@@ -21,8 +21,8 @@ _FRAME_SECONDS = 0.025
 _ACTIVE_DB = 30.0
 
 
-class SpeechCrop(BaseModel):
-    """Which speech one speaker utters, at the scene's sample rate.
+class SpeechCrop(Record):
+    """The speech that one speaker utters, at the scene's sample rate.
 
     Attributes:
         utterance: id in the corpus.
@@ -32,8 +32,6 @@ class SpeechCrop(BaseModel):
         level_db: of the reverberant image at the reference microphone, relative to the first
             speaker's.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     utterance: str
     offset: int = Field(ge=0)

@@ -39,7 +39,7 @@ _POSITION_TOLERANCE = 1e-6
 
 @dataclass(frozen=True)
 class Wanted:
-    """What mixtures must be for a model to be trained on them.
+    """The properties that mixtures must have for a model to be trained on them.
 
     Attributes:
         split: whose speakers; those of another are kept for scoring.
@@ -222,7 +222,7 @@ def _misfit(scene: dict[str, Any], wanted: Wanted) -> str:
 
 
 def _spans(path: Path, contents: dict[str, list[str]]) -> NDArray[np.int64]:
-    """Where the members of each mixture begin and end, if the archive holds those it should."""
+    """Return where each mixture's members begin and end, if the archive holds those it should."""
     expected = [member_name(id, name) for id, names in contents.items() for name in names]
     with tarfile.open(path, "r:") as archive:
         found = list(archive)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What can be measured about a recording of one speaker: where speech is, how loud it is, how
+"""Measurements of a recording of one speaker: where speech is, how loud it is, how
 high its spectrum reaches, how high its voice is. Mono numpy signals in, numbers out."""
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def frame_levels(signal: Signal, sample_rate: int) -> NDArray[np.float64]:
 
 
 def active_frames(signal: Signal, sample_rate: int) -> NDArray[np.bool_]:
-    """Which 10 ms frames carry speech, ``[frame]``; gaps of one or two frames are filled."""
+    """Return which 10 ms frames carry speech, ``[frame]``; gaps of one or two frames are filled."""
     levels = frame_levels(signal, sample_rate)
     if levels.size == 0:
         return np.zeros(0, dtype=bool)

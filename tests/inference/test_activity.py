@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from msdet.geometry import AzimuthGrid
 from msdet.inference.activity import FramePowers, activities_of, frame_powers, segments_of
 from msdet.inference.conditioning import BlockResampler, resampled
-from msdet.inference.separation import mass_near
+from msdet.inference.speakers import mass_near
 from msdet.inference.tracks import Track, windows
 
 RATE = 8000
