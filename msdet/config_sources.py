@@ -31,9 +31,9 @@ _CONFIGS = {
     "simulate": "msdet.commands.simulate:SimulateConfig",
     "bank": "msdet.commands.bank:BankConfig",
     "import": "msdet.commands.import_scenes:ImportConfig",
-    "separate": "msdet.commands.separate:SeparateConfig",
+    "separate": "msdet.inference.config:SeparateConfig",
     "serve": "msdet.serve.config:ServeConfig",
-    "export": "msdet.commands.export:ExportConfig",
+    "export": "msdet.inference.config:ExportConfig",
 }
 """Class of each command's config, imported when the command is composed."""
 

@@ -72,7 +72,7 @@ def network_seconds(checkpoint: Path) -> tuple[float, int]:
     import torch
 
     from msdet.checkpoints import load_checkpoint
-    from msdet.inference.options import OVERLAP, WINDOW_SECONDS
+    from msdet.inference.config import OVERLAP, WINDOW_SECONDS
     from msdet.inference.window_network import WindowNetwork
 
     torch.set_num_threads(1)

@@ -30,7 +30,7 @@ import msdet.inference.presence as presence
 from msdet.checkpoints import Checkpoint, load_checkpoint
 from msdet.corpora import BundledConfig, Corpus, open_corpus
 from msdet.geometry import MicrophoneArray, angular_error
-from msdet.inference.options import WINDOW_SECONDS
+from msdet.inference.config import WINDOW_SECONDS
 from msdet.inference.window_network import WindowNetwork
 
 SEED = 1000

@@ -16,14 +16,13 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from msdet.commands.bank import BankConfig
-from msdet.commands.export import ExportConfig
 from msdet.commands.import_scenes import ImportConfig
-from msdet.commands.separate import SeparateConfig
 from msdet.commands.simulate import SimulateConfig
 from msdet.corpora import CorpusConfig
 from msdet.criteria import CriterionConfig
 from msdet.datasets import DataConfig
 from msdet.evaluation.config import EvaluationConfig
+from msdet.inference.config import ExportConfig, SeparateConfig
 from msdet.models.config import ModelConfig
 from msdet.parts import OwnPart
 from msdet.serve.config import ServeConfig

@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 
 import msdet
 from msdet.cli import main
-from msdet.commands.separate import SeparateConfig
 from msdet.composing import compose, quoted
 from msdet.errors import InputError
+from msdet.inference.config import SeparateConfig
 from msdet.parsing import parse
 from msdet.training.config import TrainConfig
 from msdet.training.run import prepare
@@ -81,6 +81,20 @@ def test_quick_answers_do_not_wait_for_torch(arguments: list[str]) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert "msdet" in done.stdout
+
+
+@pytest.mark.parametrize("command", ["separate a.wav", "export checkpoint=a output=b", "serve"])
+def test_settings_are_shown_without_torch(command: str) -> None:
+    code = (
+        "import sys\n"
+        "from msdet.cli import main\n"
+        "code = main(sys.argv[1:])\n"
+        "sys.exit('imported torch' if 'torch' in sys.modules else code)\n"
+    )
+    arguments = [sys.executable, "-c", code, *command.split(), "--config"]
+    done = subprocess.run(arguments, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert "checkpoint:" in done.stdout
 
 
 def test_the_module_is_the_command() -> None:

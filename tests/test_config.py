@@ -15,14 +15,13 @@ from pydantic import BaseModel
 
 import msdet
 from msdet.commands.bank import BankConfig
-from msdet.commands.export import ExportConfig
 from msdet.commands.import_scenes import ImportConfig
-from msdet.commands.separate import SeparateConfig
 from msdet.commands.simulate import SimulateConfig
 from msdet.composing import compose
 from msdet.errors import InputError
 from msdet.evaluation.config import EvaluationConfig
 from msdet.geometry import DEFAULT_ARRAY
+from msdet.inference.config import ExportConfig, SeparateConfig
 from msdet.parsing import parse
 from msdet.parts import OwnPart
 from msdet.resources import configs_dir

@@ -18,29 +18,12 @@ from torch import Tensor, nn
 from msdet.checkpoints import Description, load_checkpoint
 from msdet.errors import InputError
 from msdet.files import write_atomically
-from msdet.geometry import ArrayConfig, MicrophoneArray
+from msdet.geometry import MicrophoneArray
 from msdet.inference.complex_parts import ComplexParts, RealArithmetic
+from msdet.inference.config import ExportConfig
 from msdet.inference.microphones import served_array
 from msdet.models.msdet import MSDET
-from msdet.parsing import Config, parse
-
-
-class ExportConfig(Config):
-    """A model to write as ONNX.
-
-    Attributes:
-        checkpoint: `model.ckpt` or `last.ckpt`, or the name of a model that ships.
-        trust: import and run classes outside msdet that the checkpoint names; only for checkpoints
-            of people whom you trust.
-        output: file, such as `model.onnx`; one that is there is replaced when the new one is whole.
-        array: such as `array=circle6`, for its number of microphones; null takes the array of
-            training.
-    """
-
-    checkpoint: str
-    output: str
-    trust: bool = False
-    array: ArrayConfig | None = None
+from msdet.parsing import parse
 
 
 def run(values: dict[str, Any]) -> None:

@@ -13,15 +13,12 @@ from typing import Any
 import numpy as np
 import soundfile
 from numpy.typing import NDArray
-from pydantic import Field, SkipValidation
 
 from msdet.ending import tell
 from msdet.errors import InputError
-from msdet.geometry import ArrayConfig
 from msdet.inference.conditioning import BlockResampler
+from msdet.inference.config import SeparateConfig
 from msdet.inference.options import (
-    OVERLAP,
-    WINDOW_SECONDS,
     Options,
     check_length,
     check_options,
@@ -40,60 +37,12 @@ from msdet.inference.separator import load, seconds_done
 from msdet.inference.speakers import Speakers
 from msdet.inference.speakers_file import SPEAKERS_NAME, azimuth_frame, speakers_file
 from msdet.inference.tracks import Sink
-from msdet.parsing import MOST_WORKERS, Config, parse
+from msdet.parsing import parse
 from msdet.shipped import default_model
 from msdet.workers import available_cores, in_processes
 
 _LONG_SECONDS = 10.0
 """Of a recording, from which on it is worth showing how much of it is done."""
-
-
-class SeparateConfig(Config):
-    """Recordings to separate.
-
-    Attributes:
-        recording: audio file with all microphones, a folder of such, or a list of either.
-        together: the files are one recording, a microphone each, in this order; of a folder, those
-            that lie in it (`--together`).
-        checkpoint: `model.ckpt`, or the name of a model that ships; null takes the default one.
-        trust: import and run classes outside msdet that the checkpoint names; only for checkpoints
-            of people whom you trust.
-        output: folder for the speakers, of several recordings for a folder each; null:
-            `outputs/separated/` and the name of the recording.
-        array: such as `array=respeaker4`, or a `.json` or `.csv` file of positions; null takes the
-            array of training.
-        channels: which channel of the file is each microphone, from 0, such as [2, 0, 1, 3]; null
-            takes the array's own.
-        azimuth: degrees: the speaker in this direction, or in each of a list, and no others; null
-            puts out all.
-        window_seconds: recordings go through the network in windows of this length.
-        overlap: share of a window that the next one has too; what is shared is computed twice.
-        num_speakers: people in a recording, where that is known; null: as many as are found.
-        max_speakers: people in a recording at most; null: as many as are found.
-        exact: 32-bit floats at the recording's own level, however loud, in place of 16 or 24 bits
-            that any player plays.
-        picture: draw `speakers.png`.
-        num_workers: recordings at a time, a process of about a gigabyte each; null takes one per
-            core.
-        device: where the network computes, as torch names it, such as `cuda`.
-    """
-
-    recording: str | tuple[str, ...]
-    together: bool = False
-    checkpoint: str | None = None
-    trust: bool = False
-    output: str | None = None
-    array: ArrayConfig | None = None
-    channels: tuple[int, ...] | None = None
-    azimuth: SkipValidation[float | tuple[float, ...] | None] = None  # the model checks it
-    window_seconds: float = Field(default=WINDOW_SECONDS, gt=0, le=3600)  # minutes take gigabytes
-    overlap: float = Field(default=OVERLAP, gt=0, le=0.5)
-    num_speakers: int | None = Field(default=None, ge=1)
-    max_speakers: int | None = Field(default=None, ge=1)
-    exact: bool = False
-    picture: bool = True
-    num_workers: int | None = Field(default=1, ge=1, le=MOST_WORKERS)
-    device: str = "cpu"
 
 
 def run(values: dict[str, Any]) -> None:

@@ -12,14 +12,9 @@ import numpy as np
 
 from msdet.checkpoints import Description
 from msdet.errors import InputError
+from msdet.inference.config import OVERLAP, WINDOW_SECONDS
 from msdet.inference.guidance import checked_directions
 from msdet.inference.speakers_file import SeparatedWith
-
-WINDOW_SECONDS = 8.0
-"""Shorter ones hold one speaker alone more often, longer ones more people than a model puts out."""
-
-OVERLAP = 0.125
-"""Of a window. What two share is computed twice, and tells whose output is whose in the next."""
 
 
 @dataclass(frozen=True)

@@ -21,10 +21,11 @@ from msdet.checkpoints import Checkpoint, Description, load_checkpoint
 from msdet.errors import InputError
 from msdet.geometry import AzimuthGrid, MicrophoneArray
 from msdet.inference.conditioning import conditioned, resampled
+from msdet.inference.config import OVERLAP, WINDOW_SECONDS
 from msdet.inference.examination import BLOCK_SECONDS, examine
 from msdet.inference.guidance import checked_directions, missed
 from msdet.inference.microphones import ArrayLike, served_array
-from msdet.inference.options import OVERLAP, WINDOW_SECONDS, Options, check_length, check_options
+from msdet.inference.options import Options, check_length, check_options
 from msdet.inference.presence import PRESENT
 from msdet.inference.separation import Separation
 from msdet.inference.speakers import Speakers
