@@ -248,7 +248,7 @@ def through_mp3(audio: Audio, rate: int) -> Audio:
 
 
 def alike(one: MicrophoneArray, other: MicrophoneArray, order: tuple[int, ...]) -> bool:
-    """Whether two arrays have about the same distances, the second's microphones in an order."""
+    """Return whether the distances in two arrays are about equal, the second's in an order."""
     first, second = (
         np.linalg.norm(p[:, None] - p[None], axis=-1)
         for p in (one.as_array(), other.as_array()[list(order)])

@@ -132,7 +132,7 @@ def _count(
 def _stated(
     azimuth: NDArray[np.float64], confidence: NDArray[np.float64], truth: NDArray[np.float32]
 ) -> Stated:
-    """What is said of each output, and whether it is so: every speaker is right for one output."""
+    """Pair each output's confidence with whether it is right: a speaker is right for one output."""
     errors = angular_error(azimuth[:, None], truth[None].astype(np.float64))
     right = np.zeros(len(azimuth), np.bool_)
     rows, columns = linear_sum_assignment(errors)

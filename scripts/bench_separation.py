@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What `msdet separate` costs: real-time factor, peak memory, and how long it takes to start.
+"""The cost of `msdet separate`: real-time factor, peak memory, and how long it takes to start.
 
 ``python scripts/bench_separation.py CHECKPOINT [--seconds 300] [--sample-rate 16000]``
 

@@ -39,7 +39,7 @@ NEAREST = 8.0
 _ALIKE = 0.2
 """Correlation with a direct path, below which a slot that was guided holds somebody else."""
 _SPEAKS_SECONDS = 0.5
-"""Of speech in a window, with which somebody counts; less than that leaves the window out."""
+"""Seconds of speech with which somebody counts in a window; less leaves the window out."""
 
 Audio = NDArray[np.float32]
 Measured = tuple[NDArray[np.float64], NDArray[np.bool_]]

@@ -42,7 +42,7 @@ from msdet.shipped import default_model
 from msdet.workers import available_cores, in_processes
 
 _LONG_SECONDS = 10.0
-"""Of a recording, from which on it is worth showing how much of it is done."""
+"""Length of a recording, from which on it is worth showing how much of it is done."""
 
 
 def run(values: dict[str, Any]) -> None:

@@ -45,9 +45,9 @@ distance of its microphones from the centre), and in metres, since places are of
 With n stretches, the share is 1 + 2 / n times as large: four of diffuse noise come to .20. Of 24
 stretches, it is .17 or less in matching scenes, and .3 in most of those of other arrays."""
 SWAPPED, BETTER = 2 / 3, 0.4
-"""Of that limit, from which on a swap that leaves so little of the distance is believed all the
-same (.06 of the size in matching scenes). Readings of misfits are named where they leave as little.
-"""
+"""Share of that limit, from which on a swap that leaves so little of the distance is believed all
+the same (.06 of the size in matching scenes). Readings of misfits are named where they
+leave as little."""
 LARGER = 1.2
 """Delays as a multiple of what the array allows, median: 1.06 at most in matching scenes."""
 SMALLER, SMALLEST, ALIKE, MANY = 0.62, 0.25, 0.75, 6

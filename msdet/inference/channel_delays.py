@@ -21,7 +21,7 @@ Floats = NDArray[np.float64]
 
 CHUNK_SECONDS = 10.0
 STRETCHES = 24
-"""Of a chunk, this many of the loudest are looked at, which bounds the time."""
+"""The loudest of a chunk that are looked at, which bounds the time."""
 LOUD_DB = -30.0
 """Stretches this far below the chunk's loudest are left out."""
 KEPT = 64

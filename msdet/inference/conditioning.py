@@ -19,11 +19,11 @@ from msdet.inference.activity import frame_length, frame_powers, lasting
 Audio = NDArray[np.float32]
 
 _CLICK_SECONDS, _CLICK_DB = 0.16, 15.0
-"""What lasts for less is shorter than any word; no syllable is so far above the next ones."""
+"""A sound that lasts for less is shorter than any word; no syllable is so far above the next."""
 _LEFT_DB = -20.0
-"""Of a click, relative to the loudest level that lasts; any louder, its direction misleads."""
+"""Level left of a click, relative to the loudest that lasts; louder, its direction misleads."""
 _LEAST_SECONDS = 1.0
-"""Of audio, to know how loud the rest is."""
+"""Audio that it takes to know how loud the rest is."""
 
 
 class BlockResampler:

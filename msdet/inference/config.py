@@ -12,7 +12,8 @@ WINDOW_SECONDS = 8.0
 """Shorter ones hold one speaker alone more often, longer ones more people than a model puts out."""
 
 OVERLAP = 0.125
-"""Of a window. What two share is computed twice, and tells whose output is whose in the next."""
+"""Share of a window that the next one has too. It is computed twice, and tells whose output is
+whose in the next."""
 
 
 class SeparateConfig(Config):

@@ -19,18 +19,18 @@ from msdet.inference.microphones import unlike_training
 from msdet.inference.window_network import SILENT_RMS
 
 BLOCK_SECONDS = 10.0
-"""Of audio that is looked at, or read, at a time."""
+"""Length of the audio that is looked at, or read, at a time."""
 
 _CLIPPED_FROM = 0.98
-"""Of full scale: equal samples in a row above it are a peak that was cut."""
+"""Share of full scale: equal samples in a row above it are a peak that was cut."""
 _FULL_SCALES = (2.0**15, 2.0**23, 2.0**31)
-"""Of integers that are stored as floats."""
+"""Full scales of integers that are stored as floats."""
 _ROUNDED_ONE = 1.0001
 """Full scale of floats that were integers divided by 32767."""
 _FAR_LOUDER = 1e6
 """Than the reference microphone: a broken channel, and too loud for floats of 32 bits."""
 _FULL_BAND = 0.8
-"""Of what the model listens to: who has less is told. Filters take the rest."""
+"""Share of the band that the model listens to: who has less is told. Filters take the rest."""
 
 
 def examine(

@@ -17,7 +17,7 @@ ArrayLike = MicrophoneArray | Sequence[Sequence[float]] | str | Path
 """An array or the name of one, positions ``[mic][3]`` in metres, or a file of them."""
 
 _APERTURE_RATIO = 2.0
-"""Of the largest aperture in training: wider arrays are warned of."""
+"""Multiple of the largest aperture in training: wider arrays are warned of."""
 _HEIGHT_METRES = 0.01
 """Heights that differ by less are those of a real array that is meant to be flat."""
 

@@ -79,7 +79,7 @@ class Model(_Record):
     checkpoint: str
     """Name of its file."""
     checkpoint_sha256: str | None
-    """Of the file's content; null where the file is gone."""
+    """Digest of the file's content; null where the file is gone."""
     sample_rate: int
     """Hertz, of the audio inside the network."""
     num_outputs: int
@@ -100,7 +100,7 @@ class Array(_Record):
     positions_m: tuple[tuple[float, float, float], ...]
     """x, y and z of each microphone from their centre, metres."""
     channels: tuple[int, ...]
-    """Which channel of the recording each microphone is, from 0."""
+    """The channel of the recording that each microphone is, from 0."""
     reference_mic: int
     """The microphone at which the speakers are heard, from 0."""
     azimuth: str

@@ -25,7 +25,7 @@ conversations of a minute, 15 leaves 1.2 % of the speech with somebody else, 6 t
 _DIRECTION_LIMIT = 60.0
 """Degrees from which on two directions are simply different."""
 _OVERLAP_COST = 3.0
-"""Of two signals that have nothing in common where they overlap."""
+"""Cost of two signals that have nothing in common where they overlap."""
 _VOICE_DECIBELS = 4.0
 """Mean log-mel spectra that differ by as much (root mean square over bands) cost 1."""
 _VOICE_LIMIT = 12.0
@@ -33,9 +33,9 @@ _BIRTH_COST = 4.5
 """Who is less like every track than this begins a new one: from 45 degrees on a direction of its
 own alone does; below, with nothing in common in the overlap or another voice."""
 _UNHEARD_COST = 2.0
-"""Of a track that nobody has spoken in: sooner than a new one, later than one that fits."""
+"""Cost of a track that nobody has spoken in: sooner than a new one, later than one that fits."""
 _BIRTH_SECONDS = 0.5
-"""Of speech in a window, that a new track needs."""
+"""Seconds of speech in a window that a new track needs."""
 
 SHORTEST_SPEAKER = 1.0
 """Seconds of speech that somebody must have in a recording of several windows to be put out."""

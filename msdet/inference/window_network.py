@@ -24,7 +24,7 @@ from msdet.models.frontends import power
 from msdet.models.msdet import Output
 
 SILENT_RMS = 1e-6
-"""Of the reference microphone, where full scale is 1: a window below it holds nothing."""
+"""RMS of the reference microphone, where full scale is 1: a window below it holds nothing."""
 
 _APART_DEGREES = 20.0
 """Somebody whom the network did not find by itself is sought this far from the others."""
