@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -129,7 +130,7 @@ def render(scene: Scene, corpus: Corpus, rirs: Rirs, others: Sequence[int] = ())
     )
 
 
-def directions(room: Room) -> dict[str, NDArray[np.float32]]:
+def directions(room: Room) -> dict[str, Any]:
     """Azimuth, elevation and distance of the speakers of a room, as an `Example` has them."""
     keys = ("azimuth", "elevation", "distance")
     return {k: np.array([getattr(s, k) for s in room.speakers], np.float32) for k in keys}
