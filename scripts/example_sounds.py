@@ -18,8 +18,7 @@ from numpy.typing import NDArray
 
 import msdet
 from msdet.benchmarks import benchmark_path
-from msdet.corpora import open_corpus
-from msdet.corpora.bundled import BundledConfig
+from msdet.corpora import BundledConfig, open_corpus
 from msdet.geometry import angular_error
 from msdet.shipped import default_model
 from msdet.simulation import compute_rirs, render

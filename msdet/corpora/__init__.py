@@ -7,9 +7,8 @@ from typing import Annotated
 
 from pydantic import Discriminator, Tag
 
-from msdet.corpora.bundled import BundledConfig, open_bundled
 from msdet.corpora.corpus import Corpus, resampled
-from msdet.corpora.folder import FolderConfig, open_folder
+from msdet.corpora.folder import BundledConfig, FolderConfig, open_bundled, open_folder
 from msdet.corpora.librispeech import LibriSpeechConfig, open_librispeech
 from msdet.corpora.metadata import MetadataConfig, open_metadata
 from msdet.corpora.own import OwnUtterance, SpeechSource, checked_signal, open_own

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Any folder of recordings as a corpus: each sub-folder is a speaker; or a folder that brings its
-own manifest, as scripts/build_voices.py --full writes."""
+"""Folders as corpora: any whose sub-folders are speakers, those that bring their own manifest, as
+scripts/build_voices.py --full writes, and the voices that come with msdet."""
 
 from __future__ import annotations
 
@@ -9,16 +9,26 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from msdet.audio_files import AUDIO_SUFFIXES, find_audio
 from msdet.corpora.corpus import Corpus, make_corpus
 from msdet.corpora.listing import ListedConfig, SpeechFile, corpus_root, list_files, open_listed
 from msdet.corpora.utterance import MANIFEST, Split, Utterance, check_files, read_manifest
 from msdet.errors import InputError
+from msdet.resources import voices_dir
 
 MIN_SPEAKERS_PER_SPLIT = 2
 """A mixture needs two people."""
+
+
+class BundledConfig(BaseModel):
+    """The voices that come with the project; at sample rates above 8 kHz, those whose recordings
+    reach up to 8 kHz."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: Literal["bundled"] = "bundled"
 
 
 class SpeakerFoldersConfig(ListedConfig):
@@ -43,13 +53,27 @@ class FolderConfig(SpeakerFoldersConfig):
     name: Literal["folder"] = "folder"
 
 
+def open_bundled(sample_rate: int) -> Corpus:
+    """Open the bundled voices."""
+    try:
+        return open_manifest("bundled", voices_dir(), sample_rate)
+    except InputError as error:
+        mend = "install msdet again or run scripts/build_voices.py"
+        raise InputError(f"{error}; {mend}") from None
+
+
+def open_manifest(name: str, root: Path, sample_rate: int) -> Corpus:
+    """Open a folder that brings its own manifest, whose files must be what it says."""
+    rows = read_manifest(root / MANIFEST)
+    check_files(root, rows)
+    return make_corpus(name, root, rows, sample_rate)
+
+
 def open_folder(config: FolderConfig, sample_rate: int) -> Corpus:
     """Open by the folder's own manifest, else by one that is built once and kept in the cache."""
     root = corpus_root(config.path, "a folder with a sub-folder per speaker")
     if (root / MANIFEST).is_file():
-        rows = read_manifest(root / MANIFEST)
-        check_files(root, rows)
-        return make_corpus("folder", root, rows, sample_rate)
+        return open_manifest("folder", root, sample_rate)
     return open_speaker_folders(config, root, speakers_audio(root), sample_rate)
 
 

@@ -19,7 +19,7 @@ from msdet.geometry import MicrophoneArray
 from msdet.simulation.config import MOST_ABSORPTION, sabine_absorption
 from msdet.simulation.rooms import Point, Room, place, random_generator
 from msdet.simulation.scene import ArrayRecord, Noise, Scene
-from msdet.simulation.speech import SpeechCrop, draw_crop
+from msdet.simulation.speech import draw_crop
 
 WALL_DISTANCE = 0.3
 """Metres from a side wall to speakers and to the array's centre, as in the scenes of training."""
@@ -112,12 +112,10 @@ def scene_of(
     _check(setup, corpus)
     rate = description.sample_rate
     num_samples = round(setup.seconds * rate)
-    speech = []
-    for number, voice in enumerate(setup.voices):
-        rng = random_generator(setup.take, number)
-        said, offset, onset, length = draw_crop(corpus, voice, num_samples, rng)
-        stretch = {"offset": offset, "onset": onset, "length": length}
-        speech.append(SpeechCrop(utterance=said.id, level_db=0.0, **stretch))
+    speech = [
+        draw_crop(corpus, voice, num_samples, random_generator(setup.take, number))
+        for number, voice in enumerate(setup.voices)
+    ]
     centre = (*setup.array, HEIGHT)
     rotation = setup.rotation % 360.0
     return Scene(

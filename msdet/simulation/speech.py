@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from msdet.corpora import Corpus, Utterance
+from msdet.corpora import Corpus
 from msdet.errors import InputError
 from msdet.simulation.config import Record, SceneConfig
 
@@ -53,18 +53,11 @@ def draw_speech(
     starts = np.round(np.linspace(0, num_samples - length, count)).astype(int)
     crops = []
     for i, (speaker, start) in enumerate(zip(chosen, rng.permutation(starts), strict=True)):
-        utterance, offset, onset, taken = draw_crop(corpus, speaker, length, rng)
+        crop = draw_crop(corpus, speaker, length, rng)
         level = 0.0 if i == 0 else _draw_level(config, rng)
-        crops.append(_crop(utterance, offset, int(start) + onset, taken, level))
+        placed = {"onset": int(start) + crop.onset, "level_db": level}
+        crops.append(crop.model_copy(update=placed))
     return tuple(crops)
-
-
-def _crop(
-    utterance: Utterance, offset: int, onset: int, length: int, level_db: float = 0.0
-) -> SpeechCrop:
-    return SpeechCrop(
-        utterance=utterance.id, offset=offset, onset=onset, length=length, level_db=level_db
-    )
 
 
 def draw_talkers(
@@ -74,7 +67,7 @@ def draw_talkers(
     inside = {corpus.by_id(crop.utterance).speaker for crop in speech}
     others = [s for s in corpus.speakers if s not in inside] or list(corpus.speakers)
     speakers = (others[int(rng.integers(len(others)))] for _ in range(count))
-    return tuple(_crop(*draw_crop(corpus, speaker, length, rng)) for speaker in speakers)
+    return tuple(draw_crop(corpus, speaker, length, rng) for speaker in speakers)
 
 
 def draw_utterances(
@@ -89,7 +82,9 @@ def draw_utterances(
     for i, (utterance, length) in enumerate(zip(utterances, lengths, strict=True)):
         onset = int(rng.integers(max(lengths) - length + 1))
         level = 0.0 if i == 0 else _draw_level(config, rng)
-        crops.append(_crop(utterance, 0, onset, length, level))
+        crops.append(
+            SpeechCrop(utterance=utterance.id, offset=0, onset=onset, length=length, level_db=level)
+        )
     return tuple(crops)
 
 
@@ -109,16 +104,13 @@ def _draw_level(config: SceneConfig, rng: np.random.Generator) -> float:
     return round(float(rng.uniform(low, high)), 3)
 
 
-def draw_crop(
-    corpus: Corpus, speaker: str, length: int, rng: np.random.Generator
-) -> tuple[Utterance, int, int, int]:
-    """(utterance, offset in it, onset within `length`, samples) of mostly active speech."""
+def draw_crop(corpus: Corpus, speaker: str, length: int, rng: np.random.Generator) -> SpeechCrop:
+    """Draw mostly active speech, at a level of 0 dB; its onset is that within `length` samples."""
     utterances = corpus.of_speaker(speaker)
-    long_enough = [u for u in utterances if corpus.num_samples(u) >= length]
-    best: tuple[Utterance, int, int, int] | None = None
-    best_share = -1.0
+    candidates = [u for u in utterances if corpus.num_samples(u) >= length] or utterances
+    best: SpeechCrop | None = None
+    best_share = 0.0
     for attempt in range(_MOST_DRAWS):
-        candidates: Sequence[Utterance] = long_enough or utterances
         utterance = candidates[int(rng.integers(len(candidates)))]
         audio = corpus.read(utterance)
         taken = min(length, len(audio))
@@ -126,10 +118,13 @@ def draw_crop(
         onset = int(rng.integers(length - taken + 1))
         share = active_share(audio, corpus.sample_rate, offset, taken)
         if share > best_share:
-            best, best_share = (utterance, offset, onset, taken), share
+            best_share = share
+            best = SpeechCrop(
+                utterance=utterance.id, offset=offset, onset=onset, length=taken, level_db=0.0
+            )
         if share >= _ACTIVE_SHARE or (attempt + 1 >= _DRAWS and best_share > 0):
             break
-    if best is None or best_share <= 0:
+    if best is None:
         raise InputError(
             f"corpus {corpus.name!r}: no speech was found in {_MOST_DRAWS} stretches of "
             f"{length / corpus.sample_rate:.2f} s of speaker {speaker!r}, the last in "

@@ -124,6 +124,6 @@ def test_changed_voice_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     content[1000] ^= 1
     (tmp_path / row.path).write_bytes(content)
     (tmp_path / MANIFEST).write_text(row.model_dump_json() + "\n")
-    monkeypatch.setattr("msdet.corpora.bundled.voices_dir", lambda: tmp_path)
+    monkeypatch.setattr("msdet.corpora.folder.voices_dir", lambda: tmp_path)
     with pytest.raises(InputError, match=f"{Path(row.path).name}.*checksum"):
         open_corpus(BundledConfig(), 8000)
