@@ -15,7 +15,7 @@ from typing import Any
 from rich.console import Console
 
 from msdet.evaluation.config import EvaluationConfig
-from msdet.evaluation.exports import csv_lines, markdown_table
+from msdet.evaluation.exports import csv_text, markdown_table
 from msdet.evaluation.preparation import Prepared, name_of, prepare
 from msdet.evaluation.report.content import ReportContent
 from msdet.evaluation.report.page import write_report
@@ -92,7 +92,7 @@ def _evaluate(
         "made_with": versions() | {"commit": git_commit() or "unknown"},
     }
     write_json(output / "summary.json", summary)
-    write_atomically(output / "rows.csv", csv_lines(rows))
+    write_atomically(output / "rows.csv", csv_text(rows))
     write_atomically(output / "table.md", markdown_table(summary["systems"], prepared.measures))
     views = scene_views(output, prepared, rows, config.pictures) if config.pictures else ()
     write_report(
