@@ -15,15 +15,14 @@ from typing import Any
 from rich.console import Console
 
 from msdet.evaluation.config import EvaluationConfig
-from msdet.evaluation.exports import csv_lines, markdown_table
+from msdet.evaluation.exports import csv_text, markdown_table
 from msdet.evaluation.preparation import Prepared, name_of, prepare
 from msdet.evaluation.report.content import ReportContent
 from msdet.evaluation.report.page import write_report
-from msdet.evaluation.rows import RowWriter
+from msdet.evaluation.rows import RowWriter, SceneTime
 from msdet.evaluation.scoring import SceneScorer, Scoring
 from msdet.evaluation.systems.names import MODEL
 from msdet.evaluation.tables import clipping_warnings, result_tables, systems_table
-from msdet.evaluation.times import TIMES_NAME, SceneTime, Times
 from msdet.evaluation.views import scene_views
 from msdet.files import read_json_lines, write_atomically, write_json
 from msdet.memory import PeakMemory
@@ -60,7 +59,6 @@ def _evaluate(
 ) -> dict[str, Any]:
     output, scenes = Path(config.output), prepared.scenes
     with PeakMemory() as memory, RowWriter(output, prepared.header) as writer:
-        times = Times(output / TIMES_NAME, writer.done)
         _fill_banks(scenes, prepared.scoring.bank, config.num_workers)
         left = [scene for scene in scenes if scene.index not in writer.done]
         for row, taken in in_processes(
@@ -71,10 +69,9 @@ def _evaluate(
             title="scoring",
             done=len(scenes) - len(left),
         ):
-            times.add(taken)
-            writer.add(row)
-        rows = writer.rows
-    summary = _summary(prepared, rows, times, config.conditions)
+            writer.add(row, taken)
+    rows = writer.rows
+    summary = _summary(prepared, writer, config.conditions)
     summary |= _measured(prepared, training, memory.peak_gb)
     summary |= {
         "own_measures": {
@@ -92,7 +89,7 @@ def _evaluate(
         "made_with": versions() | {"commit": git_commit() or "unknown"},
     }
     write_json(output / "summary.json", summary)
-    write_atomically(output / "rows.csv", csv_lines(rows))
+    write_atomically(output / "rows.csv", csv_text(rows))
     write_atomically(output / "table.md", markdown_table(summary["systems"], prepared.measures))
     views = scene_views(output, prepared, rows, config.pictures) if config.pictures else ()
     write_report(
@@ -122,14 +119,12 @@ def print_tables(summary: dict[str, Any]) -> None:
 
 
 def _summary(
-    prepared: Prepared,
-    rows: Sequence[SceneRow],
-    times: Times,
-    conditions: Sequence[str] | None,
+    prepared: Prepared, writer: RowWriter, conditions: Sequence[str] | None
 ) -> dict[str, Any]:
     """The main system's numbers, ``systems`` with those of all, and ``comparisons`` of the main one
     with each of them."""
-    table, measures = score_table(rows), prepared.measures
+    rows, measures = writer.rows, prepared.measures
+    table = score_table(rows)
     others = [system for system in prepared.scoring.systems if system != prepared.main]
     of_system = {
         system: summarise(
@@ -141,7 +136,7 @@ def _summary(
             unavailable=prepared.unavailable,
             conditions=DEFAULT_CONDITIONS if conditions is None else tuple(conditions),
         )
-        | {"real_time_factor": times.real_time_factor(system)}
+        | {"real_time_factor": writer.real_time_factor(system)}
         for system in (prepared.main, *others)
     }
     return {

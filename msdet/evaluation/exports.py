@@ -5,12 +5,11 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from msdet.evaluation.tables import columns_of
-from msdet.metrics import MEASURES, Measure, SceneRow, SceneScore
-from msdet.metrics.scores import SpeakerScore
+from msdet.metrics import MEASURES, Measure, SceneRow
 
 _OF_SPEAKER = (
     "slot",
@@ -27,8 +26,8 @@ _OF_SCENE = ("ambiguous", "order_correct", "speakers_claimed")
 Cell = str | float | int | bool | None
 
 
-def csv_rows(rows: Sequence[SceneRow]) -> Iterator[dict[str, Cell]]:
-    """One for each scene, system and speaker, with the same keys in each.
+def csv_rows(rows: Sequence[SceneRow]) -> list[dict[str, Cell]]:
+    """Return one for each scene, system and speaker, with the same keys in each.
 
     ``index``, ``id``, ``system``, ``speaker``; the labels of the scene and of the speaker; what
     ``SpeakerScore`` holds; ``wrong_slot`` of the speaker's slot; ``not_scored``, how many of its
@@ -36,44 +35,37 @@ def csv_rows(rows: Sequence[SceneRow]) -> Iterator[dict[str, Cell]]:
     ``order_correct`` and ``speakers_claimed``; each score that any system has. Degrees, metres
     and dB; None where there is nothing.
     """
-    of_scene = tuple(dict.fromkeys(label for row in rows for label in row.labels.scene))
-    of_speaker = tuple(dict.fromkeys(label for row in rows for label in row.labels.speaker))
-    scores = _score_names(rows)
+    of_scene = dict.fromkeys(label for row in rows for label in row.labels.scene)
+    of_speaker = dict.fromkeys(label for row in rows for label in row.labels.speaker)
+    spoken = [speaker for row in rows for s in row.systems.values() for speaker in s.speakers]
+    order = {measure.quantity: i for i, measure in enumerate(MEASURES.values())}
+    there = dict.fromkeys(name for speaker in spoken for name in speaker.scores)
+    scores = sorted(there, key=lambda name: order.get(name, len(order)))  # one's own come last
+    found: list[dict[str, Cell]] = []
     for row in rows:
         for system, score in row.systems.items():
-            for speaker in score.speakers:
-                yield {
-                    "index": row.index,
-                    "id": row.id,
-                    "system": system,
-                    "speaker": speaker.speaker,
-                    **{label: row.labels.scene.get(label) for label in of_scene},
-                    **{
-                        label: row.labels.speaker[label][speaker.speaker]
-                        if label in row.labels.speaker
-                        else None
-                        for label in of_speaker
-                    },
-                    **{name: getattr(speaker, name) for name in _OF_SPEAKER},
-                    "wrong_slot": _wrong_slot(score, speaker),
-                    "not_scored": sum(f.speaker == speaker.speaker for f in score.failures),
-                    **{name: getattr(score, name) for name in _OF_SCENE},
-                    **{name: speaker.scores.get(name) for name in scores},
-                }
+            for of in score.speakers:
+                cells: dict[str, Cell] = {"index": row.index, "id": row.id, "system": system}
+                cells["speaker"] = of.speaker
+                cells |= {label: row.labels.scene.get(label) for label in of_scene}
+                labels = {name: values[of.speaker] for name, values in row.labels.speaker.items()}
+                cells |= {label: labels.get(label) for label in of_speaker}
+                cells |= {name: getattr(of, name) for name in _OF_SPEAKER}
+                cells["wrong_slot"] = None if of.slot is None else score.wrong_slot[of.slot]
+                cells["not_scored"] = sum(f.speaker == of.speaker for f in score.failures)
+                cells |= {name: getattr(score, name) for name in _OF_SCENE}
+                found.append(cells | {name: of.scores.get(name) for name in scores})
+    return found
 
 
-def csv_lines(rows: Sequence[SceneRow]) -> Iterator[str]:
-    """``csv_rows`` as the lines of a file, the header first; empty cells where there is nothing."""
-    text = io.StringIO(newline="")
-    writer: csv.DictWriter[str] | None = None
-    for cells in csv_rows(rows):
-        if writer is None:
-            writer = csv.DictWriter(text, list(cells), lineterminator="\n")
-            writer.writeheader()
-        writer.writerow(cells)
-        yield text.getvalue()
-        text.seek(0)
-        text.truncate()
+def csv_text(rows: Sequence[SceneRow]) -> str:
+    """Return ``csv_rows`` as a file, the header first; empty cells where there is nothing."""
+    cells, text = csv_rows(rows), io.StringIO(newline="")
+    if cells:
+        writer = csv.DictWriter(text, list(cells[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(cells)
+    return text.getvalue()
 
 
 def markdown_table(
@@ -95,16 +87,3 @@ def markdown_table(
             cells.append(text)
         lines.append([name.replace("|", r"\|"), *cells])
     return "".join("| " + " | ".join(line) + " |\n" for line in lines)
-
-
-def _wrong_slot(score: SceneScore, speaker: SpeakerScore) -> bool | None:
-    return None if speaker.slot is None else score.wrong_slot[speaker.slot]
-
-
-def _score_names(rows: Sequence[SceneRow]) -> tuple[str, ...]:
-    """Scores that any speaker has, in the order of the tables, the user's own last."""
-    scores = (of.scores for row in rows for s in row.systems.values() for of in s.speakers)
-    there = dict.fromkeys(name for names in scores for name in names)
-    order = [measure.quantity for measure in MEASURES.values()]
-    known = [name for name in order if name in there]
-    return tuple(dict.fromkeys((*known, *there)))

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """One JSON line per evaluated scene, written as it is finished, so that a killed run goes on.
 
-``rows.jsonl`` holds the rows, ``rows.meta.json`` beside it says what they are rows of.
+``rows.jsonl`` holds the rows, ``rows.meta.json`` beside it says what they are rows of, and
+``times.jsonl`` how long they took, which rows do not hold: they are the same on every machine.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from msdet.parsing import first_difference
 
 ROWS_NAME = "rows.jsonl"
 HEADER_NAME = "rows.meta.json"
+TIMES_NAME = "times.jsonl"
 
 
 class RowsHeader(Record):
@@ -42,11 +44,21 @@ class RowsHeader(Record):
     as_networks: bool = True
 
 
+class SceneTime(Record):
+    """The time that systems took for one scene: a line of ``times.jsonl``; processor seconds."""
+
+    index: int
+    audio_seconds: float
+    seconds: dict[str, float]
+
+
 class RowWriter:
     """Appends rows to ``folder/rows.jsonl``; goes on after a kill with the rows that are there.
 
     Rows may be added in any order, each is on disk when ``add`` returns; ``close`` leaves the
     file in scene order. A last line that a kill cut short is dropped, and its scene is done again.
+    A scene's time is written before its row: every row that a stop leaves has its time. A time
+    without a row, or one that was cut, is dropped when the evaluation goes on.
 
     Raises:
         InputError: the folder is a file or cannot be written, holds rows of another checkpoint,
@@ -62,6 +74,7 @@ class RowWriter:
             if self._path.exists():
                 _drop_cut_line(self._path)
                 self._rows = {row.index: row for row in _parse(self._path)}
+            self._times = self._read_times()
             self._file = self._path.open("a", encoding="utf-8")
         except OSError as error:
             raise InputError(f"output={folder}: {error.strerror}; choose another folder") from error
@@ -76,17 +89,30 @@ class RowWriter:
         """Indices of the scenes that need no work any more."""
         return frozenset(self._rows)
 
-    def add(self, row: SceneRow) -> None:
+    def add(self, row: SceneRow, time: SceneTime | None = None) -> None:
+        """Write a row, behind its time where that was taken."""
         if row.index in self._rows:
             raise ValueError(f"scene {row.id} (index {row.index}) has a row already")
         try:
+            if time is not None:
+                with (self._folder / TIMES_NAME).open("a", encoding="utf-8") as file:
+                    file.write(time.model_dump_json() + "\n")
+                self._times.append(time)
             self._file.write(row.model_dump_json() + "\n")
             self._file.flush()
         except OSError as error:
             raise InputError(
-                f"{self._path}: {error.strerror}; the same command goes on from here"
+                f"{self._folder}: {error.strerror}; the same command goes on from here"
             ) from error
         self._rows[row.index] = row
+
+    def real_time_factor(self, system: str) -> float | None:
+        """Return the seconds for a second of audio on one thread; None where none were taken."""
+        measured = [time for time in self._times if system in time.seconds]
+        if not measured:
+            return None
+        taken = sum(time.seconds[system] for time in measured)
+        return round(taken / sum(time.audio_seconds for time in measured), 4)
 
     def close(self) -> None:
         self._file.close()
@@ -107,6 +133,18 @@ class RowWriter:
         else:  # closing flushes, which on a full disk would hide the error that is on its way
             with suppress(OSError):
                 self._file.close()
+
+    def _read_times(self) -> list[SceneTime]:
+        path, found = self._folder / TIMES_NAME, {}
+        if not path.exists():
+            return []
+        for line in path.read_bytes().splitlines():
+            with suppress(ValidationError):
+                time = SceneTime.model_validate_json(line)
+                if time.index in self._rows:
+                    found[time.index] = time
+        write_atomically(path, (time.model_dump_json() + "\n" for time in found.values()))
+        return list(found.values())
 
     def _check_header(self, header: RowsHeader) -> None:
         path = self._folder / HEADER_NAME

@@ -14,12 +14,12 @@ import numpy as np
 
 from msdet.checkpoints import Checkpoint, load_checkpoint
 from msdet.corpora import CorpusConfig, Split, open_corpus
+from msdet.evaluation.rows import SceneTime
 from msdet.evaluation.systems.estimate import Estimate, Heard
 from msdet.evaluation.systems.folder import FolderEstimates, as_rendered
 from msdet.evaluation.systems.names import MODEL, NEED_PARTS
 from msdet.evaluation.systems.network import Network, separates
 from msdet.evaluation.systems.separating import Separating
-from msdet.evaluation.times import SceneTime
 from msdet.metrics import Claims, Metric, SceneRow, SceneTruth, score_scene
 from msdet.metrics.choose import MATCHING
 from msdet.metrics.scores import SceneLabels

@@ -8,10 +8,8 @@ a condition under its own name: words by value, numbers in thirds.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from itertools import combinations, pairwise
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,25 +42,17 @@ Group = tuple[str, NDArray[np.bool_]]
 """A name for people, and who belongs to it, ``[scene, speaker]``."""
 
 
-@dataclass(frozen=True)
-class _Limits:
-    """A label with limits of its own; ``scale`` is of what the group's name shows."""
-
-    label: str
-    edges: tuple[float, ...]
-    unit: str
-    scale: float = 1.0
-
-
-_ANGLES = (0.0, 15.0, 30.0, 60.0, 90.0, 180.0)
-_LIMITS = {
-    "t60": _Limits("t60", (0.0, 0.2, 0.3, 0.4, 0.6, 0.8, math.inf), "s T60"),
-    "distance": _Limits("distance", (0.0, 1.0, 1.5, 2.0, 3.0, math.inf), "m away"),
-    "drr": _Limits("drr_db", (-math.inf, -5.0, 0.0, 5.0, 10.0, math.inf), "dB DRR"),
-    "sir": _Limits("sir_db", (-math.inf, -5.0, -2.5, 0.0, 2.5, 5.0, math.inf), "dB SIR"),
-    "snr": _Limits("snr_db", (-math.inf, 0.0, 10.0, 20.0, 30.0, math.inf), "dB SNR"),
-    "overlap": _Limits("overlap", (0.0, 0.25, 0.5, 0.75, 1.0), "% overlap", 100.0),
+_INF = math.inf
+_BINS: dict[str, tuple[str, tuple[float, ...], str]] = {
+    "angle": ("angle", (0.0, 15.0, 30.0, 60.0, 90.0, 180.0), "deg apart"),
+    "t60": ("t60", (0.0, 0.2, 0.3, 0.4, 0.6, 0.8, _INF), "s T60"),
+    "distance": ("distance", (0.0, 1.0, 1.5, 2.0, 3.0, _INF), "m away"),
+    "drr": ("drr_db", (-_INF, -5.0, 0.0, 5.0, 10.0, _INF), "dB DRR"),
+    "sir": ("sir_db", (-_INF, -5.0, -2.5, 0.0, 2.5, 5.0, _INF), "dB SIR"),
+    "snr": ("snr_db", (-_INF, 0.0, 10.0, 20.0, 30.0, _INF), "dB SNR"),
+    "overlap": ("overlap", (0.0, 0.25, 0.5, 0.75, 1.0), "% overlap"),
 }
+"""Conditions with limits of their own: their label, the limits, and the unit in groups' names."""
 
 DEFAULT_CONDITIONS = (
     "num_speakers",
@@ -88,7 +78,7 @@ def check_conditions(names: Iterable[str], known_labels: Iterable[str] = LABELS)
     Raises:
         InputError: names it and the choices.
     """
-    covered = {limits.label for limits in _LIMITS.values()}
+    covered = {label for label, _, _ in _BINS.values()}
     choices = dict.fromkeys((*DEFAULT_CONDITIONS, *(x for x in known_labels if x not in covered)))
     for name in names:
         if name not in choices:
@@ -98,7 +88,7 @@ def check_conditions(names: Iterable[str], known_labels: Iterable[str] = LABELS)
 def groups_of(
     rows: Sequence[SceneRow], names: Sequence[str], *, linear_array: bool = False
 ) -> dict[str, list[Group]]:
-    """The groups of each condition; some may be empty, and silent speakers are among them.
+    """Return the groups of each condition; some may be empty, and silent speakers are among them.
 
     A condition whose label no row has is left out; so are ``seam`` and ``opposition`` of a linear
     array, which has neither.
@@ -112,73 +102,44 @@ def groups_of(
     for name in names:
         if linear_array and name in ("seam", "opposition"):
             continue
-        if name in _DERIVED:
-            groups = _DERIVED[name](rows)
-        elif name in _LIMITS:
-            limits = _LIMITS[name]
-            groups = _bins(_numbers(rows, limits.label), limits.edges, limits.unit, limits.scale)
-        else:
-            groups = _by_label(rows, name)
+        groups = _groups(rows, name)
         if any(chosen.any() for _, chosen in groups):
             found[name] = groups
     return found
 
 
-# --- groups -------------------------------------------------------------------------------
-
-
-def _by_number(rows: Sequence[SceneRow]) -> list[Group]:
-    counts = [sum(not s.silent for s in _speakers(row)) for row in rows]
-    return [
-        (f"{n} speaker{'s' if n > 1 else ''}", _whole([count == n for count in counts], rows))
-        for n in sorted(set(counts) - {0})
-    ]
-
-
-def _by_angle(rows: Sequence[SceneRow]) -> list[Group]:
-    nearest = [min(_gaps(_azimuths(row)), default=math.nan) for row in rows]
-    return _bins(_whole(nearest, rows), _ANGLES, "deg apart")
-
-
-def _by_seam(rows: Sequence[SceneRow]) -> list[Group]:
-    nearest = [min(map(_on_circle, _azimuths(row)), default=math.nan) for row in rows]
-    distance = _whole(nearest, rows)
-    return [
-        (f"seam within {SEAM_DEGREES:g} deg", distance < SEAM_DEGREES),
-        ("seam further away", distance >= SEAM_DEGREES),
-    ]
-
-
-def _by_opposition(rows: Sequence[SceneRow]) -> list[Group]:
-    widest = _whole([max(_gaps(_azimuths(row)), default=math.nan) for row in rows], rows)
-    limit = f"{OPPOSITION_DEGREES:g} deg apart"
-    return [
-        (f"over {limit}", widest > OPPOSITION_DEGREES),
-        (f"up to {limit}", widest <= OPPOSITION_DEGREES),
-    ]
-
-
-_DERIVED: dict[str, Callable[[Sequence[SceneRow]], list[Group]]] = {
-    "num_speakers": _by_number,
-    "angle": _by_angle,
-    "seam": _by_seam,
-    "opposition": _by_opposition,
-}
-
-
-def _by_label(rows: Sequence[SceneRow], label: str) -> list[Group]:
-    """Words by value; numbers in thirds, or by value where there are no more than three."""
-    words = [row.labels.scene.get(label) for row in rows]
-    if kinds := sorted({word for word in words if isinstance(word, str)}):
-        return [(f"{label}: {kind}", _whole([w == kind for w in words], rows)) for kind in kinds]
-    values = _numbers(rows, label)
+def _groups(rows: Sequence[SceneRow], name: str) -> list[Group]:
+    if name in _BINS:
+        label, edges, unit = _BINS[name]
+        scale = 100.0 if unit.startswith("%") else 1.0
+        return _bins(_numbers(rows, label), edges, unit, scale)
+    values = _numbers(rows, name)
     found = values[np.isfinite(values)]
     single = np.unique(found)
+    if name == "num_speakers":
+        return [(f"{n:g} speaker{'s' if n > 1 else ''}", values == n) for n in single if n]
+    if name == "seam":
+        return [
+            (f"seam within {SEAM_DEGREES:g} deg", values < SEAM_DEGREES),
+            ("seam further away", values >= SEAM_DEGREES),
+        ]
+    if name == "opposition":
+        limit = f"{OPPOSITION_DEGREES:g} deg apart"
+        return [
+            (f"over {limit}", values > OPPOSITION_DEGREES),
+            (f"up to {limit}", values <= OPPOSITION_DEGREES),
+        ]
+    words = np.array([str(row.labels.scene.get(name)) for row in rows])[:, None]
+    if kinds := {w for row in rows if isinstance(w := row.labels.scene.get(name), str)}:
+        return [
+            (f"{name}: {kind}", np.broadcast_to(words == kind, values.shape))
+            for kind in sorted(kinds)
+        ]
     if len(single) <= 3:
-        return [(f"{label}: {value:.4g}", values == value) for value in single]
+        return [(f"{name}: {value:.4g}", values == value) for value in single]
     # `nearest` keeps the limits among the values: the names then hold numbers that occur.
-    edges = np.unique(np.quantile(found, [0.0, 1 / 3, 2 / 3, 1.0], method="nearest"))
-    return [(f"{label}: {name}", of) for name, of in _bins(values, edges.tolist(), digits=4)]
+    thirds = np.unique(np.quantile(found, [0.0, 1 / 3, 2 / 3, 1.0], method="nearest"))
+    return [(f"{name}: {of}", inside) for of, inside in _bins(values, thirds.tolist(), digits=4)]
 
 
 def _bins(
@@ -200,16 +161,24 @@ def _bins(
     return found
 
 
-# --- rows as arrays -----------------------------------------------------------------------
-
-
 def smallest_angle(row: SceneRow) -> float | None:
-    """Degrees between the two speakers who stand nearest to each other; None of fewer."""
-    return min(_gaps(_azimuths(row)), default=None)
+    """Return the degrees between the two speakers who stand nearest to each other; None of
+    fewer."""
+    angle = _of_places(row)["angle"]
+    return angle if math.isfinite(angle) else None
 
 
-def _gaps(azimuths: Sequence[float]) -> list[float]:
-    return [_on_circle(a - b) for a, b in combinations(azimuths, 2)]
+def _of_places(row: SceneRow) -> dict[str, float]:
+    """The labels that follow from where the speakers who are not silent stand."""
+    heard = [speaker for speaker in _speakers(row) if not speaker.silent]
+    azimuths = [speaker.azimuth for speaker in heard if speaker.azimuth is not None]
+    gaps = [_on_circle(a - b) for a, b in combinations(azimuths, 2)]
+    return {
+        "num_speakers": float(len(heard)),
+        "angle": min(gaps, default=math.nan),
+        "opposition": max(gaps, default=math.nan),
+        "seam": min(map(_on_circle, azimuths), default=math.nan),
+    }
 
 
 def _on_circle(degrees: float) -> float:
@@ -222,24 +191,13 @@ def _speakers(row: SceneRow) -> Sequence[SpeakerScore]:
     return next(iter(row.systems.values())).speakers
 
 
-def _azimuths(row: SceneRow) -> list[float]:
-    """Azimuths of the speakers that are not silent."""
-    return [s.azimuth for s in _speakers(row) if not s.silent and s.azimuth is not None]
-
-
 def _numbers(rows: Sequence[SceneRow], label: str) -> NDArray[np.float64]:
     """A label ``[scene, speaker]``, NaN where it is not known; of a scene for all its speakers."""
-    values = _whole([math.nan] * len(rows), rows)
+    values = np.full((len(rows), max(len(_speakers(row)) for row in rows)), math.nan)
     for i, row in enumerate(rows):
-        of_scene = row.labels.scene.get(label)
+        of_scene = {**row.labels.scene, **_of_places(row)}.get(label)
         if isinstance(of_scene, int | float):
             values[i] = of_scene
         for j, value in enumerate(row.labels.speaker.get(label, ())):
             values[i, j] = math.nan if value is None else value
     return values
-
-
-def _whole(values: Iterable[float] | Iterable[bool], rows: Sequence[SceneRow]) -> NDArray[Any]:
-    """Values of scenes for each of their speakers, ``[scene, speaker]``."""
-    width = max(len(_speakers(row)) for row in rows)
-    return np.repeat(np.array(list(values))[:, None], width, axis=1)

@@ -60,7 +60,6 @@ class Quantity:
         return " to ".join(self.text(end) for end in ends or ())
 
 
-_SHARE: Mapping[str, Any] = {"unit": "%", "digits": 0}
 Place = Literal["tables", "report", "comparison", "conditions", "validation"]
 
 
@@ -96,16 +95,19 @@ class Measure(Quantity):
         return np.where(np.isnan(values), np.nan, (values <= self.within).astype(np.float64))
 
 
-def _azimuth(suffix: str) -> list[Measure]:
+def _share(name: str, title: str, quantity: str, *places: Place, **more: Any) -> Measure:
+    """A share of 0 to 1, the mean of what is 0, 1 or a share itself."""
+    keys: dict[str, Any] = {"unit": "%", "digits": 0, "quantity": quantity, "places": places}
+    return Measure(name=name, title=title, **keys, **more)
+
+
+def _azimuth(suffix: str, words: str, short: str, *more: Place) -> list[Measure]:
     """Errors of directions: as the slot of a speaker claims them, or matched by themselves."""
-    matched = suffix == BEST_MATCHED
-    words, short = ("best matched", "best") if matched else ("as claimed", "claim")
-    told: list[Place] = ["comparison", "conditions"]
-    if not matched:
-        told.append("validation")
-    errors: dict[str, Any] = {"quantity": f"azimuth_error{suffix}"}
-    degrees: dict[str, Any] = {"unit": "deg", "digits": 1, "margin": 1.0, **errors}
-    found = [
+    quantity = f"azimuth_error{suffix}"
+    degrees: dict[str, Any] = {"unit": "deg", "digits": 1, "margin": 1.0, "quantity": quantity}
+    told: tuple[Place, ...] = ("comparison", "conditions", *more)
+    column: Place = "tables" if suffix == BEST_MATCHED else "report"
+    return [
         Measure(
             name=f"azimuth_error_median_deg{suffix}",
             title=f"median azimuth error, {words}",
@@ -120,90 +122,55 @@ def _azimuth(suffix: str) -> list[Measure]:
             places=("comparison",),
             **degrees,
         ),
-    ]
-    for limit in WITHIN_DEGREES:
-        column: Place = "tables" if matched else "report"
-        found.append(
-            Measure(
-                name=f"azimuth_within_{limit}deg{suffix}",
-                title=f"azimuths within {limit} degrees, {words}",
+        *(
+            _share(
+                f"azimuth_within_{limit}deg{suffix}",
+                f"azimuths within {limit} degrees, {words}",
+                quantity,
+                *((column, *told) if limit == 10 else ()),
                 short=f"within\n{limit} deg,\n{short}",
                 higher_is_better=True,
                 within=float(limit),
-                places=(column, *told) if limit == 10 else (),
-                **_SHARE,
-                **errors,
             )
-        )
-    return found
+            for limit in WITHIN_DEGREES
+        ),
+    ]
 
 
+_RATE: tuple[Place, ...] = ("tables", "comparison", "conditions", "validation")
+_METRES: dict[str, Any] = {"unit": "m", "quantity": "distance_error"}
 _TOGETHER = (
-    *_azimuth(""),
-    *_azimuth(BEST_MATCHED),
-    Measure(
-        name="wrong_slot_rate",
-        title="wrong slot",
-        quantity="wrong_slot",
-        short="wrong\nslot",
-        places=("tables", "comparison", "conditions", "validation"),
-        **_SHARE,
-    ),
-    Measure(
-        name="wrong_slot_rate_unambiguous",
-        title="wrong slot, unambiguous",
-        quantity="wrong_slot_unambiguous",
-        **_SHARE,
-    ),
-    Measure(
-        name="order_accuracy",
-        title="slots in order",
-        quantity="order_correct",
+    *_azimuth("", "as claimed", "claim", "validation"),
+    *_azimuth(BEST_MATCHED, "best matched", "best"),
+    _share("wrong_slot_rate", "wrong slot", "wrong_slot", *_RATE, short="wrong\nslot"),
+    _share("wrong_slot_rate_unambiguous", "wrong slot, unambiguous", "wrong_slot_unambiguous"),
+    _share(
+        "order_accuracy",
+        "slots in order",
+        "order_correct",
+        *("report", "comparison", "conditions"),
         higher_is_better=True,
-        places=("report", "comparison", "conditions"),
-        **_SHARE,
     ),
-    Measure(name="ambiguous_share", title="ambiguous scenes", quantity="ambiguous", **_SHARE),
-    Measure(
-        name="speaker_count_accuracy",
-        title="number of speakers right",
-        quantity="count_correct",
+    _share("ambiguous_share", "ambiguous scenes", "ambiguous"),
+    _share(
+        "speaker_count_accuracy",
+        "number of speakers right",
+        "count_correct",
+        "conditions",
         higher_is_better=True,
-        places=("conditions",),
-        **_SHARE,
     ),
-    Measure(
-        name="missed_rate",
-        title="speakers missed",
-        quantity="missed",
-        short="missed",
-        if_any=True,
-        places=("tables",),
-        **_SHARE,
-    ),
-    Measure(
-        name="invented_rate",
-        title="outputs invented",
-        quantity="invented",
-        short="inven-\nted",
-        if_any=True,
-        places=("tables",),
-        **_SHARE,
+    _share("missed_rate", "speakers missed", "missed", "tables", short="missed", if_any=True),
+    _share(
+        "invented_rate", "outputs invented", "invented", "tables", short="inven-\nted", if_any=True
     ),
     Measure(
         name="distance_error_median_m",
         title="median distance error",
-        unit="m",
-        quantity="distance_error",
         statistic="median",
         places=("report",),
+        **_METRES,
     ),
-    Measure(
-        name="distance_error_mean_m",
-        title="mean distance error",
-        unit="m",
-        quantity="distance_error",
-    ),
+    Measure(name="distance_error_mean_m", title="mean distance error", **_METRES),
     Measure(
         name="not_scored",
         title="values not scored",

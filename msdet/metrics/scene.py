@@ -12,7 +12,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import product
-from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -97,11 +96,10 @@ def score_scene(
     audio = None if estimates is None else np.asarray(estimates, np.float64)
     claimed = None if claims.azimuth is None else np.asarray(claims.azimuth, np.float64)
     far = None if claims.distance is None else np.asarray(claims.distance, np.float64)
+    far = None if truth.distance is None else far
     num_slots, num_speakers = _num_slots(audio, claimed, truth), len(truth.targets)
-    nobody = np.zeros(num_slots, np.bool_)
-    if claims.empty is not None:
-        nobody = np.asarray(claims.empty, np.bool_)
-    speakers_claimed = None if claims.empty is None else int((~nobody).sum())
+    empty = None if claims.empty is None else np.asarray(claims.empty, np.bool_)
+    nobody = np.zeros(num_slots, np.bool_) if empty is None else empty
     if (missing := num_speakers - num_slots) > 0:
         num_slots = num_speakers
         nobody = np.pad(nobody, (0, missing), constant_values=True)
@@ -114,8 +112,7 @@ def score_scene(
     if audio is not None:
         separation = _separation(audio, nobody, truth, _computed(metrics))
     by_separation, by_azimuth = separation.speaker_of_slot, None
-    azimuth_margin: float | None = None
-    errors = np.full((num_slots, num_speakers), np.nan)
+    azimuth_margin = errors = range_errors = None
     if claimed is not None:
         from msdet.geometry import angular_error
 
@@ -123,6 +120,8 @@ def score_scene(
         # A slot without an azimuth is as wrong as can be, for the matching only.
         costs = np.where(np.isfinite(errors), errors, 180.0)
         by_azimuth, azimuth_margin = match_active(costs, truth.active)
+    if far is not None:
+        range_errors = np.abs(far[:, None] - np.asarray(truth.distance)[None, :])
 
     speakers: list[SpeakerScore] = []
     failures = list(separation.failures)
@@ -132,35 +131,25 @@ def score_scene(
             speakers.append(SpeakerScore(speaker, None, True, {}, azimuth, None, None, None))
             continue
         slot = by_separation.index(speaker) if speaker in by_separation else None
-        estimate = error = nearest = best_matched = distance = distance_error = None
-        if claimed is not None and by_azimuth is not None:
-            best = by_azimuth.index(speaker)
-            nearest, best_matched = _finite(claimed[best]), _finite(errors[best, speaker])
-            wanted = {"azimuth_best_matched": (best, best_matched)}
-            if slot is not None:
-                estimate, error = _finite(claimed[slot]), _finite(errors[slot, speaker])
-                wanted = {"azimuth": (slot, error), **wanted}
-            for name, (of, value) in wanted.items():
-                if value is None and not nobody[of]:
-                    failures.append(Failure(name, "estimate", speaker, _UNCLAIMED))
-        if far is not None and truth.distance is not None and slot is not None:
-            distance = _finite(far[slot])
-            distance_error = _finite(abs(far[slot] - truth.distance[speaker]))
-        speakers.append(
-            SpeakerScore(
-                speaker,
-                slot,
-                False,
-                separation.scores.get(speaker, {}),
-                azimuth,
-                estimate,
-                error,
-                best_matched,
-                distance,
-                distance_error,
-                nearest,
-            )
+        best = None if by_azimuth is None else by_azimuth.index(speaker)
+        found = SpeakerScore(
+            speaker=speaker,
+            slot=slot,
+            silent=False,
+            scores=separation.scores.get(speaker, {}),
+            azimuth=azimuth,
+            azimuth_estimate=_at(claimed, slot),
+            azimuth_error=_at(errors, slot, speaker),
+            azimuth_error_best_matched=_at(errors, best, speaker),
+            distance_estimate=_at(far, slot),
+            distance_error=_at(range_errors, slot, speaker),
+            azimuth_estimate_best_matched=_at(claimed, best),
         )
+        speakers.append(found)
+        for name, of in (("azimuth", slot), ("azimuth_best_matched", best)):
+            known = errors is None or of is None or np.isfinite(errors[of, speaker])
+            if not (known or nobody[of]):
+                failures.append(Failure(name, "estimate", speaker, _UNCLAIMED))
     ambiguous = _below(separation.margin_db, AMBIGUOUS_DB) or _below(
         azimuth_margin, AMBIGUOUS_DEGREES
     )
@@ -178,7 +167,7 @@ def score_scene(
         else None,
         attenuation_db=separation.attenuation_db,
         failures=tuple(failures),
-        speakers_claimed=speakers_claimed,
+        speakers_claimed=None if empty is None else int((~empty).sum()),
     )
 
 
@@ -225,13 +214,8 @@ def _separation(
                 reason = f"{reason}; scored as the mixture"
                 failures += [Failure(m.name, "estimate", speaker, reason) for m in metrics]
             signal = truth.mixture
-        before, wrong = _of_mixture(metrics, truth, speaker)
+        scores[speaker], wrong = _scores(metrics, signal, truth, speaker)
         failures += wrong
-        after = before  # of the mixture as an estimate, which has its scores already
-        if not np.array_equal(signal, truth.mixture):
-            after, wrong = _scored(metrics, signal, truth, speaker, "estimate")
-            failures += wrong
-        scores[speaker] = _with_improvements(metrics, after, before)
     numbers = tuple(
         next(i for i, other in enumerate(estimates) if np.array_equal(other, signal))
         if why_unusable(signal) is None
@@ -252,58 +236,45 @@ def _computed(metrics: Sequence[Metric]) -> tuple[Metric, ...]:
     return (MATCHING, *(metric for metric in metrics if metric.name != MATCHING.name))
 
 
-def _of_mixture(
-    metrics: Sequence[Metric], truth: SceneTruth, speaker: int
+def _scores(
+    metrics: Sequence[Metric], signal: Signal, truth: SceneTruth, speaker: int
 ) -> tuple[Scores, list[Failure]]:
-    """Scores of the mixture as an estimate of a speaker; computed once for all systems."""
+    """The ``scores`` of a speaker, and what failed; of the mixture once for all systems."""
     scores: dict[str, float | None] = {}
-    failures: list[Failure] = []
-    for metric in metrics:
-        compute = partial(_scored, [metric], truth.mixture, truth, speaker, "unprocessed")
-        found, wrong = truth.once(f"{metric.name} of {speaker}", truth.mixture, compute)
-        scores |= found
-        failures += wrong
-    return scores, failures
-
-
-def _scored(
-    metrics: Sequence[Metric],
-    signal: Signal,
-    truth: SceneTruth,
-    speaker: int,
-    name: Literal["estimate", "unprocessed"],
-) -> tuple[Scores, list[Failure]]:
-    """The metrics of a signal ``[sample]``, and what failed among them."""
-    scores: dict[str, float | None] = {}
-    failures: list[Failure] = []
-    for metric in metrics:
-        value = None
-        try:
-            value = number_of(metric, metric(signal, truth, speaker))
-            if value is not None:
-                if not math.isfinite(value):
-                    raise ValueError(f"the value is {value}")
-                value = _rounded(value)
-        except InputError:  # the user's to mend, and the same for every scene
-            raise
-        except Exception as error:  # whatever a metric stumbles on belongs in the row
-            value = None
-            failures.append(Failure(metric.name, name, speaker, one_line(error)))
-        scores[metric.name] = value
-    return scores, failures
-
-
-def _with_improvements(metrics: Sequence[Metric], after: Scores, before: Scores) -> Scores:
-    """The ``scores`` of a speaker from the estimate's and the mixture's."""
-    scores: dict[str, float | None] = {}
+    of_mixture: list[Failure] = []
+    of_signal: list[Failure] = []
+    unchanged = np.array_equal(signal, truth.mixture)
     for metric in metrics:
         name = metric.name
-        value, old = after[name], before[name]
-        gain = None if value is None or old is None else value - old
+        compute = partial(_value, metric, truth.mixture, truth, speaker)
+        before, why = truth.once(f"{name} of {speaker}", truth.mixture, compute)
+        if why is not None:
+            of_mixture.append(Failure(name, "unprocessed", speaker, why))
+        value = before
+        if not unchanged:
+            value, why = _value(metric, signal, truth, speaker)
+            if why is not None:
+                of_signal.append(Failure(name, "estimate", speaker, why))
+        gain = None if value is None or before is None else value - before
         if gain is not None:
             gain = _rounded(gain if say(metric, "higher_is_better") else -gain)
-        scores |= {name: value, f"{name}_unprocessed": old, f"{name}_improvement": gain}
-    return scores
+        scores |= {name: value, f"{name}_unprocessed": before, f"{name}_improvement": gain}
+    return scores, of_mixture + of_signal
+
+
+def _value(
+    metric: Metric, signal: Signal, truth: SceneTruth, speaker: int
+) -> tuple[float | None, str | None]:
+    """What a metric says of a signal ``[sample]``, and why it failed."""
+    try:
+        value = number_of(metric, metric(signal, truth, speaker))
+    except InputError:  # the user's to mend, and the same for every scene
+        raise
+    except Exception as error:  # whatever a metric stumbles on belongs in the row
+        return None, one_line(error)
+    if value is None:
+        return None, None
+    return (_rounded(value), None) if math.isfinite(value) else (None, f"the value is {value}")
 
 
 def _si_sdr_or_last(estimate: Signal, target: Signal) -> float:
@@ -328,7 +299,11 @@ def _rounded(value: float) -> float:
     return round(float(value), 6)
 
 
-def _finite(value: float) -> float | None:
+def _at(values: NDArray[np.float64] | None, slot: int | None, *speaker: int) -> float | None:
+    """The finite value of a slot, if there is one."""
+    if values is None or slot is None:
+        return None
+    value = float(values[(slot, *speaker)])
     return _rounded(value) if math.isfinite(value) else None
 
 

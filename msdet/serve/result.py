@@ -9,16 +9,15 @@ from pathlib import Path
 
 import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
 from numpy.typing import NDArray
 
 from msdet.audio import write_audio
-from msdet.evaluation.report.drawings import RADIUS, point_at, rings
 from msdet.evaluation.report.media import common_gain, levels_db, spectrogram_uri
 from msdet.inference.separation import Separation
 from msdet.inference.speakers_file import SPEAKERS_NAME, speakers_file
 from msdet.metrics import Claims, SceneTruth, score_scene
 from msdet.metrics.scores import SpeakerScore
+from msdet.serve.circle import RADIUS, point_at, rings
 from msdet.simulation import Example
 
 MICROPHONES_NAME = "microphones.wav"
@@ -99,7 +98,7 @@ def present(
         pictures=_write(signals, gain, result.sample_rate, folder),
         truths=truths,
         missed=missed,
-        rings=Markup(rings(result.is_linear)),
+        rings=rings(result.is_linear),
         box="-150 -132 300 164" if result.is_linear else "-150 -140 300 280",
         radius=RADIUS,
         marks=[

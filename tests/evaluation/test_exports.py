@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-from msdet.evaluation.exports import csv_lines, csv_rows, markdown_table
+from msdet.evaluation.exports import csv_rows, csv_text, markdown_table
 from msdet.metrics.scores import Failure, SceneRow
 from msdet.metrics.summary import summarise
 
@@ -56,13 +56,13 @@ def test_a_line_for_each_scene_system_and_speaker(scenes: list[SceneRow]) -> Non
 
 
 def test_the_file_is_read_back_by_any_reader(scenes: list[SceneRow]) -> None:
-    text = "".join(csv_lines(scenes))
+    text = csv_text(scenes)
     read = list(csv.DictReader(text.splitlines()))
     assert len(read) == 8
     for line, cells in zip(read, csv_rows(scenes), strict=True):
         assert line == {key: "" if cell is None else str(cell) for key, cell in cells.items()}
     assert read[4]["background"] == "babble, loud"
-    assert list(csv_lines([])) == []
+    assert csv_text([]) == ""
 
 
 def test_a_table_for_papers(make_row: MakeRow) -> None:

@@ -15,7 +15,7 @@ import pytest
 
 from msdet.evaluation.config import EvaluationConfig
 from msdet.evaluation.evaluate import evaluate
-from msdet.evaluation.exports import csv_lines
+from msdet.evaluation.exports import csv_text
 from msdet.evaluation.rows import read_rows
 from msdet.metrics import compare_systems, score_table, summarise
 from msdet.resources import models_dir
@@ -62,7 +62,7 @@ def test_rows_that_were_kept_are_summarised_as_they_were() -> None:
     ]
     assert_same(compared, wanted["comparisons"])
     csv = (GOLDEN / "rows.csv").read_text(encoding="utf-8")
-    assert "".join(csv_lines(rows)) == csv
+    assert csv_text(rows) == csv
 
 
 @pytest.mark.slow

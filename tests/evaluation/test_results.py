@@ -1,35 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What an evaluation leaves beside scores: times that no stop loses, what a model learned from."""
+"""Results of an evaluation beside its scores: times, and the recordings of a training."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from msdet.evaluation import evaluate
-from msdet.evaluation.times import SceneTime, Times
-
-
-def time(index: int, seconds: float) -> SceneTime:
-    return SceneTime(index=index, audio_seconds=2.0, seconds={"model": seconds})
-
-
-def test_times_go_on_with_those_of_the_rows_that_are_there(tmp_path: Path) -> None:
-    path = tmp_path / "times.jsonl"
-    times = Times(path, ())
-    for index in range(3):
-        times.add(time(index, 1.0))
-    with path.open("a") as file:
-        file.write('{"index": 3, "audio_sec')  # a kill while it was written
-    again = Times(path, {0, 1})  # and before the row of the third scene
-    assert again.real_time_factor("model") == 0.5
-    again.add(time(2, 4.0))
-    assert again.real_time_factor("model") == 1.0
-    assert Times(path, {0, 1, 2}).real_time_factor("model") == 1.0
-    assert Times(path, ()).real_time_factor("model") is None
 
 
 def test_the_first_scene_of_a_process_is_done_before_time_is_taken(

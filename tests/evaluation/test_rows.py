@@ -13,8 +13,10 @@ from msdet.errors import InputError
 from msdet.evaluation.rows import (
     HEADER_NAME,
     ROWS_NAME,
+    TIMES_NAME,
     RowsHeader,
     RowWriter,
+    SceneTime,
     read_rows,
 )
 from msdet.metrics.scores import SceneRow
@@ -72,6 +74,27 @@ def test_a_killed_run_goes_on_behind_its_last_whole_line(
         assert path.read_bytes() == b"".join(whole.splitlines(keepends=True)[:3])
         writer.add(make_scene_row(3))
     assert path.read_bytes() == whole
+
+
+def test_times_go_on_with_those_of_the_rows_that_are_there(
+    tmp_path: Path, make_scene_row: MakeRow
+) -> None:
+    def time(index: int, seconds: float) -> SceneTime:
+        return SceneTime(index=index, audio_seconds=2.0, seconds={"model": seconds})
+
+    with RowWriter(tmp_path, HEADER) as writer:
+        for index in range(2):
+            writer.add(make_scene_row(index), time(index, 1.0))
+    with (tmp_path / TIMES_NAME).open("a") as file:
+        file.write(time(2, 9.0).model_dump_json() + "\n")  # a kill before its row was written
+        file.write('{"index": 3, "audio_sec')
+    with RowWriter(tmp_path, HEADER) as again:
+        assert again.real_time_factor("model") == 0.5
+        again.add(make_scene_row(2), time(2, 4.0))
+        assert again.real_time_factor("model") == 1.0
+    with RowWriter(tmp_path, HEADER) as again:
+        assert again.real_time_factor("model") == 1.0
+        assert again.real_time_factor("music") is None
 
 
 def test_rows_added_out_of_order_end_in_scene_order(

@@ -15,10 +15,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from msdet.metrics import Claims, SceneScore, SceneTruth, score_scene
+from msdet.metrics import Claims, Metric, SceneScore, SceneTruth, score_scene
 from msdet.metrics import scene as scene_module
 from msdet.metrics.matching import match
 from msdet.metrics.measures import METRICS
+from msdet.metrics.metric import Signal
 from msdet.metrics.signals.si_sdr import SiSdr
 
 SAMPLE_RATE = 8000
@@ -353,13 +354,25 @@ def test_distances_are_scored_under_the_separation_s_matching(speech: NDArray[np
 def test_an_improvement_is_positive_where_the_estimate_is_better(
     speech: NDArray[np.float64],
 ) -> None:
-    """Also of a rate of errors, of which less is better."""
-    metrics = [METRICS["sdr"], METRICS["wer"]]
-    scores = scene_module._with_improvements(
-        metrics, {"sdr": 9.0, "wer": 0.2}, {"sdr": 4.0, "wer": 0.7}
-    )
-    assert scores["sdr_improvement"] == 5.0
-    assert scores["wer_improvement"] == 0.5
+    """Also of an error, of which less is better."""
+
+    class Deviation(Metric):
+        name, higher_is_better = "deviation", False
+
+        def __call__(self, signal: Signal, truth: SceneTruth, speaker: int) -> float:
+            return float(np.abs(signal - truth.targets[speaker]).max())
+
+    truth = SceneTruth(speech[:2], speech[:2].sum(axis=0), SAMPLE_RATE)
+    estimates = speech[:2] + 0.1 * speech[2]
+    found = score_scene(estimates, truth, Claims(), metrics=(METRICS["si_sdr"], Deviation()))
+    for speaker in found.speakers:
+        for name, sign in (("si_sdr", 1), ("deviation", -1)):
+            after, before, gain = (speaker.scores[f"{name}{part}"] for part in PARTS)
+            assert after is not None
+            assert before is not None
+            assert gain is not None
+            assert gain == pytest.approx(sign * (after - before), abs=2e-6)
+            assert gain > 0
 
 
 def test_only_the_metrics_that_were_asked_for_are_there(speech: NDArray[np.float64]) -> None:

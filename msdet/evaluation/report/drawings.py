@@ -1,267 +1,181 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A scene as drawings: directions around the array, and the room from above.
-
-SVG whose colours come from the page's style sheet (``report.css``), so that they follow its light
-and dark scheme.
-"""
+"""A scene as drawings: directions around the array, and the room from above."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from markupsafe import Markup
 
 from msdet.evaluation.report.content import Directions, SceneView
-from msdet.evaluation.report.wording import finite
-from msdet.metrics import SceneRow, SceneScore
+from msdet.evaluation.report.svg import INK, ON_SPEAKER, PAPER, QUIET, drawn, speaker_colour
+from msdet.metrics import SceneRow
 
-SPEAKER_COLOURS = 6
-"""Number of colours ``--speaker-N`` in the style sheet; more speakers start over."""
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
-RADIUS = 100.0  # of the circle of directions, in units of its drawing
-_ROOM_UNITS = (300.0, 232.0)  # width and height that a room must fit into
-_SMALLEST_ARRAY = 11.0  # units: a smaller array is drawn larger than it is
+_WIDTH = 3.9  # inches: 280 units, about as many as the pixels of its column, so text keeps its size
+_SMALLEST_ARRAY = 0.04  # of the room's longer side: a smaller array is drawn larger than it is
 
-# --- directions ---------------------------------------------------------------------------
+Heard = Sequence[tuple[int, str]]
+"""(index, name) of the systems whose directions are drawn; all but the first start hidden."""
 
 
-def directions_svg(
-    view: SceneView, row: SceneRow | None, heard: Sequence[tuple[int, str]]
-) -> Markup:
-    """True and estimated azimuths around the array, and each slot's posterior where there is one.
-
-    Args:
-        heard: (index, name) of the systems to draw; all but the first start hidden.
-    """
-    truth = np.atleast_1d(np.asarray(view.azimuth, float))
-    half = view.linear_array
-    parts = [rings(half)]
-    for place, (index, name) in enumerate(heard):
-        parts.append(_open_system(index, place))
-        parts.append(_claims_around(view.directions[name], _score(row, name), half))
-        parts.append("</g>")
-    for speaker, azimuth in enumerate(truth):
-        x, y = point_at(azimuth, RADIUS)
-        parts.append(_numbered(x, y, speaker))
-    words = [
-        "True directions: "
-        + ", ".join(f"speaker {i + 1} at {a:.0f}°" for i, a in enumerate(truth))
-        + "."
-    ]
+def directions_svg(view: SceneView, row: SceneRow | None, heard: Heard, stem: str) -> Markup:
+    """Draw true and estimated azimuths around the array, with each slot's posterior if any."""
+    truth = np.ravel(np.asarray(view.azimuth, float))
+    words = "Directions around the array. True directions: "
+    words += ", ".join(f"speaker {i + 1} at {a:.0f}°" for i, a in enumerate(truth)) + "."
     for _, name in heard:
-        angles = _azimuths(view.directions[name])
-        shown = ", ".join(f"{a:.0f}°" if math.isfinite(a) else "none" for a in angles)
-        words.append(f"{name} says {shown}.")
-    box = "-140 -132 280 164" if half else "-140 -132 280 264"
-    return _svg("directions", box, "Directions around the array", " ".join(words), parts)
+        angles = (f"{a:.0f}°" if math.isfinite(a) else "none" for a in _azimuths(view, name))
+        words += f" {name} says {', '.join(angles)}."
+    height = 2.8 if view.linear_array else 3.6
+
+    def draw(figure: Figure) -> None:
+        draw_directions(figure, view, row, heard)
+
+    return drawn(draw, f"{stem}-around", height, words, _WIDTH, "drawing directions")
 
 
-def rings(half: bool) -> str:
-    parts = []
-    last = 180 if half else 360
-    if half:
-        r = _n(RADIUS)
-        parts.append(f'<path class="rim" d="M{r} 0A{r} {r} 0 0 0 -{r} 0Z"/>')
-    else:
-        parts.append(f'<circle class="rim" r="{_n(RADIUS)}"/>')
-    for degrees in range(0, last + (1 if half else 0), 30):
-        x, y = point_at(degrees, RADIUS)
-        parts.append(_line("grid", (0, 0), (x, y)))
-        x, y = point_at(degrees, RADIUS + 23)
-        parts.append(_text("tick", x, y + 3.5, f"{degrees}°"))
-    return "".join(parts)
+def draw_directions(figure: Figure, view: SceneView, row: SceneRow | None, heard: Heard) -> None:
+    """Draw around a circle of radius 1, or half of one for a linear array."""
+    axes: Any = figure.add_subplot(projection="polar")
+    axes.set(rlim=(0, 1), yticks=[], thetamax=180 if view.linear_array else 360)
+    axes.set_xticks(np.radians(np.arange(0, 181 if view.linear_array else 360, 30)))
+    axes.tick_params(pad=11.0)  # speakers stand on the circle
+    for index, name, shown in _systems(heard):
+        claims, owners = view.directions[name], _owners(view, row, name)
+        for angles, shares, owner in _posteriors(claims, owners):
+            look: dict[str, Any] = {"color": _colour(owner), "gid": shown}
+            axes.fill(angles, shares, alpha=0.22, linewidth=0, zorder=2, **look)
+            axes.plot(angles, shares, linewidth=1.0, **look)
+        for azimuth, owner in zip(_azimuths(view, name), owners, strict=True):
+            if math.isfinite(azimuth):
+                look = {"color": _colour(owner), "gid": shown, "label": f"claim {index}"}
+                axes.plot([math.radians(azimuth)] * 2, [0, 1], linestyle=(0, (3.2, 2.2)), **look)
+                look |= {"markerfacecolor": PAPER, "markeredgewidth": 2.0, "label": ""}
+                axes.plot(math.radians(azimuth), 0.86, "D", markersize=8.0, zorder=3, **look)
+    _draw_speakers(axes, [(math.radians(a), 1.0) for a in np.ravel(np.asarray(view.azimuth))])
 
 
-def _claims_around(claims: Directions, score: SceneScore | None, half: bool) -> str:
-    parts = []
-    azimuths = _azimuths(claims)
-    owners = _owners(score, len(azimuths))
-    if claims.posterior is not None and claims.class_centres is not None:
-        posterior = np.nan_to_num(np.atleast_2d(np.asarray(claims.posterior, float)))
-        centres = np.asarray(claims.class_centres, float)
-        posterior = posterior[:, : len(centres)]  # a class "nobody" has no direction
-        top = max(float(posterior.max(initial=0.0)), 1e-9)
-        for slot, shares in enumerate(posterior):
-            owner = owners[slot] if slot < len(owners) else None
-            points = [
-                point_at(c, 0.94 * RADIUS * s / top) for c, s in zip(centres, shares, strict=True)
-            ]
-            if half:
-                points = [(0.0, 0.0), *points]
-            path = "M" + "L".join(f"{_n(x)} {_n(y)}" for x, y in points) + "Z"
-            parts.append(f'<path class="posterior {_colour(owner)}" d="{path}"/>')
-    for slot, azimuth in enumerate(azimuths):
-        if math.isfinite(azimuth):
-            colour = _colour(owners[slot])
-            parts.append(_line(f"claim {colour}", (0, 0), point_at(azimuth, RADIUS)))
-            parts.append(_diamond(*point_at(azimuth, RADIUS - 14), colour))
-    return "".join(parts)
-
-
-# --- the room -----------------------------------------------------------------------------
-
-
-def room_svg(view: SceneView, row: SceneRow | None, heard: Sequence[tuple[int, str]]) -> Markup:
-    """The room from above, x to the right and y up: array, speakers, and estimated directions,
-    which end at the wall since they say nothing of distances."""
+def room_svg(view: SceneView, row: SceneRow | None, heard: Heard, stem: str) -> Markup:
+    """Draw the room from above: array, speakers, and estimated directions, which end at the wall
+    since they say nothing of distances."""
     width, depth, _ = view.room
-    scale = min(_ROOM_UNITS[0] / max(width, 0.1), _ROOM_UNITS[1] / max(depth, 0.1))
-    right, high = width * scale, depth * scale
-
-    def place(x: float, y: float) -> tuple[float, float]:
-        return x * scale, high - y * scale
-
-    cx, cy = place(*view.array_centre[:2])
-    speakers = np.atleast_2d(np.asarray(view.speakers, float))
-    parts = [f'<rect class="room" width="{_n(right)}" height="{_n(high)}"/>']
-    for number, (x, y) in enumerate(place(*s[:2]) for s in speakers):
-        parts.append(_line(f"sight {_colour(number)}", (cx, cy), (x, y)))
-    for position, (index, name) in enumerate(heard):
-        parts.append(_open_system(index, position))
-        azimuths = _azimuths(view.directions[name])
-        owners = _owners(_score(row, name), len(azimuths))
-        for slot, azimuth in enumerate(azimuths):
-            if not math.isfinite(azimuth):
-                continue
-            # A line hears the angle to its axis: both sides of it are what it claims.
-            for side in (azimuth, -azimuth) if view.linear_array else (azimuth,):
-                end = _to_wall(cx, cy, side + view.array_rotation, right, high)
-                parts.append(_line(f"claim {_colour(owners[slot])}", (cx, cy), end))
-        parts.append("</g>")
-    drawn, magnified = _array_svg(view, cx, cy, scale)
-    parts.append(drawn)
-    parts += [_numbered(*place(*s[:2]), number) for number, s in enumerate(speakers)]
-    parts.append(_scale_bar(scale, high))
+    x, y, _ = view.array_centre
+    magnified = _magnified(view)
+    places = (f"{a:.1f}, {b:.1f} m" for a, b, *_ in np.atleast_2d(np.asarray(view.speakers, float)))
     words = (
-        f"{width:.1f} by {depth:.1f} m, the array at {view.array_centre[0]:.1f}, "
-        f"{view.array_centre[1]:.1f} m, its x axis turned by {view.array_rotation:.0f}°; "
-        "speakers at "
-        + ", ".join(f"{x:.1f}, {y:.1f} m" for x, y, *_ in speakers)
-        + "."
+        f"The room from above. {width:.1f} by {depth:.1f} m, the array at {x:.1f}, {y:.1f} m, its "
+        f"x axis turned by {view.array_rotation:.0f}°; speakers at {', '.join(places)}."
         + (f" Microphones drawn {magnified:.0f} times as far apart." if magnified > 1 else "")
     )
-    box = f"-16 -16 {_n(right + 32)} {_n(high + 46)}"
-    return _svg("above", box, "The room from above", words, parts)
+
+    def draw(figure: Figure) -> None:
+        draw_room(figure, view, row, heard)
+
+    height = min(max(0.5 + 3.4 * depth / max(width, 0.1), 1.5), 3.6)
+    return drawn(draw, f"{stem}-above", height, words, _WIDTH, "drawing above")
 
 
-def _array_svg(view: SceneView, cx: float, cy: float, scale: float) -> tuple[str, float]:
-    """The array with its x axis, and how many times larger than it is it was drawn."""
-    offsets = np.atleast_2d(np.asarray(view.microphones, float))[:, :2] - np.asarray(
-        view.array_centre[:2], float
-    )
-    radius = float(np.hypot(*offsets.T).max(initial=0.0)) * scale
-    magnified = max(1.0, _SMALLEST_ARRAY / radius) if radius > 0 else 1.0
-    turn = view.array_rotation
-    length = max(radius * magnified, _SMALLEST_ARRAY) + 22
-    tip = point_at(turn, length)
-    wings = [point_at(turn + side, length - 6) for side in (7.0, -7.0)]
-    label = point_at(turn, length + 9)
-    parts = [
-        f'<g transform="translate({_n(cx)} {_n(cy)})">',
-        _line("axis", (0, 0), tip),
-        '<path class="axis-tip" d="M'
-        + "L".join(f"{_n(x)} {_n(y)}" for x, y in (tip, *wings))
-        + 'Z"/>',
-        _text("tick", label[0], label[1] + 3.5, "0°"),
-    ]
-    for x, y in offsets * scale * magnified:
-        parts.append(f'<circle class="mic" cx="{_n(x)}" cy="{_n(-y)}" r="2.6"/>')
-    parts.append("</g>")
-    return "".join(parts), magnified
+def draw_room(figure: Figure, view: SceneView, row: SceneRow | None, heard: Heard) -> None:
+    """Draw in metres, x to the right and y up."""
+    width, depth, _ = view.room
+    axes = figure.subplots()
+    axes.set(xlim=(0, width), ylim=(0, depth), aspect="equal", xlabel="metres")
+    axes.spines[:].set(visible=True, linewidth=1.5)
+    axes.grid(visible=False)
+    axes.locator_params(integer=True)
+    centre = np.asarray(view.array_centre[:2], float)
+    speakers = np.atleast_2d(np.asarray(view.speakers, float))[:, :2]
+    for number, place in enumerate(speakers):
+        axes.plot(*np.stack([centre, place]).T, color=_colour(number), linewidth=1.0, alpha=0.45)
+    for index, name, shown in _systems(heard):
+        for azimuth, owner in zip(_azimuths(view, name), _owners(view, row, name), strict=True):
+            # A line hears the angle to its axis: both sides of it are what it claims.
+            for side in (azimuth, -azimuth) if view.linear_array else (azimuth,):
+                end = centre + _towards(side + view.array_rotation, width + depth)
+                look: dict[str, Any] = {"color": _colour(owner), "label": f"claim {index}"}
+                line = np.stack([centre, end]).T  # the axes cut it at the wall
+                axes.plot(*line, linestyle=(0, (3.2, 2.2)), gid=shown, scalex=False, **look)
+    _draw_array(axes, view)
+    _draw_speakers(axes, speakers)
 
 
-def _scale_bar(scale: float, high: float) -> str:
-    y = high + 14
-    return (
-        f'<path class="axis" d="M0 {_n(y - 3)}V{_n(y + 3)}M0 {_n(y)}H{_n(scale)}'
-        f'M{_n(scale)} {_n(y - 3)}V{_n(y + 3)}"/>'
-        f'<text class="tick" x="{_n(scale + 6)}" y="{_n(y + 3.5)}">1 m</text>'
-    )
+def _draw_array(axes: Axes, view: SceneView) -> None:
+    """Draw the microphones and the array's x axis."""
+    centre = np.asarray(view.array_centre[:2], float)
+    offsets = np.atleast_2d(np.asarray(view.microphones, float))[:, :2] - centre
+    offsets *= _magnified(view)
+    length = float(np.hypot(*offsets.T).max(initial=0.0)) + 0.09 * max(view.room[:2])
+    x, y = centre + _towards(view.array_rotation, 1.3 * length)
+    axes.text(x, y, "0°", color=QUIET, ha="center", va="center")
+    arrow: dict[str, Any] = {"arrowstyle": "-|>", "color": INK, "shrinkA": 0, "shrinkB": 0}
+    tip = centre + _towards(view.array_rotation, length)
+    axes.annotate("", tip, tuple(centre), arrowprops=arrow)
+    look: dict[str, Any] = {"markerfacecolor": PAPER, "markersize": 5.0, "zorder": 3}
+    axes.plot(*(centre + offsets).T, "o", color=INK, markeredgewidth=1.2, **look)
 
 
-def _to_wall(x: float, y: float, degrees: float, right: float, high: float) -> tuple[float, float]:
-    """Where a ray from (x, y) meets the wall, in units of the drawing (y down)."""
-    dx, dy = point_at(degrees, 1.0)
-    steps = [math.inf]
-    if abs(dx) > 1e-9:
-        steps.append(((right if dx > 0 else 0.0) - x) / dx)
-    if abs(dy) > 1e-9:
-        steps.append(((high if dy > 0 else 0.0) - y) / dy)
-    step = max(min(steps), 0.0)
-    return x + step * dx, y + step * dy
+def _draw_speakers(axes: Axes, places: Any) -> None:
+    """Draw filled circles with the speakers' numbers: the truth."""
+    for number, (x, y) in enumerate(places):
+        look: dict[str, Any] = {"clip_on": False, "zorder": 5, "label": f"speaker {number + 1}"}
+        axes.plot(x, y, "o", markersize=15.0, color=_colour(number), **look)
+        look = {"color": ON_SPEAKER, "weight": "bold", "zorder": 6}
+        axes.text(x, y, str(number + 1), ha="center", va="center_baseline", **look)
 
 
-# --- pieces -------------------------------------------------------------------------------
+def _magnified(view: SceneView) -> float:
+    """How many times larger than it is the array is drawn."""
+    offsets = np.atleast_2d(np.asarray(view.microphones, float))[:, :2] - view.array_centre[:2]
+    radius = float(np.hypot(*offsets.T).max(initial=0.0))
+    return max(1.0, _SMALLEST_ARRAY * max(view.room[:2]) / radius) if radius > 0 else 1.0
 
 
-def _svg(css: str, box: str, title: str, words: str, parts: Sequence[str]) -> Markup:
-    described = Markup('<svg class="drawing {}" viewBox="{}" role="img" aria-label="{}">').format(
-        css, box, f"{title}. {words}"
-    )
-    return described + Markup("".join(parts)) + Markup("</svg>")
+def _posteriors(claims: Directions, owners: Sequence[int | None]) -> Any:
+    """Yield (angles, radii, speaker) of each slot's closed outline; the largest share is at .94."""
+    if claims.posterior is None or claims.class_centres is None:
+        return
+    centres = np.radians(np.asarray(claims.class_centres, float))
+    # A class "nobody" behind the others has no direction.
+    shares = np.nan_to_num(np.atleast_2d(np.asarray(claims.posterior, float)))[:, : len(centres)]
+    shares = 0.94 * shares / max(float(shares.max(initial=0.0)), 1e-9)
+    for slot, share in enumerate(shares):
+        owner = owners[slot] if slot < len(owners) else None
+        yield np.append(centres, centres[:1]), np.append(share, share[:1]), owner
 
 
-def _open_system(index: int, place: int) -> str:
-    return f'<g data-system="{index}"{"" if place == 0 else " class=off"}>'
+def _systems(heard: Heard) -> list[tuple[int, str, str]]:
+    """(index, name, id of the group), which the page hides and shows."""
+    return [(i, name, f"system-{i}{'-off' if n else ''}") for n, (i, name) in enumerate(heard)]
 
 
-def _line(css: str, start: tuple[float, float], end: tuple[float, float]) -> str:
-    (x1, y1), (x2, y2) = start, end
-    return f'<line class="{css}" x1="{_n(x1)}" y1="{_n(y1)}" x2="{_n(x2)}" y2="{_n(y2)}"/>'
-
-
-def _text(css: str, x: float, y: float, text: str) -> str:
-    return f'<text class="{css}" x="{_n(x)}" y="{_n(y)}" text-anchor="middle">{text}</text>'
-
-
-def _numbered(x: float, y: float, speaker: int) -> str:
-    """A filled circle with the speaker's number: the truth."""
-    return f'<circle class="speaker {_colour(speaker)}" cx="{_n(x)}" cy="{_n(y)}" r="9"/>' + _text(
-        "speaker-number", x, y + 3.8, str(speaker + 1)
-    )
-
-
-def _diamond(x: float, y: float, colour: str) -> str:
-    """A hollow diamond: an estimate."""
-    return (
-        f'<path class="claim-end {colour}" d="M{_n(x - 6)} {_n(y)}L{_n(x)} {_n(y - 6)}'
-        f'L{_n(x + 6)} {_n(y)}L{_n(x)} {_n(y + 6)}Z"/>'
-    )
-
-
-def point_at(degrees: float, radius: float) -> tuple[float, float]:
-    """A point around the origin; y grows downwards in SVG."""
+def _towards(degrees: float, length: float) -> Any:
     angle = math.radians(degrees)
-    return radius * math.cos(angle), -radius * math.sin(angle)
+    return length * np.array([math.cos(angle), math.sin(angle)])
 
 
 def _colour(speaker: int | None) -> str:
-    return "nobody" if speaker is None else f"speaker-{speaker % SPEAKER_COLOURS}"
+    return QUIET if speaker is None else speaker_colour(speaker)
 
 
-def _owners(score: SceneScore | None, slots: int) -> list[int | None]:
+def _owners(view: SceneView, row: SceneRow | None, system: str) -> list[int | None]:
     """``[slot]`` -> speaker: by sound, or by azimuth of a system without; else its own number."""
+    slots, score = len(_azimuths(view, system)), row.systems.get(system) if row else None
     if score is None:
         return list(range(slots))
-    by_azimuth = score.speaker_of_slot_by_azimuth
-    if by_azimuth is not None and all(speaker is None for speaker in score.speaker_of_slot):
-        return [*by_azimuth, *[None] * slots][:slots]
-    return [*score.speaker_of_slot, *[None] * slots][:slots]
+    by_azimuth, found = score.speaker_of_slot_by_azimuth, score.speaker_of_slot
+    if by_azimuth is not None and all(speaker is None for speaker in found):
+        found = by_azimuth
+    return [*found, *[None] * slots][:slots]
 
 
-def _score(row: SceneRow | None, system: str) -> SceneScore | None:
-    return row.systems.get(system) if row else None
-
-
-def _azimuths(claims: Directions) -> list[float]:
-    if claims.azimuth is None:
-        return []
-    return [math.nan if finite(a) is None else float(a) for a in np.ravel(claims.azimuth).tolist()]
-
-
-def _n(value: float) -> str:
-    """A coordinate: two decimals, no minus before zero."""
-    shown = f"{value:.2f}".rstrip("0").rstrip(".")
-    return "0" if shown in ("-0", "") else shown
+def _azimuths(view: SceneView, system: str) -> list[float]:
+    azimuth = view.directions[system].azimuth
+    found: list[float] = [] if azimuth is None else np.ravel(np.asarray(azimuth, float)).tolist()
+    return found

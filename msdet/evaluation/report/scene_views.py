@@ -32,8 +32,8 @@ def view_of(content: ReportContent, number: int) -> dict[str, Any]:
         "scores": _scores(content, row),
         "speakers": len(np.atleast_1d(np.asarray(view.azimuth, float))),
         "directions": [{"index": i, "name": name} for i, name in heard],
-        "polar": directions_svg(view, row, heard),
-        "above": room_svg(view, row, heard),
+        "polar": directions_svg(view, row, heard, f"scene-{number}"),
+        "above": room_svg(view, row, heard, f"scene-{number}"),
         "clips": _clips(view, systems),
     }
 

@@ -23,9 +23,18 @@ if TYPE_CHECKING:
 SERIES_COLOURS = 8
 """Number of colours ``--series-N`` in the style sheet."""
 
-INK, QUIET, _GRID, PAPER = "#010203", "#010204", "#010205", "#010206"
-_STAND_INS = {INK: "--ink", QUIET: "--quiet", _GRID: "--grid", PAPER: "--card"} | {
-    f"#0a0b{i:02x}": f"--series-{i}" for i in range(SERIES_COLOURS)
+SPEAKER_COLOURS = 6
+"""Number of colours ``--speaker-N`` in the style sheet; more speakers start over."""
+
+INK, QUIET, _GRID, PAPER, ON_SPEAKER = "#010203", "#010204", "#010205", "#010206", "#010207"
+_STAND_INS = {
+    INK: "--ink",
+    QUIET: "--quiet",
+    _GRID: "--grid",
+    PAPER: "--card",
+    ON_SPEAKER: "--on-speaker",
+    **{f"#0a0b{i:02x}": f"--series-{i}" for i in range(SERIES_COLOURS)},
+    **{f"#0a0c{i:02x}": f"--speaker-{i}" for i in range(SPEAKER_COLOURS)},
 }
 _WIDTH = 4.7  # inches: 338 units, about as many as the pixels of a phone, so text keeps its size
 
@@ -45,9 +54,18 @@ class Plot:
 
 
 def drawn(
-    draw: Callable[[Figure], None], stem: str, height: float, words: str, width: float = _WIDTH
+    draw: Callable[[Figure], None],
+    stem: str,
+    height: float,
+    words: str,
+    width: float = _WIDTH,
+    css: str = "chart",
 ) -> Markup:
-    """Return a figure that ``draw`` fills, as inline SVG; ``stem`` makes its ids its own."""
+    """Return a figure that ``draw`` fills, as inline SVG; ``stem`` makes its ids its own.
+
+    Groups with the id ``series-N`` become classes; those with ``system-N``, or ``system-N-off``
+    where they start hidden, become ``data-system``.
+    """
     import matplotlib
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
@@ -63,7 +81,7 @@ def drawn(
         figure.savefig(
             buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None}
         )
-    return _inline(buffer.getvalue().decode(), stem, words)
+    return _inline(buffer.getvalue().decode(), stem, words, css)
 
 
 def _style(stem: str) -> dict[Any, Any]:
@@ -96,7 +114,7 @@ def _style(stem: str) -> dict[Any, Any]:
     }
 
 
-def _inline(svg: str, stem: str, words: str) -> Markup:
+def _inline(svg: str, stem: str, words: str, css: str) -> Markup:
     """matplotlib's file as part of a page: own ids, CSS variables, the page's fonts."""
     body = svg[svg.index("<svg") :]
     box = re.search(r'viewBox="([^"]*)"', body)
@@ -105,6 +123,8 @@ def _inline(svg: str, stem: str, words: str) -> Markup:
     inner = re.sub(r"<defs>\s*<style.*?</style>\s*</defs>", "", inner, flags=re.S)
     inner = re.sub(r"font-family: [^;\"]*;? ?", "", inner)
     inner = re.sub(r'<g id="(series-\d+)">', r'<g class="\1">', inner)
+    inner = re.sub(r'<g id="system-(\d+)">', r'<g data-system="\1">', inner)
+    inner = re.sub(r'<g id="system-(\d+)-off">', r'<g data-system="\1" class="off">', inner)
     inner = re.sub(r' id="(figure|axes|patch|line2d|text|xtick|ytick|matplotlib)[^"]*"', "", inner)
     inner = re.sub(r'\bid="', f'id="{stem}-', inner)
     inner = inner.replace("url(#", f"url(#{stem}-").replace('xlink:href="#', f'href="#{stem}-')
@@ -113,7 +133,7 @@ def _inline(svg: str, stem: str, words: str) -> Markup:
     for stand_in, variable in _STAND_INS.items():
         inner = inner.replace(stand_in, f"var({variable})")
     return Markup(
-        f'<svg class="chart" viewBox="{box[1] if box else ""}" role="img" '
+        f'<svg class="{css}" viewBox="{box[1] if box else ""}" role="img" '
         f'aria-label="{escape(printable(words))}">{inner}</svg>'
     )
 
@@ -126,3 +146,8 @@ def printable(text: str) -> str:
 def colour_of(index: int) -> str:
     """The stand-in for the colour of system ``index``."""
     return f"#0a0b{index % SERIES_COLOURS:02x}"
+
+
+def speaker_colour(index: int) -> str:
+    """The stand-in for the colour of speaker ``index``."""
+    return f"#0a0c{index % SPEAKER_COLOURS:02x}"

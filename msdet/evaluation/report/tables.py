@@ -8,9 +8,8 @@ from typing import Any
 
 from msdet.evaluation.report.content import ReportContent
 from msdet.evaluation.report.wording import Words, edges, finite, quantity
-from msdet.metrics import Measure
 from msdet.metrics.conditions import smallest_angle
-from msdet.metrics.measures import BEST_MATCHED, DASH
+from msdet.metrics.measures import BEST_MATCHED
 
 _DIRECTIONS = {"azimuth": "azimuth", "azimuth_best_matched": "azimuth, matched by itself"}
 
@@ -21,7 +20,8 @@ _DIRECTIONS = {"azimuth": "azimuth", "azimuth_best_matched": "azimuth, matched b
 def summary_table(content: ReportContent) -> dict[str, Any]:
     """Columns and lines of the table of all systems."""
     keys = _shown_measures(content)
-    unscored = {name: not_scored(content, name) for name in content.systems}
+    unscored = {name: _not_scored(content, name) for name in content.systems}
+    reasons = (entry for found in unscored.values() for entry in found["unavailable"])
     return {
         "columns": [quantity(key, content.measures).title for key in keys],
         "lines": [
@@ -33,70 +33,50 @@ def summary_table(content: ReportContent) -> dict[str, Any]:
             for name in content.systems
         ],
         "some_unscored": any(found["total"] for found in unscored.values()),
-        "unavailable": list(
-            dict.fromkeys(entry for found in unscored.values() for entry in found["unavailable"])
-        ),
+        "unavailable": list(dict.fromkeys(reasons)),
     }
 
 
 def _shown_measures(content: ReportContent) -> list[str]:
     """The columns of the tables of systems that some system has a number for."""
-
-    def says(measure: Measure) -> bool:
-        values = [
-            finite(content.summary_of(name).get(content.number(name, measure.name)))
-            for name in content.systems
-        ]
-        rare = measure.if_any or measure.name == "wrong_slot_rate"
-        return any(value if rare else value is not None for value in values)
-
-    columns = [
-        name
-        for name, measure in content.measures.items()
-        if "tables" in measure.places or "report" in measure.places
-        if says(measure)
-    ]
-    return [key for key in columns if key != "not_scored" and not key.endswith(BEST_MATCHED)]
-
-
-def highlights(content: ReportContent) -> list[dict[str, str]]:
-    """The main system's numbers that stand at the top of the page: the first ones of any table."""
-    main = content.systems[0]
     found = []
-    for key in ("si_sdr_improvement_db", "azimuth_error_median_deg", "azimuth_within_10deg"):
-        kind = quantity(key)
-        cell = _cell(content.summary_of(main), content.number(main, key), kind)
-        if cell["value"] is not None:
-            found.append(
-                {
-                    "heading": kind.heading,
-                    "value": cell["text"],
-                    "unit": kind.unit,
-                    "interval": cell["interval"],
-                }
-            )
-    return found
+    for name, measure in content.measures.items():
+        numbers = (content.summary_of(s).get(content.number(s, name)) for s in content.systems)
+        values = [finite(number) for number in numbers]
+        rare = measure.if_any or name == "wrong_slot_rate"
+        told = {"tables", "report"} & set(measure.places) and name != "not_scored"
+        if told and any(value if rare else value is not None for value in values):
+            found.append(name)
+    return [name for name in found if not name.endswith(BEST_MATCHED)]
 
 
-def not_scored(content: ReportContent, system: str) -> dict[str, Any]:
-    """Return the number of values that a system lacks, and (metric, reason, count) of each."""
+def highlights(content: ReportContent) -> list[dict[str, Any]]:
+    """The main system's numbers that stand at the top of the page: the first ones of any table."""
+    keys = ("si_sdr_improvement_db", "azimuth_error_median_deg", "azimuth_within_10deg")
+    cells = [(quantity(key), _shown_cell(content, content.systems[0], key)) for key in keys]
+    return [
+        {"heading": kind.heading, "unit": kind.unit, **cell}
+        for kind, cell in cells
+        if cell["value"] is not None
+    ]
+
+
+def _not_scored(content: ReportContent, system: str) -> dict[str, Any]:
+    """The number of values that a system lacks, and (metric, reason, count) of each."""
     summary = content.summary_of(system)
+    titles = {measure.quantity: measure.title for measure in content.measures.values()}
+    titles |= _DIRECTIONS
     lines = [
-        (_metric_words(content, metric), reason, count)
+        (titles.get(metric, metric), reason, count)
         for metric, entry in (summary.get("failures") or {}).items()
         for reason, count in entry["reasons"].items()
     ]
-    unavailable = [
-        (_metric_words(content, metric), reason)
-        for metric, reason in (summary.get("unavailable") or {}).items()
-    ]
-    total = sum(count for *_, count in lines)
-    return {"total": total, "lines": lines, "unavailable": unavailable}
-
-
-def _metric_words(content: ReportContent, metric: str) -> str:
-    titles = {measure.quantity: measure.title for measure in content.measures.values()}
-    return (titles | _DIRECTIONS).get(metric, metric)
+    unavailable = (summary.get("unavailable") or {}).items()
+    return {
+        "total": sum(count for *_, count in lines),
+        "lines": lines,
+        "unavailable": [(titles.get(metric, metric), reason) for metric, reason in unavailable],
+    }
 
 
 def comparison_table(content: ReportContent) -> dict[str, Any]:
@@ -106,10 +86,14 @@ def comparison_table(content: ReportContent) -> dict[str, Any]:
         for entry in content.summary.get("comparisons") or ()
     }
     references = dict.fromkeys(reference for reference, _ in found)
+
+    def entry(reference: str, key: str) -> Mapping[str, Any]:
+        return found.get((reference, content.number(reference, key))) or {}
+
     keys = [
         key
         for key in _shown_measures(content)
-        if any((reference, content.number(reference, key)) in found for reference in references)
+        if any(entry(reference, key) for reference in references)
     ]
     return {
         "columns": [quantity(key, content.measures).title for key in keys],
@@ -118,9 +102,7 @@ def comparison_table(content: ReportContent) -> dict[str, Any]:
                 "name": reference,
                 "cells": [
                     _difference(
-                        found.get((reference, content.number(reference, key)))
-                        if content.tells(reference, key)
-                        else None,
+                        entry(reference, key) if content.tells(reference, key) else {},
                         quantity(key, content.measures),
                     )
                     for key in keys
@@ -131,30 +113,25 @@ def comparison_table(content: ReportContent) -> dict[str, Any]:
     }
 
 
-def _difference(entry: Mapping[str, Any] | None, kind: Words) -> dict[str, Any]:
-    if entry is None:
-        return {"value": None, "text": DASH, "interval": "", "won": "", "decided": False}
-    value = finite(entry["difference"])
-    low, high = edges([entry["low"], entry["high"]])
+def _difference(entry: Mapping[str, Any], kind: Words) -> dict[str, Any]:
+    value, ends = finite(entry.get("difference")), [entry.get("low"), entry.get("high")]
+    low, high = edges(ends)
     return {
         "value": value,
         "text": ("+" if value is not None and value > 0 else "") + kind.text(value),
-        "interval": kind.interval([low, high]),
-        "won": f"{100 * entry['won_share']:.0f} % won",
+        "interval": kind.interval(ends),
+        "won": f"{100 * entry['won_share']:.0f} % won" if entry else "",
         "decided": low is not None and high is not None and not low <= 0 <= high,
     }
 
 
 def _shown_cell(content: ReportContent, system: str, key: str) -> dict[str, Any]:
-    shown = content.summary_of(system) if content.tells(system, key) else {}
-    return _cell(shown, content.number(system, key), quantity(key, content.measures))
-
-
-def _cell(summary: Mapping[str, Any], key: str, kind: Words) -> dict[str, Any]:
+    summary = content.summary_of(system) if content.tells(system, key) else {}
+    own, kind = content.number(system, key), quantity(key, content.measures)
     return {
-        "value": finite(summary.get(key)),
-        "text": kind.text(summary.get(key)),
-        "interval": kind.interval((summary.get("intervals") or {}).get(key)),
+        "value": finite(summary.get(own)),
+        "text": kind.text(summary.get(own)),
+        "interval": kind.interval((summary.get("intervals") or {}).get(own)),
     }
 
 
@@ -169,36 +146,30 @@ def scene_table(content: ReportContent) -> dict[str, Any]:
     ``[improvement, before, azimuth error, order, failures]`` or null.
     """
     rows = content.rows
-    columns: list[dict[str, Any]] = []
-    values: list[list[Any]] = []
-
-    def add(name: str, column: list[Any]) -> None:
-        same = len(column) > 1 and all(value == column[0] for value in column)
-        if same or all(value is None for value in column) or column in values:
-            return
-        kind = quantity(name)
-        words = any(isinstance(value, str) for value in column)
-        columns.append(
-            {
-                "name": kind.title,
-                "digits": kind.digits,
-                "percent": kind.unit == "%",
-                "words": words,
-            }
-        )
-        values.append(column)
-
-    labelled = {name for row in rows for name in row.labels.scene}
-    if "angle" not in labelled:
-        add("angle", [_rounded(smallest_angle(row)) for row in rows])
+    labels: dict[str, list[Any]] = {"angle": [_plain(smallest_angle(row)) for row in rows]}
     for name in dict.fromkeys(name for row in rows for name in row.labels.scene):
-        add(name, [_plain(row.labels.scene.get(name)) for row in rows])
+        labels[name] = [_plain(row.labels.scene.get(name)) for row in rows]
     for name in dict.fromkeys(name for row in rows for name in row.labels.speaker):
-        add(name, [_plain_list(row.labels.speaker.get(name)) for row in rows])
+        labels[name] = [_plain(row.labels.speaker.get(name)) for row in rows]
+    shown: dict[str, list[Any]] = {}
+    for name, column in labels.items():
+        same = len(column) > 1 and all(value == column[0] for value in column)
+        if not same and column not in shown.values() and any(v is not None for v in column):
+            shown[name] = column
     return {
         "systems": list(content.systems),
-        "columns": columns,
-        "scenes": [[row.id, [column[i] for column in values]] for i, row in enumerate(rows)],
+        "columns": [
+            {
+                "name": quantity(name).title,
+                "digits": quantity(name).digits,
+                "percent": quantity(name).unit == "%",
+                "words": any(isinstance(value, str) for value in column),
+            }
+            for name, column in shown.items()
+        ],
+        "scenes": [
+            [row.id, [column[i] for column in shown.values()]] for i, row in enumerate(rows)
+        ],
         "scores": [_scene_numbers(content, system) for system in content.systems],
     }
 
@@ -225,7 +196,7 @@ def _scene_numbers(content: ReportContent, system: str) -> list[list[Any] | None
     right = scene_means(content, system, "order_correct")
     return [
         [
-            *(_rounded(column.get(row.index)) for column in columns),
+            *(_plain(column.get(row.index)) for column in columns),
             None if (order := right.get(row.index)) is None else int(order),
             len(row.systems[system].failures),
         ]
@@ -235,15 +206,9 @@ def _scene_numbers(content: ReportContent, system: str) -> list[list[Any] | None
     ]
 
 
-def _plain(value: float | str | None) -> float | str | None:
-    return value if isinstance(value, str) else _rounded(value)
-
-
-def _plain_list(values: tuple[float | None, ...] | None) -> list[float | None] | None:
-    return None if values is None else [_rounded(value) for value in values]
-
-
-def _rounded(value: float | None) -> float | None:
-    """Three decimals: more than is shown, and a third of the bytes."""
+def _plain(value: Any) -> Any:
+    """Words as they are; numbers with three decimals: more than is shown, a third of the bytes."""
+    if isinstance(value, tuple):
+        return [_plain(each) for each in value]
     number = finite(value)
-    return None if number is None else round(number, 3)
+    return value if isinstance(value, str) else None if number is None else round(number, 3)

@@ -15,7 +15,11 @@ from msdet.metrics.measures import quantity as registered
 
 MINUS = "\N{MINUS SIGN}"
 TIMES = "\N{MULTIPLICATION SIGN}"
-_FROM_TO = f"{{}}{DASH}{{}}"
+_RANGE = re.compile(
+    r"(?:(?P<low>-?[\d.]+) to (?P<high>-?[\d.]+)|under (?P<below>-?[\d.]+)|(?P<above>-?[\d.]+))"
+    r" ?(?P<unit>.*?)(?(above) or more)"
+)
+_IN_WORDS = {"deg apart": "degrees", "": "value"}
 
 
 @dataclass(frozen=True)
@@ -54,27 +58,25 @@ def quantity(name: str, measures: Mapping[str, Measure] = MEASURES) -> Words:
 
 
 def group_names(groups: list[str]) -> tuple[list[str], str]:
-    """Short names of a breakdown's groups, and the unit that all share (empty: none)."""
-    patterns = (
-        (r"(-?[\d.]+) to (-?[\d.]+) ?(.*)", _FROM_TO),
-        (r"under (-?[\d.]+) (.+)", "< {}"),
-        (r"(-?[\d.]+) (.+) or more", "≥ {}"),
-    )
-    names, units = [], set()
-    for group in groups:
-        for pattern, form in patterns:
-            found = re.fullmatch(pattern, group)
-            if found:
-                *numbers, unit = found.groups()
-                names.append(_range(form, numbers))
-                units.add(unit)
-                break
-    if len(names) == len(groups) and len(units) == 1:
-        return names, _unit_in_words(units.pop())
+    """Return short names of a breakdown's groups, and the unit that all share (empty: none)."""
     prefixes = {group.partition(": ")[0] for group in groups}
     if len(prefixes) == 1 and all(": " in group for group in groups):
         return group_names([group.partition(": ")[2] for group in groups])
-    return groups, ""
+    found = [_RANGE.fullmatch(group) for group in groups]
+    units = {match["unit"] for match in found if match}
+    if not all(found) or len(units) != 1:
+        return groups, ""
+    unit = units.pop()
+    # The name of the condition stands beside its unit already.
+    return [_short(match) for match in found if match], _IN_WORDS.get(unit) or unit.split()[0]
+
+
+def _short(match: re.Match[str]) -> str:
+    """``0–15``; with a negative end ``−5 to 0``, where a dash would be one stroke too many."""
+    low, high, below, above = (match[name] for name in ("low", "high", "below", "above"))
+    signed = "-" in f"{low}{high}"
+    text = f"< {below}" if below else f"≥ {above}" if above else f"{low}{DASH}{high}"
+    return (text.replace(DASH, " to ") if signed else text).replace("-", MINUS)
 
 
 def finite(value: Any) -> float | None:
@@ -90,17 +92,3 @@ def edges(pair: Any) -> tuple[float | None, float | None]:
         return None, None
     low, high = finite(pair[0]), finite(pair[1])
     return (None, None) if low is None or high is None else (low, high)
-
-
-def _range(form: str, numbers: list[str]) -> str:
-    """``0–15``; with a negative end ``−5 to 0``, where a dash would be one stroke too many."""
-    if form == _FROM_TO and any(number.startswith("-") for number in numbers):
-        form = "{} to {}"
-    return form.format(*(number.replace("-", MINUS) for number in numbers))
-
-
-def _unit_in_words(unit: str) -> str:
-    """The unit of the groups' names alone: the condition's name stands beside it already."""
-    if unit == "deg apart":
-        return "degrees"
-    return unit.split()[0] if unit else "value"

@@ -17,10 +17,9 @@ scene, or one is silent, their number is a claim in all.
 from __future__ import annotations
 
 import hashlib
-import math
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -63,6 +62,7 @@ class _Found:
     Attributes:
         there: whether there is a folder. audio: files, if any, turned down by ``gain``.
         clipped: samples at full scale in files of integers, by name. silent: a file is all zeros.
+        mistakes: by names within the folder.
     """
 
     there: bool = True
@@ -71,10 +71,11 @@ class _Found:
     gain: float = 1.0
     clipped: Mapping[str, int] = field(default_factory=dict)
     silent: bool = False
+    mistakes: tuple[str, ...] = ()
 
-    @property
-    def num_slots(self) -> int:
-        return len(self.audio) or len(self.directions or ())
+    def says(self, key: str) -> bool:
+        """Return whether any speaker has this number."""
+        return any(getattr(speaker, key) is not None for speaker in self.directions or ())
 
 
 class FolderEstimates:
@@ -98,30 +99,27 @@ class FolderEstimates:
         if not self._folder.is_dir():
             reason = "is no folder" if self._folder.exists() else "no such folder"
             raise InputError(f"{key}={folder}: {reason}")
-        mistakes = _twice(scenes)
-        self._found: dict[str, _Found] = {}
-        for scene in scenes:
-            found, wrong = _look(self._folder / scene.id, scene)
-            self._found[scene.id] = found
-            mistakes += [f"{scene.id}/{mistake}" for mistake in wrong]
-        everything = list(self._found.values())
+        self._found = {scene.id: _look(self._folder / scene.id, scene) for scene in scenes}
+        everything = self._found.values()
         self.separates = any(found.audio for found in everything)
-        self.localises = _any(everything, lambda speaker: speaker.azimuth_deg)
+        self.localises = any(found.says("azimuth_deg") for found in everything)
+        self._ranges = any(found.says("distance_m") for found in everything)
         self.clipped = {
             f"{id}/{name}": count
             for id, found in self._found.items()
             for name, count in found.clipped.items()
         }
-        self._ranges = _any(everything, lambda speaker: speaker.distance_m)
         self._counts = any(
-            self._found[s.id].num_slots != len(s.speech) or self._found[s.id].silent for s in scenes
+            len(found.audio or found.directions or ()) != len(scene.speech) or found.silent
+            for scene in scenes
+            if (found := self._found[scene.id])
         )
-        if not mistakes:
-            mistakes = self._unlike()
-        if mistakes:
+        if mistakes := self._mistakes(scenes):
             more = len(mistakes) - _SHOWN
             rest = f"; and {more} more mistakes" if more > 0 else ""
-            rest += _fewer_scenes([found.there for found in everything])
+            there = [found.there for found in everything]
+            if False in there and (first := there.index(False)):
+                rest += f"; the first {first} scenes are there: num_scenes={first} scores these"
             raise InputError(f"{key}={folder}: {'; '.join(mistakes[:_SHOWN])}{rest}")
         if not (self.separates or self.localises):
             raise InputError(f"{key}={folder}: there is no audio, and no azimuth is claimed")
@@ -144,19 +142,21 @@ class FolderEstimates:
         Raises:
             InputError: names a file that holds NaN or infinity, or is not what it was.
         """
-        found, speakers = self._found[scene.id], self._found[scene.id].directions or ()
-        azimuth: NDArray[np.float64] | None = None
-        distance = audio = empty = None
+        found = self._found[scene.id]
+        azimuth = distance = audio = empty = None
         if self.localises:
-            azimuth = _numbers([speaker.azimuth_deg for speaker in speakers])
+            azimuth = _numbers(found, "azimuth_deg")
             if not scene.microphone_array().is_linear:
                 azimuth = wrap_degrees(azimuth)
         if self._ranges:
-            distance = _numbers([speaker.distance_m for speaker in speakers])
+            distance = _numbers(found, "distance_m")
         if self.separates:
             audio = np.zeros((len(found.audio), scene.num_samples), np.float32)
             for slot, path in enumerate(found.audio):
-                audio[slot] = _read(path, scene) / np.float32(found.gain)
+                samples, sample_rate = read_audio(path)
+                if samples.shape != (1, scene.num_samples) or sample_rate != scene.sample_rate:
+                    raise InputError(f"{path}: was changed since the evaluation began")
+                audio[slot] = samples[0] / np.float32(found.gain)
         if self._counts:  # how many it claims is then a part of its answer
             if audio is not None:
                 empty = np.asarray(~audio.any(axis=1))
@@ -164,9 +164,16 @@ class FolderEstimates:
                 empty = np.isnan(azimuth)
         return Estimate(audio=audio, azimuth=azimuth, distance=distance, empty=empty)
 
-    def _unlike(self) -> list[str]:
-        """Scenes that lack what others have."""
-        mistakes = []
+    def _mistakes(self, scenes: Sequence[Scene]) -> list[str]:
+        """All that is wrong; where nothing else is, the scenes that lack what others have."""
+        twice = "of the scenes have this id, so that one folder cannot be told from another"
+        counts = Counter(scene.id for scene in scenes)
+        mistakes = [f"{id}: {count} {twice}" for id, count in counts.items() if count > 1]
+        mistakes += [
+            f"{id}/{wrong}" for id, found in self._found.items() for wrong in found.mistakes
+        ]
+        if mistakes:
+            return mistakes
         for id, found in self._found.items():
             if self.separates and not found.audio and found.directions != ():
                 mistakes.append(f"{id}/speaker1.wav: is missing, though other scenes have audio")
@@ -175,61 +182,39 @@ class FolderEstimates:
         return mistakes
 
 
-def _twice(scenes: Sequence[Scene]) -> list[str]:
-    counts = Counter(scene.id for scene in scenes)
-    return [
-        f"{id}: {count} of the scenes have this id, so that one folder cannot be told from another"
-        for id, count in counts.items()
-        if count > 1
-    ]
-
-
 def as_rendered(estimate: Estimate, example: Example) -> Estimate:
-    """An estimate at the level of its scene as it is rendered; files are as loud as `msdet
+    """Return an estimate at the level of its scene as it is rendered; files are as loud as `msdet
     simulate` writes the mixture. Beamformers and pictures compare it with that."""
     if estimate.audio is None:
         return estimate
     return replace(estimate, audio=estimate.audio / np.float32(scale_of(example)))
 
 
-def _any(everything: Sequence[_Found], number: Callable[[Located], float | None]) -> bool:
-    return any(
-        number(speaker) is not None for found in everything for speaker in found.directions or ()
-    )
-
-
-def _numbers(values: Sequence[float | None]) -> NDArray[np.float64]:
+def _numbers(found: _Found, key: str) -> NDArray[np.float64]:
     """``[slot]``, NaN for what is not said."""
-    return np.array([math.nan if value is None else value for value in values], np.float64)
+    return np.array([getattr(speaker, key) for speaker in found.directions or ()], np.float64)
 
 
-def _fewer_scenes(there: Sequence[bool]) -> str:
-    """Say what to do where only the first scenes have folders; empty where all have."""
-    first = there.index(False) if False in there else 0
-    return f"; the first {first} scenes are there: num_scenes={first} scores these" if first else ""
-
-
-def _look(folder: Path, scene: Scene) -> tuple[_Found, list[str]]:
-    """Return the files of a scene's folder, and its mistakes, by names within the folder."""
+def _look(folder: Path, scene: Scene) -> _Found:
+    """The files of a scene's folder."""
     if not folder.is_dir():
-        return _Found(there=False), [" no such folder"]
-    numbers = sorted(
-        int(match[1]) for path in folder.iterdir() if (match := _SPEAKER_FILE.fullmatch(path.name))
-    )
-    audio = tuple(folder / f"speaker{number}.wav" for number in numbers)
-    mistakes = []
+        return _Found(there=False, mistakes=(" no such folder",))
     for truth in ("labels.json", "mixture.wav"):
         if (folder / truth).exists():
-            return _Found(audio=audio), [
+            wrong = (
                 f"{truth}: is of a rendered scene, whose speakers are the truth; name a folder of "
                 "what a system made of them"
-            ]
+            )
+            return _Found(mistakes=(wrong,))
+    names = (_SPEAKER_FILE.fullmatch(path.name) for path in folder.iterdir())
+    numbers = sorted(int(match[1]) for match in names if match)
+    audio = tuple(folder / f"speaker{number}.wav" for number in numbers)
     for expected, number in enumerate(numbers, 1):
         if number != expected:
-            return _Found(audio=audio), [
-                f"speaker{expected}.wav: is missing, though there is speaker{number}.wav"
-            ]
-    directions, gain = None, 1.0
+            wrong = f"speaker{expected}.wav: is missing, though there is speaker{number}.wav"
+            return _Found(audio=audio, mistakes=(wrong,))
+    mistakes: list[str] = []
+    directions, gain, wanted = None, 1.0, len(scene.speech)
     there = [name for name in (DIRECTIONS_NAME, SPEAKERS_NAME) if (folder / name).exists()]
     if there:
         try:
@@ -238,8 +223,7 @@ def _look(folder: Path, scene: Scene) -> tuple[_Found, list[str]]:
             mistakes.append(f"{there[0]}: {error}")
     elif not audio:
         mistakes.append(f" holds neither speaker1.wav nor {DIRECTIONS_NAME}")
-    wanted = len(scene.speech)
-    if audio and not there and len(audio) < wanted:
+    elif len(audio) < wanted:
         mistakes.append(
             f"speaker{len(audio) + 1}.wav: is missing, the scene has {wanted} speakers (for one "
             f"that was not found, give silence, or a {DIRECTIONS_NAME} without it)"
@@ -254,7 +238,7 @@ def _look(folder: Path, scene: Scene) -> tuple[_Found, list[str]]:
         silent |= not samples.any()
         if bits and (count := int((np.abs(samples) >= 1 - 2.0 ** (1 - bits)).sum())):
             clipped[path.name] = count
-    return _Found(True, audio, directions, gain, clipped, silent), mistakes
+    return _Found(True, audio, directions, gain, clipped, silent, tuple(mistakes))
 
 
 def _examined(path: Path, scene: Scene) -> tuple[NDArray[np.float32], int | None]:
@@ -311,12 +295,3 @@ def _read_directions(path: Path, scene: Scene, num_files: int) -> tuple[tuple[Lo
             )
     gain_db = directions.gain_db if isinstance(directions, SpeakersFile) else 0.0
     return speakers, 10 ** (gain_db / 20)
-
-
-def _read(path: Path, scene: Scene) -> NDArray[np.float32]:
-    """A slot's audio ``[sample]``."""
-    audio, sample_rate = read_audio(path)
-    if audio.shape != (1, scene.num_samples) or sample_rate != scene.sample_rate:
-        raise InputError(f"{path}: was changed since the evaluation began")
-    (slot,) = audio
-    return np.asarray(slot, np.float32)

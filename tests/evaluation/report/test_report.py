@@ -255,32 +255,48 @@ def test_a_rate_that_mp3_does_not_know_still_sounds() -> None:
     assert audio_uri(synthetic.sound(0.2, 100.0, 10000), 10000).startswith("data:audio/wav")
 
 
-def test_drawings_put_directions_where_they_are() -> None:
-    from msdet.evaluation.report.drawings import directions_svg, room_svg
+def _lines(axes: Any, label: str) -> list[Any]:
+    """Ends of the lines of a drawing that have a label, on the page from its middle."""
+    middle = axes.transData.transform((0.0, 0.0))
+    found = [line.get_xydata() for line in axes.get_lines() if line.get_label() == label]
+    return [axes.transData.transform(line) - middle for line in found]
 
-    scene_directions = {BOTH: Directions([0.0])}
+
+def test_drawings_put_directions_where_they_are() -> None:
+    from matplotlib.figure import Figure
+
+    from msdet.evaluation.report.drawings import draw_directions, draw_room
+
     scene = view(
         azimuth=[90.0],
         speakers=[[2.5, 3.0, 1.5]],
         array_rotation=90.0,
-        directions=scene_directions,
+        directions={BOTH: Directions([0.0])},
     )
-    polar = directions_svg(scene, None, [(0, BOTH)])
-    assert 'class="speaker speaker-0" cx="0" cy="-100"' in polar  # 90 degrees is up
-    assert 'x2="100" y2="0"' in polar  # 0 degrees is to the right
+    around, above = Figure(), Figure()
+    draw_directions(around, scene, None, [(0, BOTH)])
+    (speaker,), (claim,) = (_lines(around.axes[0], label) for label in ("speaker 1", "claim 0"))
+    assert speaker[0][0] == pytest.approx(0.0, abs=1e-6)
+    assert speaker[0][1] > 0  # 90 degrees is up
+    assert claim[1][0] > 0  # 0 degrees is to the right
+    assert claim[1][1] == pytest.approx(0.0, abs=1e-6)
     # In a room the array's x axis is turned to the room's y axis, so the claim goes up the page.
-    above = room_svg(scene, None, [(0, BOTH)])
-    assert re.search(r'class="claim speaker-0" x1="125" y1="125" x2="125" y2="0"', above)
-    assert "claim-end" in polar
-    assert "claim-end" not in above  # a direction has no place on a map
+    draw_room(above, scene, None, [(0, BOTH)])
+    ((start, end),) = _lines(above.axes[0], "claim 0")
+    assert end[0] == pytest.approx(start[0])
+    assert end[1] > start[1]
 
 
 def test_a_line_claims_both_sides_of_itself() -> None:
-    from msdet.evaluation.report.drawings import directions_svg, room_svg
+    from matplotlib.figure import Figure
+
+    from msdet.evaluation.report.drawings import directions_svg, draw_room
 
     scene = view(linear_array=True, directions={BOTH: Directions([60.0, 120.0])})
-    assert room_svg(scene, None, [(0, BOTH)]).count('class="claim ') == 4
-    polar = directions_svg(scene, None, [(0, BOTH)])
+    above = Figure()
+    draw_room(above, scene, None, [(0, BOTH)])
+    assert len(_lines(above.axes[0], "claim 0")) == 4
+    polar = directions_svg(scene, None, [(0, BOTH)], "scene")
     assert ">180°<" in polar
     assert ">210°<" not in polar
 
