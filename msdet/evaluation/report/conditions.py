@@ -5,13 +5,12 @@ from __future__ import annotations
 
 import re
 import textwrap
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from msdet.evaluation.report.content import ReportContent
-from msdet.evaluation.report.looks import dash_of, draw_points
+from msdet.evaluation.report.looks import draw_line, draw_points
 from msdet.evaluation.report.overall import ERROR, GAIN
-from msdet.evaluation.report.svg import Plot, colour_of, drawn, printable
+from msdet.evaluation.report.svg import Plot, drawn, printable
 from msdet.evaluation.report.wording import finite, group_names, quantity
 
 if TYPE_CHECKING:
@@ -19,31 +18,24 @@ if TYPE_CHECKING:
 
 
 def condition_plots(content: ReportContent) -> list[Plot]:
-    """Improvement and azimuth error over the groups of each breakdown."""
-    tables = {name: _shown_breakdowns(content, name) for name in content.systems}
-    conditions = dict.fromkeys(condition for table in tables.values() for condition in table)
-    found = (_condition(condition, tables) for condition in conditions)
+    """Return plots of improvement and azimuth error over the groups of each breakdown."""
+    breakdowns = [content.summary_of(name).get("breakdowns") or {} for name in content.systems]
+    conditions = dict.fromkeys(condition for of_system in breakdowns for condition in of_system)
+    found = (_condition(content, condition) for condition in conditions)
     return [plot for plot in found if plot is not None]
 
 
-def _shown_breakdowns(content: ReportContent, system: str) -> dict[str, dict[str, Any]]:
-    """By condition and group: the scenes, and the numbers that a system is shown by."""
-    keys = {key: content.number(system, key) for key in (GAIN, ERROR) if content.tells(system, key)}
-    return {
-        condition: {
-            str(entry.get("group")): {
-                "num_scenes": int(finite(entry.get("num_scenes")) or 0),
-                **{key: finite(entry.get(own)) for key, own in keys.items()},
-            }
-            for entry in entries
-        }
-        for condition, entries in (content.summary_of(system).get("breakdowns") or {}).items()
-    }
-
-
-def _condition(condition: str, tables: Mapping[str, Mapping[str, Any]]) -> Plot | None:
-    entries = {name: table.get(condition, {}) for name, table in tables.items()}
-    groups = list(dict.fromkeys(group for table in entries.values() for group in table))
+def _condition(content: ReportContent, condition: str) -> Plot | None:
+    entries: dict[str, dict[str, dict[str, float | None]]] = {}  # by system, group and measure
+    scenes: dict[str, float] = {}
+    for name in content.systems:
+        keys = {k: content.number(name, k) for k in (GAIN, ERROR) if content.tells(name, k)}
+        entries[name] = {}
+        for entry in (content.summary_of(name).get("breakdowns") or {}).get(condition, ()):
+            group = str(entry.get("group"))
+            entries[name][group] = {k: finite(entry.get(own)) for k, own in keys.items()}
+            scenes[group] = max(scenes.get(group, 0), finite(entry.get("num_scenes")) or 0)
+    groups = list(scenes)
     measures = [
         key
         for key in (GAIN, ERROR)
@@ -52,10 +44,6 @@ def _condition(condition: str, tables: Mapping[str, Mapping[str, Any]]) -> Plot 
     if len(groups) < 2 or not measures:
         return None
     names, unit = group_names(groups)
-    counts = [
-        max(table[group]["num_scenes"] for table in entries.values() if group in table)
-        for group in groups
-    ]
     heading = quantity(condition).heading
 
     def draw(figure: Figure) -> None:
@@ -73,16 +61,14 @@ def _condition(condition: str, tables: Mapping[str, Mapping[str, Any]]) -> Plot 
                     continue
                 x, y = zip(*found, strict=True)
                 if unit:  # groups of an ordered quantity are joined
-                    look: dict[str, Any] = {"color": colour_of(index), "linestyle": dash_of(index)}
-                    (line,) = axes.plot(x, y, linewidth=1.5, **look)
-                    line.set_gid(f"series-{index}")
+                    draw_line(axes, x, y, index, linewidth=1.5)
                 draw_points(axes, x, y, index)
             axes.set_ylabel("\n".join(quantity(key).title.rsplit(" ", 1)))
             axes.grid(axis="x", visible=False)
             bottom, top = axes.get_ylim()
             axes.set_ylim(min(0.0, bottom), top)
         wrapped = ["\n".join(textwrap.wrap(printable(name), 14)) for name in names]
-        labels = [f"{name}\nn = {n}" for name, n in zip(wrapped, counts, strict=True)]
+        labels = [f"{name}\nn = {n:g}" for name, n in zip(wrapped, scenes.values(), strict=True)]
         grid[-1, 0].set_xticks(range(len(groups)), labels)
         grid[-1, 0].set_xlim(-0.5, len(groups) - 0.5)
         lower = heading.lower() if heading[1:2].islower() else heading

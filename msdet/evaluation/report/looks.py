@@ -34,7 +34,7 @@ def legend(content: ReportContent) -> list[dict[str, Any]]:
         style = MarkerStyle(_marker(index))
         outline = style.get_path().transformed(style.get_transform())
         path = _svg_path(7.0 * np.asarray(outline.vertices), outline.codes)
-        dash = dash_of(index)
+        dash = _dash(index)
         dashes = "" if dash == "solid" else " ".join(f"{2 * d:g}" for d in dash[1])
         entries.append(
             {
@@ -52,25 +52,25 @@ def legend(content: ReportContent) -> list[dict[str, Any]]:
 def draw_points(
     axes: Axes, x: Any, y: Any, index: int, *, size: float = 5.0, alpha: float = 1.0
 ) -> None:
-    colour = colour_of(index)
-    (dots,) = axes.plot(
-        x,
-        y,
-        linestyle="none",
-        marker=_marker(index),
-        markersize=size,
-        color=colour,
-        markerfacecolor=PAPER if _hollow(index) else colour,
-        markeredgecolor=colour,
-        markeredgewidth=1.2 if _hollow(index) else 0.6,
-        alpha=alpha,
-        zorder=3,
-    )
-    dots.set_gid(f"series-{index}")
+    """Draw the markers of system ``index``."""
+    colour, hollow = colour_of(index), _hollow(index)
+    look: dict[str, Any] = {
+        "color": colour,
+        "markerfacecolor": PAPER if hollow else colour,
+        "markeredgecolor": colour,
+        "markeredgewidth": 1.2 if hollow else 0.6,
+    }
+    kind, group = _marker(index), f"series-{index}"
+    axes.plot(x, y, kind, gid=group, markersize=size, alpha=alpha, zorder=3, **look)
 
 
-def dash_of(index: int) -> Any:
-    """matplotlib's line style of system ``index``."""
+def draw_line(axes: Axes, x: Any, y: Any, index: int, **look: Any) -> None:
+    """Draw the line of system ``index``."""
+    color, dash = colour_of(index), _dash(index)
+    axes.plot(x, y, gid=f"series-{index}", color=color, linestyle=dash, **look)
+
+
+def _dash(index: int) -> Any:
     return _DASHES[index % len(_DASHES)]
 
 

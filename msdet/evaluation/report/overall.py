@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from msdet.evaluation.report.content import ReportContent
-from msdet.evaluation.report.looks import dash_of, draw_points
+from msdet.evaluation.report.looks import draw_line, draw_points
 from msdet.evaluation.report.svg import INK, QUIET, Plot, colour_of, drawn, printable
 from msdet.evaluation.report.tables import errors_of, scene_means
 from msdet.evaluation.report.wording import edges, finite, quantity
@@ -148,9 +148,7 @@ def _cumulative(content: ReportContent) -> Plot | None:
             share = 100.0 * np.arange(len(errors) + 1) / len(errors)
             inside = errors[errors <= last]
             x, y = [0.0, *inside, last], [*share[: len(inside) + 1], share[len(inside)]]
-            look: dict[str, Any] = {"color": colour_of(index), "linestyle": dash_of(index)}
-            (line,) = axes.plot(x, y, drawstyle="steps-post", linewidth=1.7, **look)
-            line.set_gid(f"series-{index}")
+            draw_line(axes, x, y, index, linewidth=1.7, drawstyle="steps-post")
             # Offset from system to system, so that no marker hides another.
             at = np.arange(1, 6) * last / 6 + (index % 10 - 4.5) * last / 75
             draw_points(axes, at, share[np.searchsorted(errors, at, side="right")], index)
