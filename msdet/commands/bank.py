@@ -10,21 +10,12 @@ from pydantic import Field
 from rich.console import Console
 
 from msdet.ending import tell
-from msdet.errors import InputError
-from msdet.files import write_atomically
 from msdet.geometry import DEFAULT_ARRAY, ArrayConfig
-from msdet.output_folder import contents, sole_user
-from msdet.parsing import MOST_WORKERS, Config, SampleRate, Seed, first_difference, parse
+from msdet.output_folder import sole_user
+from msdet.parsing import MOST_WORKERS, Config, SampleRate, Seed, parse
 from msdet.simulation import SceneConfig
-from msdet.simulation.bank import RirBank, pyroomacoustics_version
-from msdet.simulation.rirs import METHOD
-from msdet.simulation.room_sets import (
-    BANK_NAME,
-    BankDescription,
-    RoomSet,
-    read_description,
-    shaping,
-)
+from msdet.simulation.bank import BANK_NAME, BankDescription, RirBank, RoomSet
+from msdet.simulation.folder_record import refuse_another, write_record
 from msdet.simulation.rooms import check_scene_config
 from msdet.simulation.scene import ArrayRecord
 from msdet.workers import available_cores
@@ -75,40 +66,15 @@ def make_bank(config: BankConfig) -> None:
         split=config.split,
         num_rooms=config.num_rooms,
         scene=config.scene,
-        method=METHOD,
-        pyroomacoustics=pyroomacoustics_version(),
     )
     rooms = RoomSet(config.scene, array, config.seed, config.split, config.num_rooms)
+    path = folder / BANK_NAME
     with sole_user(folder):
-        _keep_description(folder, wanted)
+        found = refuse_another(path, wanted, "bank", BankDescription.shaping)
+        most = max(config.num_rooms, found.num_rooms if found else 0)
+        write_record(path, wanted.model_copy(update={"num_rooms": most}))
         bank = RirBank(folder, array, config.sample_rate)
         made = bank.fill(rooms, config.num_workers or available_cores())
     there = f", {len(rooms) - made} were there" if made < len(rooms) else ""
     Console(stderr=True).print(f"{folder}: responses of {made} rooms made{there}", soft_wrap=True)
     tell(next=("train", f"data.bank={folder}"))
-
-
-def _keep_description(folder: Path, wanted: BankDescription) -> None:
-    """Write ``bank.json``, or see that the one there is for these rooms, or for fewer of them."""
-    path = folder / BANK_NAME
-    if path.exists():
-        found = read_description(path)
-        difference = first_difference(_compared(found), _compared(wanted))
-        if difference:
-            raise InputError(
-                f"output={folder}: holds another bank ({difference}); choose another output="
-            )
-        if wanted.num_rooms < found.num_rooms:
-            wanted = wanted.model_copy(update={"num_rooms": found.num_rooms})
-    elif contents(folder):
-        raise InputError(f"output={folder}: is not empty and holds no bank; choose another output=")
-    try:
-        write_atomically(path, wanted.model_dump_json(indent=2) + "\n")
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written ({error.strerror or error})") from error
-
-
-def _compared(bank: BankDescription) -> dict[str, Any]:
-    """Return what two banks must share for one to go on with the other."""
-    keys = {"array", "sample_rate", "seed", "split"}
-    return {**bank.model_dump(mode="json", include=keys), "scene": shaping(bank.scene)}

@@ -14,8 +14,7 @@ import hashlib
 import logging
 import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Any, Literal
@@ -25,7 +24,7 @@ import soundfile
 from pydantic import Field
 from rich.console import Console
 
-from msdet.corpora import Corpus
+from msdet.corpora import Corpus, Split
 from msdet.corpora.corpus import FULL_BAND_HZ, make_corpus
 from msdet.corpora.listing import SpeechFile, inspect_audio, list_files
 from msdet.corpora.utterance import MANIFEST, write_manifest
@@ -35,11 +34,12 @@ from msdet.files import scratch_folder
 from msdet.geometry import SPEED_OF_SOUND, MicrophoneArray, rotate_about_vertical, wrap_degrees
 from msdet.parsing import Config, SampleRate, parse
 from msdet.simulation.checks import MOST_IMAGES
-from msdet.simulation.config import MOST_DECIBELS
+from msdet.simulation.config import MOST_DECIBELS, Backend
 from msdet.simulation.descriptions import (
     DescribedSpeaker,
     SceneDescription,
     audio_file,
+    naming,
     read_descriptions,
 )
 from msdet.simulation.rirs import wall_reflections
@@ -57,7 +57,7 @@ class ImportConfig(Config):
         output: folder for `scenes.jsonl` and `manifest.jsonl`, empty or new.
         sample_rate: hertz.
         split: what the scenes and their speakers are for; of SMS-WSJ, which data set.
-        snr_db: of scenes that give none, -100 to 100; at 100 nobody hears the noise.
+        snr_db: of scenes that give none; at 100 nobody hears the noise.
         target, reference_mic: of scenes that name none.
         rirs: how room responses are computed; a T60 of 0 is anechoic in any case.
     """
@@ -66,7 +66,7 @@ class ImportConfig(Config):
     output: str
     sample_rate: SampleRate = 16000
     split: Literal["train", "valid", "test"] = "test"
-    snr_db: float = MOST_DECIBELS
+    snr_db: float = Field(default=MOST_DECIBELS, ge=-MOST_DECIBELS, le=MOST_DECIBELS)
     target: Literal["direct", "early", "image"] = "direct"
     reference_mic: int = Field(default=0, ge=0)
     rirs: Literal["exact", "hybrid"] = "exact"
@@ -96,19 +96,19 @@ def import_scenes(config: ImportConfig) -> None:
         raise InputError(f"output={output}: is a file; name a folder")
     if output.exists() and any(output.iterdir()):
         raise InputError(f"output={output}: is not empty; name another folder")
-    if not abs(config.snr_db) <= MOST_DECIBELS:
-        raise InputError(
-            f"snr_db={config.snr_db:g}: expected -{MOST_DECIBELS:g} to {MOST_DECIBELS:g} dB"
-        )
+    defaults = {key: getattr(config, key) for key in ("snr_db", "target", "reference_mic")}
     found = []
-    for where, scene in read_descriptions(path, config.split):
-        with _naming(where):
-            found.append(Described(where, scene, *pose(scene, config)))
-    files = _speech_files(found, path.parent)
+    for where, scene in read_descriptions(path, config.split, defaults):
+        with naming(where):
+            found.append((where, scene, *pose(scene, config.rirs)))
+    files = _speech_files([(where, scene) for where, scene, *_ in found], path.parent, config)
     try:
         with scratch_folder(output) as folder:
             corpus = _link_corpus(files, folder, config)
-            scenes = [_scene_of(described, i, corpus, config) for i, described in enumerate(found)]
+            scenes = [
+                _scene_of(*described, index, corpus, config.split)
+                for index, described in enumerate(found)
+            ]
             write_scenes(folder / SCENES_NAME, scenes)
             folder.replace(output)
     except OSError as error:
@@ -125,28 +125,11 @@ def import_scenes(config: ImportConfig) -> None:
     tell(next=("evaluate", "checkpoint=MODEL.ckpt", scored, *speech))
 
 
-@dataclass(frozen=True)
-class Described:
-    """A description with its room; ``where`` names it in errors."""
-
-    where: str
-    scene: SceneDescription
-    array: MicrophoneArray
-    room: Room
-
-
-@contextmanager
-def _naming(where: str) -> Iterator[None]:
-    """Errors begin with the scene, and the key in it, that they are about."""
-    try:
-        yield
-    except InputError as error:
-        raise InputError(f"{where}: {error}") from error
-
-
-def pose(scene: SceneDescription, config: ImportConfig) -> tuple[MicrophoneArray, Room]:
+def pose(scene: SceneDescription, rirs: Backend) -> tuple[MicrophoneArray, Room]:
     """The array, centred on the mean of its microphones, and the room with the speakers' labels.
 
+    Args:
+        rirs: how responses are computed where there are walls.
     Raises:
         InputError: names the key of what stands outside the room or cannot be.
     """
@@ -157,13 +140,14 @@ def pose(scene: SceneDescription, config: ImportConfig) -> tuple[MicrophoneArray
         if not all(0 < p < end for p, end in zip(point, size, strict=True)):
             raise InputError(f"{key}: {_metres(point)} is not inside the room of {_metres(size)}")
     mics = np.array(scene.microphones)
-    reference = _of_either(scene, config, "reference_mic")
-    if reference >= len(mics):
-        raise InputError(f"reference_mic={reference}: there are microphones 0 to {len(mics) - 1}")
+    if scene.reference_mic >= len(mics):
+        raise InputError(
+            f"reference_mic={scene.reference_mic}: there are microphones 0 to {len(mics) - 1}"
+        )
     centre = mics.mean(axis=0).round(9)
     # To the nanometre, so that one array has the same coordinates wherever it stands.
     turned = rotate_about_vertical(mics - centre, -scene.array_rotation).round(9) + 0.0
-    with _naming("microphones"):
+    with naming("microphones"):
         array = MicrophoneArray(ARRAY_NAME, tuple(map(tuple, turned.tolist())))
     x, y, z = centre.tolist()
     rotation = float(wrap_degrees(scene.array_rotation))
@@ -182,7 +166,7 @@ def pose(scene: SceneDescription, config: ImportConfig) -> tuple[MicrophoneArray
         array_centre=(x, y, z),
         array_rotation=rotation,
         speakers=tuple(place(array, (x, y, z), rotation, s.position) for s in scene.speakers),
-        rirs=config.rirs if scene.t60 else "anechoic",
+        rirs=rirs if scene.t60 else "anechoic",
     )
     if room.rirs != "anechoic":
         wall_reflections(room)  # which refuses a T60 that the room cannot have
@@ -193,12 +177,6 @@ def pose(scene: SceneDescription, config: ImportConfig) -> tuple[MicrophoneArray
             f"{_metres(size)}; give rirs=hybrid"
         )
     return array, room
-
-
-def _of_either(scene: SceneDescription, config: ImportConfig, key: str) -> Any:
-    """Return what the scene says of a key, or else the command."""
-    found = getattr(scene, key)
-    return getattr(config, key) if found is None else found
 
 
 def _metres(point: Sequence[float]) -> str:
@@ -216,6 +194,8 @@ class File:
     path: Path
     speaker: str
     where: str
+    seconds: float
+    sample_rate: int
 
 
 def _id_of(speaker: DescribedSpeaker) -> str:
@@ -223,17 +203,21 @@ def _id_of(speaker: DescribedSpeaker) -> str:
     return PurePath(speaker.file).as_posix()
 
 
-def _speech_files(found: Sequence[Described], folder: Path) -> dict[str, File]:
-    """Each file once, by utterance id; it is there, and it is of one speaker."""
+def _speech_files(
+    found: Sequence[tuple[str, SceneDescription]], folder: Path, config: ImportConfig
+) -> dict[str, File]:
+    """Each file once, by utterance id; it is speech, and it is of one speaker."""
     files: dict[str, File] = {}
-    for described in found:
-        for i, speaker in enumerate(described.scene.speakers):
-            where, id = f"{described.where}: speakers.{i}", _id_of(speaker)
+    for scene_where, scene in found:
+        for i, speaker in enumerate(scene.speakers):
+            where, id = f"{scene_where}: speakers.{i}", _id_of(speaker)
             who = speaker.speaker or id
-            with _naming(f"{where}.file"):
-                path = audio_file(folder, speaker.file).resolve()
-            first = files.setdefault(id, File(path, who, where))
-            if first.speaker != who:
+            if id not in files:
+                with naming(f"{where}.file"):
+                    path = audio_file(folder, speaker.file).resolve()
+                    files[id] = File(path, who, where, *_inspect(path, config.sample_rate))
+            elif files[id].speaker != who:
+                first = files[id]
                 raise InputError(
                     f"{where}.speaker={who!r}: the same file is of {first.speaker!r} in "
                     f"{first.where}"
@@ -247,38 +231,36 @@ def _speech_files(found: Sequence[Described], folder: Path) -> dict[str, File]:
     return files
 
 
+def _inspect(path: Path, sample_rate: int) -> tuple[float, int]:
+    """Seconds and sample rate of a file that scenes at a sample rate may use."""
+    seconds, rate = inspect_audio(path)
+    if not seconds:
+        raise InputError(f"{path}: holds no samples")
+    if rate // 2 < min(sample_rate // 2, FULL_BAND_HZ):
+        # A corpus leaves such speech out: its empty upper band would tell who speaks.
+        raise InputError(
+            f"{path}: is at {rate} Hz, less than sample_rate={sample_rate} needs; give "
+            f"sample_rate={rate}"
+        )
+    return seconds, rate
+
+
 def _link_corpus(files: Mapping[str, File], root: Path, config: ImportConfig) -> Corpus:
-    """Link files below ``root``, measure them as those of any corpus, and list them there.
+    """Link files below ``root``, and list them there as those of any corpus.
 
     Links, since a manifest lists what lies inside its corpus; the speech is not copied.
 
     Raises:
-        InputError: names the first file that is no speech, or not at this sample rate.
         OSError: nothing can be written there.
     """
     (root / "speech").mkdir(parents=True)
-    speech, of_link = [], {}
+    speech, known = [], {}
     for number, (id, file) in enumerate(files.items()):
         link = f"speech/{number:06d}{file.path.suffix}"
         (root / link).symlink_to(file.path)
-        of_link[root / link] = file
+        known[root / link] = file.seconds, file.sample_rate
         speech.append(SpeechFile(link, file.speaker, config.split, id=id))
-
-    def inspect(link: Path) -> tuple[float, int]:
-        file = of_link[link]
-        with _naming(f"{file.where}.file"):
-            seconds, rate = inspect_audio(file.path)
-            if not seconds:
-                raise InputError(f"{file.path}: holds no samples")
-            if rate // 2 < min(config.sample_rate // 2, FULL_BAND_HZ):
-                # A corpus leaves such speech out: its empty upper band would tell who speaks.
-                raise InputError(
-                    f"{file.path}: is at {rate} Hz, less than sample_rate={config.sample_rate} "
-                    f"needs; give sample_rate={rate}"
-                )
-        return seconds, rate
-
-    rows = list_files(root, speech, 0.0, inspect)
+    rows = list_files(root, speech, 0.0, known.__getitem__)
     write_manifest(root / MANIFEST, rows)
     several = sum(soundfile.info(file.path).channels > 1 for file in files.values())
     if several:
@@ -326,32 +308,40 @@ def _crop_of(speaker: DescribedSpeaker, corpus: Corpus, num_samples: int | None)
     )
 
 
-def _scene_of(described: Described, index: int, corpus: Corpus, config: ImportConfig) -> Scene:
+def _scene_of(
+    where: str,
+    scene: SceneDescription,
+    array: MicrophoneArray,
+    room: Room,
+    index: int,
+    corpus: Corpus,
+    split: Split,
+) -> Scene:
     """The scene, as `msdet simulate` would have drawn it."""
-    scene, rate = described.scene, corpus.sample_rate
+    rate = corpus.sample_rate
     num_samples = None if scene.seconds is None else max(1, round(scene.seconds * rate))
     crops = []
     for i, speaker in enumerate(scene.speakers):
-        with _naming(f"{described.where}: speakers.{i}"):
+        with naming(f"{where}: speakers.{i}"):
             crops.append(_crop_of(speaker, corpus, num_samples))
     levels = [round(crop.level_db - crops[0].level_db, 6) for crop in crops]
     # Of the id alone, and an integer that JSON readers keep.
     seed = int.from_bytes(hashlib.sha256(scene.id.encode()).digest()[:6], "big")
     return Scene(
         id=scene.id,
-        split=config.split,
+        split=split,
         index=index,
         epoch=0,
         sample_rate=rate,
         num_samples=num_samples or max(crop.onset + crop.length for crop in crops),
-        array=ArrayRecord(name=described.array.name, positions=described.array.positions),
-        reference_mic=_of_either(scene, config, "reference_mic"),
-        target=_of_either(scene, config, "target"),
-        room=described.room,
+        array=ArrayRecord(name=array.name, positions=array.positions),
+        reference_mic=scene.reference_mic,
+        target=scene.target,
+        room=room,
         speech=tuple(
             crop.model_copy(update={"level_db": level})
             for crop, level in zip(crops, levels, strict=True)
         ),
-        noise=Noise(snr_db=_of_either(scene, config, "snr_db"), seed=seed),
+        noise=Noise(snr_db=scene.snr_db, seed=seed),
         corpus=corpus.fingerprint,
     )

@@ -13,7 +13,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 from typing import Any, Literal
@@ -43,7 +42,7 @@ from msdet.simulation.scene_files import (
     open_scenes,
     sample_rate_of,
 )
-from msdet.simulation.shards import Shards, check_folder, default_shard_size, path_within
+from msdet.simulation.shards import Shards, default_shard_size, path_within
 from msdet.workers import available_cores
 
 
@@ -117,13 +116,11 @@ def simulate(config: SimulateConfig, dry_run: bool = False) -> None:
     part, parts = _share_of(config.shard)
     if config.engine == "ray":
         import_ray()
-    output = Path(config.output)
     if config.scenes is None:
         _check_ranges(config)
-    check_folder(output)
     source, corpus = _open(config)
     shards = Shards(
-        output=output,
+        output=Path(config.output),
         source=source,
         corpus=corpus,
         size=config.shard_size or default_shard_size(len(source)),
@@ -131,27 +128,28 @@ def simulate(config: SimulateConfig, dry_run: bool = False) -> None:
         format=config.format,
         targets_at=config.targets_at,
     )
+    shards.check_folder()
     cores = config.num_workers or available_cores()
-    numbers = shards.missing(part, parts)
+    share = range(part, len(shards), parts)
+    numbers = shards.missing(share)
     if dry_run:
-        there = f"{output}: nothing to make, all shards are there"
+        there = f"{shards.output}: nothing to make, all shards are there"
         told = cost(shards, numbers, cores) if numbers else there
         Console().print(told, soft_wrap=not numbers)
         return
     check_space(shards, numbers)
     # Jobs that make other shares of the set work beside this one.
     lock = LOCK_NAME if config.shard is None else f"{LOCK_NAME}-{part}-{parts}"
-    with sole_user(output, lock):
+    with sole_user(shards.output, lock):
         shards.keep_request()
-        of_share = len(range(part, len(shards), parts))
-        done = of_share - len(numbers)
+        done = len(share) - len(numbers)
         if config.engine == "ray":
-            made = make_on_ray(shards, numbers, config.num_workers, done)
+            make_on_ray(shards, numbers, config.num_workers, done)
         else:
             if not config.audio and shards.scenes_in(numbers) <= _WORTH_PROCESSES:
                 cores = 1
-            made = make_locally(shards, numbers, cores, done)
-        _report(config, shards, made, of_share)
+            make_locally(shards, numbers, cores, done)
+        _report(config, shards, len(numbers), done)
 
 
 def _check_ranges(config: SimulateConfig) -> None:
@@ -209,28 +207,27 @@ def _open(config: SimulateConfig) -> tuple[SceneSet, Corpus]:
     ), corpus
 
 
-def _report(config: SimulateConfig, shards: Shards, made: int, of_share: int) -> None:
-    console = Console(stderr=True)
-    there = f", {of_share - made} were there" if made < of_share else ""
+def _report(config: SimulateConfig, shards: Shards, made: int, there: int) -> None:
+    def say(text: str) -> None:
+        Console(stderr=True).print(text, soft_wrap=True)
+
     noun = "shard" if made == 1 else "shards"
-    console.print(f"{shards.output}: {made} {noun} made{there}", soft_wrap=True)
-    if shards.put_together():
-        audio = f", audio in {FOLDERS[shards.format]}" if shards.audio else ""
-        path = shards.output / SCENES_NAME
-        console.print(f"{path}: {len(shards.source)} scenes{audio}", soft_wrap=True)
-        if shards.audio and config.split == "train":
-            tell(next=("train", f"data.simulated={shards.output}"))
-        elif shards.audio and shards.format == "folder":
-            with path.open("rb") as rows:
-                scene = json.loads(rows.readline())
-            first = shards.output / path_within("folder", 0, scene["id"], MIXTURE_NAME)
-            named = named_arrays().get(scene["array"]["name"])
-            same = named is not None and named.as_array().tolist() == scene["array"]["positions"]
-            known = (f"array={named.name}",) if named is not None and same else ()
-            output = Path("outputs", "separated", f"{shards.output.name}-{scene['id']}")
-            tell(first=first, next=("separate", str(first), *known, f"output={output}"))
-        else:
-            tell(next=("evaluate", "checkpoint=MODEL.ckpt", f"scenes={path}"))
+    say(f"{shards.output}: {made} {noun} made" + (f", {there} were there" if there else ""))
+    if not shards.put_together():
+        say(f"{len(shards.missing())} of {len(shards)} shards are left to others")
+        return
+    path = shards.output / SCENES_NAME
+    audio = f", audio in {FOLDERS[shards.format]}" if shards.audio else ""
+    say(f"{path}: {len(shards.source)} scenes{audio}")
+    if shards.audio and config.split == "train":
+        tell(next=("train", f"data.simulated={shards.output}"))
+    elif shards.audio and shards.format == "folder":
+        (scene,) = shards.source.read([0])
+        first = shards.output / path_within("folder", 0, scene.id, MIXTURE_NAME)
+        named = named_arrays().get(scene.array.name)
+        same = named is not None and named.positions == scene.array.positions
+        known = (f"array={scene.array.name}",) if same else ()
+        output = Path("outputs", "separated", f"{shards.output.name}-{scene.id}")
+        tell(first=first, next=("separate", str(first), *known, f"output={output}"))
     else:
-        left = len(shards.missing())
-        console.print(f"{left} of {len(shards)} shards are left to others", soft_wrap=True)
+        tell(next=("evaluate", "checkpoint=MODEL.ckpt", f"scenes={path}"))

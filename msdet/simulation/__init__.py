@@ -1,12 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Simulated rooms: scenes are drawn, their room responses computed, and mixtures rendered."""
 
-from msdet.simulation.bank import RirBank, fill_banks, rirs_folder
+from msdet.simulation.bank import RirBank, RoomSet, fill_banks, open_bank, rirs_folder
 from msdet.simulation.config import SceneConfig
 from msdet.simulation.noise_sources import NoiseSource
 from msdet.simulation.render import Example, Parts, render, render_parts
 from msdet.simulation.rirs import Rirs, compute_rirs
-from msdet.simulation.room_sets import RoomSet, open_bank
 from msdet.simulation.rooms import (
     Placement,
     Room,

@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -19,11 +20,9 @@ from msdet.simulation.config import MOST_DECIBELS, MOST_SPEAKERS
 
 # Strict: a number in quotes is refused, not guessed.
 Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
-NotNegative = Annotated[float, Field(strict=True, allow_inf_nan=False, ge=0)]
-Positive = Annotated[float, Field(strict=True, allow_inf_nan=False, gt=0)]
-Decibels = Annotated[
-    float, Field(strict=True, allow_inf_nan=False, ge=-MOST_DECIBELS, le=MOST_DECIBELS)
-]
+NotNegative = Annotated[Number, Field(ge=0)]
+Positive = Annotated[Number, Field(gt=0)]
+Decibels = Annotated[Number, Field(ge=-MOST_DECIBELS, le=MOST_DECIBELS)]
 Count = Annotated[int, Field(strict=True, ge=0)]
 Point = tuple[Number, Number, Number]
 Name = Annotated[str, Field(min_length=1)]
@@ -62,7 +61,7 @@ class DescribedSpeaker(_Record):
 
 
 class SceneDescription(_Record):
-    """One mixture; None leaves a key to the command.
+    """One mixture.
 
     Attributes:
         room_size, microphones: metres; the room reaches from (0, 0, 0) to its size.
@@ -78,17 +77,20 @@ class SceneDescription(_Record):
     microphones: tuple[Point, ...] = Field(min_length=2)
     speakers: tuple[DescribedSpeaker, ...] = Field(min_length=2, max_length=MOST_SPEAKERS)
     array_rotation: Number = 0.0
-    snr_db: Decibels | None = None
+    snr_db: Decibels = MOST_DECIBELS
     seconds: Positive | None = None
-    reference_mic: Count | None = None
-    target: Literal["direct", "early", "image"] | None = None
+    reference_mic: Count = 0
+    target: Literal["direct", "early", "image"] = "direct"
 
 
-def read_descriptions(path: Path, split: Split) -> Iterator[tuple[str, SceneDescription]]:
+def read_descriptions(
+    path: Path, split: Split, defaults: dict[str, Any]
+) -> Iterator[tuple[str, SceneDescription]]:
     """The scenes of a file, and for each the words that name it in an error.
 
     Args:
         split: which data set of an SMS-WSJ file; other files are of one split.
+        defaults: of the keys that a scene leaves out.
     Raises:
         InputError: names the file, the scene's number (from 1) and id, and the first wrong key.
     """
@@ -101,18 +103,27 @@ def read_descriptions(path: Path, split: Split) -> Iterator[tuple[str, SceneDesc
         names = (key, record.get("id"), record.get("example_id"), f"scene-{number:06d}")
         id = str(next(name for name in names if name is not None))
         where += f" ({id!r})"
-        try:
+        with naming(where):
             if "sensor_position" in record or "room_dimensions" in record:
                 record = _from_sms_wsj(record, path.parent)
-            description = SceneDescription.model_validate(record | {"id": id})
-        except ValidationError as error:
-            raise InputError(f"{where}: {first_mistake(error)}") from error
-        except InputError as error:
-            raise InputError(f"{where}: {error}") from error
-        if id in ids:
-            raise InputError(f"{where}: scene {ids[id]} has this id too; ids must be different")
+            given = {key: value for key, value in record.items() if value is not None}
+            try:
+                description = SceneDescription.model_validate(defaults | given | {"id": id})
+            except ValidationError as error:
+                raise InputError(first_mistake(error)) from error
+            if id in ids:
+                raise InputError(f"scene {ids[id]} has this id too; ids must be different")
         ids[id] = number
         yield where, description
+
+
+@contextmanager
+def naming(where: str) -> Iterator[None]:
+    """Errors begin with the scene, and the key in it, that they are about."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from error
 
 
 def audio_file(folder: Path, name: str) -> Path:

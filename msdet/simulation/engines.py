@@ -4,11 +4,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from typing import Any
-from uuid import uuid4
 
 from rich.console import Console
 
@@ -24,49 +23,46 @@ _RETRIES = 5
 # --- this machine -------------------------------------------------------------------------
 
 
-def make_locally(shards: Shards, numbers: Sequence[int], num_workers: int, done: int = 0) -> int:
+def make_locally(shards: Shards, numbers: Sequence[int], num_workers: int, done: int = 0) -> None:
     """Make shards in processes of this machine, or in this one if one worker is asked for.
 
     Args:
         done: shards that were there before, which the progress bar counts too.
-    Returns:
-        How many were not there yet.
     Raises:
         InputError: of a shard; or processes were lost again and again.
     """
-    made, left = 0, list(numbers)
+    if min(num_workers, len(numbers)) <= 1:
+        _show(map(shards, numbers), shards, len(numbers), done)
+        return
+    left, title = list(numbers), _title(shards)
     for _ in range(1 + _RETRIES):
+        there = done + len(numbers) - len(left)
         try:
-            for was_missing in _made(shards, left, num_workers, done):
-                made += was_missing
+            for _ in in_processes(
+                _itself, shards, left, num_workers=num_workers, title=title, done=there
+            ):
+                pass
         except BrokenProcessPool:
-            left = [shard for shard in numbers if not shards.is_there(shard)]
-            done += len(numbers) - len(left)
+            left = shards.missing(numbers)
             Console(stderr=True).print("a process was lost; its shard is made again")
         else:
-            return made
+            return
     raise InputError(
         f"output={shards.output}: processes were lost {1 + _RETRIES} times, as when memory runs "
         f"out; with fewer (num_workers={max(1, num_workers // 2)}) the same command goes on"
     )
 
 
-def _made(shards: Shards, numbers: Sequence[int], num_workers: int, done: int) -> Iterator[bool]:
-    title = _title(shards)
-    if min(num_workers, len(numbers)) > 1:
-        yield from in_processes(
-            _itself, shards, numbers, num_workers=num_workers, title=title, done=done
-        )
-        return
-    with progress_bar(title, disable=not numbers) as bar:
-        task = bar.add_task("", total=done + len(numbers), completed=done)
-        for shard in numbers:
-            yield shards(shard)
-            bar.advance(task)
-
-
 def _itself(shards: Shards) -> Shards:
     return shards
+
+
+def _show(made: Iterable[object], shards: Shards, count: int, done: int) -> None:
+    """Show how many of these shards are made."""
+    with progress_bar(_title(shards), disable=not count) as bar:
+        task = bar.add_task("", total=done + count, completed=done)
+        for _ in made:
+            bar.advance(task)
 
 
 def _title(shards: Shards) -> str:
@@ -94,54 +90,44 @@ def import_ray() -> Any:
 
 def make_on_ray(
     shards: Shards, numbers: Sequence[int], num_workers: int | None, done: int = 0
-) -> int:
+) -> None:
     """Make shards as tasks of a Ray cluster: the one of ``RAY_ADDRESS``, one that runs on this
     machine, or one of its own with `num_workers` workers.
 
     Ray starts a task anew whose worker or machine is lost.
 
-    Returns:
-        How many shards were not there yet.
     Raises:
         InputError: of a shard; or there is no such cluster, or workers were lost again and again.
     """
     if not numbers:
-        return 0
+        return
     ray = import_ray()
     with _connected(ray, num_workers):
-        console = Console(stderr=True)
         cores = int(ray.cluster_resources().get("CPU", 0))
         nodes = sum(node["Alive"] for node in ray.nodes())
-        console.print(f"ray: {cores} cores on {nodes} {'node' if nodes == 1 else 'nodes'}")
+        noun = "node" if nodes == 1 else "nodes"
+        Console(stderr=True).print(f"ray: {cores} cores on {nodes} {noun}")
         task = ray.remote(_make).options(num_cpus=1, max_retries=_RETRIES)
-        # In a list, so that Ray does not unpack it anew for every task.
-        sent = [ray.put(shards)]
-        run = uuid4().hex
-        waiting = {task.remote(run, sent, shard, os.getcwd()): shard for shard in numbers}
-        made = 0
-        with progress_bar(_title(shards)) as bar:
-            shown = bar.add_task("", total=done + len(numbers), completed=done)
-            while waiting:
-                most = min(len(waiting), 100)
-                for reference in ray.wait(list(waiting), num_returns=most, timeout=1.0)[0]:
-                    made += _result(ray, reference, waiting.pop(reference))
-                    bar.advance(shown)
-        return made
+        sent = ray.put(shards)
+        tasks = [task.remote(sent, shard, os.getcwd()) for shard in numbers]
+        try:
+            _show(map(ray.get, tasks), shards, len(tasks), done)
+        except ray.exceptions.RayTaskError as error:
+            if isinstance(error.cause, InputError):
+                raise InputError(str(error.cause)) from error
+            raise
+        except ray.exceptions.RayError as error:
+            reason = " ".join(str(error).split())
+            raise InputError(
+                f"engine=ray: a worker was lost {1 + _RETRIES} times ({reason}); the same command "
+                "goes on from here"
+            ) from error
 
 
-def _result(ray: Any, reference: Any, shard: int) -> bool:
-    try:
-        return bool(ray.get(reference))
-    except ray.exceptions.RayTaskError as error:
-        if isinstance(error.cause, InputError):
-            raise InputError(str(error.cause)) from error
-        raise
-    except ray.exceptions.RayError as error:
-        reason = " ".join(str(error).split())
-        raise InputError(
-            f"engine=ray: the worker of shard {shard} was lost {1 + _RETRIES} times ({reason}); "
-            "the same command goes on from here"
-        ) from error
+def _make(shards: Shards, shard: int, folder: str) -> None:
+    """A task, in the folder of the command, which paths may be relative to."""
+    os.chdir(folder)
+    shards(shard)
 
 
 @contextmanager
@@ -165,19 +151,3 @@ def _connected(ray: Any, num_workers: int | None) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()  # which also ends the tasks that are left
-
-
-_received: dict[str, Shards] = {}
-"""The sets that this worker makes shards of, by the run that sent it."""
-
-
-def _make(run: str, sent: list[Any], shard: int, folder: str) -> bool:
-    """A task: one thread, in the folder of the command, which paths may be relative to."""
-    import torch
-
-    torch.set_num_threads(1)
-    if run not in _received:
-        os.chdir(folder)
-        _received.clear()
-        _received[run] = import_ray().get(sent[0])
-    return _received[run](shard)

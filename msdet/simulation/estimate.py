@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The cost of a set of mixtures in time and space, measured on a few of its scenes."""
+"""The cost of a set of mixtures in time and space, told from a few of its scenes."""
 
 from __future__ import annotations
 
 import shutil
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -16,11 +17,11 @@ from rich.table import Table
 
 from msdet.errors import InputError
 from msdet.simulation.mixture_files import target_mics
-from msdet.simulation.rirs import compute_rirs
-from msdet.simulation.shards import Shards, tar_path
+from msdet.simulation.scene import Scene
+from msdet.simulation.shards import Shards
 
 _SAMPLE = 8
-"""Scenes that are measured: enough for the range of T60s and lengths, in seconds."""
+"""Scenes that are looked at: enough for the range of T60s and lengths, in seconds."""
 _LABELS_BYTES = 8000
 """Size of the labels of a mixture and its row, generously; next to its audio they are nothing."""
 
@@ -33,28 +34,24 @@ def cost(shards: Shards, numbers: Sequence[int], cores: int) -> Table:
     Raises:
         InputError: a scene cannot be drawn or rendered.
     """
-    indices = _spread(shards, numbers)
-    taken = []
+    indices, seconds = _spread(shards, numbers), []
     for index in (indices[0], *indices):  # once more, for imports and tables that are kept
         with TemporaryDirectory(prefix="msdet-") as folder:
-            taken.append(_take(shards, index, Path(folder)))
+            began = time.perf_counter()
+            replace(shards, output=Path(folder), size=1)(index)
+            seconds.append(time.perf_counter() - began)
     count, cores = shards.scenes_in(numbers), min(cores, len(numbers))
-    *seconds, size = np.mean(taken[1:], axis=0).tolist()
-    total, free = count * sum(seconds), _free_bytes(shards.output)
+    total = count * float(np.mean(seconds[1:]))
     noun = "1 scene" if count == 1 else f"{count} scenes"
     table = Table("", title=f"{noun} to make, measured on {len(indices)}")
-    table.add_column("a scene", justify="right")
     table.add_column("all", justify="right")
-    names = ("drawing", "room responses", "rendering and writing")
-    for name, each in zip(names, seconds, strict=True):
-        table.add_row(name, f"{each:.4f} s", _duration(count * each))
-    table.add_section()
-    table.add_row("time on one core", "", f"{_duration(total)} ({total / 3600:.3g} h)")
+    table.add_row("time on one core", f"{_duration(total)} ({total / 3600:.3g} h)")
     at_hand = f"time on {cores} {'core' if cores == 1 else 'cores'} at hand"
-    table.add_row(at_hand, "", _duration(total / cores), end_section=True)
-    table.add_row("size of output", decimal(round(size)), decimal(round(count * size)))
-    table.add_row("free where output goes", "", decimal(free))
-    if count * size > free:
+    table.add_row(at_hand, _duration(total / cores), end_section=True)
+    needed, free = _needed_bytes(shards, numbers), _free_bytes(shards.output)
+    table.add_row("size of output", decimal(needed))
+    table.add_row("free where output goes", decimal(free))
+    if needed > free:
         table.caption = "the disk does not suffice: give num_scenes or output="
     return table
 
@@ -67,18 +64,24 @@ def check_space(shards: Shards, numbers: Sequence[int]) -> None:
     """
     if not shards.audio or not numbers:
         return
-    each = []
-    for scene in shards.source.read(_spread(shards, numbers)):
-        targets = len(scene.speech) * (1 + len(target_mics(scene, shards.targets_at)))
-        channels = len(scene.array.positions) + targets
-        each.append(4 * channels * scene.num_samples + _LABELS_BYTES)
-    count, free = shards.scenes_in(numbers), _free_bytes(shards.output)
-    needed = round(count * float(np.mean(each)))
+    needed, free = _needed_bytes(shards, numbers), _free_bytes(shards.output)
     if needed > free:
         raise InputError(
-            f"output={shards.output}: {count} scenes take {decimal(needed)}, the disk has "
-            f"{decimal(free)} left; ask for fewer (num_scenes), or choose another output="
+            f"output={shards.output}: {shards.scenes_in(numbers)} scenes take {decimal(needed)}, "
+            f"the disk has {decimal(free)} left; ask for fewer (num_scenes), or choose another "
+            "output="
         )
+
+
+def _needed_bytes(shards: Shards, numbers: Sequence[int]) -> int:
+    def of(scene: Scene) -> int:
+        if not shards.audio:
+            return 2 * len(scene.model_dump_json())
+        targets = len(scene.speech) * (1 + len(target_mics(scene, shards.targets_at)))
+        return 4 * (len(scene.array.positions) + targets) * scene.num_samples + _LABELS_BYTES
+
+    sizes = [of(scene) for scene in shards.source.read(_spread(shards, numbers))]
+    return round(shards.scenes_in(numbers) * float(np.mean(sizes)))
 
 
 def _spread(shards: Shards, numbers: Sequence[int]) -> list[int]:
@@ -87,27 +90,6 @@ def _spread(shards: Shards, numbers: Sequence[int]) -> list[int]:
     places = np.unique(np.linspace(0, count - 1, min(_SAMPLE, count)).round().astype(int))
     # All shards but the last of all are of one size.
     return [shards.indices(numbers[p // shards.size])[p % shards.size] for p in places.tolist()]
-
-
-def _take(shards: Shards, index: int, folder: Path) -> tuple[float, float, float, int]:
-    """Seconds of drawing, room responses, rendering; bytes of the output."""
-    began = time.perf_counter()
-    (scene,) = shards.source.read([index])
-    drawn = time.perf_counter()
-    rows = 2 * len(scene.model_dump_json())
-    if not shards.audio:
-        return drawn - began, 0.0, 0.0, rows
-    rirs = compute_rirs(scene.room, scene.microphone_array(), scene.sample_rate)
-    found = time.perf_counter()
-    attempt, made = folder / "attempt", folder / "made"
-    attempt.mkdir()
-    if shards.format == "tar":
-        shards.write_tar(tar_path(made, 0), attempt, [scene], rirs)
-    else:
-        shards.write_folder(made / scene.id, attempt, scene, rirs)
-    rendered = time.perf_counter()
-    size = sum(path.stat().st_size for path in made.rglob("*") if path.is_file())
-    return drawn - began, found - drawn, rendered - found, rows + size
 
 
 def _free_bytes(folder: Path) -> int:

@@ -24,7 +24,7 @@ from __future__ import annotations
 import json
 import math
 import zlib
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
 from io import BytesIO
 from typing import Any, Literal
@@ -60,16 +60,6 @@ def speaker_file(speaker: int, mic: int | None = None) -> str:
     return f"speaker{speaker + 1}.wav" if mic is None else f"speaker{speaker + 1}.mic{mic}.wav"
 
 
-def file_names(num_speakers: int, others: Sequence[int] = ()) -> list[str]:
-    """The files of a mixture, in the order in which they are written.
-
-    Args:
-        others: microphones, besides the reference, at which there are targets.
-    """
-    targets = [speaker_file(i, mic) for mic in (None, *others) for i in range(num_speakers)]
-    return [MIXTURE_NAME, *targets, LABELS_NAME]
-
-
 def target_mics(scene: Scene, targets_at: TargetsAt) -> tuple[int, ...]:
     """Microphones besides the reference at which targets of a scene are kept.
 
@@ -90,19 +80,17 @@ def member_name(id: str, name: str) -> str:
     return f"{id}.json" if name == LABELS_NAME else f"{id}.{name}"
 
 
+def signals_of(example: Example) -> dict[str, NDArray[np.float32]]:
+    """The signals of an example, in the order of their files, by the names of these."""
+    targets = [(None, example.targets), *((mic, h.targets) for mic, h in example.others.items())]
+    named = {speaker_file(i, mic): target for mic, at in targets for i, target in enumerate(at)}
+    return {MIXTURE_NAME: example.mixture, **named}
+
+
 def files(example: Example, corpus: Corpus) -> dict[str, bytes]:
     """Names and contents of a mixture's files; the labels hold checksums of all of them."""
-    signals = {
-        MIXTURE_NAME: example.mixture,
-        **{speaker_file(i): target for i, target in enumerate(example.targets)},
-        **{
-            speaker_file(i, mic): target
-            for mic, heard in example.others.items()
-            for i, target in enumerate(heard.targets)
-        },
-    }
-    scale = scale_of(example)
-    rate = example.scene.sample_rate
+    scale, rate = scale_of(example), example.scene.sample_rate
+    signals = signals_of(example)
     audio = {name: wav(signal * np.float32(scale), rate) for name, signal in signals.items()}
     checksums = {name: _checksum(content) for name, content in audio.items()}
     content = {**labels(example, corpus, scale), "checksums": checksums}
@@ -126,15 +114,19 @@ def parse_labels(content: bytes) -> dict[str, Any]:
     return found
 
 
-def check_files(labels: Mapping[str, Any], contents: Mapping[str, bytes]) -> None:
-    """See that files are those that labels are about.
+def read_files(
+    read: Callable[[str], bytes], labels: Mapping[str, Any], names: Iterable[str]
+) -> dict[str, bytes]:
+    """Read files that labels are about.
 
     Raises:
         ValueError: names the file that was changed.
     """
+    contents = {name: read(name) for name in names}
     for name, content in contents.items():
         if labels["checksums"].get(name) != _checksum(content):
             raise ValueError(f"{name} was changed, its checksum differs")
+    return contents
 
 
 def _checksum(content: bytes) -> str:
@@ -144,8 +136,7 @@ def _checksum(content: bytes) -> str:
 def scale_of(example: Example) -> float:
     """Return the factor of samples where they are written: a power of two, the same for nearly all
     mixtures, less where one of its files would reach full scale."""
-    signals = (example.mixture, example.targets, *(h.targets for h in example.others.values()))
-    peak = max(float(np.abs(signal).max()) for signal in signals)
+    peak = max(float(np.abs(signal).max()) for signal in signals_of(example).values())
     return min(_SCALE, 2.0 ** math.floor(math.log2(_PEAK / max(peak, _PEAK))))
 
 
@@ -171,7 +162,18 @@ def labels(example: Example, corpus: Corpus, scale: float) -> dict[str, Any]:
     """
     scene = example.scene
     room, background = scene.room, scene.background
-    others = {"other_references": _others(example)} if example.others else {}
+    others = [
+        {
+            "mic": mic,
+            "snr_db": heard.snr_db,
+            "background_snr_db": heard.background_snr_db,
+            "speakers": [
+                {"file": speaker_file(i, mic), "drr_db": _finite(drr), "level_db": level}
+                for i, (drr, level) in enumerate(zip(heard.drr_db, heard.level_db, strict=True))
+            ],
+        }
+        for mic, heard in example.others.items()
+    ]
     return {
         "id": scene.id,
         "split": scene.split,
@@ -200,7 +202,7 @@ def labels(example: Example, corpus: Corpus, scale: float) -> dict[str, Any]:
                 "elevation": placement.elevation,
                 "distance": placement.distance,
                 "position": placement.position,
-                "drr_db": _finite(float(example.drr_db[i])),
+                "drr_db": _finite(example.drr_db[i]),
                 "level_db": crop.level_db,
                 "speaker": corpus.by_id(crop.utterance).speaker,
                 "utterance": crop.utterance,
@@ -210,30 +212,14 @@ def labels(example: Example, corpus: Corpus, scale: float) -> dict[str, Any]:
             }
             for i, (placement, crop) in enumerate(zip(room.speakers, scene.speech, strict=True))
         ],
-        **others,
+        **({"other_references": others} if others else {}),
         "scene": scene.model_dump(mode="json"),
     }
 
 
-def _others(example: Example) -> list[dict[str, Any]]:
-    """The part of the labels that is about further microphones."""
-    return [
-        {
-            "mic": mic,
-            "snr_db": heard.snr_db,
-            "background_snr_db": heard.background_snr_db,
-            "speakers": [
-                {"file": speaker_file(i, mic), "drr_db": _finite(float(drr)), "level_db": level}
-                for i, (drr, level) in enumerate(zip(heard.drr_db, heard.level_db, strict=True))
-            ],
-        }
-        for mic, heard in example.others.items()
-    ]
-
-
 def _finite(value: float) -> float | None:
     """JSON has no infinity, which is the direct-to-reverberant ratio of a room without walls."""
-    return value if np.isfinite(value) else None
+    return float(value) if np.isfinite(value) else None
 
 
 # --- reading ------------------------------------------------------------------------------
@@ -252,56 +238,40 @@ def read_example(read: Callable[[str], bytes], pose: Callable[[Scene], Room]) ->
     """
     labels = parse_labels(read(LABELS_NAME))
     scene = Scene.model_validate(labels["scene"])
-    heard = {entry["mic"]: entry for entry in labels.get("other_references", ())}
-    room = pose(scene) if may_be_turned(scene, heard) else scene.room
+    others = {entry["mic"]: entry for entry in labels.get("other_references", ())}
+    room = pose(scene) if may_be_turned(scene, others) else scene.room
     mic = channel_order(scene.room, room, scene.microphone_array())[scene.reference_mic]
-    other = None if mic == scene.reference_mic else mic
-    wanted = [MIXTURE_NAME, *(speaker_file(i, other) for i in range(len(scene.speech)))]
-    audio = {name: read(name) for name in wanted}
-    check_files(labels, audio)
-    example = _example(labels, scene, [_decoded(wav) for wav in audio.values()])
-    if room == scene.room:
-        return example
-    if other is None:
-        return turned(example, room)
-    levels = tuple(speaker["level_db"] for speaker in heard[mic]["speakers"])
-    snr_db, background = heard[mic]["snr_db"], heard[mic]["background_snr_db"]
-    drr_db = _drr(heard[mic]["speakers"])
-    return turned(example, room, AtMicrophone(example.targets, drr_db, levels, snr_db, background))
-
-
-def may_be_turned(scene: Scene, others: Collection[int]) -> bool:
-    """Return whether targets at the reference and these suffice for all symmetries of a scene."""
-    wanted = other_references(scene.microphone_array(), scene.reference_mic)
-    return is_symmetric(scene) and set(wanted) <= set(others)
-
-
-def _example(
-    labels: dict[str, Any], scene: Scene, signals: Sequence[NDArray[np.float32]]
-) -> Example:
-    mixture, *targets = signals
-    for signal, channels in zip(
-        signals, (len(scene.array.positions), *[1] * len(targets)), strict=True
-    ):
-        if signal.shape != (channels, scene.num_samples):
-            raise ValueError(f"audio is {signal.shape}, expected {(channels, scene.num_samples)}")
-        if not np.isfinite(signal).all():
-            raise ValueError("audio holds values that are no numbers")
+    heard = labels if mic == scene.reference_mic else others[mic]
+    names = [MIXTURE_NAME, *(speaker["file"] for speaker in heard["speakers"])]
+    mixture, *targets = (_decoded(content) for content in read_files(read, labels, names).values())
     scale = labels["scale"]
-    return Example(
+    example = Example(
         mixture=mixture / np.float32(scale),
         targets=np.concatenate(targets) / np.float32(scale),
         **directions(scene.room),
-        drr_db=_drr(labels["speakers"]),
+        drr_db=_drr(labels),
         t60=labels["t60_measured"] or 0.0,
         gain=labels["gain"] / scale,
         scene=scene,
     )
+    if room == scene.room:
+        return example
+    if heard is labels:
+        return turned(example, room)
+    levels = tuple(speaker["level_db"] for speaker in heard["speakers"])
+    snrs = heard["snr_db"], heard["background_snr_db"]
+    return turned(example, room, AtMicrophone(example.targets, _drr(heard), levels, *snrs))
 
 
-def _drr(speakers: Sequence[dict[str, Any]]) -> NDArray[np.float32]:
+def may_be_turned(scene: Scene, others: Collection[int]) -> bool:
+    """Return whether targets at the reference and these suffice for all symmetries of a scene."""
+    return is_symmetric(scene) and set(target_mics(scene, "symmetric")) <= set(others)
+
+
+def _drr(heard: Mapping[str, Any]) -> NDArray[np.float32]:
     """Direct-to-reverberant ratios ``[speaker]``; JSON has no infinity."""
-    return np.array([np.inf if s["drr_db"] is None else s["drr_db"] for s in speakers], np.float32)
+    ratios = [speaker["drr_db"] for speaker in heard["speakers"]]
+    return np.array([np.inf if ratio is None else ratio for ratio in ratios], np.float32)
 
 
 def _decoded(wav: bytes) -> NDArray[np.float32]:
@@ -309,6 +279,8 @@ def _decoded(wav: bytes) -> NDArray[np.float32]:
     import soundfile
 
     audio, _ = soundfile.read(BytesIO(wav), dtype="float32", always_2d=True)
+    if not np.isfinite(audio).all():
+        raise ValueError("audio holds values that are no numbers")
     return np.ascontiguousarray(audio.T)
 
 

@@ -19,20 +19,17 @@ from numpy.typing import NDArray
 from msdet.corpora import Split
 from msdet.errors import InputError
 from msdet.geometry import MicrophoneArray
-from msdet.simulation.mixture_files import FOLDERS, Format, file_names, member_name, read_example
+from msdet.simulation.folder_record import read_record
+from msdet.simulation.mixture_files import FOLDERS, Format, member_name, read_example
 from msdet.simulation.render import Example
-from msdet.simulation.rooms import Room, other_references
+from msdet.simulation.rooms import Room
 from msdet.simulation.scene import Scene
-from msdet.simulation.shards import (
-    REQUEST_NAME,
-    Request,
-    first_damaged,
-    marker_path,
-    read_request,
-    tar_path,
-)
+from msdet.simulation.shards import REQUEST_NAME, Request, first_damaged, marker_path, tar_path
 
 _MADE_AGAIN = "the command that made it makes it again"
+_DAMAGES = (OSError, RuntimeError, ValueError, KeyError, TypeError, tarfile.TarError)
+"""The errors of reading files that are not what was written."""
+
 _POSITION_TOLERANCE = 1e-6
 """Metres: microphones that are closer stand at the same place."""
 
@@ -94,10 +91,11 @@ class StoredMixtures:
             where = tar_path(self.folder, int(self.shards[number]))
         try:
             return read_example(self._reader(where, number, id), pose)
-        except (OSError, RuntimeError, ValueError, KeyError, TypeError, tarfile.TarError) as error:
-            reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+        except _DAMAGES as error:
             mend = f"remove it, and {_MADE_AGAIN}" if where.exists() else _MADE_AGAIN
-            raise InputError(f"{where}: mixture {id} cannot be read ({reason}); {mend}") from error
+            raise InputError(
+                f"{where}: mixture {id} cannot be read ({_reason(error)}); {mend}"
+            ) from error
 
     def _reader(self, where: Path, number: int, id: str) -> Callable[[str], bytes]:
         """Reads a file of a mixture by its name."""
@@ -126,7 +124,7 @@ def open_mixtures(folder: Path, wanted: Wanted) -> StoredMixtures:
     where = f"data.simulated={folder}"
     if not (folder / REQUEST_NAME).is_file():
         raise InputError(f"{where}: has no {REQUEST_NAME}; name an output folder of msdet simulate")
-    request = read_request(folder)
+    request = read_record(Request, folder / REQUEST_NAME)
     if not request.audio:
         raise InputError(f"{where}: holds scenes without audio; simulate with audio=true")
     finished = [k for k in range(request.num_shards) if marker_path(folder, k).exists()]
@@ -142,26 +140,18 @@ def open_mixtures(folder: Path, wanted: Wanted) -> StoredMixtures:
             raise InputError(f"{where}: {damaged} is damaged or gone; {_MADE_AGAIN}")
         path = marker_path(folder, shard)
         try:
-            contents = _contents(where, path, wanted, request)
-            names.append(np.array([id.encode() for id in contents]))
-            shards.append(np.full(len(contents), shard, np.int32))
+            ids = _fitting(where, path, wanted)
             if request.format == "tar":
                 path = tar_path(folder, shard)
-                spans.append(_spans(path, contents))
+                spans.append(_spans(path, ids))
         except InputError:
             raise
-        except (
-            OSError,
-            ValueError,
-            KeyError,
-            TypeError,
-            RecursionError,
-            tarfile.TarError,
-        ) as error:
-            reason = getattr(error, "strerror", None) or error
+        except _DAMAGES as error:
             raise InputError(
-                f"{where}: {path} is damaged ({reason}); remove it, and {_MADE_AGAIN}"
+                f"{where}: {path} is damaged ({_reason(error)}); remove it, and {_MADE_AGAIN}"
             ) from error
+        names.append(np.array([id.encode() for id in ids]))
+        shards.append(np.full(len(ids), shard, np.int32))
         identity.update(str(shard).encode() + b",")
     return StoredMixtures(
         folder=folder,
@@ -173,22 +163,22 @@ def open_mixtures(folder: Path, wanted: Wanted) -> StoredMixtures:
     )
 
 
-def _contents(where: str, marker: Path, wanted: Wanted, request: Request) -> dict[str, list[str]]:
-    """The names of the files of each of a shard's scenes, by its id, if all serve."""
-    found = {}
+def _fitting(where: str, marker: Path, wanted: Wanted) -> list[str]:
+    """The ids of a shard's scenes, if all serve."""
+    found = []
     for line in filter(None, marker.read_text(encoding="utf-8").split("\n")):
         # Without checking every key, which takes a minute for a million scenes.
         scene = json.loads(line)
         if misfit := _misfit(scene, wanted):
             raise InputError(f"{where}: scene {scene['id']}: {misfit}")
-        others: tuple[int, ...] = ()
-        imperfect = scene.get("mismatch") is not None or scene["room"].get("mic_errors")
-        if request.targets_at == "symmetric" and not imperfect:
-            others = other_references(wanted.array, scene["reference_mic"])
-        found[str(scene["id"])] = file_names(len(scene["speech"]), others)
+        found.append(str(scene["id"]))
     if not found:
         raise ValueError("holds no scenes")
     return found
+
+
+def _reason(error: Exception) -> str:
+    return str(getattr(error, "strerror", None) or error).split("\n")[0]
 
 
 def _misfit(scene: dict[str, Any], wanted: Wanted) -> str:
@@ -221,19 +211,12 @@ def _misfit(scene: dict[str, Any], wanted: Wanted) -> str:
     return ""
 
 
-def _spans(path: Path, contents: dict[str, list[str]]) -> NDArray[np.int64]:
-    """Return where each mixture's members begin and end, if the archive holds those it should."""
-    expected = [member_name(id, name) for id, names in contents.items() for name in names]
+def _spans(path: Path, ids: list[str]) -> NDArray[np.int64]:
+    """Return where each mixture's members begin and end, if the archive holds these."""
     with tarfile.open(path, "r:") as archive:
-        found = list(archive)
-    ends = [
-        member.offset_data + -(-member.size // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
-        for member in found
-    ]
-    if [member.name for member in found] != expected or ends[-1] > os.path.getsize(path):
-        raise ValueError(
-            f"its {len(found)} members are not the {len(expected)} that it was written with"
-        )
-    last = np.cumsum([len(names) for names in contents.values()]) - 1
-    stops = np.array(ends, np.int64)[last]
-    return np.stack([np.concatenate([[found[0].offset], stops[:-1]]), stops], axis=1)
+        members = list(archive)
+    starts = {member.name.split(".")[0]: member.offset for member in reversed(members)}
+    if [*reversed(starts)] != ids:
+        raise ValueError("it holds other mixtures than it was written with")
+    begins = [starts[id] for id in ids]
+    return np.array(list(zip(begins, [*begins[1:], os.path.getsize(path)], strict=True)), np.int64)

@@ -90,7 +90,7 @@ def test_jobs_in_processes_and_archives_make_the_same_mixtures(
     command = ["simulate", f"output={tmp_path / 'out'}", *SETTINGS, "format=tar"]
     tars = tmp_path / "out" / "shards"
     killed = start(*command, "shard=0/3", "num_workers=2")
-    killed.wait_until(lambda: any((tmp_path / "out").glob(".parts/*/*.tar.*")))
+    killed.wait_until(lambda: any((tmp_path / "out").glob(".shard-*/.*.tar.*")))
     other = start(*command, "shard=2/3", "num_workers=1")
     killed.kill()
     there = {path.name: path.stat().st_mtime_ns for path in tars.glob("*")}
@@ -152,7 +152,7 @@ def test_a_full_disk_is_named_and_leaves_nothing_half(
     assert limited.code == 2
     tar = output / "shards" / "shard-000000.tar"
     assert f"{tar}: cannot be written (File too large)" in limited.err.replace("\n", " ")
-    assert not list(output.glob(".parts/*")), "nothing half is left"
+    assert not list(output.glob(".*")), "nothing half is left"
     assert not list(output.glob("scenes/*"))
     assert not list(output.glob("shards/*"))
 

@@ -201,7 +201,7 @@ def test_labels_turn_with_the_array_s_rotation(
             "array_rotation": rotation,
         }
     )
-    array, room = pose(record, DEFAULTS)
+    array, room = pose(record, DEFAULTS.rirs)
     np.testing.assert_allclose(room.microphones(array), record.microphones, atol=1e-8)
     # The mean of these microphones, not the circle's centre, is where the array is.
     offset = np.subtract([s.position for s in record.speakers], room.array_centre)
@@ -256,7 +256,7 @@ def test_the_documentation_s_example_is_a_description() -> None:
     page = Path(__file__).parents[2] / "docs" / "simulation_import.md"
     (example,) = re.findall(r"```json\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
     for record in json.loads(example):
-        _, room = pose(SceneDescription.model_validate(record), DEFAULTS)
+        _, room = pose(SceneDescription.model_validate(record), DEFAULTS.rirs)
         assert len(room.speakers) == 2
 
 

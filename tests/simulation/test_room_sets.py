@@ -16,7 +16,7 @@ from msdet.errors import InputError
 from msdet.geometry import Circle, MicrophoneArray
 from msdet.parsing import parse
 from msdet.simulation import SceneConfig, compute_rirs
-from msdet.simulation.room_sets import BANK_NAME, open_bank, shaping
+from msdet.simulation.bank import BANK_NAME, open_bank, shaping
 
 RATE = 8000
 SCENE: dict[str, Any] = {"rirs": "anechoic", "t60": [0.2, 0.3]}
@@ -106,7 +106,7 @@ def test_what_is_no_bank_is_refused(tmp_path: Path, circle: MicrophoneArray) -> 
     with pytest.raises(InputError, match=r"bank\.json: array"):
         opened(tmp_path, circle)
     (tmp_path / BANK_NAME).write_text("not json")
-    with pytest.raises(InputError, match=r"bank\.json: is damaged.*make the bank again"):
+    with pytest.raises(InputError, match=r"bank\.json: is damaged.*make it again"):
         opened(tmp_path, circle)
 
 
@@ -146,7 +146,7 @@ def test_other_places_are_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     with pytest.raises(InputError, match="is a file; choose another"):
         make_bank(asked(tmp_path / "file"))
-    with pytest.raises(InputError, match="is not empty and holds no bank"):
+    with pytest.raises(InputError, match=r"is not empty and holds no bank\.json"):
         make_bank(asked(tmp_path))
     with pytest.raises(InputError, match="cannot be written"):
         make_bank(asked(tmp_path / "file" / "below"))

@@ -276,9 +276,8 @@ def test_a_folder_of_something_else_is_refused(config: SimulateConfig, tmp_path:
 def test_a_kill_while_the_first_file_was_written_is_no_obstacle(
     config: SimulateConfig, tmp_path: Path
 ) -> None:
-    parts = tmp_path / "out" / ".parts"
-    parts.mkdir(parents=True)
-    (parts / "simulation.json.123").write_text('{"conf')
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / ".simulation.json.123.part").write_text('{"conf')
     simulate(config)
     assert len(read_scenes(tmp_path / "out" / "scenes.jsonl")) == 3
 
