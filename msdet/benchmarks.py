@@ -14,6 +14,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from msdet.errors import InputError, first_mistake
+from msdet.files import read_json
 from msdet.resources import benchmarks_dir
 
 MANIFEST_NAME = "benchmarks.json"
@@ -60,11 +61,9 @@ def benchmarks() -> dict[str, Benchmark]:
     """
     path = benchmarks_dir() / MANIFEST_NAME
     try:
-        manifest = Manifest.model_validate_json(path.read_bytes())
+        manifest = Manifest.model_validate(read_json(path, _MEND))
     except ValidationError as error:
         raise InputError(f"{path}: {first_mistake(error)}; {_MEND}") from error
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}); {_MEND}") from error
     return {benchmark.name: benchmark for benchmark in manifest.benchmarks}
 
 
@@ -89,11 +88,7 @@ def benchmark_path(name: str) -> Path:
         reason = f"cannot be read ({error.strerror})"
         raise InputError(f"{path}: benchmark {name!r} {reason}; {_MEND}") from error
     if found != known[name].sha256:
-        raise InputError(
-            f"{path}: benchmark {name!r} was changed (its SHA-256 is {found[:12]}..., that of the "
-            f"manifest {known[name].sha256[:12]}...); {_MEND}, or give a file of your own under "
-            "another name"
-        )
+        raise InputError(f"{path}: benchmark {name!r} was changed; {_MEND}, or rename your own")
     return path
 
 

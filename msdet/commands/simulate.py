@@ -174,9 +174,7 @@ def _share_of(shard: str | None) -> tuple[int, int]:
         return 0, 1
     found = re.fullmatch(r"(\d+)/(\d+)", shard)
     if found is None or int(found[1]) >= int(found[2]):
-        raise InputError(
-            f"shard={shard!r}: expected i/n with i from 0 to n - 1, such as 0/4, 1/4, 2/4, 3/4"
-        )
+        raise InputError(f"shard={shard!r}: expected i/n with i from 0 to n - 1, such as 3/4")
     return int(found[1]), int(found[2])
 
 

@@ -42,13 +42,12 @@ def cost(shards: Shards, numbers: Sequence[int], cores: int) -> Table:
             seconds.append(time.perf_counter() - began)
     count, cores = shards.scenes_in(numbers), min(cores, len(numbers))
     total = count * float(np.mean(seconds[1:]))
-    noun = "1 scene" if count == 1 else f"{count} scenes"
-    table = Table("", title=f"{noun} to make, measured on {len(indices)}")
-    table.add_column("all", justify="right")
-    table.add_row("time on one core", f"{_duration(total)} ({total / 3600:.3g} h)")
-    at_hand = f"time on {cores} {'core' if cores == 1 else 'cores'} at hand"
-    table.add_row(at_hand, _duration(total / cores), end_section=True)
     needed, free = _needed_bytes(shards, numbers), _free_bytes(shards.output)
+    noun = "1 scene" if count == 1 else f"{count} scenes"
+    at_hand = "1 core" if cores == 1 else f"{cores} cores"
+    table = Table("", "all", title=f"{noun} to make, measured on {len(indices)}")
+    table.add_row("time on one core", f"{_duration(total)} ({total / 3600:.3g} h)")
+    table.add_row(f"time on {at_hand} at hand", _duration(total / cores), end_section=True)
     table.add_row("size of output", decimal(needed))
     table.add_row("free where output goes", decimal(free))
     if needed > free:

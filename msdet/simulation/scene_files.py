@@ -8,7 +8,7 @@ import hashlib
 import lzma
 from array import array
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -38,11 +38,9 @@ def write_scenes(path: Path | str, scenes: Iterable[Scene]) -> None:
     path = Path(path)
     try:
         with replacing(path) as file:
-            if path.suffix == COMPRESSED:
-                with lzma.open(file, "wb", preset=9) as compressed:
-                    compressed.writelines(row.encode() for row in rows_of(scenes))
-            else:
-                file.writelines(row.encode() for row in rows_of(scenes))
+            packing = path.suffix == COMPRESSED
+            with lzma.open(file, "wb", preset=9) if packing else nullcontext(file) as rows:
+                rows.writelines(row.encode() for row in rows_of(scenes))
     except OSError as error:
         raise InputError(f"{path}: cannot be written ({error.strerror or error})") from error
 
@@ -113,19 +111,12 @@ def parse_scene(where: str, line: str, own: Collection[OwnPart] = ()) -> Scene:
         broken = first["type"] == "json_invalid"
         mistake = f"row: {first['msg']}" if broken else first_mistake(error)
         raise InputError(f"{where}: {mistake}") from error
-    mistake = _contradiction(scene)
-    noise = scene.background.recordings_folder if scene.background is not None else None
-    if isinstance(noise, OwnPart) and noise not in own:
-        mistake = (
-            f"background: is of the noise source {noise.target}, which is not that of this "
-            f"command's {OWN_NOISE}"
-        )
-    if mistake:
+    if mistake := _contradiction(scene, own):
         raise InputError(f"{where}: {mistake}")
     return scene
 
 
-def _contradiction(scene: Scene) -> str:
+def _contradiction(scene: Scene, own: Collection[OwnPart]) -> str:
     """Return what in a scene cannot be, with its key; empty where all is well."""
     crops, mics = len(scene.speech), len(scene.array.positions)
     if crops != len(scene.room.speakers):
@@ -133,9 +124,12 @@ def _contradiction(scene: Scene) -> str:
     if scene.reference_mic >= mics:
         return f"reference_mic: {scene.reference_mic}, but the array has {mics} microphones"
     for i, crop in enumerate(scene.speech):
-        if crop.onset + crop.length > scene.num_samples:
-            end = f"{crop.onset + crop.length} of {scene.num_samples}"
-            return f"speech.{i}.length: ends at sample {end}"
+        if (end := crop.onset + crop.length) > scene.num_samples:
+            return f"speech.{i}.length: ends at sample {end} of {scene.num_samples}"
+    noise = scene.background.recordings_folder if scene.background is not None else None
+    if isinstance(noise, OwnPart) and noise not in own:
+        command = f"which is not that of this command's {OWN_NOISE}"
+        return f"background: is of the noise source {noise.target}, {command}"
     return ""
 
 
@@ -191,18 +185,13 @@ class DrawnScenes:
         return self.count
 
     @property
-    def sample_rate(self) -> int:
-        """Hertz."""
-        return self.corpus.sample_rate
-
-    @property
     def most_speakers(self) -> int:
         """Return the most that a scene may have."""
         return self.config.num_speakers[1]
 
     def read(self, indices: Sequence[int]) -> list[Scene]:
         """The scenes of these indices."""
-        length = None if self.seconds is None else round(self.seconds * self.sample_rate)
+        length = None if self.seconds is None else round(self.seconds * self.corpus.sample_rate)
         given: dict[str, Any] = {"seed": self.seed, "split": self.split, "num_samples": length}
         return [
             draw_scene(self.config, self.array, self.corpus, index=index, **given)
@@ -217,7 +206,7 @@ class DrawnScenes:
             "split": self.split,
             "num_scenes": self.count,
             "seconds": self.seconds,
-            "sample_rate": self.sample_rate,
+            "sample_rate": self.corpus.sample_rate,
             "scene": self.config.model_dump(mode="json"),
             "array": {"name": self.array.name, "positions": self.array.positions},
             "corpus": {"name": self.corpus.name, "fingerprint": self.corpus.fingerprint},

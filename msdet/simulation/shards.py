@@ -16,7 +16,6 @@ import os
 import shutil
 import tarfile
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 from io import BytesIO, StringIO
@@ -30,14 +29,11 @@ from msdet.simulation.config import Record
 from msdet.simulation.folder_record import refuse_another, write_record
 from msdet.simulation.mixture_files import (
     FOLDERS,
-    LABELS_NAME,
     MIXTURE_NAME,
     Format,
     TargetsAt,
     files,
     member_name,
-    parse_labels,
-    read_files,
     speaker_file,
     target_mics,
 )
@@ -209,16 +205,14 @@ class Shards:
 
     def _make(self, shard: int, scratch: Path) -> None:
         scenes = self.source.read(self.indices(shard))
-        audio: list[Path] = []
+        made: list[Path] = []
         if self.audio and self.format == "tar":
-            audio = [tar_path(self.output, shard)]
-            self.write_tar(audio[0], scratch, scenes)
+            made = [tar_path(self.output, shard)]
+            self.write_tar(made[0], scratch, scenes)
         elif self.audio:
-            for scene in scenes:
-                folder = self.output / FOLDERS["folder"] / scene.id
-                audio += [folder / name for name in self.write_folder(folder, scratch, scene)]
+            made = self.write_folders(self.output / FOLDERS["folder"], scratch, scenes)
         marker, content = marker_path(self.output, shard), "".join(rows_of(scenes)).encode()
-        sizes = {path.relative_to(self.output).as_posix(): path.stat().st_size for path in audio}
+        sizes = {path.relative_to(self.output).as_posix(): path.stat().st_size for path in made}
         sizes[marker.relative_to(self.output).as_posix()] = len(content)
         listing = json.dumps(sizes, indent=0) + "\n"
         write_atomically(sizes_path(self.output, shard), listing, scratch)
@@ -248,34 +242,25 @@ class Shards:
                     member.size = len(content)
                     archive.addfile(member, BytesIO(content))
 
-    def write_folder(self, folder: Path, scratch: Path, scene: Scene) -> list[str]:
-        """Write the folder of a scene; it gets its name when all of its files are there.
+    def write_folders(self, root: Path, scratch: Path, scenes: Sequence[Scene]) -> list[Path]:
+        """Write a folder for each scene, in place of those that are there.
 
-        One that is there stays, unless a file in it is damaged or gone.
-
+        Args:
+            scratch: as of `write_tar`.
         Returns:
-            The names of its files.
+            The files in all of them.
         """
-        if names := _whole_files(folder):
-            return names
-        temporary = scratch / scene.id
-        made = files(self.render(scene), self.corpus)
-        try:
-            folder.parent.mkdir(parents=True, exist_ok=True)
-            temporary.mkdir()
-            for name, content in made.items():
-                (temporary / name).write_bytes(content)
-        except OSError as error:
-            error.filename = str(folder)  # not the name that it has meanwhile
-            raise
-        with suppress(FileNotFoundError):  # most often there is none
-            folder.rename(scratch / f"{scene.id}.damaged")
-        try:
-            temporary.rename(folder)
-        except OSError:
-            if not folder.exists():  # else another process was quicker with the same scene
-                raise
-        return list(made)
+        made = []
+        for scene in scenes:
+            (scratch / scene.id).mkdir()
+            for name, content in files(self.render(scene), self.corpus).items():
+                (scratch / scene.id / name).write_bytes(content)
+                made.append(root / scene.id / name)
+        root.mkdir(exist_ok=True)
+        for scene in scenes:
+            shutil.rmtree(root / scene.id, ignore_errors=True)  # most often there is none
+            (scratch / scene.id).rename(root / scene.id)
+        return made
 
     def _unwritable(self, error: OSError) -> InputError:
         return InputError(
@@ -337,13 +322,3 @@ class Shards:
             yield lines.getvalue()
             lines.seek(0)
             lines.truncate()
-
-
-def _whole_files(folder: Path) -> list[str]:
-    """The names of a mixture's files; none unless all are there as they were written."""
-    try:
-        labels = parse_labels((folder / LABELS_NAME).read_bytes())
-        audio = read_files(lambda name: (folder / name).read_bytes(), labels, labels["checksums"])
-    except (OSError, ValueError):
-        return []
-    return [*audio, LABELS_NAME]

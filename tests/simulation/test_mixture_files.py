@@ -59,13 +59,6 @@ def rendered(corpus: Any) -> Callable[[Scene], Example]:
     return made
 
 
-@pytest.fixture
-def attempt(tmp_path: Path) -> Path:
-    folder = tmp_path / "attempt"
-    folder.mkdir()
-    return folder
-
-
 @pytest.mark.parametrize("target", ["direct", "early", "image"])
 def test_files_hold_the_rendered_example(
     draw: Callable[..., Any], rendered: Callable[..., Any], corpus: Any, target: str
@@ -246,43 +239,6 @@ def test_archives_are_read_by_webdataset(
         assert np.array_equal(audio.T / scale, rendered(scene).mixture)
         assert {"speaker1.wav", "speaker2.wav", "speaker2.mic3.wav"} <= sample.keys()
         assert json.loads(sample["json"])["id"] == scene.id
-
-
-def test_a_scene_that_is_there_is_not_rendered_again(
-    draw: Callable[..., Any], shards: Shards, attempt: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    shards, scene = replace(shards, targets_at="symmetric"), draw()
-    folder, rendered, asked = shards.output / "audio" / scene.id, Shards.render, []
-
-    def noted(self: Shards, scene: Scene) -> Example:
-        asked.append(scene.id)
-        return rendered(self, scene)
-
-    monkeypatch.setattr(Shards, "render", noted)
-    for _ in range(2):
-        shards.write_folder(folder, attempt, scene)
-        assert len(asked) == 1
-    (folder / "speaker2.mic1.wav").unlink()
-    shards.write_folder(folder, attempt, scene)
-    assert len(asked) == 2
-    assert len(list(folder.iterdir())) == 1 + 2 * 4 + 1
-
-
-def test_two_that_write_the_same_scene_do_not_hurt_each_other(
-    draw: Callable[..., Any], shards: Shards, attempt: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    scene, rendered = draw(), Shards.render
-    folder, other = shards.output / "audio" / scene.id, attempt.parent / "other"
-    other.mkdir()
-
-    def slow(self: Shards, scene: Scene) -> Example:
-        monkeypatch.setattr(Shards, "render", rendered)
-        self.write_folder(folder, other, scene)  # the other one is quicker
-        return rendered(self, scene)
-
-    monkeypatch.setattr(Shards, "render", slow)
-    names = shards.write_folder(folder, attempt, scene)
-    assert {path.name for path in folder.iterdir()} == set(names)
 
 
 def refused_ids() -> Iterator[tuple[str, str]]:

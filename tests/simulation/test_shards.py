@@ -159,22 +159,6 @@ def test_a_mixture_s_folder_that_was_removed_is_made_again(make: Callable[..., S
     assert contents(shards.output) == before
 
 
-def test_what_changed_in_a_shard_that_is_gone_on_with_is_made_again(
-    make: Callable[..., Shards],
-) -> None:
-    """Of a mixture from before a kill, its files are read."""
-    shards = make(format="folder")
-    shards(0)
-    before = contents(shards.output)
-    marker_path(shards.output, 0).unlink()  # as if it had been killed
-    path = shards.output / "audio" / "test-e000-000001" / "speaker2.wav"
-    content = bytearray(path.read_bytes())
-    content[500] ^= 1
-    path.write_bytes(content)
-    shards(0)
-    assert contents(shards.output) == before
-
-
 def test_the_sizes_of_a_shard_s_files_are_written_down(make: Callable[..., Shards]) -> None:
     shards = make(format="folder")
     shards(3)
