@@ -43,11 +43,11 @@ def cost(shards: Shards, numbers: Sequence[int], cores: int) -> Table:
     count, cores = shards.scenes_in(numbers), min(cores, len(numbers))
     total = count * float(np.mean(seconds[1:]))
     needed, free = _needed_bytes(shards, numbers), _free_bytes(shards.output)
-    noun = "1 scene" if count == 1 else f"{count} scenes"
-    at_hand = "1 core" if cores == 1 else f"{cores} cores"
-    table = Table("", "all", title=f"{noun} to make, measured on {len(indices)}")
+    table = Table("", "all", title=f"scenes to make: {count}, measured on {len(indices)}")
     table.add_row("time on one core", f"{_duration(total)} ({total / 3600:.3g} h)")
-    table.add_row(f"time on {at_hand} at hand", _duration(total / cores), end_section=True)
+    table.add_row(
+        f"time on the cores at hand ({cores})", _duration(total / cores), end_section=True
+    )
     table.add_row("size of output", decimal(needed))
     table.add_row("free where output goes", decimal(free))
     if needed > free:

@@ -47,6 +47,7 @@ LABELS_NAME = "labels.json"
 FOLDERS = {"folder": "audio", "tar": "shards"}
 """The place of the audio of each format within the output folder."""
 
+_PLACEMENT = ("azimuth", "elevation", "distance", "position")
 _SCALE, _PEAK = 1 / 16, 0.9
 """Files have an RMS of -24 dB, as loud as speech is on recordings, and peaks of at most this."""
 
@@ -175,21 +176,14 @@ def labels(example: Example, corpus: Corpus, scale: float) -> dict[str, Any]:
         for mic, heard in example.others.items()
     ]
     return {
-        "id": scene.id,
-        "split": scene.split,
-        "sample_rate": scene.sample_rate,
-        "num_samples": scene.num_samples,
+        **{key: getattr(scene, key) for key in ("id", "split", "sample_rate", "num_samples")},
         "mixture": MIXTURE_NAME,
         "scale": scale,
         "gain": scale * example.gain,
         "target": scene.target,
         "reference_mic": scene.reference_mic,
         "array": scene.array.model_dump(mode="json"),
-        "room": {
-            "size": room.size,
-            "array_centre": room.array_centre,
-            "array_rotation": room.array_rotation,
-        },
+        "room": {key: getattr(room, key) for key in ("size", "array_centre", "array_rotation")},
         "t60_asked": room.t60,
         "t60_measured": example.t60 or None,
         "snr_db": scene.noise.snr_db,
@@ -198,17 +192,11 @@ def labels(example: Example, corpus: Corpus, scale: float) -> dict[str, Any]:
         "speakers": [
             {
                 "file": speaker_file(i),
-                "azimuth": placement.azimuth,
-                "elevation": placement.elevation,
-                "distance": placement.distance,
-                "position": placement.position,
+                **{key: getattr(placement, key) for key in _PLACEMENT},
                 "drr_db": _finite(example.drr_db[i]),
                 "level_db": crop.level_db,
                 "speaker": corpus.by_id(crop.utterance).speaker,
-                "utterance": crop.utterance,
-                "offset": crop.offset,
-                "onset": crop.onset,
-                "length": crop.length,
+                **{key: getattr(crop, key) for key in ("utterance", "offset", "onset", "length")},
             }
             for i, (placement, crop) in enumerate(zip(room.speakers, scene.speech, strict=True))
         ],

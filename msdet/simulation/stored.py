@@ -199,15 +199,11 @@ def _misfit(scene: dict[str, Any], wanted: Wanted) -> str:
         if scene[key] != getattr(wanted, key):
             return f"{key} is {scene[key]!r}, that of training {getattr(wanted, key)!r}"
     fewest, most = wanted.num_speakers
-    if not fewest <= len(scene["speech"]) <= most:
-        counts = f"{most}" if fewest == most else f"{fewest} to {most}"
-        return f"has {len(scene['speech'])} speakers, training's scenes have {counts}"
-    if scene["num_samples"] < wanted.num_samples:
-        rate = wanted.sample_rate
-        return (
-            f"is {scene['num_samples'] / rate:g} s long, shorter than "
-            f"data.crop_seconds={wanted.num_samples / rate:g}"
-        )
+    if not fewest <= (count := len(scene["speech"])) <= most:
+        return f"has {count} speakers, training's scenes have {fewest} to {most}"
+    seconds, crop = (n / wanted.sample_rate for n in (scene["num_samples"], wanted.num_samples))
+    if seconds < crop:
+        return f"is {seconds:g} s long, shorter than data.crop_seconds={crop:g}"
     return ""
 
 

@@ -169,15 +169,3 @@ def test_others_can_read_a_bank(circle: MicrophoneArray, tmp_path: Path) -> None
         os.umask(before)
     (path,) = tmp_path.iterdir()
     assert path.stat().st_mode & 0o777 == 0o644
-
-
-def test_what_another_process_made_meanwhile_is_not_made_again(
-    circle: MicrophoneArray, tmp_path: Path
-) -> None:
-    (room,) = rooms_of(1, circle)
-    bank = RirBank(tmp_path, circle, RATE)
-    bank.get(room)
-    (path,) = tmp_path.iterdir()
-    made = path.stat().st_mtime_ns
-    bank._make_file(room, path)
-    assert path.stat().st_mtime_ns == made

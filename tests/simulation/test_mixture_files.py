@@ -19,13 +19,10 @@ from msdet.errors import InputError
 from msdet.simulation import Example, Scene, SceneConfig, compute_rirs, render, write_scenes
 from msdet.simulation.mixture_files import (
     files,
-    labels,
     parse_labels,
     read_files,
     target_mics,
-    wav,
 )
-from msdet.simulation.scene import Background
 from msdet.simulation.scene_files import open_scenes
 from msdet.simulation.shards import Shards
 
@@ -181,17 +178,6 @@ def test_a_gain_undoes_the_level_of_the_mixture(
     assert heard * distance == pytest.approx(spoken, rel=0.02)
 
 
-def test_labels_tell_of_a_background(
-    draw: Callable[..., Any], rendered: Callable[..., Any], corpus: Any
-) -> None:
-    example = rendered(draw())
-    background = Background(kind="diffuse", snr_db=7.5, seed=1)
-    scene = example.scene.model_copy(update={"background": background})
-    found = labels(replace(example, scene=scene), corpus, 1.0)
-    assert found["background"] == {"kind": "diffuse", "snr_db": 7.5}
-    assert Scene.model_validate(found["scene"]).background == background
-
-
 def test_labels_of_a_room_without_walls_are_valid_json(
     draw: Callable[..., Any], rendered: Callable[..., Any], corpus: Any
 ) -> None:
@@ -215,13 +201,6 @@ def test_the_same_scene_gives_the_same_bytes_at_another_time(
             shards.write_tar(path, tmp_path, [scene])
         archives.append(path.read_bytes())
     assert archives[0] == archives[1]
-
-
-def test_wavs_hold_no_time() -> None:
-    """libsndfile would write a PEAK chunk with the seconds since 1970."""
-    content = wav(np.ones((3, 8), np.float32), 8000)
-    assert b"PEAK" not in content
-    assert content[:4] == b"RIFF"
 
 
 def test_archives_are_read_by_webdataset(

@@ -11,7 +11,6 @@ import subprocess
 import sys
 from collections.abc import Callable
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +25,7 @@ from msdet.simulation import Scene, SceneConfig, fixed_scenes, read_scenes, writ
 from msdet.simulation import engines as engines_module
 from msdet.simulation.engines import make_locally
 from msdet.simulation.scene_files import DrawnScenes, open_scenes, sample_rate_of
-from msdet.simulation.shards import Shards, default_shard_size, marker_path, sizes_path
+from msdet.simulation.shards import Shards, default_shard_size, sizes_path
 
 SCENE = SceneConfig.model_validate(
     {
@@ -150,15 +149,6 @@ def test_a_file_that_is_gone_or_cut_is_made_again(
     assert shards.missing() == [2, 3]
 
 
-def test_a_mixture_s_folder_that_was_removed_is_made_again(make: Callable[..., Shards]) -> None:
-    shards = make(format="folder")
-    shards(0)
-    before = contents(shards.output)
-    shutil.rmtree(shards.output / "audio" / "test-e000-000000")
-    shards(0)
-    assert contents(shards.output) == before
-
-
 def test_the_sizes_of_a_shard_s_files_are_written_down(make: Callable[..., Shards]) -> None:
     shards = make(format="folder")
     shards(3)
@@ -267,17 +257,6 @@ def test_one_that_is_overtaken_by_another_changes_nothing(
     }
 
 
-def test_two_that_put_together_do_it_once_or_twice(make: Callable[..., Shards]) -> None:
-    shards = make(audio=False)
-    make_locally(shards, shards.missing(), 1)
-    assert shards.put_together()
-    before = contents(shards.output)
-    assert shards.put_together()
-    (shards.output / "scenes.jsonl").unlink()
-    assert shards.put_together()
-    assert contents(shards.output) == before
-
-
 def test_a_lost_process_is_replaced(
     make: Callable[..., Shards], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -371,11 +350,3 @@ def test_a_file_that_cannot_be_rendered_is_refused(
     assert "comes twice" in says(good, good)
     assert "cannot name files" in says(good.model_copy(update={"id": "../up"}))
     assert "drawn from corpus" in says(good.model_copy(update={"corpus": "ffff"}))
-
-
-def test_a_marker_is_a_file_of_scenes(make: Callable[..., Shards]) -> None:
-    shards = make(audio=False)
-    shards(3)
-    scenes = read_scenes(marker_path(shards.output, 3))
-    assert [scene.index for scene in scenes] == [6]
-    assert replace(shards, size=7).indices(0) == range(7)
