@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -31,9 +30,9 @@ from msdet.corpora.utterance import MANIFEST, write_manifest
 from msdet.ending import tell
 from msdet.errors import InputError
 from msdet.files import scratch_folder
-from msdet.geometry import SPEED_OF_SOUND, MicrophoneArray, rotate_about_vertical, wrap_degrees
+from msdet.geometry import MicrophoneArray, rotate_about_vertical, wrap_degrees
 from msdet.parsing import Config, SampleRate, parse
-from msdet.simulation.checks import MOST_IMAGES
+from msdet.simulation.checks import longest_t60, metres
 from msdet.simulation.config import MOST_DECIBELS, Backend
 from msdet.simulation.descriptions import (
     DescribedSpeaker,
@@ -92,10 +91,9 @@ def import_scenes(config: ImportConfig) -> None:
         InputError: names the description's file, its scene and key, or the folder.
     """
     path, output = Path(config.scenes).expanduser(), Path(os.path.abspath(config.output))
-    if output.exists() and not output.is_dir():
-        raise InputError(f"output={output}: is a file; name a folder")
-    if output.exists() and any(output.iterdir()):
-        raise InputError(f"output={output}: is not empty; name another folder")
+    if output.exists() and (not output.is_dir() or any(output.iterdir())):
+        reason = "is not empty" if output.is_dir() else "is a file"
+        raise InputError(f"output={output}: {reason}; name another folder")
     defaults = {key: getattr(config, key) for key in ("snr_db", "target", "reference_mic")}
     found = []
     for where, scene in read_descriptions(path, config.split, defaults):
@@ -138,7 +136,7 @@ def pose(scene: SceneDescription, rirs: Backend) -> tuple[MicrophoneArray, Room]
     points |= {f"speakers.{i}": speaker.position for i, speaker in enumerate(scene.speakers)}
     for key, point in points.items():
         if not all(0 < p < end for p, end in zip(point, size, strict=True)):
-            raise InputError(f"{key}: {_metres(point)} is not inside the room of {_metres(size)}")
+            raise InputError(f"{key}: {metres(point)} is not inside the room of {metres(size)}")
     mics = np.array(scene.microphones)
     if scene.reference_mic >= len(mics):
         raise InputError(
@@ -170,17 +168,12 @@ def pose(scene: SceneDescription, rirs: Backend) -> tuple[MicrophoneArray, Room]
     )
     if room.rirs != "anechoic":
         wall_reflections(room)  # which refuses a T60 that the room cannot have
-    images = 4 / 3 * math.pi * (room.t60 * SPEED_OF_SOUND) ** 3 / math.prod(size)
-    if room.rirs == "exact" and images > MOST_IMAGES:
+    if room.rirs == "exact" and room.t60 > longest_t60(size):
         raise InputError(
             f"t60={room.t60:g}: too long for the image-source method in a room of "
-            f"{_metres(size)}; give rirs=hybrid"
+            f"{metres(size)}; give rirs=hybrid"
         )
     return array, room
-
-
-def _metres(point: Sequence[float]) -> str:
-    return " x ".join(f"{p:g}" for p in point) + " m"
 
 
 # --- the speech ---------------------------------------------------------------------------

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from operator import attrgetter
 
 import numpy as np
@@ -115,6 +115,11 @@ def _choices(config: SceneConfig, array: MicrophoneArray) -> Mistakes:
             yield "background.source", "takes the place of scene.background.recordings; give one"
 
 
+def longest_t60(size: Sequence[float]) -> float:
+    """Return the longest T60, seconds, that the image-source method computes in a room."""
+    return (MOST_IMAGES * math.prod(size) * 3 / (4 * math.pi)) ** (1 / 3) / SPEED_OF_SOUND
+
+
 def _t60(config: SceneConfig, array: MicrophoneArray) -> Mistakes:
     """The shortest T60 in the largest room asks for the most absorption, the longest T60 in the
     smallest room for the most image sources."""
@@ -127,15 +132,14 @@ def _t60(config: SceneConfig, array: MicrophoneArray) -> Mistakes:
         shortest = math.ceil(absorption * config.t60[0] * 1000) / 1000
         yield (
             "t60",
-            f"not reachable in a room of {_size(largest)} (walls would have to absorb "
+            f"not reachable in a room of {metres(largest)} (walls would have to absorb "
             f"{100 * absorption:.0f} %); ask for at least {shortest:g} s or for smaller rooms",
         )
-    reach = (MOST_IMAGES * math.prod(smallest) * 3 / (4 * math.pi)) ** (1 / 3)
-    possible = reach / SPEED_OF_SOUND / max(1.0, *factors)
+    possible = longest_t60(smallest) / max(1.0, *factors)
     if config.rirs == "exact" and config.t60[1] > possible:
         yield (
             "t60",
-            f"too long for the image-source method in a room of {_size(smallest)}; ask for at "
+            f"too long for the image-source method in a room of {metres(smallest)}; ask for at "
             f"most {math.floor(100 * possible) / 100:g} s, for larger rooms, or for "
             "scene.rirs=hybrid",
         )
@@ -205,5 +209,6 @@ def _angles_fit(config: SceneConfig, array: MicrophoneArray) -> Mistakes:
         yield "speaker.min_angle", f"{speakers} do not fit into {high - low:g} degrees"
 
 
-def _size(sides: tuple[float, ...]) -> str:
+def metres(sides: Sequence[float]) -> str:
+    """A point or the size of a room, in words."""
     return " x ".join(f"{side:g}" for side in sides) + " m"

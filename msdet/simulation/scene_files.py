@@ -12,7 +12,7 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple, cast
+from typing import Any, BinaryIO, cast
 
 from pydantic import ValidationError
 
@@ -59,26 +59,21 @@ def read_scenes(path: Path | str, own: Collection[OwnPart] = ()) -> tuple[Scene,
     Raises:
         InputError: names the file, the line and the key of the first bad row.
     """
-    return tuple(row.scene for row in _rows(Path(path), own))
+    return tuple(scene for *_, scene in _rows(Path(path), own))
 
 
-class _Row(NamedTuple):
-    """A scene of a file, the words that name it in errors, and its line, which begins there."""
+def _rows(path: Path, own: Collection[OwnPart]) -> Iterator[tuple[str, int, bytes, Scene]]:
+    """The rows of a file that are not blank, of which there must be some.
 
-    where: str
-    start: int
-    line: bytes
-    scene: Scene
-
-
-def _rows(path: Path, own: Collection[OwnPart]) -> Iterator[_Row]:
-    """The rows of a file that are not blank, of which there must be some."""
+    Yields:
+        The words that name a row in errors, the place where its line begins, the line, the scene.
+    """
     with _reading(path) as file:
         start, found = 0, False
         for number, line in enumerate(file, 1):
             if line.strip():
                 where, found = f"{path}:{number}", True
-                yield _Row(where, start, line, parse_scene(where, line.decode(), own))
+                yield where, start, line, parse_scene(where, line.decode(), own)
             start += len(line)
     if not found:
         raise InputError(f"{path}: holds no scenes")
@@ -257,7 +252,7 @@ def sample_rate_of(path: Path, own: Collection[OwnPart] = ()) -> int:
     Raises:
         InputError: its first row is no scene.
     """
-    return next(_rows(path, own)).scene.sample_rate
+    return next(_rows(path, own))[-1].sample_rate
 
 
 def open_scenes(
