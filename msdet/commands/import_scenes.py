@@ -261,7 +261,9 @@ def _link_corpus(files: Mapping[str, File], root: Path, config: ImportConfig) ->
     return make_corpus("folder", root, rows, config.sample_rate)
 
 
-def _crop_of(speaker: DescribedSpeaker, corpus: Corpus, num_samples: int | None) -> SpeechCrop:
+def _crop_of(
+    speaker: DescribedSpeaker, corpus: Corpus, num_samples: int | None, level_db: float
+) -> SpeechCrop:
     """The samples of a speaker's file in a scene of ``num_samples``; None: as long as needed.
 
     Raises:
@@ -292,13 +294,8 @@ def _crop_of(speaker: DescribedSpeaker, corpus: Corpus, num_samples: int | None)
     if not audio[:, 0].any():
         times = f"{offset / rate:.3f} s to {(offset + length) / rate:.3f} s"
         raise InputError(f"{utterance.id} is silent from {times}")
-    return SpeechCrop(
-        utterance=utterance.id,
-        offset=offset,
-        onset=onset,
-        length=length,
-        level_db=speaker.level_db,
-    )
+    times = {"offset": offset, "onset": onset, "length": length}
+    return SpeechCrop(utterance=utterance.id, level_db=level_db, **times)
 
 
 def _scene_of(
@@ -313,11 +310,11 @@ def _scene_of(
     """The scene, as `msdet simulate` would have drawn it."""
     rate = corpus.sample_rate
     num_samples = None if scene.seconds is None else max(1, round(scene.seconds * rate))
-    crops = []
+    crops, first = [], scene.speakers[0]
     for i, speaker in enumerate(scene.speakers):
         with naming(f"{where}: speakers.{i}"):
-            crops.append(_crop_of(speaker, corpus, num_samples))
-    levels = [round(crop.level_db - crops[0].level_db, 6) for crop in crops]
+            level_db = round(speaker.level_db - first.level_db, 6)
+            crops.append(_crop_of(speaker, corpus, num_samples, level_db))
     # Of the id alone, and an integer that JSON readers keep.
     seed = int.from_bytes(hashlib.sha256(scene.id.encode()).digest()[:6], "big")
     return Scene(
@@ -331,10 +328,7 @@ def _scene_of(
         reference_mic=scene.reference_mic,
         target=scene.target,
         room=room,
-        speech=tuple(
-            crop.model_copy(update={"level_db": level})
-            for crop, level in zip(crops, levels, strict=True)
-        ),
+        speech=tuple(crops),
         noise=Noise(snr_db=scene.snr_db, seed=seed),
         corpus=corpus.fingerprint,
     )

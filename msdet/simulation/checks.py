@@ -117,7 +117,7 @@ def _choices(config: SceneConfig, array: MicrophoneArray) -> Mistakes:
 
 def longest_t60(size: Sequence[float]) -> float:
     """Return the longest T60, seconds, that the image-source method computes in a room."""
-    return (MOST_IMAGES * math.prod(size) * 3 / (4 * math.pi)) ** (1 / 3) / SPEED_OF_SOUND
+    return math.cbrt(MOST_IMAGES * math.prod(size) * 3 / (4 * math.pi)) / SPEED_OF_SOUND
 
 
 def _t60(config: SceneConfig, array: MicrophoneArray) -> Mistakes:
