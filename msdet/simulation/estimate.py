@@ -94,8 +94,7 @@ def _spread(shards: Shards, numbers: Sequence[int]) -> list[int]:
 def _free_bytes(folder: Path) -> int:
     """Return the free bytes where a folder is, or the nearest one above it that exists."""
     folder = folder.absolute()
-    existing = next(path for path in (folder, *folder.parents) if path.exists())
-    return shutil.disk_usage(existing).free
+    return shutil.disk_usage(next(p for p in (folder, *folder.parents) if p.exists())).free
 
 
 def _duration(seconds: float) -> str:
