@@ -294,8 +294,8 @@ def _crop_of(
     if not audio[:, 0].any():
         times = f"{offset / rate:.3f} s to {(offset + length) / rate:.3f} s"
         raise InputError(f"{utterance.id} is silent from {times}")
-    times = {"offset": offset, "onset": onset, "length": length}
-    return SpeechCrop(utterance=utterance.id, level_db=level_db, **times)
+    samples = {"offset": offset, "onset": onset, "length": length}
+    return SpeechCrop(utterance=utterance.id, level_db=level_db, **samples)
 
 
 def _scene_of(
