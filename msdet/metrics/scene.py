@@ -8,8 +8,7 @@ silently.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from functools import partial
 from itertools import product
 
@@ -18,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from msdet.errors import InputError
 from msdet.metrics.choose import MATCHING, choose_metrics, number_of
-from msdet.metrics.matching import in_order, match_active, wrong_slots
+from msdet.metrics.matching import match
 from msdet.metrics.metric import (
     NOT_FINITE,
     Metric,
@@ -39,6 +38,9 @@ AMBIGUOUS_DEGREES = 5.0
 
 ATTENUATION_CEILING_DB = 120.0
 """The attenuation of a slot of exact zeros, since JSON knows no infinity."""
+
+Matching = tuple[int | None, ...]
+Claimed = NDArray[np.float64] | None
 
 _UNCLAIMED = "no azimuth claimed; counted as 180 degrees"
 _UNMATCHABLE_DB = -300.0  # for the matching only: an estimate without an SI-SDR goes last
@@ -93,156 +95,157 @@ def score_scene(
         order: the speakers in the order of the slots that the assignment prescribes; None where it
             prescribes none (permutation-invariant training).
     """
-    audio = None if estimates is None else np.asarray(estimates, np.float64)
-    claimed = None if claims.azimuth is None else np.asarray(claims.azimuth, np.float64)
-    far = None if claims.distance is None else np.asarray(claims.distance, np.float64)
-    far = None if truth.distance is None else far
-    num_slots, num_speakers = _num_slots(audio, claimed, truth), len(truth.targets)
-    empty = None if claims.empty is None else np.asarray(claims.empty, np.bool_)
-    nobody = np.zeros(num_slots, np.bool_) if empty is None else empty
-    if (missing := num_speakers - num_slots) > 0:
-        num_slots = num_speakers
-        nobody = np.pad(nobody, (0, missing), constant_values=True)
-        audio = None if audio is None else np.pad(audio, ((0, missing), (0, 0)))
-        claimed, far = (
-            None if x is None else np.pad(x, (0, missing), constant_values=np.nan)
-            for x in (claimed, far)
-        )
-    separation = _Separation((None,) * num_slots)
+    audio, azimuth, distance, nobody = _slots(estimates, truth, claims)
+    speaker_of_slot: Matching = (None,) * len(nobody)
+    by_azimuth = margin = azimuth_margin = errors = range_errors = order_correct = None
+    scores: dict[int, Scores] = {}
+    failures: list[Failure] = []
+    attenuation: tuple[float | None, ...] = ()
+    signals: list[int | None] = []  # a number that slots of the same audio share; None for silence
     if audio is not None:
-        separation = _separation(audio, nobody, truth, _computed(metrics))
-    by_separation, by_azimuth = separation.speaker_of_slot, None
-    azimuth_margin = errors = range_errors = None
-    if claimed is not None:
+        heard = np.where(nobody[:, None], 0.0, audio)
+        cost = np.zeros((len(heard), len(truth.targets)))
+        for slot, speaker in product(range(len(heard)), truth.active):
+            cost[slot, speaker] = -_si_sdr_or_last(heard[slot], truth.targets[speaker])
+        speaker_of_slot, margin = _match_active(cost, truth)
+        signals = [
+            None if why_unusable(one) else [np.array_equal(one, x) for x in heard].index(True)
+            for one in heard
+        ]
+        # SI-SDR is always there, and first.
+        computed = (MATCHING, *(metric for metric in metrics if metric.name != MATCHING.name))
+        slots = {speaker: slot for slot, speaker in enumerate(speaker_of_slot)}
+        for speaker in truth.active:
+            slot = slots[speaker]
+            scores[speaker], wrong = _scores(computed, heard[slot], nobody[slot], truth, speaker)
+            failures += wrong
+        left_over = [slot for slot, speaker in enumerate(speaker_of_slot) if speaker is None]
+        attenuation = tuple(_attenuation(audio[slot], truth.mixture) for slot in left_over)
+        failures += [Failure("attenuation", "estimate", None, NOT_FINITE)] * attenuation.count(None)
+    if azimuth is not None:
         from msdet.geometry import angular_error
 
-        errors = angular_error(claimed[:, None], np.asarray(truth.azimuth)[None, :])
+        errors = angular_error(azimuth[:, None], np.asarray(truth.azimuth)[None, :])
         # A slot without an azimuth is as wrong as can be, for the matching only.
-        costs = np.where(np.isfinite(errors), errors, 180.0)
-        by_azimuth, azimuth_margin = match_active(costs, truth.active)
-    if far is not None:
-        range_errors = np.abs(far[:, None] - np.asarray(truth.distance)[None, :])
+        by_azimuth, azimuth_margin = _match_active(np.nan_to_num(errors, nan=180.0), truth)
+    if distance is not None:
+        range_errors = np.abs(distance[:, None] - np.asarray(truth.distance)[None, :])
 
     speakers: list[SpeakerScore] = []
-    failures = list(separation.failures)
-    for speaker in range(num_speakers):
-        azimuth = None if truth.azimuth is None else _rounded(truth.azimuth[speaker])
+    for speaker in range(len(truth.targets)):
+        where = None if truth.azimuth is None else _rounded(truth.azimuth[speaker])
         if speaker not in truth.active:
-            speakers.append(SpeakerScore(speaker, None, True, {}, azimuth, None, None, None))
+            speakers.append(SpeakerScore(speaker, None, True, {}, where, None, None, None))
             continue
-        slot = by_separation.index(speaker) if speaker in by_separation else None
+        own = speaker_of_slot.index(speaker) if audio is not None else None
         best = None if by_azimuth is None else by_azimuth.index(speaker)
-        found = SpeakerScore(
-            speaker=speaker,
-            slot=slot,
-            silent=False,
-            scores=separation.scores.get(speaker, {}),
-            azimuth=azimuth,
-            azimuth_estimate=_at(claimed, slot),
-            azimuth_error=_at(errors, slot, speaker),
-            azimuth_error_best_matched=_at(errors, best, speaker),
-            distance_estimate=_at(far, slot),
-            distance_error=_at(range_errors, slot, speaker),
-            azimuth_estimate_best_matched=_at(claimed, best),
+        speakers.append(
+            SpeakerScore(
+                speaker=speaker,
+                slot=own,
+                silent=False,
+                scores=scores.get(speaker, {}),
+                azimuth=where,
+                azimuth_estimate=_at(azimuth, own),
+                azimuth_error=_at(errors, own, speaker),
+                azimuth_error_best_matched=_at(errors, best, speaker),
+                distance_estimate=_at(distance, own),
+                distance_error=_at(range_errors, own, speaker),
+                azimuth_estimate_best_matched=_at(azimuth, best),
+            )
         )
-        speakers.append(found)
-        for name, of in (("azimuth", slot), ("azimuth_best_matched", best)):
+        for name, of in (("azimuth", own), ("azimuth_best_matched", best)):
             known = errors is None or of is None or np.isfinite(errors[of, speaker])
             if not (known or nobody[of]):
                 failures.append(Failure(name, "estimate", speaker, _UNCLAIMED))
-    ambiguous = _below(separation.margin_db, AMBIGUOUS_DB) or _below(
-        azimuth_margin, AMBIGUOUS_DEGREES
-    )
-    prescribes = audio is not None and order is not None
+
+    # Silence, and what another slot holds too, does not say who is in it.
+    told = [signal is not None and signals.count(signal) == 1 for signal in signals]
+    all_the_same = len(signals) > 1 and len(set(signals)) == 1
+    found = [slot for slot, signal in enumerate(signals) if signal is not None]
+    found = [slot for slot in found if speaker_of_slot[slot] is not None]
+    if order is not None and len(found) > 1 and all(told[slot] for slot in found):
+        in_slots = [speaker_of_slot[slot] for slot in found]
+        order_correct = in_slots == [int(speaker) for speaker in order if speaker in in_slots]
+    margin = None if all_the_same else margin
+    ambiguous = _below(margin, AMBIGUOUS_DB) or _below(azimuth_margin, AMBIGUOUS_DEGREES)
     return SceneScore(
         speakers=tuple(speakers),
-        speaker_of_slot=by_separation,
+        speaker_of_slot=speaker_of_slot,
         speaker_of_slot_by_azimuth=by_azimuth,
-        wrong_slot=wrong_slots(by_separation, by_azimuth, separation.signals),
-        si_sdr_margin_db=separation.margin_db,
+        wrong_slot=tuple(
+            speaker != by_azimuth[slot]
+            if by_azimuth is not None and speaker is not None and told[slot]
+            else None
+            for slot, speaker in enumerate(speaker_of_slot)
+        ),
+        si_sdr_margin_db=margin,
         azimuth_margin_deg=azimuth_margin,
-        ambiguous=None if separation.tells_nothing else ambiguous,
-        order_correct=in_order(by_separation, order or (), separation.signals)
-        if prescribes
-        else None,
-        attenuation_db=separation.attenuation_db,
+        ambiguous=None if all_the_same else ambiguous,
+        order_correct=order_correct,
+        attenuation_db=attenuation,
         failures=tuple(failures),
-        speakers_claimed=None if empty is None else int((~empty).sum()),
+        speakers_claimed=None
+        if claims.empty is None
+        else int((~np.asarray(claims.empty, bool)).sum()),
     )
 
 
-@dataclass(frozen=True)
-class _Separation:
-    """The findings from the audio of a system; see ``SceneScore``.
-
-    Attributes:
-        signals: ``[slot]``, a number that slots of the same signal share; None for silence and NaN.
-        scores: of each active speaker.
-    """
-
-    speaker_of_slot: tuple[int | None, ...]
-    signals: tuple[int | None, ...] = ()
-    margin_db: float | None = None
-    scores: Mapping[int, Scores] = field(default_factory=dict)
-    attenuation_db: tuple[float | None, ...] = ()
-    failures: tuple[Failure, ...] = ()
-
-    @property
-    def tells_nothing(self) -> bool:
-        """All slots hold the same, as where nothing was done to the mixture."""
-        return len(self.signals) > 1 and len(set(self.signals)) == 1
-
-
-def _separation(
-    given: NDArray[np.float64],
-    nobody: NDArray[np.bool_],
-    truth: SceneTruth,
-    metrics: Sequence[Metric],
-) -> _Separation:
-    estimates = np.where(nobody[:, None], 0.0, given)
-    cost = np.zeros((len(estimates), len(truth.targets)))
-    for slot, speaker in product(range(len(estimates)), truth.active):
-        cost[slot, speaker] = -_si_sdr_or_last(estimates[slot], truth.targets[speaker])
-    speaker_of_slot, margin = match_active(cost, truth.active)
-    signals = {s: estimates[slot] for slot, s in enumerate(speaker_of_slot) if s is not None}
-    failures: list[Failure] = []
-    scores: dict[int, Scores] = {}
-    for speaker, signal in sorted(signals.items()):
-        if (reason := why_unusable(signal)) is not None:
-            # Left out, a system that is silent where it is hard would be scored on the rest alone.
-            if not nobody[speaker_of_slot.index(speaker)]:  # an answer, and counted as such
-                reason = f"{reason}; scored as the mixture"
-                failures += [Failure(m.name, "estimate", speaker, reason) for m in metrics]
-            signal = truth.mixture
-        scores[speaker], wrong = _scores(metrics, signal, truth, speaker)
-        failures += wrong
-    numbers = tuple(
-        next(i for i, other in enumerate(estimates) if np.array_equal(other, signal))
-        if why_unusable(signal) is None
-        else None
-        for signal in estimates
+def _slots(
+    estimates: ArrayLike | None, truth: SceneTruth, claims: Claims
+) -> tuple[NDArray[np.float64] | None, Claimed, Claimed, NDArray[np.bool_]]:
+    """Audio, azimuths and distances of at least as many slots as there are speakers, and whether
+    nobody is there; checked against the truth and one another."""
+    audio, azimuth, distance = (
+        None if given is None else np.asarray(given, np.float64)
+        for given in (estimates, claims.azimuth, claims.distance)
     )
-    left_over = [slot for slot, s in enumerate(speaker_of_slot) if s is None]
-    attenuations = tuple(_attenuation(given[slot], truth.mixture) for slot in left_over)
-    failures += [Failure("attenuation", "estimate", None, NOT_FINITE)] * attenuations.count(None)
-    same = len(set(numbers)) == 1
-    return _Separation(
-        speaker_of_slot, numbers, None if same else margin, scores, attenuations, tuple(failures)
+    samples = truth.targets.shape[1]
+    if audio is None and azimuth is None:
+        raise ValueError("a system must give estimates, azimuths, or both")
+    if audio is not None and (audio.ndim != 2 or audio.shape[1] != samples):
+        raise ValueError(
+            f"expected estimates [slot, sample] with the same number of samples as the "
+            f"targets, {samples}, got {audio.shape}"
+        )
+    count = len(azimuth if audio is None else audio)  # type: ignore[arg-type]
+    if azimuth is not None and azimuth.shape != (count,):
+        raise ValueError(f"azimuth estimates must be one for each of {count} slots: {azimuth}")
+    if azimuth is not None and truth.azimuth is None:
+        raise ValueError("azimuth: the true azimuths are needed to score estimated ones")
+    nobody = np.zeros(count, np.bool_) if claims.empty is None else np.asarray(claims.empty, bool)
+    missing = max(0, len(truth.targets) - count)
+    return (
+        None if audio is None else np.pad(audio, ((0, missing), (0, 0))),
+        None if azimuth is None else np.pad(azimuth, (0, missing), constant_values=np.nan),
+        None
+        if distance is None or truth.distance is None
+        else np.pad(distance, (0, missing), constant_values=np.nan),
+        np.pad(nobody, (0, missing), constant_values=True),
     )
 
 
-def _computed(metrics: Sequence[Metric]) -> tuple[Metric, ...]:
-    """The metrics with SI-SDR, which is always there, first."""
-    return (MATCHING, *(metric for metric in metrics if metric.name != MATCHING.name))
+def _match_active(cost: NDArray[np.float64], truth: SceneTruth) -> tuple[Matching, float | None]:
+    """``match`` over the active speakers alone, in the scene's own numbering of speakers."""
+    columns, margin = match(cost[:, list(truth.active)])
+    named = tuple(None if column is None else truth.active[column] for column in columns)
+    return named, None if margin is None else _rounded(margin)
 
 
 def _scores(
-    metrics: Sequence[Metric], signal: Signal, truth: SceneTruth, speaker: int
+    metrics: Sequence[Metric], signal: Signal, nobody: bool, truth: SceneTruth, speaker: int
 ) -> tuple[Scores, list[Failure]]:
     """The ``scores`` of a speaker, and what failed; of the mixture once for all systems."""
-    scores: dict[str, float | None] = {}
+    failures: list[Failure] = []
     of_mixture: list[Failure] = []
     of_signal: list[Failure] = []
+    if (reason := why_unusable(signal)) is not None:
+        # Left out, a system that is silent where it is hard would be scored on the rest alone.
+        if not nobody:  # an answer, and counted as such
+            reason = f"{reason}; scored as the mixture"
+            failures += [Failure(m.name, "estimate", speaker, reason) for m in metrics]
+        signal = truth.mixture
+    scores: dict[str, float | None] = {}
     unchanged = np.array_equal(signal, truth.mixture)
     for metric in metrics:
         name = metric.name
@@ -259,7 +262,7 @@ def _scores(
         if gain is not None:
             gain = _rounded(gain if say(metric, "higher_is_better") else -gain)
         scores |= {name: value, f"{name}_unprocessed": before, f"{name}_improvement": gain}
-    return scores, of_mixture + of_signal
+    return scores, failures + of_mixture + of_signal
 
 
 def _value(
@@ -305,23 +308,3 @@ def _at(values: NDArray[np.float64] | None, slot: int | None, *speaker: int) -> 
         return None
     value = float(values[(slot, *speaker)])
     return _rounded(value) if math.isfinite(value) else None
-
-
-def _num_slots(
-    estimates: NDArray[np.float64] | None, claimed: NDArray[np.float64] | None, truth: SceneTruth
-) -> int:
-    """The number of slots, of arrays that fit the truth and one another."""
-    if estimates is None and claimed is None:
-        raise ValueError("a system must give estimates, azimuths, or both")
-    samples = truth.targets.shape[1]
-    if estimates is not None and (estimates.ndim != 2 or estimates.shape[1] != samples):
-        raise ValueError(
-            f"expected estimates [slot, sample] with the same number of samples as the "
-            f"targets, {samples}, got {estimates.shape}"
-        )
-    num_slots = len(claimed if estimates is None else estimates)  # type: ignore[arg-type]
-    if claimed is not None and claimed.shape != (num_slots,):
-        raise ValueError(f"azimuth estimates must be one for each of {num_slots} slots: {claimed}")
-    if claimed is not None and truth.azimuth is None:
-        raise ValueError("azimuth: the true azimuths are needed to score estimated ones")
-    return num_slots
