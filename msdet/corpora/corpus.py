@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import fft
 
+from msdet.audio_files import reading
 from msdet.corpora.utterance import Split, Utterance, fingerprint
 from msdet.errors import InputError
 
@@ -190,10 +191,8 @@ def decode(path: Path, sample_rate: int, num_samples: int) -> NDArray[np.float32
 
     if not path.is_file():
         raise InputError(f"{path}: the audio file is missing")
-    try:
+    with reading(path):
         channels, rate = soundfile.read(path, dtype="float32", always_2d=True)
-    except (soundfile.LibsndfileError, OSError) as error:
-        raise InputError(f"{path}: cannot be read as audio ({error})") from None
     audio = np.ascontiguousarray(channels[:, 0])
     if not np.isfinite(audio).all():
         raise InputError(f"{path}: holds NaN or infinite samples")

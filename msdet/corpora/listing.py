@@ -15,6 +15,7 @@ from typing import ClassVar
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
+from msdet.audio_files import reading
 from msdet.corpora.corpus import FULL_BAND_HZ, Corpus, make_corpus
 from msdet.corpora.utterance import (
     SPLITS,
@@ -143,17 +144,14 @@ def inspect_audio(path: Path) -> tuple[float, int]:
     """Seconds and sample rate; ``InputError`` for what cannot be read, is silent or not finite."""
     import soundfile
 
-    try:
-        with soundfile.SoundFile(path) as file:
-            loudest = 0.0
-            for block in file.blocks(blocksize=2**18, dtype="float32", always_2d=True):
-                peak = float(np.max(np.abs(block[:, 0]), initial=0.0))
-                if not np.isfinite(peak):
-                    raise InputError(f"{path}: holds NaN or infinite samples")
-                loudest = max(loudest, peak)
-            frames, rate = file.tell(), file.samplerate
-    except (soundfile.LibsndfileError, OSError, UnicodeError) as error:
-        raise InputError(f"{path}: cannot be read as audio ({error})") from None
+    with reading(path), soundfile.SoundFile(path) as file:
+        loudest = 0.0
+        for block in file.blocks(blocksize=2**18, dtype="float32", always_2d=True):
+            peak = float(np.max(np.abs(block[:, 0]), initial=0.0))
+            if not np.isfinite(peak):
+                raise InputError(f"{path}: holds NaN or infinite samples")
+            loudest = max(loudest, peak)
+        frames, rate = file.tell(), file.samplerate
     if frames and loudest == 0.0:
         raise InputError(f"{path}: is silent (every sample is zero)")
     return frames / rate, rate
@@ -163,10 +161,8 @@ def read_header(path: Path) -> tuple[float, int]:
     """Seconds and sample rate as the header says, ten times faster than ``inspect_audio``."""
     import soundfile
 
-    try:
+    with reading(path):
         info = soundfile.info(path)
-    except (soundfile.LibsndfileError, OSError, UnicodeError) as error:
-        raise InputError(f"{path}: cannot be read as audio ({error})") from None
     return info.frames / info.samplerate, info.samplerate
 
 
