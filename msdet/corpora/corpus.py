@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Self
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy import fft
 
 from msdet.audio_files import reading
 from msdet.corpora.utterance import Split, Utterance, fingerprint
@@ -227,8 +227,8 @@ def high_passed(audio: NDArray[np.float32], sample_rate: int) -> NDArray[np.floa
     No speech is there, but hum and offsets are, and image-source rooms amplify them: at such
     frequencies all images of a source add up in phase.
     """
-    size = fft.next_fast_len(len(audio) + int(_RINGING_SECONDS * sample_rate), real=True)
-    frequency = fft.rfftfreq(size, 1 / sample_rate)
+    size = scipy.fft.next_fast_len(len(audio) + int(_RINGING_SECONDS * sample_rate), real=True)
+    frequency = scipy.fft.rfftfreq(size, 1 / sample_rate)
     rise = np.clip((frequency - _STOP_HZ) / (_PASS_HZ - _STOP_HZ), 0.0, 1.0)
     gains = (0.5 - 0.5 * np.cos(np.pi * rise)).astype(np.float32)
-    return np.asarray(fft.irfft(fft.rfft(audio, size) * gains, size)[: len(audio)])
+    return np.asarray(scipy.fft.irfft(scipy.fft.rfft(audio, size) * gains, size)[: len(audio)])
