@@ -82,9 +82,9 @@ def _view(why: str, done: Done, row: SceneRow, prepared: Prepared) -> SceneView:
             if (audio := done.estimates[name].audio) is not None
         },
         directions={
-            name: _directions(name, done, prepared)
+            name: _directions(azimuth, name, done, prepared)
             for name in systems
-            if done.estimates[name].azimuth is not None
+            if (azimuth := done.estimates[name].azimuth) is not None
             if "+" not in name or name.partition("+")[2] in NEW_DIRECTIONS
         },
         linear_array=heard.array.is_linear,
@@ -100,13 +100,14 @@ def _of_slots(values: NDArray[np.floating], slots: Sequence[int | None]) -> NDAr
     return found
 
 
-def _directions(name: str, done: Done, prepared: Prepared) -> Directions:
-    estimate, checkpoint = done.estimates[name], prepared.checkpoints.get(name)
+def _directions(
+    azimuth: NDArray[np.float64], name: str, done: Done, prepared: Prepared
+) -> Directions:
+    posterior, checkpoint = done.estimates[name].posterior, prepared.checkpoints.get(name)
     centres = None if checkpoint is None else checkpoint.model.grid.centres
-    posterior = estimate.posterior
     if centres is None or posterior is None or posterior.shape[1] != len(centres):
-        return Directions(estimate.azimuth)
-    return Directions(estimate.azimuth, posterior, centres)
+        return Directions(azimuth)
+    return Directions(azimuth, posterior, centres)
 
 
 def _write_audio(stem: Path, view: SceneView, system: str) -> None:

@@ -8,16 +8,19 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from msdet.evaluation.systems.names import NEW_DIRECTIONS, NEW_VOICES
 from msdet.metrics import Measure, SceneRow, score_table
 from msdet.metrics.measures import BEST_MATCHED, measures_in
 
-_ALWAYS = ("wrong_slot_rate", "real_time_factor")
-
 if TYPE_CHECKING:
     import pandas as pd
+
+GAIN, ERROR = "si_sdr_improvement_db", "azimuth_error_median_deg"
+"""Measures that the page tells first, in plots and of each scene."""
+
+_ALWAYS = ("wrong_slot_rate", "real_time_factor")
 
 
 @dataclass(frozen=True)
@@ -25,14 +28,14 @@ class Directions:
     """Where one system hears somebody, in the array's frame.
 
     Attributes:
-        azimuth: ``[slot]`` degrees, NaN for a slot that claims none; None for no claims at all.
+        azimuth: ``[slot]`` degrees, NaN for a slot that claims none.
         posterior: ``[slot, class]``, not negative; None for a system without one.
         class_centres: ``[class]`` degrees; needed with a posterior.
     """
 
-    azimuth: ArrayLike | None
-    posterior: ArrayLike | None = None
-    class_centres: ArrayLike | None = None
+    azimuth: NDArray[Any]
+    posterior: NDArray[Any] | None = None
+    class_centres: NDArray[Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -63,9 +66,9 @@ class SceneView:
     room: tuple[float, float, float]
     array_centre: tuple[float, float, float]
     array_rotation: float
-    microphones: ArrayLike
-    speakers: ArrayLike
-    azimuth: ArrayLike
+    microphones: NDArray[Any]
+    speakers: NDArray[Any]
+    azimuth: NDArray[Any]
     mixture: NDArray[Any]
     targets: NDArray[Any]
     estimates: Mapping[str, NDArray[Any]] = field(default_factory=dict)
@@ -81,9 +84,8 @@ class ReportContent:
         title: heading of the page.
         command: what was run.
         made_with: versions, commit and the like, by name.
-        summary: ``summary.json``: the keys of :func:`msdet.metrics.summarise` for
-            the main system, ``main_system`` (its name; otherwise the first), ``systems`` (the
-            same by name) and ``comparisons``. What is missing or null shows as a dash.
+        summary: ``summary.json``: ``systems``, the main one first, each with the keys of
+            :func:`msdet.metrics.summarise`; and ``comparisons``. A null shows as a dash.
         rows: every scene that was scored.
         scenes: those to look at and listen to.
         history: the epochs of the training that made the main system.
@@ -99,19 +101,21 @@ class ReportContent:
 
     @property
     def systems(self) -> tuple[str, ...]:
-        """Names of all systems, the main one first; of the rows where the summary has none."""
-        main = self.summary.get("main_system")
-        names = dict.fromkeys(() if main is None else (str(main),))
-        names.update(dict.fromkeys(self.summary.get("systems") or {}))
-        names.update(dict.fromkeys(name for row in self.rows for name in row.systems))
-        return tuple(names) or ("system",)
+        """Names of all systems, the main one first."""
+        return tuple(self.summary["systems"])
 
     def number(self, system: str, key: str) -> str:
         """Return the key that a measure of a system is shown by: the same, or of a system that
         finds directions alone, the one of best matched directions, since it has no other."""
-        matched = f"{key}{BEST_MATCHED}"
-        summary = self.summary_of(system)
+        summary, matched = self.summary["systems"][system], f"{key}{BEST_MATCHED}"
         return matched if summary.get(key) is None and matched in summary else key
+
+    def told(self, system: str, key: str) -> tuple[float | None, list[float]]:
+        """Return a measure of a system and the ends of its interval; (None, []) if not shown."""
+        summary, own = self.summary["systems"][system], self.number(system, key)
+        if not self.tells(system, key):
+            return None, []
+        return summary.get(own), summary["intervals"].get(own, [])
 
     def tells(self, system: str, key: str) -> bool:
         """Return whether a measure of a system is shown: what stands behind a plus makes voices or
@@ -123,19 +127,26 @@ class ReportContent:
             return measure.quantity.startswith("azimuth_error") or key in _ALWAYS
         return True
 
+    def values(self, system: str, quantity: str) -> pd.DataFrame:
+        """Return a system's lines of the table of scores."""
+        table = self._table
+        return table[(table["system"] == system) & (table["quantity"] == quantity)]
+
+    def scene_means(self, system: str, quantity: str) -> pd.Series[float]:
+        """Return means over the speakers by the index of the scene, of those that have values."""
+        return self.values(system, quantity).groupby("scene")["value"].mean()
+
+    def errors_of(self, system: str) -> str:
+        """Return the quantity of a system's azimuth errors: as claimed; best matched of one that
+        gives no sound to match by."""
+        found = self.values(system, "azimuth_error")
+        return "azimuth_error" + (BEST_MATCHED if found.empty else "")
+
     @cached_property
     def measures(self) -> Mapping[str, Measure]:
         """The measures that systems are told by."""
         return measures_in(self.summary)
 
     @cached_property
-    def table(self) -> pd.DataFrame:
-        """The scores of all scenes."""
+    def _table(self) -> pd.DataFrame:
         return score_table(self.rows)
-
-    def summary_of(self, system: str) -> Mapping[str, Any]:
-        """The summary of one system, empty where there is none."""
-        found: Mapping[str, Any] | None = (self.summary.get("systems") or {}).get(system)
-        if found is None:
-            return self.summary if system == self.systems[0] else {}
-        return found

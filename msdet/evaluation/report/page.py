@@ -14,12 +14,15 @@ from typing import Any
 from markupsafe import Markup
 
 from msdet.evaluation.report import tables
-from msdet.evaluation.report.conditions import condition_plots
 from msdet.evaluation.report.content import ReportContent
-from msdet.evaluation.report.looks import legend
-from msdet.evaluation.report.overall import before_and_after, overall_plots
+from msdet.evaluation.report.plots import (
+    before_and_after,
+    condition_plots,
+    overall_plots,
+    training_plots,
+)
 from msdet.evaluation.report.scene_views import view_of
-from msdet.evaluation.report.training import training_plots
+from msdet.evaluation.report.svg import legend
 from msdet.files import write_atomically
 from msdet.metrics.summary import FEW_SCENES
 
@@ -46,7 +49,7 @@ def render_report(content: ReportContent) -> str:
         lstrip_blocks=True,
         undefined=StrictUndefined,
     )
-    num_scenes = content.summary_of(content.systems[0]).get("num_scenes") or len(content.rows)
+    num_scenes = len(content.rows)
     script, scenes = _piece("report.js"), tables.scene_table(content)
     return environment.get_template("report.html.j2").render(
         policy=_policy(script),
@@ -54,15 +57,15 @@ def render_report(content: ReportContent) -> str:
         script=Markup(script),
         title=content.title,
         command=content.command,
-        made_with=dict(content.made_with),
+        made_with=content.made_with,
         main=content.systems[0],
         num_scenes=num_scenes,
         few_scenes=1 < num_scenes < FEW_SCENES,
         highlights=tables.highlights(content),
-        clipped=content.summary.get("clipped") or {},
+        clipped=content.summary.get("clipped", {}),
         summary=tables.summary_table(content),
         comparisons=tables.comparison_table(content),
-        legend=legend(content),
+        legend=legend(content.systems),
         overall=overall_plots(content),
         scatters=before_and_after(content),
         conditions=condition_plots(content),

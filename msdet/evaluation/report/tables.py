@@ -3,37 +3,92 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
 from typing import Any
 
-from msdet.evaluation.report.content import ReportContent
-from msdet.evaluation.report.wording import Words, edges, finite, quantity
+from msdet.evaluation.report.content import ERROR, GAIN, ReportContent
+from msdet.evaluation.report.wording import quantity
 from msdet.metrics.conditions import smallest_angle
 from msdet.metrics.measures import BEST_MATCHED
 
+_FIRST = (GAIN, ERROR, "azimuth_within_10deg")
 _DIRECTIONS = {"azimuth": "azimuth", "azimuth_best_matched": "azimuth, matched by itself"}
-
-
-# --- systems ------------------------------------------------------------------------------
 
 
 def summary_table(content: ReportContent) -> dict[str, Any]:
     """Columns and lines of the table of all systems."""
     keys = _shown_measures(content)
-    unscored = {name: _not_scored(content, name) for name in content.systems}
-    reasons = (entry for found in unscored.values() for entry in found["unavailable"])
+    titles = {measure.quantity: measure.title for measure in content.measures.values()}
+    titles |= _DIRECTIONS
+    unavailable: dict[str, str] = {}
+    lines = []
+    for name, summary in content.summary["systems"].items():
+        failures = [
+            (titles.get(metric, metric), reason, count)
+            for metric, entry in summary["failures"].items()
+            for reason, count in entry["reasons"].items()
+        ]
+        unavailable |= {titles.get(m, m): reason for m, reason in summary["unavailable"].items()}
+        lines.append(
+            {
+                "name": name,
+                "cells": [_words(content, key).cell(*content.told(name, key)) for key in keys],
+                "unscored": {"total": sum(n for *_, n in failures), "lines": failures},
+            }
+        )
     return {
-        "columns": [quantity(key, content.measures).title for key in keys],
+        "columns": [_words(content, key).title for key in keys],
+        "lines": lines,
+        "some_unscored": any(line["unscored"]["lines"] for line in lines),
+        "unavailable": list(unavailable.items()),
+    }
+
+
+def highlights(content: ReportContent) -> list[dict[str, Any]]:
+    """The main system's numbers that stand at the top of the page: the first ones of any table."""
+    found = {key: content.told(content.systems[0], key) for key in _FIRST}
+    kinds = {key: quantity(key) for key in found}
+    return [
+        {"heading": kinds[key].heading, "unit": kinds[key].unit, **kinds[key].cell(value, ends)}
+        for key, (value, ends) in found.items()
+        if value is not None
+    ]
+
+
+def comparison_table(content: ReportContent) -> dict[str, Any]:
+    """Columns and lines of the main system minus the others, paired by scene."""
+    found = {
+        (entry["reference"], entry["measure"]): entry for entry in content.summary["comparisons"]
+    }
+    references = dict.fromkeys(reference for reference, _ in found)
+    entries = {
+        key: {name: found.get((name, content.number(name, key))) for name in references}
+        for key in _shown_measures(content)
+    }
+    entries = {key: of for key, of in entries.items() if any(of.values())}
+    return {
+        "columns": [_words(content, key).title for key in entries],
         "lines": [
             {
                 "name": name,
-                "cells": [_shown_cell(content, name, key) for key in keys],
-                "unscored": unscored[name],
+                "cells": [_difference(content, name, key, of[name]) for key, of in entries.items()],
             }
-            for name in content.systems
+            for name in references
         ],
-        "some_unscored": any(found["total"] for found in unscored.values()),
-        "unavailable": list(dict.fromkeys(reasons)),
+    }
+
+
+def _difference(content: ReportContent, name: str, key: str, entry: Any) -> dict[str, Any]:
+    kind = _words(content, key)
+    if entry is None or not content.tells(name, key):
+        return {**kind.cell(None, []), "won": "", "decided": False}
+    value, low, high = (entry[end] for end in ("difference", "low", "high"))
+    cell = kind.cell(value, [] if low is None else [low, high])
+    return {
+        **cell,
+        "text": f"+{cell['text']}" if value > 0 else cell["text"],
+        "won": f"{100 * entry['won_share']:.0f} % won",
+        "decided": low is not None and not low <= 0 <= high,
     }
 
 
@@ -41,101 +96,19 @@ def _shown_measures(content: ReportContent) -> list[str]:
     """The columns of the tables of systems that some system has a number for."""
     found = []
     for name, measure in content.measures.items():
-        numbers = (content.summary_of(s).get(content.number(s, name)) for s in content.systems)
-        values = [finite(number) for number in numbers]
+        told = {"tables", "report"} & set(measure.places) and not name.endswith(BEST_MATCHED)
+        if not told or name == "not_scored":
+            continue
         rare = measure.if_any or name == "wrong_slot_rate"
-        told = {"tables", "report"} & set(measure.places) and name != "not_scored"
-        if told and any(value if rare else value is not None for value in values):
+        summaries = content.summary["systems"].items()
+        values = [summary.get(content.number(system, name)) for system, summary in summaries]
+        if any(value if rare else value is not None for value in values):
             found.append(name)
-    return [name for name in found if not name.endswith(BEST_MATCHED)]
+    return found
 
 
-def highlights(content: ReportContent) -> list[dict[str, Any]]:
-    """The main system's numbers that stand at the top of the page: the first ones of any table."""
-    keys = ("si_sdr_improvement_db", "azimuth_error_median_deg", "azimuth_within_10deg")
-    cells = [(quantity(key), _shown_cell(content, content.systems[0], key)) for key in keys]
-    return [
-        {"heading": kind.heading, "unit": kind.unit, **cell}
-        for kind, cell in cells
-        if cell["value"] is not None
-    ]
-
-
-def _not_scored(content: ReportContent, system: str) -> dict[str, Any]:
-    """The number of values that a system lacks, and (metric, reason, count) of each."""
-    summary = content.summary_of(system)
-    titles = {measure.quantity: measure.title for measure in content.measures.values()}
-    titles |= _DIRECTIONS
-    lines = [
-        (titles.get(metric, metric), reason, count)
-        for metric, entry in (summary.get("failures") or {}).items()
-        for reason, count in entry["reasons"].items()
-    ]
-    unavailable = (summary.get("unavailable") or {}).items()
-    return {
-        "total": sum(count for *_, count in lines),
-        "lines": lines,
-        "unavailable": [(titles.get(metric, metric), reason) for metric, reason in unavailable],
-    }
-
-
-def comparison_table(content: ReportContent) -> dict[str, Any]:
-    """Columns and lines of the main system minus the others, paired by scene."""
-    found = {
-        (entry["reference"], entry["measure"]): entry
-        for entry in content.summary.get("comparisons") or ()
-    }
-    references = dict.fromkeys(reference for reference, _ in found)
-
-    def entry(reference: str, key: str) -> Mapping[str, Any]:
-        return found.get((reference, content.number(reference, key))) or {}
-
-    keys = [
-        key
-        for key in _shown_measures(content)
-        if any(entry(reference, key) for reference in references)
-    ]
-    return {
-        "columns": [quantity(key, content.measures).title for key in keys],
-        "lines": [
-            {
-                "name": reference,
-                "cells": [
-                    _difference(
-                        entry(reference, key) if content.tells(reference, key) else {},
-                        quantity(key, content.measures),
-                    )
-                    for key in keys
-                ],
-            }
-            for reference in references
-        ],
-    }
-
-
-def _difference(entry: Mapping[str, Any], kind: Words) -> dict[str, Any]:
-    value, ends = finite(entry.get("difference")), [entry.get("low"), entry.get("high")]
-    low, high = edges(ends)
-    return {
-        "value": value,
-        "text": ("+" if value is not None and value > 0 else "") + kind.text(value),
-        "interval": kind.interval(ends),
-        "won": f"{100 * entry['won_share']:.0f} % won" if entry else "",
-        "decided": low is not None and high is not None and not low <= 0 <= high,
-    }
-
-
-def _shown_cell(content: ReportContent, system: str, key: str) -> dict[str, Any]:
-    summary = content.summary_of(system) if content.tells(system, key) else {}
-    own, kind = content.number(system, key), quantity(key, content.measures)
-    return {
-        "value": finite(summary.get(own)),
-        "text": kind.text(summary.get(own)),
-        "interval": kind.interval((summary.get("intervals") or {}).get(own)),
-    }
-
-
-# --- scenes -------------------------------------------------------------------------------
+def _words(content: ReportContent, key: str) -> Any:
+    return quantity(key, content.measures)
 
 
 def scene_table(content: ReportContent) -> dict[str, Any]:
@@ -143,14 +116,14 @@ def scene_table(content: ReportContent) -> dict[str, Any]:
 
     ``columns`` describes the label columns that tell scenes apart; ``scenes`` is
     ``[id, [label, ...]]``; ``scores[system]`` holds per scene
-    ``[improvement, before, azimuth error, order, failures]`` or null.
+    ``[improvement, before, azimuth error, order, failures]``.
     """
     rows = content.rows
-    labels: dict[str, list[Any]] = {"angle": [_plain(smallest_angle(row)) for row in rows]}
-    for name in dict.fromkeys(name for row in rows for name in row.labels.scene):
-        labels[name] = [_plain(row.labels.scene.get(name)) for row in rows]
-    for name in dict.fromkeys(name for row in rows for name in row.labels.speaker):
-        labels[name] = [_plain(row.labels.speaker.get(name)) for row in rows]
+    labels = {"angle": [_plain(smallest_angle(row)) for row in rows]}
+    for part in ("scene", "speaker"):
+        of_rows = [getattr(row.labels, part) for row in rows]
+        for name in dict.fromkeys(name for of in of_rows for name in of):
+            labels[name] = [_plain(of.get(name)) for of in of_rows]
     shown: dict[str, list[Any]] = {}
     for name, column in labels.items():
         same = len(column) > 1 and all(value == column[0] for value in column)
@@ -174,34 +147,15 @@ def scene_table(content: ReportContent) -> dict[str, Any]:
     }
 
 
-def scene_means(content: ReportContent, system: str, quantity: str) -> dict[int, float]:
-    """Return a system's mean over the speakers of each scene that has values, by its index."""
-    table = content.table
-    own = table[(table["system"] == system) & (table["quantity"] == quantity)]
-    means = own.groupby("scene")["value"].mean()
-    return dict(zip(means.index.tolist(), means.tolist(), strict=True))
-
-
-def errors_of(content: ReportContent, system: str) -> str:
-    """Return the quantity of a system's azimuth errors: as claimed; best matched of one that gives
-    no sound to match by."""
-    table = content.table
-    claims = ((table["system"] == system) & (table["quantity"] == "azimuth_error")).any()
-    return "azimuth_error" if claims else f"azimuth_error{BEST_MATCHED}"
-
-
-def _scene_numbers(content: ReportContent, system: str) -> list[list[Any] | None]:
-    names = ("si_sdr_improvement", "si_sdr_unprocessed", errors_of(content, system))
-    columns = [scene_means(content, system, name) for name in names]
-    right = scene_means(content, system, "order_correct")
+def _scene_numbers(content: ReportContent, system: str) -> list[list[Any]]:
+    names = ("si_sdr_improvement", "si_sdr_unprocessed", content.errors_of(system), "order_correct")
+    *columns, order = (content.scene_means(system, name) for name in names)
     return [
         [
             *(_plain(column.get(row.index)) for column in columns),
-            None if (order := right.get(row.index)) is None else int(order),
+            int(order[row.index]) if row.index in order.index else None,
             len(row.systems[system].failures),
         ]
-        if system in row.systems
-        else None
         for row in content.rows
     ]
 
@@ -210,5 +164,6 @@ def _plain(value: Any) -> Any:
     """Words as they are; numbers with three decimals: more than is shown, a third of the bytes."""
     if isinstance(value, tuple):
         return [_plain(each) for each in value]
-    number = finite(value)
-    return value if isinstance(value, str) else None if number is None else round(number, 3)
+    if value is None or isinstance(value, str):
+        return value
+    return round(float(value), 3) if math.isfinite(value) else None

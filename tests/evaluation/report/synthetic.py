@@ -81,6 +81,7 @@ def rows(count: int) -> list[SceneRow]:
 def summary(count: int) -> dict[str, Any]:
     """What ``summary.json`` says of ``rows(count)``, roughly; much of it null, as it may be."""
     groups = ("0 to 15 deg apart", "15 to 30 deg apart", "30 to 60 deg apart")
+    nothing: dict[str, Any] = {"intervals": {}, "failures": {}, "unavailable": {}, "breakdowns": {}}
     both = {
         "num_scenes": count,
         "si_sdr_improvement_db": 7.25,
@@ -105,8 +106,8 @@ def summary(count: int) -> dict[str, Any]:
             ]
         },
     }
-    doa = {"num_scenes": count, "azimuth_error_median_deg_best_matched": 15.0, "intervals": {}}
-    mask = {"num_scenes": count, "si_sdr_improvement_db": 13.5}
+    doa = {**nothing, "azimuth_error_median_deg_best_matched": 15.0}
+    mask = {**nothing, "si_sdr_improvement_db": 13.5}
     comparison = {
         "system": BOTH,
         "reference": DIRECTIONS,
@@ -147,14 +148,14 @@ def view(scene: str = "test-0", why: str = "best", **changes: Any) -> SceneView:
         "array_centre": (2.5, 2.0, 1.2),
         "array_rotation": 40.0,
         "microphones": np.array([2.5, 2.0, 1.2]) + 0.05 * circle,
-        "speakers": [[3.5, 3.2, 1.5], [2.8, 3.9, 1.5]],
-        "azimuth": [10.0, 30.0],
+        "speakers": np.array([[3.5, 3.2, 1.5], [2.8, 3.9, 1.5]]),
+        "azimuth": np.array([10.0, 30.0]),
         "mixture": targets.sum(axis=0),
         "targets": targets,
         "estimates": {BOTH: 0.9 * targets + 0.1 * targets[::-1], SOUND: targets},
         "directions": {
-            BOTH: Directions([12.0, 32.0], posterior, classes),
-            DIRECTIONS: Directions([22.0, np.nan]),
+            BOTH: Directions(np.array([12.0, 32.0]), posterior, classes),
+            DIRECTIONS: Directions(np.array([22.0, np.nan])),
         },
     }
     return SceneView(**keys | changes)
