@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from msdet.errors import InputError
@@ -15,6 +16,21 @@ AUDIO_SUFFIXES = (".wav", ".wave", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".a
 
 _NOT_THE_USERS = {"@eaDir", "@Recycle", "#recycle", "$RECYCLE.BIN", "lost+found", "__MACOSX"}
 """Of network storage, Windows, disks and ZIPs of a Mac; other systems' names begin with a dot."""
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Turn what libsndfile and the system say into one line that names the file.
+
+    Raises:
+        InputError: in place of their errors.
+    """
+    import soundfile
+
+    try:
+        yield
+    except (soundfile.SoundFileError, OSError, UnicodeError) as error:
+        raise InputError(f"{path}: cannot be read as audio ({error})") from None
 
 
 def find_audio(root: Path, suffixes: tuple[str, ...] = AUDIO_SUFFIXES) -> list[Path]:

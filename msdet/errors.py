@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from pydantic import BaseModel, ValidationError
 
@@ -14,6 +16,15 @@ class InputError(ValueError):
     The message is one line that names the file or key, says what came and what was expected.
     Commands print it without a traceback and exit with code 2.
     """
+
+
+@contextmanager
+def naming(where: str) -> Iterator[None]:
+    """Let errors begin with the file or key, and the place in it, that they are about."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from error
 
 
 _PLAINLY = {

@@ -11,8 +11,8 @@ from __future__ import annotations
 from functools import cache
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy import signal
 
 CUTOFF_HZ = 50.0
 _TRANSITION_HZ = 40.0
@@ -50,7 +50,7 @@ class HighPass:
         self._pending = pending[:, settled:]
         if not settled:
             return np.zeros((len(pending), 0), np.float32)
-        filtered = signal.oaconvolve(pending, self._taps[None], mode="valid", axes=1)
+        filtered = scipy.signal.oaconvolve(pending, self._taps[None], mode="valid", axes=1)
         return np.asarray(filtered, np.float32)
 
 
@@ -72,8 +72,8 @@ def reach(sample_rate: int) -> int:
 @cache
 def _taps(sample_rate: int) -> Audio:
     half_band = sample_rate / 2
-    count, beta = signal.kaiserord(_STOPBAND_DB, _TRANSITION_HZ / half_band)
-    taps = signal.firwin(
+    count, beta = scipy.signal.kaiserord(_STOPBAND_DB, _TRANSITION_HZ / half_band)
+    taps = scipy.signal.firwin(
         count | 1, CUTOFF_HZ / half_band, window=("kaiser", beta), pass_zero="highpass"
     )
     return np.asarray(taps - taps.mean(), np.float32)  # exactly nothing of an offset

@@ -11,8 +11,7 @@ import pytest
 import soundfile
 
 from msdet.audio_files import find_audio
-from msdet.corpora.folder import speakers_audio
-from msdet.corpora.librispeech import LibriSpeechConfig, list_librispeech
+from msdet.corpora import FolderConfig, LibriSpeechConfig
 from msdet.inference.recording_paths import find_recordings
 from msdet.simulation.noise_sources import open_recordings
 
@@ -24,14 +23,14 @@ def librispeech(root: Path) -> list[str]:
     config = LibriSpeechConfig(path=str(root), train=("dev-clean",), valid=("dev-clean",))
     config = config.model_copy(update={"valid": (), "test": ()})
     (root / "dev-clean").symlink_to(root / "s")
-    return [f"s/{Path(row.path).name}" for row in list_librispeech(config, root)]
+    return [f"s/{Path(row.path).name}" for row in config.listed(root)]
 
 
 READERS: dict[str, Callable[[Path], list[str]]] = {
     "separate": lambda root: [
         place.recording.relative_to(root).as_posix() for place in find_recordings([str(root)], None)
     ],
-    "folder": lambda root: [path.relative_to(root).as_posix() for path in speakers_audio(root)],
+    "folder": lambda root: [file.path for file in FolderConfig(path="").speech(root)],
     "librispeech": librispeech,
     "noise": lambda root: list(open_recordings(str(root), 8000).lengths),
 }

@@ -28,7 +28,7 @@ from msdet.corpora.corpus import FULL_BAND_HZ, make_corpus
 from msdet.corpora.listing import SpeechFile, inspect_audio, list_files
 from msdet.corpora.utterance import MANIFEST, write_manifest
 from msdet.ending import tell
-from msdet.errors import InputError
+from msdet.errors import InputError, naming
 from msdet.files import scratch_folder
 from msdet.geometry import MicrophoneArray, rotate_about_vertical, wrap_degrees
 from msdet.parsing import Config, SampleRate, parse
@@ -38,7 +38,6 @@ from msdet.simulation.descriptions import (
     DescribedSpeaker,
     SceneDescription,
     audio_file,
-    naming,
     read_descriptions,
 )
 from msdet.simulation.rirs import wall_reflections

@@ -23,7 +23,7 @@ def run(values: dict[str, Any]) -> None:
 
     Raises:
         InputError: gradio is missing, the address is not of this machine alone or is taken, or
-            the checkpoint cannot be loaded.
+            the checkpoint cannot be loaded, or names classes of the user's without ``trust``.
     """
     config = parse(ServeConfig, values)
     if find_spec("gradio") is None:
@@ -34,12 +34,12 @@ def run(values: dict[str, Any]) -> None:
     from msdet.inference.separator import load  # after that line: torch takes seconds to import
     from msdet.serve.worker import Worker
 
-    separator = load(checkpoint)
+    separator = load(checkpoint, trust=config.trust)
     place = ProcessPaths(Path(tempfile.gettempdir()), "msdet-serve-")
     place.remove_leftovers()
     with (
         tempfile.TemporaryDirectory(prefix=place.prefix) as name,
-        closing(Worker(separator.path, config.max_job_seconds)) as worker,
+        closing(Worker(separator.path, config.max_job_seconds, trust=config.trust)) as worker,
     ):
         folder = Path(name).resolve()
         # Gradio reads these when imported: to write below the folder alone, and to tell nobody.

@@ -8,13 +8,13 @@ from typing import Annotated
 from pydantic import Discriminator, Tag
 
 from msdet.corpora.corpus import Corpus, resampled
-from msdet.corpora.folder import BundledConfig, FolderConfig, open_bundled, open_folder
-from msdet.corpora.librispeech import LibriSpeechConfig, open_librispeech
-from msdet.corpora.metadata import MetadataConfig, open_metadata
+from msdet.corpora.folder import BundledConfig, FolderConfig
+from msdet.corpora.librispeech import LibriSpeechConfig
+from msdet.corpora.metadata import MetadataConfig
 from msdet.corpora.own import OwnUtterance, SpeechSource, checked_signal, open_own
 from msdet.corpora.utterance import SPLITS, BundledUtterance, Split, Utterance
-from msdet.corpora.vctk import VCTKConfig, open_vctk
-from msdet.corpora.wsj0 import WSJ0Config, open_wsj0
+from msdet.corpora.vctk import VCTKConfig
+from msdet.corpora.wsj0 import WSJ0Config
 from msdet.parts import Own, OwnPart, part_tag
 
 CorpusConfig = Annotated[
@@ -35,21 +35,9 @@ def open_corpus(config: CorpusConfig, sample_rate: int) -> Corpus:
 
     Raises ``InputError`` naming the file or key for whatever the user can mend.
     """
-    match config:
-        case BundledConfig():
-            return open_bundled(sample_rate)
-        case FolderConfig():
-            return open_folder(config, sample_rate)
-        case LibriSpeechConfig():
-            return open_librispeech(config, sample_rate)
-        case WSJ0Config():
-            return open_wsj0(config, sample_rate)
-        case VCTKConfig():
-            return open_vctk(config, sample_rate)
-        case MetadataConfig():
-            return open_metadata(config, sample_rate)
-        case OwnPart():
-            return open_own(config, sample_rate)
+    if isinstance(config, OwnPart):
+        return open_own(config, sample_rate)
+    return config.open(sample_rate)
 
 
 __all__ = [

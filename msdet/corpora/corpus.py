@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Self
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy import fft
 
+from msdet.audio_files import reading
 from msdet.corpora.utterance import Split, Utterance, fingerprint
 from msdet.errors import InputError
 
@@ -190,10 +191,8 @@ def decode(path: Path, sample_rate: int, num_samples: int) -> NDArray[np.float32
 
     if not path.is_file():
         raise InputError(f"{path}: the audio file is missing")
-    try:
+    with reading(path):
         channels, rate = soundfile.read(path, dtype="float32", always_2d=True)
-    except (soundfile.LibsndfileError, OSError) as error:
-        raise InputError(f"{path}: cannot be read as audio ({error})") from None
     audio = np.ascontiguousarray(channels[:, 0])
     if not np.isfinite(audio).all():
         raise InputError(f"{path}: holds NaN or infinite samples")
@@ -228,8 +227,8 @@ def high_passed(audio: NDArray[np.float32], sample_rate: int) -> NDArray[np.floa
     No speech is there, but hum and offsets are, and image-source rooms amplify them: at such
     frequencies all images of a source add up in phase.
     """
-    size = fft.next_fast_len(len(audio) + int(_RINGING_SECONDS * sample_rate), real=True)
-    frequency = fft.rfftfreq(size, 1 / sample_rate)
+    size = scipy.fft.next_fast_len(len(audio) + int(_RINGING_SECONDS * sample_rate), real=True)
+    frequency = scipy.fft.rfftfreq(size, 1 / sample_rate)
     rise = np.clip((frequency - _STOP_HZ) / (_PASS_HZ - _STOP_HZ), 0.0, 1.0)
     gains = (0.5 - 0.5 * np.cos(np.pi * rise)).astype(np.float32)
-    return np.asarray(fft.irfft(fft.rfft(audio, size) * gains, size)[: len(audio)])
+    return np.asarray(scipy.fft.irfft(scipy.fft.rfft(audio, size) * gains, size)[: len(audio)])

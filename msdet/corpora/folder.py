@@ -7,13 +7,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from msdet.audio_files import AUDIO_SUFFIXES, find_audio
 from msdet.corpora.corpus import Corpus, make_corpus
-from msdet.corpora.listing import ListedConfig, SpeechFile, corpus_root, list_files, open_listed
+from msdet.corpora.listing import ListedConfig, SpeechFile
 from msdet.corpora.utterance import MANIFEST, Split, Utterance, check_files, read_manifest
 from msdet.errors import InputError
 from msdet.resources import voices_dir
@@ -29,6 +29,14 @@ class BundledConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: Literal["bundled"] = "bundled"
+
+    def open(self, sample_rate: int) -> Corpus:
+        """Open the bundled voices."""
+        try:
+            return open_manifest("bundled", voices_dir(), sample_rate)
+        except InputError as error:
+            mend = "install msdet again or run scripts/build_voices.py"
+            raise InputError(f"{error}; {mend}") from None
 
 
 class SpeakerFoldersConfig(ListedConfig):
@@ -46,20 +54,40 @@ class SpeakerFoldersConfig(ListedConfig):
     min_seconds: float = Field(default=1.0, gt=0)
     seed: int = 0
 
+    def audio(self, root: Path) -> list[Path]:
+        """Return audio files below the sub-folders of ``root``, in the order of their names."""
+        return [path for path in find_audio(root) if path.parent != root]
+
+    def speech(self, root: Path) -> list[SpeechFile]:
+        """Find the files of all speakers, whose splits `listed` sets."""
+        files = [path.relative_to(root) for path in self.audio(root)]
+        if not files:
+            raise InputError(
+                f"{root}: no audio ({' '.join(AUDIO_SUFFIXES)}) in its sub-folders;"
+                " each speaker's files must lie in a sub-folder of their own"
+            )
+        return [SpeechFile(path.as_posix(), path.parts[0], "train") for path in files]
+
+    def listed(self, root: Path) -> list[Utterance]:
+        """Divide those whose files are long enough."""
+        rows = super().listed(root)
+        split_of = divide_speakers(self, root, sorted({u.speaker for u in rows}))
+        return [u.model_copy(update={"split": split_of[u.speaker]}) for u in rows]
+
 
 class FolderConfig(SpeakerFoldersConfig):
     """A folder of audio, one sub-folder per speaker (files may lie deeper inside it)."""
 
+    wanted: ClassVar[str] = "a folder with a sub-folder per speaker"
+
     name: Literal["folder"] = "folder"
 
-
-def open_bundled(sample_rate: int) -> Corpus:
-    """Open the bundled voices."""
-    try:
-        return open_manifest("bundled", voices_dir(), sample_rate)
-    except InputError as error:
-        mend = "install msdet again or run scripts/build_voices.py"
-        raise InputError(f"{error}; {mend}") from None
+    def open(self, sample_rate: int) -> Corpus:
+        """Open by the folder's own manifest, else by one that is built once and kept."""
+        root = self.root()
+        if (root / MANIFEST).is_file():
+            return open_manifest(self.name, root, sample_rate)
+        return super().open(sample_rate)
 
 
 def open_manifest(name: str, root: Path, sample_rate: int) -> Corpus:
@@ -67,52 +95,6 @@ def open_manifest(name: str, root: Path, sample_rate: int) -> Corpus:
     rows = read_manifest(root / MANIFEST)
     check_files(root, rows)
     return make_corpus(name, root, rows, sample_rate)
-
-
-def open_folder(config: FolderConfig, sample_rate: int) -> Corpus:
-    """Open by the folder's own manifest, else by one that is built once and kept in the cache."""
-    root = corpus_root(config.path, "a folder with a sub-folder per speaker")
-    if (root / MANIFEST).is_file():
-        return open_manifest("folder", root, sample_rate)
-    return open_speaker_folders(config, root, speakers_audio(root), sample_rate)
-
-
-def open_speaker_folders(
-    config: SpeakerFoldersConfig,
-    root: Path,
-    files: Sequence[Path],
-    sample_rate: int,
-    language: str | None = None,
-) -> Corpus:
-    """Open the corpus of `files` below the sub-folders of `root`, listed where it is not yet."""
-    return open_listed(
-        config, root, sample_rate, files, lambda: list_folder(config, root, files, language)
-    )
-
-
-def speakers_audio(root: Path) -> list[Path]:
-    """Audio files below the sub-folders of ``root``, in the order of their names."""
-    return [path for path in find_audio(root) if path.parent != root]
-
-
-def list_folder(
-    config: SpeakerFoldersConfig, root: Path, files: Sequence[Path], language: str | None
-) -> list[Utterance]:
-    """The rows of a folder: headers are read, and every file is checked for silence and NaN."""
-    if not files:
-        raise InputError(
-            f"{root}: no audio ({' '.join(AUDIO_SUFFIXES)}) in its sub-folders;"
-            " each speaker's files must lie in a sub-folder of their own"
-        )
-    inside = [path.relative_to(root) for path in files]
-    speech = [
-        # The split is for later, when it is known whose files are long enough.
-        SpeechFile(path=path.as_posix(), speaker=path.parts[0], split="train", language=language)
-        for path in inside
-    ]
-    rows = list_files(root, speech, config.min_seconds)
-    split_of = divide_speakers(config, root, sorted({u.speaker for u in rows}))
-    return [u.model_copy(update={"split": split_of[u.speaker]}) for u in rows]
 
 
 def divide_speakers(

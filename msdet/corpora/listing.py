@@ -10,11 +10,12 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
+from msdet.audio_files import reading
 from msdet.corpora.corpus import FULL_BAND_HZ, Corpus, make_corpus
 from msdet.corpora.utterance import (
     SPLITS,
@@ -46,12 +47,10 @@ class SpeechFile:
     split: Split
     id: str | None = None
     """``None``: the path without its suffix."""
-    sex: Literal["F", "M"] | None = None
-    language: str | None = None
 
 
 class ListedConfig(BaseModel):
-    """Keys of all corpora that bring no manifest.
+    """A corpus that brings no manifest: its files are found, listed once, and checked on every use.
 
     Attributes:
         min_seconds: shorter files are left out.
@@ -60,10 +59,73 @@ class ListedConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    wanted: ClassVar[str]
+    """The folder that `path` should name, for messages."""
+    grows: ClassVar[bool] = True
+    """Files that came after it was listed are looked for."""
+
     name: str
     path: str
     min_seconds: float = Field(default=2.0, gt=0)
     cache: str = CACHE
+
+    def root(self) -> Path:
+        """Return the folder that all paths start from."""
+        root = Path(self.path).expanduser()
+        if not root.is_dir():
+            what = "is a file" if root.exists() else "does not exist"
+            raise InputError(f"corpus.path: {root} {what}; name {self.wanted}")
+        return root.resolve()
+
+    def speech(self, root: Path) -> list[SpeechFile]:
+        """Find the files, in the order of the manifest."""
+        raise NotImplementedError
+
+    def content(self, root: Path) -> str:
+        """Return what the manifest depends on besides the settings."""
+        return ""
+
+    def inspect(self, path: Path) -> tuple[float, int]:
+        """Return a file's seconds and sample rate; see that it is speech."""
+        return inspect_audio(path)
+
+    def listed(self, root: Path) -> list[Utterance]:
+        """Make the rows of the manifest."""
+        return list_files(root, self.speech(root), self.min_seconds, self.inspect)
+
+    def open(self, sample_rate: int) -> Corpus:
+        """Open by the manifest of these settings, which is built where there is none yet."""
+        root = self.root()
+        settings = self.model_dump_json(exclude={"cache", "path", "download"})
+        content = f"{root}\n{settings}{self.content(root)}"
+        key = hashlib.sha256(content.encode()).hexdigest()[:16]
+        cached = self.cache == CACHE
+        folder = user_cache("manifests") if cached else Path(self.cache).expanduser()
+        path = folder / f"{key}.jsonl"
+        if path.is_file():
+            rows = read_manifest(path)
+            self._notice_changes(root, path, rows)
+            return make_corpus(self.name, root, rows, sample_rate)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            rows = tuple(self.listed(root))
+            write_manifest(path, rows)
+        except OSError as error:
+            raise InputError(f"corpus.cache: {path} cannot be written ({error.strerror})") from None
+        return make_corpus(self.name, root, rows, sample_rate)
+
+    def _notice_changes(self, root: Path, path: Path, rows: Sequence[Utterance]) -> None:
+        try:
+            check_files(root, rows)
+        except InputError as error:
+            raise InputError(f"{error}; delete {path} to have the corpus listed again") from None
+        if self.grows:
+            newest, files = path.stat().st_mtime, self.speech(root)
+            new = sum((root / file.path).stat().st_ctime > newest for file in files)
+            if new:
+                log.warning(
+                    "%s: %d files are newer than %s; delete it to list them", root, new, path
+                )
 
 
 class SplitsConfig(ListedConfig):
@@ -78,69 +140,18 @@ class SplitsConfig(ListedConfig):
         return ((split, part) for split in SPLITS for part in getattr(self, split))
 
 
-def open_listed(
-    config: ListedConfig,
-    root: Path,
-    sample_rate: int,
-    files: Sequence[Path] | None,
-    build: Callable[[], list[Utterance]],
-    content: str = "",
-) -> Corpus:
-    """Open a corpus by the manifest of its root and settings, built where there is none yet.
-
-    Args:
-        files: audio files that lie there now, to notice ones that came later.
-        content: what else the manifest depends on.
-    """
-    settings = config.model_dump_json(exclude={"cache", "path", "download"})
-    key = hashlib.sha256(f"{root}\n{settings}{content}".encode()).hexdigest()[:16]
-    cached = config.cache == CACHE
-    folder = user_cache("manifests") if cached else Path(config.cache).expanduser()
-    path = folder / f"{key}.jsonl"
-    if path.is_file():
-        rows = read_manifest(path)
-        try:
-            check_files(root, rows)
-        except InputError as error:
-            raise InputError(f"{error}; delete {path} to have the corpus listed again") from None
-        newest = path.stat().st_mtime
-        new = sum(file.stat().st_ctime > newest for file in files or ())
-        if new:
-            log.warning("%s: %d files are newer than %s; delete it to list them", root, new, path)
-        return make_corpus(config.name, root, rows, sample_rate)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        rows = tuple(build())
-        write_manifest(path, rows)
-    except OSError as error:
-        raise InputError(f"corpus.cache: {path} cannot be written ({error.strerror})") from None
-    return make_corpus(config.name, root, rows, sample_rate)
-
-
-def corpus_root(path: str, wanted: str) -> Path:
-    """The folder that ``corpus.path`` names; ``wanted`` says what it should hold."""
-    root = Path(path).expanduser()
-    if not root.is_dir():
-        what = "is a file" if root.exists() else "does not exist"
-        raise InputError(f"corpus.path: {root} {what}; name {wanted}")
-    return root.resolve()
-
-
 def inspect_audio(path: Path) -> tuple[float, int]:
     """Seconds and sample rate; ``InputError`` for what cannot be read, is silent or not finite."""
     import soundfile
 
-    try:
-        with soundfile.SoundFile(path) as file:
-            loudest = 0.0
-            for block in file.blocks(blocksize=2**18, dtype="float32", always_2d=True):
-                peak = float(np.max(np.abs(block[:, 0]), initial=0.0))
-                if not np.isfinite(peak):
-                    raise InputError(f"{path}: holds NaN or infinite samples")
-                loudest = max(loudest, peak)
-            frames, rate = file.tell(), file.samplerate
-    except (soundfile.LibsndfileError, OSError, UnicodeError) as error:
-        raise InputError(f"{path}: cannot be read as audio ({error})") from None
+    with reading(path), soundfile.SoundFile(path) as file:
+        loudest = 0.0
+        for block in file.blocks(blocksize=2**18, dtype="float32", always_2d=True):
+            peak = float(np.max(np.abs(block[:, 0]), initial=0.0))
+            if not np.isfinite(peak):
+                raise InputError(f"{path}: holds NaN or infinite samples")
+            loudest = max(loudest, peak)
+        frames, rate = file.tell(), file.samplerate
     if frames and loudest == 0.0:
         raise InputError(f"{path}: is silent (every sample is zero)")
     return frames / rate, rate
@@ -150,10 +161,8 @@ def read_header(path: Path) -> tuple[float, int]:
     """Seconds and sample rate as the header says, ten times faster than ``inspect_audio``."""
     import soundfile
 
-    try:
+    with reading(path):
         info = soundfile.info(path)
-    except (soundfile.LibsndfileError, OSError, UnicodeError) as error:
-        raise InputError(f"{path}: cannot be read as audio ({error})") from None
     return info.frames / info.samplerate, info.samplerate
 
 
@@ -193,8 +202,6 @@ def list_files(
                 duration=duration,
                 sample_rate=rate,
                 bandwidth_hz=min(rate // 2, FULL_BAND_HZ),
-                sex=file.sex,
-                language=file.language,
                 num_bytes=path.stat().st_size,
             )
         )

@@ -9,15 +9,12 @@ import hashlib
 import io
 import os
 import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
-from msdet.corpora.corpus import Corpus
-from msdet.corpora.listing import SpeechFile, SplitsConfig, corpus_root, list_files, open_listed
-from msdet.corpora.utterance import SPLITS, Split, Utterance
+from msdet.corpora.listing import SpeechFile, SplitsConfig
+from msdet.corpora.utterance import SPLITS, Split
 from msdet.errors import InputError
 
 
@@ -30,63 +27,48 @@ class MetadataConfig(SplitsConfig):
             paths.
     """
 
+    wanted: ClassVar[str] = "the folder that the paths in the lists start from"
+    grows: ClassVar[bool] = False
+
     name: Literal["metadata"] = "metadata"
 
+    def texts(self, root: Path) -> dict[Split, list[tuple[Path, str]]]:
+        """Read the lists, ``(path, text)`` of each split."""
+        texts: dict[Split, list[tuple[Path, str]]] = {split: [] for split in SPLITS}
+        for split, name in self.parts():
+            texts[split].append(_read(root / Path(name).expanduser(), split))
+        return texts
 
-@dataclass(frozen=True)
-class Entry:
-    """A file that a list names, and where it does so."""
+    def content(self, root: Path) -> str:
+        """Identify what the lists hold: one that changed is read again."""
+        return "\n" + hashlib.sha256(repr(self.texts(root)).encode()).hexdigest()
 
-    place: str
-    """The list and its line, for messages."""
-    file: str
-    """Its name, the way it is written there."""
-    speaker: str
-    sex: Literal["F", "M"] | None
-
-
-def open_metadata(config: MetadataConfig, sample_rate: int) -> Corpus:
-    """Open the files that a config's lists name; a list that changed is read again."""
-    root = corpus_root(config.path, "the folder that the paths in the lists start from")
-    texts: dict[Split, list[tuple[Path, str]]] = {split: [] for split in SPLITS}
-    for split, name in config.parts():
-        texts[split].append(_read(root / Path(name).expanduser(), split))
-    content = hashlib.sha256(repr(texts).encode()).hexdigest()
-    rows = partial(list_metadata, config, root, texts)
-    return open_listed(config, root, sample_rate, None, rows, f"\n{content}")
-
-
-def list_metadata(
-    config: MetadataConfig, root: Path, texts: Mapping[Split, list[tuple[Path, str]]]
-) -> list[Utterance]:
-    """The rows of the lists, ``(path, text)`` of each split; a file counts once in its split."""
-    speech: list[SpeechFile] = []
-    for split in SPLITS:
-        found: dict[str, SpeechFile] = {}
-        for path, text in texts[split]:
-            for entry in read_list(path, text):
-                inside = _inside(root, entry)
-                first = found.get(inside)
-                if first is None:
-                    if not (root / inside).is_file():
+    def speech(self, root: Path) -> list[SpeechFile]:
+        """Find the files of the lists; one counts once in its split."""
+        speech: list[SpeechFile] = []
+        for split, lists in self.texts(root).items():
+            found: dict[str, SpeechFile] = {}
+            for path, text in lists:
+                for place, file, speaker in read_list(path, text):
+                    inside = _inside(root, file, place)
+                    if inside not in found and not (root / inside).is_file():
+                        raise InputError(f"{place}: {root / inside}: the audio file is missing")
+                    first = found.setdefault(inside, SpeechFile(inside, speaker, split))
+                    if first.speaker != speaker:
                         raise InputError(
-                            f"{entry.place}: {root / inside}: the audio file is missing"
+                            f"{place}: {inside} is of speaker {speaker!r},"
+                            f" an earlier line says {first.speaker!r}"
                         )
-                    found[inside] = SpeechFile(inside, entry.speaker, split, sex=entry.sex)
-                elif first.speaker != entry.speaker:
-                    raise InputError(
-                        f"{entry.place}: {inside} is of speaker {entry.speaker!r},"
-                        f" an earlier line says {first.speaker!r}"
-                    )
-        if not found:
-            names = ", ".join(str(path) for path, _ in texts[split])
-            raise InputError(f"corpus.{split}: no file is listed in {names}")
-        speech += found.values()
-    return list_files(root, speech, config.min_seconds)
+            if not found:
+                names = ", ".join(str(path) for path, _ in lists)
+                raise InputError(f"corpus.{split}: no file is listed in {names}")
+            speech += found.values()
+        return speech
 
 
-def read_list(path: Path, text: str) -> Iterator[Entry]:
-    """The entries of a list of utterances or of mixtures, told apart by their columns.
+def read_list(path: Path, text: str) -> Iterator[tuple[str, str, str]]:
+    """Yield place (list and line), file and speaker of each entry of a list of utterances or of
+    mixtures, told apart by their columns.
 
     Raises ``InputError`` naming the list, and the line where it is one.
     """
@@ -108,10 +90,10 @@ def read_list(path: Path, text: str) -> Iterator[Entry]:
                 if not row[column]:
                     raise InputError(f"{place}: {column} is empty")
             if utterances:
-                yield Entry(place, row["origin_path"], row["speaker_ID"], _sex(row.get("sex")))
+                yield place, row["origin_path"], row["speaker_ID"]
             else:
                 for column in sources:
-                    yield Entry(place, row[column], _speaker_in_name(row[column], place), None)
+                    yield place, row[column], _speaker_in_name(row[column], place)
     except csv.Error as error:
         raise InputError(f"{path}, line {rows.line_num}: not CSV ({error})") from None
 
@@ -128,14 +110,14 @@ def _read(path: Path, split: Split) -> tuple[Path, str]:
         raise InputError(f"corpus.{split}: {path} cannot be read as text ({error})") from None
 
 
-def _inside(root: Path, entry: Entry) -> str:
-    """The entry's path relative to the root, with forward slashes."""
-    path = Path(os.path.normpath(root / entry.file))
+def _inside(root: Path, file: str, place: str) -> str:
+    """A listed file's path relative to the root, with forward slashes."""
+    path = Path(os.path.normpath(root / file))
     if not path.is_relative_to(root):
         # The root has its links resolved, a full path in a list may go through one of them.
         path = path.parent.resolve() / path.name
     if not path.is_relative_to(root):
-        raise InputError(f"{entry.place}: {entry.file} lies outside corpus.path, {root}")
+        raise InputError(f"{place}: {file} lies outside corpus.path, {root}")
     return path.relative_to(root).as_posix()
 
 
@@ -150,7 +132,3 @@ def _speaker_in_name(file: str, place: str) -> str:
             " writes beside the mixtures)"
         )
     return match[1]
-
-
-def _sex(value: str | None) -> Literal["F", "M"] | None:
-    return "F" if value == "F" else "M" if value == "M" else None

@@ -6,11 +6,9 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
-from msdet.corpora.corpus import Corpus
-from msdet.corpora.folder import SpeakerFoldersConfig, open_speaker_folders, speakers_audio
-from msdet.corpora.listing import corpus_root
+from msdet.corpora.folder import SpeakerFoldersConfig
 from msdet.errors import InputError
 
 FOLDERS = ("wav48_silence_trimmed", "wav48")
@@ -25,31 +23,29 @@ class VCTKConfig(SpeakerFoldersConfig):
         mic: 1 or 2, the second in release 0.92 only, where it lacks a speaker or two.
     """
 
+    wanted: ClassVar[str] = "VCTK's folder"
+
     name: Literal["vctk"] = "vctk"
     mic: Literal[1, 2] = 1
 
+    def root(self) -> Path:
+        """Return ``wav48_silence_trimmed/``, or ``wav48/`` where there is only that."""
+        path = super().root()
+        for folder in (path, *(path / name for name in FOLDERS)):
+            if folder.name in FOLDERS and folder.is_dir():
+                return folder
+        raise InputError(f"corpus.path: {path} holds no folder {' or '.join(FOLDERS)}")
 
-def open_vctk(config: VCTKConfig, sample_rate: int) -> Corpus:
-    """Open VCTK at its root or at the folder of its recordings."""
-    root = recordings_folder(corpus_root(config.path, "VCTK's folder"))
-    audio = speakers_audio(root)
-    files = [path for path in audio if microphone(path) == config.mic]
-    if audio and not files:
-        raise InputError(
-            f"corpus.mic: {root} holds no recordings of microphone {config.mic};"
-            f" {audio[0].name} is of microphone {microphone(audio[0])}"
-        )
-    return open_speaker_folders(config, root, files, sample_rate, language="en")
-
-
-def recordings_folder(path: Path) -> Path:
-    """``wav48_silence_trimmed/``, or ``wav48/`` where there is only that."""
-    if path.name in FOLDERS:
-        return path
-    for name in FOLDERS:
-        if (path / name).is_dir():
-            return path / name
-    raise InputError(f"corpus.path: {path} holds no folder {' or '.join(FOLDERS)}")
+    def audio(self, root: Path) -> list[Path]:
+        """Return the recordings of the chosen microphone."""
+        audio = super().audio(root)
+        files = [path for path in audio if microphone(path) == self.mic]
+        if audio and not files:
+            raise InputError(
+                f"corpus.mic: {root} holds no recordings of microphone {self.mic};"
+                f" {audio[0].name} is of microphone {microphone(audio[0])}"
+            )
+        return files
 
 
 def microphone(path: Path) -> int:

@@ -4,16 +4,14 @@ its subsets lie on the discs, as SPHERE files or converted."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
 from msdet.audio_files import walk
-from msdet.corpora.corpus import Corpus
-from msdet.corpora.listing import SpeechFile, SplitsConfig, corpus_root, list_files, open_listed
-from msdet.corpora.utterance import Split, Utterance
+from msdet.corpora.listing import SpeechFile, SplitsConfig
+from msdet.corpora.utterance import Split
 from msdet.errors import InputError
 
 SUFFIXES = (".wav", ".sph", ".wv1")
@@ -32,65 +30,54 @@ class WSJ0Config(SplitsConfig):
         train, valid, test: folders of each split, in letters of any case.
     """
 
+    wanted: ClassVar[str] = "a folder that holds WSJ0's discs or its subsets"
+
     name: Literal["wsj0"] = "wsj0"
     train: tuple[str, ...] = Field(default=("si_tr_s",), min_length=1)
     valid: tuple[str, ...] = Field(default=("si_dt_05",), min_length=1)
     test: tuple[str, ...] = Field(default=("si_et_05",), min_length=1)
 
-
-def open_wsj0(config: WSJ0Config, sample_rate: int) -> Corpus:
-    """Open the subsets of a config, found in letters of any case and on any number of discs."""
-    root = corpus_root(config.path, "a folder that holds WSJ0's discs or its subsets")
-    speech = find_speech(config, root)
-    return open_listed(
-        config,
-        root,
-        sample_rate,
-        [root / file.path for file in speech],
-        lambda: list_wsj0(config, root, speech),
-    )
-
-
-def find_speech(config: WSJ0Config, root: Path) -> list[SpeechFile]:
-    """Each utterance of the subsets once, in the order of speakers and names."""
-    split_of = _split_of_subset(config)
-    found: dict[tuple[str, str], tuple[int, SpeechFile]] = {}
-    empty = dict(split_of)
-    for path in walk(root, SUFFIXES):
-        suffix = path.suffix.lower()
-        # Converted files may be called 011a0101.wv1.wav, those of the second microphone .wv2.wav.
-        if ".wv2" in path.name.lower():
-            continue
-        folders = [part.lower() for part in path.parts[:-1]]
-        depth = next((n for n, folder in enumerate(folders) if folder in split_of), None)
-        if depth is None:
-            continue
-        if depth + 1 == len(folders):
+    def speech(self, root: Path) -> list[SpeechFile]:
+        """Find each utterance of the subsets once, in the order of speakers and names; in letters
+        of any case and on any number of discs."""
+        split_of: dict[str, Split] = {}
+        for split, subset in self.parts():
+            first = split_of.setdefault(subset.lower(), split)
+            if first != split:
+                raise InputError(f"corpus.{split}: {subset} is in corpus.{first} already")
+        found: dict[tuple[str, str], tuple[int, SpeechFile]] = {}
+        empty = dict(split_of)
+        for path in walk(root, SUFFIXES):
+            # Converted files may be called 011a0101.wv1.wav, of the second microphone .wv2.wav.
+            if ".wv2" in path.name.lower():
+                continue
+            folders = [part.lower() for part in path.parts[:-1]]
+            depth = next((n for n, folder in enumerate(folders) if folder in split_of), None)
+            if depth is None:
+                continue
+            if depth + 1 == len(folders):
+                raise InputError(
+                    f"{root / path}: lies in no speaker's folder;"
+                    f" {folders[depth]}/011/{path.name} was expected"
+                )
+            empty.pop(folders[depth], None)
+            speaker, split = folders[depth + 1], split_of[folders[depth]]
+            id = f"{speaker}/{path.name.split('.')[0].lower()}"
+            rank = SUFFIXES.index(path.suffix.lower())
+            key = (id, split)  # told apart by split too, so that a speaker in two is noticed
+            if key not in found or rank < found[key][0]:
+                found[key] = (rank, SpeechFile(path.as_posix(), speaker, split, id=id))
+        for subset, split in empty.items():
             raise InputError(
-                f"{root / path}: lies in no speaker's folder;"
-                f" {folders[depth]}/011/{path.name} was expected"
+                f"corpus.{split}: no {' '.join(SUFFIXES)} file lies below a folder {subset}"
+                f" anywhere in {root}"
             )
-        empty.pop(folders[depth], None)
-        speaker, name = folders[depth + 1], path.name.split(".")[0].lower()
-        id, split = f"{speaker}/{name}", split_of[folders[depth]]
-        file = SpeechFile(path.as_posix(), speaker, split, id=id, language="en")
-        rank = SUFFIXES.index(suffix)
-        key = (id, split)  # told apart by split too, so that a speaker in two splits is noticed
-        if key not in found or rank < found[key][0]:
-            found[key] = (rank, file)
-    for subset, split in empty.items():
-        raise InputError(
-            f"corpus.{split}: no {' '.join(SUFFIXES)} file lies below a folder {subset} anywhere"
-            f" in {root}"
-        )
-    return [found[key][1] for key in sorted(found)]
+        return [found[key][1] for key in sorted(found)]
 
-
-def list_wsj0(config: WSJ0Config, root: Path, speech: Sequence[SpeechFile]) -> list[Utterance]:
-    """The rows of the files; none may be compressed."""
-    for file in speech:
-        refuse_compressed(root / file.path)
-    return list_files(root, speech, config.min_seconds)
+    def inspect(self, path: Path) -> tuple[float, int]:
+        """Inspect a file that is not compressed."""
+        refuse_compressed(path)
+        return super().inspect(path)
 
 
 def refuse_compressed(path: Path) -> None:
@@ -112,12 +99,3 @@ def refuse_compressed(path: Path) -> None:
                 f"{path}: its samples are compressed ({line.split()[-1]}); convert the corpus with"
                 " LDC's sph2pipe, such as `sph2pipe -p -f wav 011a0101.wv1 011a0101.wav`"
             )
-
-
-def _split_of_subset(config: WSJ0Config) -> dict[str, Split]:
-    split_of: dict[str, Split] = {}
-    for split, subset in config.parts():
-        first = split_of.setdefault(subset.lower(), split)
-        if first != split:
-            raise InputError(f"corpus.{split}: {subset} is in corpus.{first} already")
-    return split_of

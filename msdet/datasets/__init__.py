@@ -8,20 +8,24 @@ from msdet.lazily import lazily
 if TYPE_CHECKING:
     from msdet.datasets.batch import ALL_LABELS, Batch, LabelledMixture
     from msdet.datasets.config import DataConfig
-    from msdet.datasets.examples import ExampleSet, FixedScenes, MixedExamples, SimulatedMixtures
-    from msdet.datasets.samplers import ExampleSampler, UnpaddedSampler
+    from msdet.datasets.examples import (
+        ExampleSampler,
+        ExampleSet,
+        FixedScenes,
+        MixedExamples,
+        SimulatedMixtures,
+    )
 
 _HOMES = {
     "ALL_LABELS": "batch",
     "Batch": "batch",
     "LabelledMixture": "batch",
     "DataConfig": "config",
+    "ExampleSampler": "examples",
     "ExampleSet": "examples",
     "FixedScenes": "examples",
     "MixedExamples": "examples",
     "SimulatedMixtures": "examples",
-    "ExampleSampler": "samplers",
-    "UnpaddedSampler": "samplers",
 }
 __all__ = [
     "ALL_LABELS",
@@ -33,6 +37,5 @@ __all__ = [
     "LabelledMixture",
     "MixedExamples",
     "SimulatedMixtures",
-    "UnpaddedSampler",
 ]
 __getattr__ = lazily(__name__, _HOMES)

@@ -1,15 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Sets of examples: drawn on the fly, mixed, and the fixed ones of validation."""
+"""Sets of examples: drawn on the fly, mixed, and the fixed ones of validation; and which of them a
+process takes in an epoch."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, Sampler
 
 from msdet.corpora import Corpus, Split
 from msdet.datasets.batch import ALL_LABELS, LabelledMixture
@@ -17,7 +18,6 @@ from msdet.geometry import MicrophoneArray
 from msdet.simulation import (
     Example,
     RirBank,
-    Room,
     RoomSet,
     Scene,
     SceneConfig,
@@ -25,6 +25,7 @@ from msdet.simulation import (
     draw_scene,
     render,
 )
+from msdet.simulation.rooms import random_generator
 from msdet.tasks import Label
 
 ORDER, CROP, FRESH, SYMMETRY, LABELLED, LABELLED_ORDER, LABELLED_CROP, ARRAYS, ARRAYS_ORDER = range(
@@ -32,9 +33,9 @@ ORDER, CROP, FRESH, SYMMETRY, LABELLED, LABELLED_ORDER, LABELLED_CROP, ARRAYS, A
 )
 """First of two or three spawn keys; the simulation's own begin with the split, 0 to 2."""
 
-CROP_TRIES = 8
+_CROP_TRIES = 8
 """Stretches of a recording that are looked at for one in which nobody is silent."""
-SILENT_RMS = 1e-2
+_SILENT_RMS = 1e-2
 """What is below it, 40 dB under the mixture, is silent."""
 
 
@@ -43,7 +44,7 @@ class ExampleSet(Dataset[LabelledMixture], ABC):
 
     ``dataset[0]`` to ``dataset[len(dataset) - 1]`` are the examples of one epoch, so that any
     ``DataLoader`` serves them, also with ``shuffle=True``. Larger numbers are those of later
-    epochs, which :class:`~msdet.datasets.samplers.ExampleSampler` asks for: workers that persist
+    epochs, which `ExampleSampler` asks for: workers that persist
     over epochs would not see an epoch set on the dataset.
 
     Args:
@@ -106,32 +107,23 @@ class SimulatedMixtures(ExampleSet):
         self.num_samples, self.seed, self.speakers_of = num_samples, seed, split
         self.rooms, self.bank, self.fresh_rooms = rooms, bank, fresh_rooms
 
-    def shared_room(self, epoch: int, index: int, position: int) -> Room | None:
-        """Return the room that a mixture shares with others; None where it has one of its own.
-
-        Every room once before any comes again, in an order that changes with each pass.
-
-        Args:
-            position: how many mixtures were before it.
-        """
-        if self.rooms is None:
-            return None
-        if self.fresh_rooms:
-            sequence = np.random.SeedSequence(self.seed, spawn_key=(FRESH, epoch, index))
-            if np.random.default_rng(sequence).random() < self.fresh_rooms:
-                return None
-        lap, place = divmod(position, len(self.rooms))
-        return self.rooms[int(shuffled(self.seed, lap, len(self.rooms))[place])]
+    def shares_room(self, epoch: int, index: int) -> bool:
+        """Return whether a mixture takes place in a room of the set, not in one of its own."""
+        if self.rooms is None or not self.fresh_rooms:
+            return self.rooms is not None
+        rng = random_generator(self.seed, FRESH, epoch, index)
+        return bool(rng.random() >= self.fresh_rooms)
 
     def draw(self, epoch: int, index: int, position: int | None = None) -> Scene:
-        """Return the scene of a mixture, which `position` others were before (None: as counted)."""
-        return self._scene(epoch, index, self._room(epoch, index, position))
+        """Draw the scene of a mixture; rooms that are shared come as `in_turn` has them.
 
-    def _room(self, epoch: int, index: int, position: int | None) -> Room | None:
-        position = epoch * self.length + index if position is None else position
-        return self.shared_room(epoch, index, position)
-
-    def _scene(self, epoch: int, index: int, room: Room | None) -> Scene:
+        Args:
+            position: how many mixtures were before it; None: as they are counted.
+        """
+        room = None
+        if self.rooms is not None and self.shares_room(epoch, index):
+            position = epoch * self.length + index if position is None else position
+            room = self.rooms[in_turn(self.seed, position, len(self.rooms))]
         return draw_scene(
             self.scene,
             self.array,
@@ -140,18 +132,16 @@ class SimulatedMixtures(ExampleSet):
             split=self.speakers_of,
             index=index,
             epoch=epoch,
-            sample_rate=self.corpus.sample_rate,
             num_samples=self.num_samples,
             room=room,
         )
 
     def example(self, epoch: int, index: int, position: int | None = None) -> Example:
-        room = self._room(epoch, index, position)
-        scene = self._scene(epoch, index, room)
-        if room is None or self.bank is None:
-            rirs = compute_rirs(scene.room, self.array, scene.sample_rate)
-        else:
+        scene = self.draw(epoch, index, position)
+        if self.bank is not None and self.shares_room(epoch, index):
             rirs = self.bank.get(scene.room)
+        else:
+            rirs = compute_rirs(scene.room, self.array, scene.sample_rate)
         return render(scene, self.corpus, rirs)
 
 
@@ -165,8 +155,7 @@ class MixedExamples(ExampleSet):
 
     def is_first(self, epoch: int, index: int) -> bool:
         """Return whether an example is of the first set."""
-        sequence = np.random.SeedSequence(self.seed, spawn_key=(LABELLED, epoch, index))
-        return bool(np.random.default_rng(sequence).random() < self.share)
+        return bool(random_generator(self.seed, LABELLED, epoch, index).random() < self.share)
 
     def example(self, epoch: int, index: int) -> LabelledMixture:
         chosen = self.first if self.is_first(epoch, index) else self.second
@@ -187,12 +176,65 @@ class FixedScenes(Dataset[Example]):
         return render(scene, self.corpus, self.bank.get(scene.room))
 
 
-@lru_cache(maxsize=4)
-def shuffled(seed: int, lap: int, length: int, stream: int = ORDER) -> NDArray[np.int64]:
-    """Return the order in which things are taken one after the other, another one for each lap.
+def in_turn(seed: int, position: int, count: int, stream: int = ORDER) -> int:
+    """Return which of `count` things is taken after `position` others: every one once before any
+    comes again, in an order that changes with each lap.
 
     Args:
         stream: spawn key; two sets that are mixed have orders that know nothing of each other.
     """
-    sequence = np.random.SeedSequence(seed, spawn_key=(stream, lap))
-    return np.random.default_rng(sequence).permutation(length)
+    lap, place = divmod(position, count)
+    return int(_shuffled(seed, lap, count, stream)[place])
+
+
+@lru_cache(maxsize=4)
+def _shuffled(seed: int, lap: int, count: int, stream: int) -> NDArray[np.int64]:
+    return random_generator(seed, stream, lap).permutation(count)
+
+
+def start_of_crop(spare: int, rng: np.random.Generator, level: Callable[[int], float]) -> int:
+    """Return where a stretch begins in which nobody is silent, if one is found soon; else of a few
+    that in which the quietest is loudest.
+
+    Args:
+        spare: the latest beginning.
+        level: RMS of the quietest in the stretch that begins there, next to that of the mixture.
+    """
+    best, best_level = 0, -1.0
+    for _ in range(_CROP_TRIES if spare else 1):
+        start = int(rng.integers(spare + 1))
+        found = level(start)
+        if found > best_level:
+            best, best_level = start, found
+        if found > _SILENT_RMS:
+            break
+    return best
+
+
+class ExampleSampler(Sampler[int]):
+    """This process's examples by their numbers: none twice on any number of devices.
+
+    A batch is a run of `batch_size` indices, and the devices take the batches in turn: what is in
+    a batch does not hang on how many devices there are. Batches that not every device would get
+    one of are left out.
+    """
+
+    def __init__(
+        self, length: int, batch_size: int = 1, rank: int = 0, world_size: int = 1
+    ) -> None:
+        self.length, self.batch_size = length, batch_size
+        self.rank, self.world_size = rank, world_size
+        self.steps = length // (batch_size * world_size)
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Called by Lightning at the start of each epoch."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return self.steps * self.batch_size
+
+    def __iter__(self) -> Iterator[int]:
+        for batch in range(self.rank, self.steps * self.world_size, self.world_size):
+            for index in range(batch * self.batch_size, (batch + 1) * self.batch_size):
+                yield self.epoch * self.length + index

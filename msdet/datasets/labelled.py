@@ -17,7 +17,9 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache, partial
 from pathlib import Path
 from typing import Annotated
 
@@ -27,9 +29,18 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from msdet.audio import resample
-from msdet.errors import InputError, first_mistake
+from msdet.audio_files import reading
+from msdet.datasets.examples import (
+    LABELLED_CROP,
+    LABELLED_ORDER,
+    ExampleSet,
+    in_turn,
+    start_of_crop,
+)
+from msdet.errors import InputError, first_mistake, naming
 from msdet.geometry import MicrophoneArray
 from msdet.high_pass import HighPass, high_passed, reach
+from msdet.simulation.rooms import random_generator
 from msdet.tasks import Label
 
 _BLOCK = 1 << 18
@@ -38,7 +49,7 @@ _FILTER_REACH = 8
 """Samples, at the lower rate, from which a resampled one is computed: torchaudio takes 6 a side."""
 
 
-class _Row(BaseModel):
+class Row(BaseModel):
     """A line of a list."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, strict=True)
@@ -57,6 +68,12 @@ class _Row(BaseModel):
     def num_speakers(self) -> int:
         return len(self.azimuth or self.targets or ())
 
+    @property
+    def labels(self) -> frozenset[Label]:
+        """Those that it has."""
+        names: tuple[Label, ...] = ("targets", "azimuth", "distance")
+        return frozenset(name for name in names if getattr(self, name) is not None)
+
 
 @dataclass(frozen=True)
 class Recording:
@@ -67,29 +84,16 @@ class Recording:
         num_channels: how many it has.
         num_samples: at the sample rate of the training. rate: of the files, hertz.
         level: RMS of the reference microphone, over all of it.
-        azimuth, elevation, distance: ``[speaker]``, degrees and metres.
     """
 
+    row: Row
     mixture: Path
-    targets: tuple[Path, ...] | None
+    targets: tuple[Path, ...]
     channels: tuple[int, ...]
     num_channels: int
     num_samples: int
     rate: int
     level: float
-    azimuth: tuple[float, ...] | None
-    elevation: tuple[float, ...] | None
-    distance: tuple[float, ...] | None
-
-    @property
-    def num_speakers(self) -> int:
-        return len(self.azimuth or self.targets or ())
-
-    @property
-    def labels(self) -> frozenset[Label]:
-        """Those that it has."""
-        names: tuple[Label, ...] = ("targets", "azimuth", "distance")
-        return frozenset(name for name in names if getattr(self, name) is not None)
 
 
 @dataclass(frozen=True)
@@ -112,12 +116,12 @@ class LabelledRecordings:
     @property
     def labels(self) -> frozenset[Label]:
         """Those that every recording has."""
-        return frozenset.intersection(*(r.labels for r in self.recordings))
+        return frozenset.intersection(*(r.row.labels for r in self.recordings))
 
     @property
     def any_labels(self) -> frozenset[Label]:
         """Those that one recording or more has."""
-        return frozenset[Label]().union(*(r.labels for r in self.recordings))
+        return frozenset[Label]().union(*(r.row.labels for r in self.recordings))
 
     def read(
         self, number: int, begin: int, num_samples: int
@@ -130,39 +134,114 @@ class LabelledRecordings:
             InputError: a file cannot be read any more, or is another one than it was.
         """
         recording = self.recordings[number]
-        count, where = recording.num_channels, (begin, num_samples)
-        mixture = self._stretch(recording, recording.mixture, count, *where)
-        channels = mixture[list(recording.channels)]
-        if recording.targets is None:
-            return channels, None
-        targets = [self._stretch(recording, target, 1, *where) for target in recording.targets]
-        return channels, np.concatenate(targets)
+        rate, where = recording.rate, (begin, num_samples)
+        mixture = self._stretch(recording.mixture, rate, recording.num_channels, *where)
+        targets = [self._stretch(target, rate, 1, *where) for target in recording.targets]
+        return mixture[list(recording.channels)], np.concatenate(targets) if targets else None
 
     def _stretch(
-        self, recording: Recording, path: Path, num_channels: int, begin: int, num_samples: int
+        self, path: Path, rate: int, num_channels: int, begin: int, num_samples: int
     ) -> NDArray[np.float32]:
         """``[channel, num_samples]``, the same samples as of the whole file, resampled and rid of
         offsets and rumble."""
         import soundfile
 
-        common = math.gcd(recording.rate, self.sample_rate)
-        step, made = recording.rate // common, self.sample_rate // common  # so many make so many
+        common = math.gcd(rate, self.sample_rate)
+        step, made = rate // common, self.sample_rate // common  # so many make so many
         margin = math.ceil((_FILTER_REACH + reach(self.sample_rate)) / made)
         first = max(0, begin // made - margin)
         last = -(-(begin + num_samples) // made) + margin
-        try:
-            with soundfile.SoundFile(path) as sound:
-                as_checked = (sound.samplerate, sound.channels) == (recording.rate, num_channels)
-                sound.seek(min(first * step, sound.frames))
-                native = sound.read((last - first) * step, dtype="float32", always_2d=True)
-        except (soundfile.LibsndfileError, OSError, RuntimeError) as error:
-            raise InputError(f"{path}: cannot be read as audio ({error})") from None
-        audio = resample(torch.from_numpy(native.T.copy()), recording.rate, self.sample_rate)
+        with reading(path), soundfile.SoundFile(path) as sound:
+            as_checked = (sound.samplerate, sound.channels) == (rate, num_channels)
+            sound.seek(min(first * step, sound.frames))
+            native = sound.read((last - first) * step, dtype="float32", always_2d=True)
+        audio = resample(torch.from_numpy(native.T.copy()), rate, self.sample_rate)
         start = begin - first * made
         found = high_passed(audio.numpy(), self.sample_rate)[:, start : start + num_samples]
         if not as_checked or found.shape[-1] < num_samples or not np.isfinite(found).all():
             raise InputError(f"{path}: has changed since training began; start it anew")
         return found
+
+
+# --- as training examples -----------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class LabelledExample:
+    """A stretch of a recording, with None for what is not known.
+
+    Attributes:
+        mixture: float32 ``[mic, sample]``; the reference microphone has an RMS of 1.
+        targets: ``[speaker, sample]``, with the same gain. azimuth, elevation: degrees
+            ``[speaker]``. distance: metres ``[speaker]``.
+        index: of the recording in its list. array: that of the training.
+    """
+
+    mixture: NDArray[np.float32]
+    targets: NDArray[np.float32] | None
+    azimuth: NDArray[np.float32] | None
+    elevation: NDArray[np.float32] | None
+    distance: NDArray[np.float32] | None
+    num_speakers: int
+    index: int
+    array: None = None
+
+
+class LabelledExamples(ExampleSet):
+    """Stretches of recordings: each a pure function of (seed, index, epoch)."""
+
+    def __init__(
+        self,
+        recordings: LabelledRecordings,
+        *,
+        seed: int,
+        num_samples: int,
+        length: int,
+        reference_mic: int,
+    ) -> None:
+        super().__init__(length, recordings.labels, recordings.any_labels)
+        self.recordings, self.seed = recordings, seed
+        self.num_samples, self.reference_mic = num_samples, reference_mic
+
+    def number(self, epoch: int, index: int) -> int:
+        """Return the recording that an example is from: every one once before any comes again."""
+        position = epoch * self.length + index
+        return in_turn(self.seed, position, len(self.recordings), LABELLED_ORDER)
+
+    def example(self, epoch: int, index: int) -> LabelledExample:
+        """Take a stretch in which all targets speak; without targets: in which there is sound."""
+        number = self.number(epoch, index)
+        recording = self.recordings.recordings[number]
+        read = cache(partial(self.recordings.read, number, num_samples=self.num_samples))
+
+        def quietest(start: int) -> float:
+            mixture, targets = read(start)
+            heard = mixture[[self.reference_mic]] if targets is None else targets
+            return min(map(_rms, heard)) / recording.level
+
+        rng = random_generator(self.seed, LABELLED_CROP, epoch, index)
+        spare = recording.num_samples - self.num_samples
+        mixture, targets = read(start_of_crop(spare, rng, quietest))
+        level = _rms(mixture[self.reference_mic])
+        gain = np.float32(1 / level if level > 0 else 1)
+        row = recording.row
+        return LabelledExample(
+            mixture=mixture * gain,
+            targets=None if targets is None else targets * gain,
+            azimuth=_float32(row.azimuth),
+            elevation=_float32(row.elevation),
+            distance=_float32(row.distance),
+            num_speakers=row.num_speakers,
+            index=number,
+        )
+
+
+def _rms(signal: NDArray[np.float32]) -> float:
+    return math.sqrt(float(np.mean(np.square(signal, dtype=np.float64))))
+
+
+def _float32(values: Sequence[float] | None) -> NDArray[np.float32] | None:
+    return None if values is None else np.array(values, np.float32)
 
 
 # --- opening a list -----------------------------------------------------------------------
@@ -201,10 +280,8 @@ def open_labelled(
     digest = hashlib.sha256()
     recordings = []
     for where, row in rows:
-        try:
+        with naming(where):
             recording = _recording(row, path.parent, array, sample_rate, reference_mic)
-        except InputError as error:
-            raise InputError(f"{where}: {error}") from error
         if recording.num_samples < num_samples:
             raise InputError(
                 f"{where}: mixture: {recording.mixture} is "
@@ -212,15 +289,14 @@ def open_labelled(
                 f"data.crop_seconds={num_samples / sample_rate:g}"
             )
         recordings.append(recording)
-        files = (recording.mixture, *(recording.targets or ()))
-        sizes = [file.stat().st_size for file in files]
+        sizes = [file.stat().st_size for file in (recording.mixture, *recording.targets)]
         digest.update(json.dumps([row.model_dump(), recording.num_samples, sizes]).encode())
     return LabelledRecordings(path, tuple(recordings), sample_rate, digest.hexdigest())
 
 
-def _row(where: str, line: str, array: MicrophoneArray, num_speakers: tuple[int, int]) -> _Row:
+def _row(where: str, line: str, array: MicrophoneArray, num_speakers: tuple[int, int]) -> Row:
     try:
-        row = _Row.model_validate_json(line)
+        row = Row.model_validate_json(line)
     except ValidationError as error:
         (first, *_) = error.errors()
         broken = first["type"] in ("json_invalid", "model_type")  # else all of it would be shown
@@ -255,7 +331,7 @@ def _row(where: str, line: str, array: MicrophoneArray, num_speakers: tuple[int,
 
 
 def _recording(
-    row: _Row, folder: Path, array: MicrophoneArray, sample_rate: int, reference_mic: int
+    row: Row, folder: Path, array: MicrophoneArray, sample_rate: int, reference_mic: int
 ) -> Recording:
     mixture = folder / row.mixture
     rate, frames, count = _header("mixture", mixture)
@@ -275,8 +351,8 @@ def _recording(
     level = _level("mixture", mixture, frames, channels[reference_mic])
     if not level > 0:
         raise InputError(f"mixture: {mixture} is silent at the reference microphone")
-    targets = None if row.targets is None else tuple(folder / name for name in row.targets)
-    for target in targets or ():
+    targets = tuple(folder / name for name in row.targets or ())
+    for target in targets:
         found = _header("targets", target)
         if found != (rate, frames, 1):
             raise InputError(
@@ -286,6 +362,7 @@ def _recording(
         if not _level("targets", target, frames, 0) > 0:
             raise InputError(f"targets: {target} is silent; list the speakers who speak")
     return Recording(
+        row=row,
         mixture=mixture,
         targets=targets,
         channels=channels,
@@ -293,9 +370,6 @@ def _recording(
         num_samples=frames * sample_rate // rate,
         rate=rate,
         level=level,
-        azimuth=row.azimuth,
-        elevation=row.elevation,
-        distance=row.distance,
     )
 
 
@@ -305,10 +379,8 @@ def _header(key: str, path: Path) -> tuple[int, int, int]:
 
     if not path.is_file():
         raise InputError(f"{key}: {path}: no such file")
-    try:
+    with naming(key), reading(path):
         info = soundfile.info(path)
-    except (soundfile.LibsndfileError, OSError, RuntimeError) as error:
-        raise InputError(f"{key}: {path} cannot be read as audio ({error})") from None
     return info.samplerate, info.frames, info.channels
 
 
@@ -318,18 +390,15 @@ def _level(key: str, path: Path, frames: int, channel: int) -> float:
     import soundfile
 
     energy, read = 0.0, 0
-    try:
-        with soundfile.SoundFile(path) as sound:
-            high_pass = HighPass(sound.samplerate)
-            for block in sound.blocks(_BLOCK, dtype="float32", always_2d=True):
-                if not np.isfinite(block).all():
-                    raise InputError(f"{key}: {path} holds NaN or infinite samples")
-                heard = high_pass.feed(block[None, :, channel])
-                energy += float(np.square(heard, dtype=np.float64).sum())
-                read += len(block)
-        energy += float(np.square(high_pass.feed(heard[:, :0], last=True)).sum()) if read else 0.0
-    except (soundfile.LibsndfileError, OSError, RuntimeError) as error:
-        raise InputError(f"{key}: {path} cannot be read as audio ({error})") from None
+    with naming(key), reading(path), soundfile.SoundFile(path) as sound:
+        high_pass = HighPass(sound.samplerate)
+        for block in sound.blocks(_BLOCK, dtype="float32", always_2d=True):
+            if not np.isfinite(block).all():
+                raise InputError(f"{path} holds NaN or infinite samples")
+            heard = high_pass.feed(block[None, :, channel])
+            energy += float(np.square(heard, dtype=np.float64).sum())
+            read += len(block)
+    energy += float(np.square(high_pass.feed(heard[:, :0], last=True)).sum()) if read else 0.0
     if read != frames:
         raise InputError(f"{key}: {path} is cut off: {read} of {frames} samples can be read")
     return math.sqrt(energy / max(1, read))

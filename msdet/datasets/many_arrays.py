@@ -6,19 +6,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-import numpy as np
-
 from msdet.datasets.config import ArraysConfig
-from msdet.datasets.examples import (
-    ARRAYS,
-    ARRAYS_ORDER,
-    ExampleSet,
-    SimulatedMixtures,
-    shuffled,
-)
+from msdet.datasets.examples import ARRAYS, ARRAYS_ORDER, ExampleSet, SimulatedMixtures, in_turn
 from msdet.errors import InputError
 from msdet.geometry import MicrophoneArray
 from msdet.simulation import Example
+from msdet.simulation.rooms import random_generator
 
 _TRIES = 1000
 """Draws of a microphone's place; a disc that has room for it needs a few."""
@@ -52,7 +45,7 @@ def build_arrays(config: ArraysConfig, own: MicrophoneArray, seed: int) -> list[
 
 def _draw_array(config: ArraysConfig, seed: int, number: int) -> MicrophoneArray:
     """Microphones evenly over a disc, one by one, those too close to another left out."""
-    rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(ARRAYS, number)))
+    rng = random_generator(seed, ARRAYS, number)
     count = int(rng.integers(config.num_mics[0], config.num_mics[1] + 1))
     radius = float(rng.uniform(*config.radius))
     places: list[tuple[float, float, float]] = []
@@ -87,9 +80,8 @@ class ManyArrays(ExampleSet):
         """Return the array of an example, and how many were before it with this array."""
         batch, place = divmod(index, self.batch_size)
         batch += epoch * (self.length // self.batch_size)
-        lap, turn = divmod(batch, len(self.sets))
-        number = int(shuffled(self.seed, lap, len(self.sets), ARRAYS_ORDER)[turn])
-        return number, lap * self.batch_size + place
+        number = in_turn(self.seed, batch, len(self.sets), ARRAYS_ORDER)
+        return number, batch // len(self.sets) * self.batch_size + place
 
     def example(self, epoch: int, index: int) -> Example:
         number, position = self.turn(epoch, index)

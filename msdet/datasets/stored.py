@@ -10,9 +10,9 @@ from functools import partial
 import numpy as np
 
 from msdet.datasets.batch import ALL_LABELS
-from msdet.datasets.examples import CROP, CROP_TRIES, SILENT_RMS, SYMMETRY, ExampleSet, shuffled
+from msdet.datasets.examples import CROP, SYMMETRY, ExampleSet, in_turn, start_of_crop
 from msdet.simulation import Example, Room, Scene, SceneConfig, StoredMixtures
-from msdet.simulation.rooms import draw_symmetry
+from msdet.simulation.rooms import draw_symmetry, random_generator
 
 
 class StoredExamples(ExampleSet):
@@ -42,40 +42,30 @@ class StoredExamples(ExampleSet):
 
     def number(self, epoch: int, index: int) -> int:
         """Return the mixture that an example is from: every one once before any comes again."""
-        position = epoch * self.length + index
-        lap, place = divmod(position, len(self.mixtures))
-        return int(shuffled(self.seed, lap, len(self.mixtures))[place])
+        return in_turn(self.seed, epoch * self.length + index, len(self.mixtures))
 
     def example(self, epoch: int, index: int) -> Example:
         key = epoch, index
         example = self.mixtures.read(self.number(*key), partial(self._pose, key))
-        sequence = np.random.SeedSequence(self.seed, spawn_key=(CROP, *key))
-        return random_crop(example, self.num_samples, np.random.default_rng(sequence))
+        return random_crop(example, self.num_samples, random_generator(self.seed, CROP, *key))
 
     def _pose(self, key: tuple[int, int], scene: Scene) -> Room:
         """The room of a scene, with its array turned."""
         if self.scene is None or not self.scene.use_symmetry:
             return scene.room
-        sequence = np.random.SeedSequence(self.seed, spawn_key=(SYMMETRY, *key))
-        rng = np.random.default_rng(sequence)
+        rng = random_generator(self.seed, SYMMETRY, *key)
         return draw_symmetry(self.scene, scene.microphone_array(), scene.room, rng)
 
 
 def random_crop(example: Example, num_samples: int, rng: np.random.Generator) -> Example:
-    """A stretch of an example in which all targets speak, if one is found soon; else the one of a
-    few in which the quietest target is loudest. Its reference microphone has an RMS of 1 again.
-    """
-    spare = example.mixture.shape[-1] - num_samples
-    best, best_level = 0, -1.0
-    for _ in range(CROP_TRIES if spare else 1):
-        start = int(rng.integers(spare + 1))
+    """A stretch in which all targets speak, see `start_of_crop`, with an RMS of 1 again."""
+
+    def quietest(start: int) -> float:
         part = example.targets[:, start : start + num_samples]
-        level = float(np.sqrt(np.mean(np.square(part, dtype=np.float64), axis=-1)).min())
-        if level > best_level:
-            best, best_level = start, level
-        if level > SILENT_RMS:
-            break
-    window = slice(best, best + num_samples)
+        return float(np.sqrt(np.mean(np.square(part, dtype=np.float64), axis=-1)).min())
+
+    start = start_of_crop(example.mixture.shape[-1] - num_samples, rng, quietest)
+    window = slice(start, start + num_samples)
     reference = example.mixture[example.scene.reference_mic, window]
     power = float(np.mean(np.square(reference, dtype=np.float64)))
     gain = 1 / math.sqrt(power) if power > 0 else 1.0

@@ -265,7 +265,7 @@ def _scores(
 def _value(
     metric: Metric, signal: Signal, truth: SceneTruth, speaker: int
 ) -> tuple[float | None, str | None]:
-    """What a metric says of a signal ``[sample]``, and why it failed."""
+    """Return the score of a signal ``[sample]`` by a metric, and why it failed."""
     try:
         value = number_of(metric, metric(signal, truth, speaker))
     except InputError:  # the user's to mend, and the same for every scene

@@ -22,6 +22,8 @@ class ServeConfig(BaseModel):
         max_stored_megabytes: all uploads and results together; the oldest are deleted first.
         max_job_seconds: a separation that takes longer, with the rendering of its scene, is given
             up.
+        trust: import and run classes outside msdet that the checkpoint names; only for checkpoints
+            of people whom you trust.
     """
 
     model_config = ConfigDict(
@@ -36,6 +38,7 @@ class ServeConfig(BaseModel):
     max_minutes: float = Field(default=10, gt=0)
     max_stored_megabytes: float = Field(default=2000, gt=0)
     max_job_seconds: float = Field(default=300, gt=0)
+    trust: bool = False
 
     @field_validator("max_stored_megabytes")
     @classmethod

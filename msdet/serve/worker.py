@@ -33,10 +33,11 @@ class Worker:
 
     Args:
         checkpoint: file of the model. max_seconds: that a job may take.
+        trust: as of :func:`msdet.inference.separator.load`.
     """
 
-    def __init__(self, checkpoint: Path, max_seconds: float) -> None:
-        self._checkpoint, self._max_seconds = checkpoint, max_seconds
+    def __init__(self, checkpoint: Path, max_seconds: float, *, trust: bool = False) -> None:
+        self._checkpoint, self._max_seconds, self._trust = checkpoint, max_seconds, trust
         self._one_at_a_time = threading.Lock()
         self._closed = False
         self._start()
@@ -84,7 +85,7 @@ class Worker:
     def _start(self) -> None:
         others = active_children()
         spawn = get_context("spawn")  # a fork of a process with a server's threads may hang
-        self._pool = ProcessPoolExecutor(1, spawn, _load, (self._checkpoint,))
+        self._pool = ProcessPoolExecutor(1, spawn, _load, (self._checkpoint, self._trust))
         self._ready = self._pool.submit(int)
         (self._process,) = (child for child in active_children() if child not in others)
 
@@ -99,10 +100,10 @@ class Worker:
         self._pool.shutdown(cancel_futures=True)
 
 
-def _load(checkpoint: Path) -> None:
+def _load(checkpoint: Path, trust: bool) -> None:
     global _separator
     be_a_worker(threads=None)
-    _separator = load(checkpoint)
+    _separator = load(checkpoint, trust=trust)
 
 
 def _work(job: Callable[..., Result], arguments: tuple[object, ...]) -> Result:

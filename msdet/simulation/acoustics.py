@@ -10,8 +10,8 @@ from __future__ import annotations
 from functools import lru_cache
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy import fft
 
 MEASURE_ABOVE_HZ = 50.0
 _STEP_SECONDS = 0.0005
@@ -23,9 +23,9 @@ _ORDER = 4
 def high_passed(response: NDArray[np.float32], sample_rate: int) -> NDArray[np.float32]:
     """Responses ``[..., tap]`` above 50 Hz; zero-phase, the same number of taps."""
     taps = response.shape[-1]
-    size = fft.next_fast_len(taps + int(0.05 * sample_rate), real=True)
-    spectrum = fft.rfft(response, size, axis=-1) * _high_pass(size, sample_rate)
-    return np.asarray(fft.irfft(spectrum, size, axis=-1)[..., :taps])
+    size = scipy.fft.next_fast_len(taps + int(0.05 * sample_rate), real=True)
+    spectrum = scipy.fft.rfft(response, size, axis=-1) * _high_pass(size, sample_rate)
+    return np.asarray(scipy.fft.irfft(spectrum, size, axis=-1)[..., :taps])
 
 
 def energy_decay(filtered: NDArray[np.float32]) -> NDArray[np.float64]:
@@ -88,5 +88,5 @@ def _t20(energy: NDArray[np.float64], sample_rate: float) -> float:
 @lru_cache(maxsize=16)
 def _high_pass(size: int, sample_rate: int) -> NDArray[np.float32]:
     """Gains ``[freq]`` of a Butterworth filter."""
-    ratio = np.maximum(fft.rfftfreq(size, 1 / sample_rate), 1e-9) / MEASURE_ABOVE_HZ
+    ratio = np.maximum(scipy.fft.rfftfreq(size, 1 / sample_rate), 1e-9) / MEASURE_ABOVE_HZ
     return np.asarray(1 / np.sqrt(1 + ratio ** (-2.0 * _ORDER)), np.float32)

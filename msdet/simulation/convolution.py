@@ -6,8 +6,8 @@ from __future__ import annotations
 from functools import lru_cache
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy import fft
 
 _SMALLEST, _LARGEST = 10, 20
 """Powers of two that a block may be long."""
@@ -37,12 +37,12 @@ class Convolution:
         view = np.lib.stride_tricks.as_strided(
             padded, (len(dry), self.blocks, self.size), strides, writeable=False
         )
-        self.spectra: NDArray[np.complex64] = fft.rfft(view, axis=-1)
+        self.spectra: NDArray[np.complex64] = scipy.fft.rfft(view, axis=-1)
         """``[source, block, freq]``"""
 
     def transform(self, responses: NDArray[np.float32]) -> NDArray[np.complex64]:
         """Spectra ``[..., freq]`` of responses ``[..., tap]``, for `each` and `mixed`."""
-        return np.asarray(fft.rfft(responses, self.size, axis=-1))
+        return np.asarray(scipy.fft.rfft(responses, self.size, axis=-1))
 
     def each(self, responses: NDArray[np.complex64]) -> NDArray[np.float32]:
         """Each source through its response ``[source, freq]``: ``[source, sample]``."""
@@ -59,7 +59,7 @@ class Convolution:
 
     def _back(self, spectrum: NDArray[np.complex64]) -> NDArray[np.float32]:
         """``[block, freq]`` to ``[sample]``; each block's first samples hold the circular wrap."""
-        blocks = fft.irfft(spectrum, self.size, axis=-1)[:, self.size - self.hop :]
+        blocks = scipy.fft.irfft(spectrum, self.size, axis=-1)[:, self.size - self.hop :]
         return np.asarray(blocks.reshape(-1)[: self.num_samples])
 
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -15,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from msdet.corpora import Split
 from msdet.corpora.listing import read_header
-from msdet.errors import InputError, first_mistake
+from msdet.errors import InputError, first_mistake, naming
 from msdet.simulation.config import MOST_DECIBELS, MOST_SPEAKERS
 
 # Strict: a number in quotes is refused, not guessed.
@@ -115,15 +114,6 @@ def read_descriptions(
                 raise InputError(f"scene {ids[id]} has this id too; ids must be different")
         ids[id] = number
         yield where, description
-
-
-@contextmanager
-def naming(where: str) -> Iterator[None]:
-    """Errors begin with the scene, and the key in it, that they are about."""
-    try:
-        yield
-    except InputError as error:
-        raise InputError(f"{where}: {error}") from error
 
 
 def audio_file(folder: Path, name: str) -> Path:

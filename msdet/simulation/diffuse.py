@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy import fft
 
 from msdet.geometry import SPEED_OF_SOUND
 from msdet.simulation.config import OCTAVES_HZ
@@ -86,11 +86,11 @@ def diffuse_field(
     Circular: what leaves at one end by the travel over the array comes in at the other.
     """
     samples = streams.shape[-1]
-    size = fft.next_fast_len(samples, real=True)
-    spectra = fft.rfft(streams, size, axis=-1)
+    size = scipy.fft.next_fast_len(samples, real=True)
+    spectra = scipy.fft.rfft(streams, size, axis=-1)
     mixing = diffuse_mixing(positions, sample_rate, size)
     mixed = np.matmul(mixing, spectra.T[..., None])[..., 0].T
-    return np.asarray(fft.irfft(mixed, size, axis=-1)[..., :samples], np.float32)
+    return np.asarray(scipy.fft.irfft(mixed, size, axis=-1)[..., :samples], np.float32)
 
 
 @lru_cache(maxsize=32)
@@ -163,7 +163,7 @@ def diffuse_tail(
     tail = np.zeros((count, len(microphones), stop - start), np.float32)
     for reflection, gains in zip(reflections, bands, strict=True):
         shaped = noise if gains is None else noise * gains
-        samples_of_band = fft.irfft(shaped, samples, axis=-1)[..., : stop - start]
+        samples_of_band = scipy.fft.irfft(shaped, samples, axis=-1)[..., : stop - start]
         tail += samples_of_band * _amplitude(size, reflection, sample_rate, start, stop)
     return tail
 
@@ -196,7 +196,7 @@ def octave_gains(size: int, sample_rate: int) -> tuple[NDArray[np.float32], ...]
     Zero-phase, cosine-shaped over the logarithm of the frequency; the outer bands reach to zero and
     to half the sample rate.
     """
-    frequency = np.maximum(fft.rfftfreq(size, 1 / sample_rate), 1.0)
+    frequency = np.maximum(scipy.fft.rfftfreq(size, 1 / sample_rate), 1.0)
     place = np.clip(np.log2(frequency / OCTAVES_HZ[0]), 0, len(OCTAVES_HZ) - 1)
     distance = np.abs(place - np.arange(len(OCTAVES_HZ))[:, None])
     gains = np.where(distance < 1, np.cos(np.pi / 2 * distance) ** 2, 0.0)

@@ -30,8 +30,8 @@ from io import BytesIO
 from typing import Any, Literal
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy.io import wavfile
 
 from msdet.corpora import Corpus
 from msdet.simulation.render import AtMicrophone, Example, directions
@@ -147,7 +147,7 @@ def wav(audio: NDArray[np.float32], sample_rate: int) -> bytes:
     By scipy: libsndfile writes the time into such files, so that no two would be alike.
     """
     buffer = BytesIO()
-    wavfile.write(buffer, sample_rate, np.asarray(audio, "<f4").T)
+    scipy.io.wavfile.write(buffer, sample_rate, np.asarray(audio, "<f4").T)
     return buffer.getvalue()
 
 

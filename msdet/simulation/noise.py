@@ -6,9 +6,8 @@ from __future__ import annotations
 from functools import lru_cache
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy import fft
-from scipy.special import ndtri
 
 from msdet.corpora import Corpus
 from msdet.errors import InputError
@@ -37,7 +36,7 @@ def sensor_noise(seed: int, num_mics: int, num_samples: int) -> NDArray[np.float
 
 @lru_cache(maxsize=1)
 def _quantiles() -> NDArray[np.float32]:
-    values = ndtri((np.arange(65536) + 0.5) / 65536)
+    values = scipy.special.ndtri((np.arange(65536) + 0.5) / 65536)
     return np.asarray(values / values.std(), np.float32)
 
 
@@ -109,14 +108,14 @@ def _shaped_like_speech(
         spoken = _spoken(crop, corpus)
         padded = np.pad(spoken, (0, max(0, window - len(spoken))))
         frames = np.lib.stride_tricks.sliding_window_view(padded, window)[:: window // 2]
-        spectra = fft.rfft(frames * np.hanning(window).astype(np.float32), axis=-1)
+        spectra = scipy.fft.rfft(frames * np.hanning(window).astype(np.float32), axis=-1)
         density = np.square(np.abs(spectra)).mean(axis=0)
         power += density / density.sum()
     samples = white.shape[-1]
-    size = fft.next_fast_len(samples, real=True)
+    size = scipy.fft.next_fast_len(samples, real=True)
     places = np.linspace(0, window // 2, size // 2 + 1)
     gains = np.interp(places, np.arange(window // 2 + 1), np.sqrt(power)).astype(np.float32)
-    shaped = fft.irfft(fft.rfft(white, size, axis=-1) * gains, size, axis=-1)
+    shaped = scipy.fft.irfft(scipy.fft.rfft(white, size, axis=-1) * gains, size, axis=-1)
     return np.asarray(shaped[..., :samples], np.float32)
 
 

@@ -15,7 +15,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from msdet.audio_files import AUDIO_SUFFIXES, find_audio
+from msdet.audio_files import AUDIO_SUFFIXES, find_audio, reading
 from msdet.corpora import checked_signal, resampled
 from msdet.corpora.listing import read_header
 from msdet.errors import InputError
@@ -164,15 +164,12 @@ def _read_file(path: Path, offset: int, num_samples: int, sample_rate: int) -> N
     """The first channel of a stretch of a file; `offset` and `num_samples` at `sample_rate`."""
     import soundfile
 
-    try:
-        with soundfile.SoundFile(path) as sound:
-            rate = sound.samplerate
-            begin = offset * rate // sample_rate
-            sound.seek(min(begin, sound.frames))
-            frames = -(-num_samples * rate // sample_rate) + 1
-            native = sound.read(frames, dtype="float32", always_2d=True)[:, 0]
-    except (soundfile.LibsndfileError, OSError) as error:
-        raise InputError(f"{path}: cannot be read as audio ({error})") from None
+    with reading(path), soundfile.SoundFile(path) as sound:
+        rate = sound.samplerate
+        begin = offset * rate // sample_rate
+        sound.seek(min(begin, sound.frames))
+        frames = -(-num_samples * rate // sample_rate) + 1
+        native = sound.read(frames, dtype="float32", always_2d=True)[:, 0]
     audio = resampled(native.copy(), rate, sample_rate)[:num_samples]
     if len(audio) < num_samples:
         raise InputError(

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy import fft
 
 from msdet.corpora import Corpus
 from msdet.errors import InputError
@@ -225,11 +225,11 @@ def _gain_to_unit_rms(reference: NDArray[np.float32]) -> float:
 def _mismatched(mismatch: Mismatch, signals: NDArray[np.float32]) -> NDArray[np.float32]:
     """Signals ``[..., mic, sample]`` as microphones with other gains and phases hear them."""
     samples = signals.shape[-1]
-    size = fft.next_fast_len(samples, real=True)
+    size = scipy.fft.next_fast_len(samples, real=True)
     phase = np.radians(mismatch.phase)
     factors = 10 ** (np.array(mismatch.gain_db) / 20) * np.exp(1j * phase)
-    spectra = fft.rfft(signals, size, axis=-1) * factors.astype(np.complex64)[:, None]
-    return np.asarray(fft.irfft(spectra, size, axis=-1)[..., :samples], np.float32)
+    spectra = scipy.fft.rfft(signals, size, axis=-1) * factors.astype(np.complex64)[:, None]
+    return np.asarray(scipy.fft.irfft(spectra, size, axis=-1)[..., :samples], np.float32)
 
 
 def _dry(scene: Scene, corpus: Corpus, lead: int, tail: int) -> NDArray[np.float32]:

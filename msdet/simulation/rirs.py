@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy import fft
 
 from msdet.errors import InputError
 from msdet.geometry import SPEED_OF_SOUND, MicrophoneArray
@@ -103,17 +103,12 @@ def compute_rirs(room: Room, array: MicrophoneArray, sample_rate: int) -> Rirs:
     if (inside <= 0).any() or (inside >= size).any():
         raise InputError(f"room of {room.size} m: a microphone or speaker stands outside of it")
     direct = direct_paths(sources, mics, sample_rate)
-    match room.rirs:
-        case "anechoic":
-            image = direct
-        case "exact":
-            image = _exact(room, mics, sources, sample_rate)
-        case "hybrid":
-            image = _hybrid(room, array, mics, sources, sample_rate)
     count = len(room.speakers)
     if room.rirs == "anechoic":
+        image = direct
         t60, drr_db = 0.0, np.full(image[:count].shape[:2], np.inf, np.float32)
     else:
+        image = _reverberant(room, array, mics, sources, sample_rate)
         filtered = high_passed(image[:count], sample_rate)
         t60 = measure_t60(filtered, sample_rate)
         drr_db = measure_drr(filtered, direct[:count], sample_rate)
@@ -128,59 +123,47 @@ def compute_rirs(room: Room, array: MicrophoneArray, sample_rate: int) -> Rirs:
     ).permuted(permutation)
 
 
-def _exact(
-    room: Room, mics: NDArray[np.float64], sources: NDArray[np.float64], sample_rate: int
-) -> NDArray[np.float32]:
-    """``[source, mic, tap]``"""
-    reflections = wall_reflections(room)
-    responses = []
-    for source in sources:
-        images = image_sources(
-            room.size, source, room.array_centre, max(reflections), room.longest_t60
-        )
-        responses.append(reflected(images, reflections, mics, sample_rate))
-    return _stack(responses)
-
-
-def _hybrid(
+def _reverberant(
     room: Room,
     array: MicrophoneArray,
     mics: NDArray[np.float64],
     sources: NDArray[np.float64],
     sample_rate: int,
 ) -> NDArray[np.float32]:
-    """``[source, mic, tap]``"""
+    """Responses ``[source, mic, tap]`` of image sources, and of a tail in place of late ones."""
     reflections = wall_reflections(room)
+    hybrid = room.rirs == "hybrid"
     travel = np.linalg.norm(sources - room.array_centre, axis=-1) / SPEED_OF_SOUND
     mixed = travel + mixing_time(room.size)
-    early = []
+    responses = []
     for source, start in zip(sources, mixed, strict=True):
-        images = image_sources(
-            room.size, source, room.array_centre, max(reflections), start + _FADE
-        )
-        distance = np.linalg.norm(images.positions.T - room.array_centre, axis=-1)
-        fade = np.clip((distance / SPEED_OF_SOUND - start) / _FADE, 0, 1)
-        faded = np.cos(np.pi / 2 * fade)
-        early.append(reflected(images, reflections, mics, sample_rate, faded))
-    start, stop = round(mixed.min() * sample_rate), math.ceil(room.longest_t60 * sample_rate)
-    if stop <= start:
-        return _stack(early)
+        seconds = start + _FADE if hybrid else room.longest_t60
+        images = image_sources(room.size, source, room.array_centre, max(reflections), seconds)
+        weights: NDArray[np.float64] | float = 1.0
+        if hybrid:
+            distance = np.linalg.norm(images.positions.T - room.array_centre, axis=-1)
+            fade = np.clip((distance / SPEED_OF_SOUND - start) / _FADE, 0, 1)
+            weights = np.cos(np.pi / 2 * fade)
+        responses.append(reflected(images, reflections, mics, sample_rate, weights))
+    first, stop = round(mixed.min() * sample_rate), math.ceil(room.longest_t60 * sample_rate)
+    if not hybrid or stop <= first:
+        return _stack(responses)
     tail = diffuse_tail(
         room.size,
         reflections,
         room.real_positions(array),
         sample_rate,
-        start,
+        first,
         stop,
         _generator_of(room),
         len(sources),
     )
-    time = np.arange(start, stop, dtype=np.float32) / np.float32(sample_rate)
+    time = np.arange(first, stop, dtype=np.float32) / np.float32(sample_rate)
     fade = np.clip((time - mixed[:, None].astype(np.float32)) / np.float32(_FADE), 0, 1)
     tail *= np.sin(np.float32(np.pi / 2) * fade)[:, None]
-    responses = _stack(early, at_least=stop + DELAY)
-    responses[..., start + DELAY : stop + DELAY] += tail
-    return responses
+    stacked = _stack(responses, at_least=stop + DELAY)
+    stacked[..., first + DELAY : stop + DELAY] += tail
+    return stacked
 
 
 def mixing_time(size: Sequence[float]) -> float:
@@ -305,10 +288,10 @@ def reflected(
         return sums[0]
     taps = sums[0].shape[-1]
     # Room for what the bands' filters ring beyond the last tap, which is as weak as the tail's end.
-    size = fft.next_fast_len(taps + int(0.02 * sample_rate), real=True)
+    size = scipy.fft.next_fast_len(taps + int(0.02 * sample_rate), real=True)
     bands = octave_gains(size, sample_rate)
-    spectrum = sum(fft.rfft(h, size, axis=-1) * g for h, g in zip(sums, bands, strict=True))
-    return np.asarray(fft.irfft(spectrum, size, axis=-1)[..., :taps], np.float32)
+    spectrum = sum(scipy.fft.rfft(h, size, axis=-1) * g for h, g in zip(sums, bands, strict=True))
+    return np.asarray(scipy.fft.irfft(spectrum, size, axis=-1)[..., :taps], np.float32)
 
 
 def _sum(

@@ -12,8 +12,8 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy.spatial.transform import Rotation
 
 from msdet.errors import InputError
 from msdet.geometry import MicrophoneArray, angular_error, rotate_about_vertical, wrap_degrees
@@ -311,7 +311,7 @@ def _draw_mic_errors(
         imperfections.rotation,
     ]
     planned = array.as_array()
-    turned = Rotation.from_euler("xyz", angles, degrees=True).apply(planned)
+    turned = scipy.spatial.transform.Rotation.from_euler("xyz", angles, degrees=True).apply(planned)
     errors = np.clip(rng.standard_normal(planned.shape), -MOST_SIGMAS, MOST_SIGMAS)
     moved = turned + imperfections.position * errors
     return tuple((x, y, z) for x, y, z in (moved - planned).round(6).tolist())

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,16 +11,20 @@ from typing import Any, NamedTuple
 import lightning.pytorch as pl
 import torch
 from rich.console import Console
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset
 
 from msdet.corpora import Corpus
 from msdet.datasets.batch import Batch, LabelledMixture
 from msdet.datasets.config import DataConfig
-from msdet.datasets.examples import ExampleSet, FixedScenes, MixedExamples, SimulatedMixtures
-from msdet.datasets.labelled import LabelledRecordings, open_labelled
-from msdet.datasets.labelled_examples import LabelledExamples
+from msdet.datasets.examples import (
+    ExampleSampler,
+    ExampleSet,
+    FixedScenes,
+    MixedExamples,
+    SimulatedMixtures,
+)
+from msdet.datasets.labelled import LabelledExamples, LabelledRecordings, open_labelled
 from msdet.datasets.many_arrays import ManyArrays, build_arrays
-from msdet.datasets.samplers import ExampleSampler, UnpaddedSampler
 from msdet.datasets.stored import StoredExamples
 from msdet.errors import InputError
 from msdet.geometry import MicrophoneArray
@@ -100,7 +104,7 @@ def _open_labelled(config: TrainConfig, array: MicrophoneArray) -> LabelledRecor
         num_samples=_crop_samples(config),
     )
     counts = ", ".join(
-        f"{sum(label in r.labels for r in recordings.recordings)} with {label}"
+        f"{sum(label in r.row.labels for r in recordings.recordings)} with {label}"
         for label in sorted(recordings.any_labels)
     )
     Console(stderr=True).print(
@@ -235,15 +239,16 @@ class MixtureData(pl.LightningDataModule):
 
     def val_dataloader(self) -> DataLoader[Example]:
         """This process's share of the valid scenes."""
-        sampler = UnpaddedSampler(len(self.valid), *self._place())
-        return self._loader(self.valid, sampler, min(1, self.config.num_workers), drop_last=False)
+        rank, world_size = self._place()
+        share = range(rank, len(self.valid), world_size)  # no scene twice, none left out
+        return self._loader(self.valid, share, min(1, self.config.num_workers), drop_last=False)
 
     def _place(self) -> tuple[int, int]:
         trainer = self.trainer
         return (trainer.global_rank, trainer.world_size) if trainer else (0, 1)
 
     def _loader(
-        self, dataset: Dataset[Any], sampler: Sampler[Any], workers: int, drop_last: bool
+        self, dataset: Dataset[Any], sampler: Iterable[int], workers: int, drop_last: bool
     ) -> DataLoader[Any]:
         return DataLoader(
             dataset,

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""LibriSpeech's layout gives utterances, splits and sexes; missing subsets are named."""
+"""LibriSpeech's layout gives utterances and splits; missing subsets are named."""
 
 from __future__ import annotations
 
@@ -23,9 +23,6 @@ def config(tmp_path: Path) -> LibriSpeechConfig:
                 path = root / subset / str(speaker) / "7" / f"{speaker}-7-{number:04d}.flac"
                 path.parent.mkdir(parents=True, exist_ok=True)
                 soundfile.write(path, 0.1 * rng.standard_normal(int(seconds * 16000)), 16000)
-    (root / "SPEAKERS.TXT").write_text(
-        "; ID |SEX| SUBSET |MINUTES| NAME\n10 | F | train-clean-100 | 25 | A\n11 | M | x | 2 | B\n"
-    )
     return LibriSpeechConfig(path=str(tmp_path), cache=str(tmp_path / "cache"))
 
 
@@ -34,7 +31,6 @@ def test_subsets_are_the_splits(config: LibriSpeechConfig) -> None:
     assert corpus.split("train").speakers == ("10", "11")
     assert corpus.split("valid").speakers == ("20", "21")
     assert corpus.split("test").speakers == ("30", "31")
-    assert [u.sex for u in corpus.split("train").utterances] == ["F", "M"]
     assert len(corpus.utterances) == 6  # the files of one second are shorter than min_seconds
     assert corpus.read(corpus.by_id("10-7-0000")).shape == (48000,)
 

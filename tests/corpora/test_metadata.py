@@ -92,7 +92,6 @@ def test_list_of_utterances(utterances: MetadataConfig) -> None:
     assert corpus.split("valid").speakers == ("20", "21")
     assert corpus.split("test").speakers == ("30", "31")
     assert len(corpus.utterances) == 12  # not the third file of speaker 10
-    assert [u.sex for u in corpus.of_speaker("10") + corpus.of_speaker("11")] == list("FFMM")
     assert corpus.read(corpus.by_id("train-clean-100/10/7/10-7-0000")).shape == (48000,)
 
 

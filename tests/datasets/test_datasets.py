@@ -25,7 +25,6 @@ from msdet.datasets import (
     ExampleSampler,
     FixedScenes,
     SimulatedMixtures,
-    UnpaddedSampler,
 )
 from msdet.geometry import MicrophoneArray
 from msdet.simulation import (
@@ -156,17 +155,17 @@ def test_a_dataset_travels_to_another_process(corpus: Corpus, bank: RirBank) -> 
 
 def test_shared_and_fresh_rooms_are_mixed(corpus: Corpus, bank: RirBank) -> None:
     examples = training(corpus, bank, length=100, rooms=4, fresh_rooms=0.3)
-    shared = [examples.shared_room(0, index, index) for index in range(100)]
-    assert 15 <= sum(room is None for room in shared) <= 45
+    shared = [examples.shares_room(0, index) for index in range(100)]
+    assert 15 <= shared.count(False) <= 45
     assert examples.rooms is not None
     pool = {room.size for room in examples.rooms}
     for index in range(10):
         scene = examples.draw(0, index)
-        assert (scene.room.size in pool) == (shared[index] is not None)
+        assert (scene.room.size in pool) == shared[index]
         assert same(examples.example(0, index), examples.example(0, index))
     again = training(corpus, bank, length=100, rooms=4, fresh_rooms=0.3)
-    assert [again.shared_room(0, index, index) for index in range(100)] == shared
-    assert [again.shared_room(1, index, index) for index in range(100)] != shared
+    assert [again.shares_room(0, index) for index in range(100)] == shared
+    assert [again.shares_room(1, index) for index in range(100)] != shared
 
 
 @pytest.mark.parametrize(("length", "rooms"), [(6, 4), (4, 4), (3, 7)])
@@ -224,12 +223,15 @@ def test_no_device_trains_on_another_s_example(length: int, size: int, world: in
 
 @pytest.mark.parametrize("world", [1, 2, 3])
 @pytest.mark.parametrize("length", [1, 2, 5, 6])
-def test_every_valid_scene_is_scored_exactly_once(length: int, world: int) -> None:
-    shares = [list(UnpaddedSampler(length, rank, world)) for rank in range(world)]
-    assert sorted(index for share in shares for index in share) == list(range(length))
-    assert [len(UnpaddedSampler(length, rank, world)) for rank in range(world)] == [
-        len(share) for share in shares
-    ]
+def test_every_valid_scene_is_scored_exactly_once(
+    length: int, world: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scenes: Any = range(length)
+    seen = []
+    for rank in range(world):
+        monkeypatch.setattr(MixtureData, "_place", lambda self, rank=rank: (rank, world))
+        seen += list(MixtureData(DataConfig(), 2, scenes, scenes).val_dataloader().sampler)
+    assert sorted(seen) == list(range(length))
 
 
 def test_a_batch_is_the_same_on_one_device_and_on_many() -> None:

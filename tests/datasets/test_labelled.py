@@ -17,8 +17,12 @@ from numpy.typing import NDArray
 
 from msdet.audio import resample
 from msdet.datasets import ALL_LABELS, Batch, ExampleSet, MixedExamples
-from msdet.datasets.labelled import LabelledRecordings, open_labelled
-from msdet.datasets.labelled_examples import LabelledExample, LabelledExamples
+from msdet.datasets.labelled import (
+    LabelledExample,
+    LabelledExamples,
+    LabelledRecordings,
+    open_labelled,
+)
 from msdet.errors import InputError
 from msdet.geometry import MicrophoneArray
 from msdet.high_pass import high_passed, reach
@@ -361,7 +365,7 @@ def refused(opened: Callable[..., LabelledRecordings], *rows: Row | str, **chang
     [
         ({"mixture": "none.wav"}, "mixture: {folder}/none.wav: no such file"),
         ({"targets": ["targets/c0.wav", "none.wav"]}, "targets: {folder}/none.wav: no such file"),
-        ({"mixture": "list.jsonl"}, "mixture: {folder}/list.jsonl cannot be read as audio"),
+        ({"mixture": "list.jsonl"}, "mixture: {folder}/list.jsonl: cannot be read as audio"),
         ({"mixture": "short.wav"}, "is 0.125 s long, shorter than data.crop_seconds=0.25"),
         ({"mixture": "nan.wav"}, "mixture: {folder}/nan.wav holds NaN or infinite samples"),
         ({"mixture": "silent.wav"}, "silent.wav is silent at the reference microphone"),

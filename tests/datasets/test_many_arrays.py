@@ -102,9 +102,7 @@ def test_each_array_has_rooms_of_its_own_and_uses_all_of_them(tmp_path: Path) ->
     heard: dict[int, set[Any]] = {0: set(), 1: set(), 2: set()}
     for key in keys:
         number, position = examples.turn(*key)
-        room = examples.sets[number].shared_room(*key, position)
-        assert room is not None
-        heard[number].add(room.size)
+        heard[number].add(examples.sets[number].draw(*key, position).room.size)
     assert heard == {number: {room.size for room in some} for number, some in enumerate(rooms)}
 
 

@@ -16,7 +16,7 @@ from msdet.cli import main
 from msdet.composing import compose
 from msdet.corpora import open_corpus
 from msdet.datasets import ALL_LABELS, MixedExamples
-from msdet.datasets.labelled_examples import LabelledExamples
+from msdet.datasets.labelled import LabelledExamples
 from msdet.errors import InputError
 from msdet.parsing import parse
 from msdet.training.config import TrainConfig

@@ -33,6 +33,7 @@ KEYS: dict[str, Any] = {
     "max_minutes": 1,
     "max_stored_megabytes": 2,
     "max_job_seconds": 60,
+    "trust": False,
 }
 
 

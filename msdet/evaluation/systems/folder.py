@@ -20,14 +20,13 @@ import hashlib
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from msdet.audio import read_audio
 from msdet.errors import InputError, first_mistake
 from msdet.evaluation.systems.estimate import Estimate
 from msdet.geometry import wrap_degrees
@@ -60,22 +59,19 @@ class _Found:
     """The files of a scene's folder.
 
     Attributes:
-        there: whether there is a folder. audio: files, if any, turned down by ``gain``.
+        audio: files, if any, turned down by ``gain``. directions: None where no file tells any.
         clipped: samples at full scale in files of integers, by name. silent: a file is all zeros.
-        mistakes: by names within the folder.
     """
 
-    there: bool = True
-    audio: tuple[Path, ...] = ()
-    directions: tuple[Located, ...] | None = None
-    gain: float = 1.0
-    clipped: Mapping[str, int] = field(default_factory=dict)
-    silent: bool = False
-    mistakes: tuple[str, ...] = ()
+    audio: tuple[Path, ...]
+    directions: tuple[Located, ...] | None
+    gain: float
+    clipped: Mapping[str, int]
+    silent: bool
 
-    def says(self, key: str) -> bool:
-        """Return whether any speaker has this number."""
-        return any(getattr(speaker, key) is not None for speaker in self.directions or ())
+    def numbers(self, key: str) -> NDArray[np.float64]:
+        """``[slot]``, NaN for what is not said."""
+        return np.array([getattr(of, key) for of in self.directions or ()], np.float64)
 
 
 class FolderEstimates:
@@ -92,37 +88,52 @@ class FolderEstimates:
         Args:
             key: of the config, that the folder was named by.
         Raises:
-            InputError: names the first files that are missing or do not fit, what was found and
-                what was expected, and how many more there are.
+            InputError: names the first scenes with a file that is missing or does not fit, what
+                was found and what was expected, and how many more there are.
         """
-        self._folder = Path(folder)
-        if not self._folder.is_dir():
-            reason = "is no folder" if self._folder.exists() else "no such folder"
+        root = Path(folder)
+        if not root.is_dir():
+            reason = "is no folder" if root.exists() else "no such folder"
             raise InputError(f"{key}={folder}: {reason}")
-        self._found = {scene.id: _look(self._folder / scene.id, scene) for scene in scenes}
-        everything = self._found.values()
-        self.separates = any(found.audio for found in everything)
-        self.localises = any(found.says("azimuth_deg") for found in everything)
-        self._ranges = any(found.says("distance_m") for found in everything)
-        self.clipped = {
-            f"{id}/{name}": count
-            for id, found in self._found.items()
-            for name, count in found.clipped.items()
-        }
-        self._counts = any(
-            len(found.audio or found.directions or ()) != len(scene.speech) or found.silent
-            for scene in scenes
-            if (found := self._found[scene.id])
+        self._found: dict[str, _Found] = {}
+        ids, mistakes = Counter(scene.id for scene in scenes), []
+        twice = "of the scenes have this id, so that one folder cannot be told from another"
+        mistakes += [f"{id}: {count} {twice}" for id, count in ids.items() if count > 1]
+        for scene in scenes:
+            try:
+                self._found[scene.id] = _look(root / scene.id, scene)
+            except ValueError as error:
+                mistakes.append(f"{scene.id}/{error}")
+        found = self._found.values()
+        self.separates = any(of.audio for of in found)
+        self.localises, self._ranges = (
+            any(np.isfinite(of.numbers(name)).any() for of in found)
+            for name in ("azimuth_deg", "distance_m")
         )
-        if mistakes := self._mistakes(scenes):
+        for id, of in {} if mistakes else self._found.items():
+            if self.separates and not of.audio and of.directions != ():
+                mistakes.append(f"{id}/speaker1.wav: is missing, though other scenes have audio")
+            if self.localises and of.directions is None:
+                mistakes.append(f"{id}/{DIRECTIONS_NAME}: is missing, though other scenes have one")
+        if mistakes:
             more = len(mistakes) - _SHOWN
             rest = f"; and {more} more mistakes" if more > 0 else ""
-            there = [found.there for found in everything]
+            there = [(root / scene.id).is_dir() for scene in scenes]
             if False in there and (first := there.index(False)):
                 rest += f"; the first {first} scenes are there: num_scenes={first} scores these"
             raise InputError(f"{key}={folder}: {'; '.join(mistakes[:_SHOWN])}{rest}")
         if not (self.separates or self.localises):
             raise InputError(f"{key}={folder}: there is no audio, and no azimuth is claimed")
+        self.clipped = {
+            f"{id}/{name}": count
+            for id, of in self._found.items()
+            for name, count in of.clipped.items()
+        }
+        wanted = {scene.id: len(scene.speech) for scene in scenes}
+        self._counts = any(
+            of.silent or len(of.audio or of.directions or ()) != wanted[id]
+            for id, of in self._found.items()
+        )
 
     @property
     def fingerprint(self) -> str:
@@ -140,46 +151,31 @@ class FolderEstimates:
         """Return the system's output for a scene, which must be one of those that were given.
 
         Raises:
-            InputError: names a file that holds NaN or infinity, or is not what it was.
+            InputError: names a file that is not what it was, and what is wrong with it now.
         """
         found = self._found[scene.id]
         azimuth = distance = audio = empty = None
         if self.localises:
-            azimuth = _numbers(found, "azimuth_deg")
+            azimuth = found.numbers("azimuth_deg")
             if not scene.microphone_array().is_linear:
                 azimuth = wrap_degrees(azimuth)
         if self._ranges:
-            distance = _numbers(found, "distance_m")
+            distance = found.numbers("distance_m")
         if self.separates:
             audio = np.zeros((len(found.audio), scene.num_samples), np.float32)
             for slot, path in enumerate(found.audio):
-                samples, sample_rate = read_audio(path)
-                if samples.shape != (1, scene.num_samples) or sample_rate != scene.sample_rate:
-                    raise InputError(f"{path}: was changed since the evaluation began")
-                audio[slot] = samples[0] / np.float32(found.gain)
+                try:
+                    audio[slot] = _examined(path, scene)[0] / np.float32(found.gain)
+                except ValueError as error:
+                    raise InputError(
+                        f"{path}: {error}; it was changed since the evaluation began"
+                    ) from error
         if self._counts:  # how many it claims is then a part of its answer
             if audio is not None:
                 empty = np.asarray(~audio.any(axis=1))
             elif azimuth is not None:
                 empty = np.isnan(azimuth)
         return Estimate(audio=audio, azimuth=azimuth, distance=distance, empty=empty)
-
-    def _mistakes(self, scenes: Sequence[Scene]) -> list[str]:
-        """All that is wrong; where nothing else is, the scenes that lack what others have."""
-        twice = "of the scenes have this id, so that one folder cannot be told from another"
-        counts = Counter(scene.id for scene in scenes)
-        mistakes = [f"{id}: {count} {twice}" for id, count in counts.items() if count > 1]
-        mistakes += [
-            f"{id}/{wrong}" for id, found in self._found.items() for wrong in found.mistakes
-        ]
-        if mistakes:
-            return mistakes
-        for id, found in self._found.items():
-            if self.separates and not found.audio and found.directions != ():
-                mistakes.append(f"{id}/speaker1.wav: is missing, though other scenes have audio")
-            if self.localises and found.directions is None:
-                mistakes.append(f"{id}/{DIRECTIONS_NAME}: is missing, though other scenes have one")
-        return mistakes
 
 
 def as_rendered(estimate: Estimate, example: Example) -> Estimate:
@@ -190,55 +186,44 @@ def as_rendered(estimate: Estimate, example: Example) -> Estimate:
     return replace(estimate, audio=estimate.audio / np.float32(scale_of(example)))
 
 
-def _numbers(found: _Found, key: str) -> NDArray[np.float64]:
-    """``[slot]``, NaN for what is not said."""
-    return np.array([getattr(speaker, key) for speaker in found.directions or ()], np.float64)
-
-
 def _look(folder: Path, scene: Scene) -> _Found:
-    """The files of a scene's folder."""
+    """Read a scene's folder. Raises ValueError with the name of a file and what is wrong."""
     if not folder.is_dir():
-        return _Found(there=False, mistakes=(" no such folder",))
+        raise ValueError(" no such folder")
     for truth in ("labels.json", "mixture.wav"):
         if (folder / truth).exists():
-            wrong = (
+            raise ValueError(
                 f"{truth}: is of a rendered scene, whose speakers are the truth; name a folder of "
                 "what a system made of them"
             )
-            return _Found(mistakes=(wrong,))
     names = (_SPEAKER_FILE.fullmatch(path.name) for path in folder.iterdir())
     numbers = sorted(int(match[1]) for match in names if match)
     audio = tuple(folder / f"speaker{number}.wav" for number in numbers)
     for expected, number in enumerate(numbers, 1):
         if number != expected:
-            wrong = f"speaker{expected}.wav: is missing, though there is speaker{number}.wav"
-            return _Found(audio=audio, mistakes=(wrong,))
-    mistakes: list[str] = []
-    directions, gain, wanted = None, 1.0, len(scene.speech)
-    there = [name for name in (DIRECTIONS_NAME, SPEAKERS_NAME) if (folder / name).exists()]
-    if there:
-        try:
-            directions, gain = _read_directions(folder / there[0], scene, len(audio))
-        except ValueError as error:
-            mistakes.append(f"{there[0]}: {error}")
-    elif not audio:
-        mistakes.append(f" holds neither speaker1.wav nor {DIRECTIONS_NAME}")
-    elif len(audio) < wanted:
-        mistakes.append(
+            raise ValueError(
+                f"speaker{expected}.wav: is missing, though there is speaker{number}.wav"
+            )
+    tables, wanted = (folder / DIRECTIONS_NAME, folder / SPEAKERS_NAME), len(scene.speech)
+    table = next((path for path in tables if path.exists()), None)
+    if table is None and not audio:
+        raise ValueError(f" holds neither speaker1.wav nor {DIRECTIONS_NAME}")
+    if table is None and len(audio) < wanted:
+        raise ValueError(
             f"speaker{len(audio) + 1}.wav: is missing, the scene has {wanted} speakers (for one "
             f"that was not found, give silence, or a {DIRECTIONS_NAME} without it)"
         )
-    clipped, silent = {}, False
-    for path in audio:
-        try:
-            samples, bits = _examined(path, scene)
-        except ValueError as error:
-            mistakes.append(f"{path.name}: {error}")
-            continue
-        silent |= not samples.any()
-        if bits and (count := int((np.abs(samples) >= 1 - 2.0 ** (1 - bits)).sum())):
-            clipped[path.name] = count
-    return _Found(True, audio, directions, gain, clipped, silent, tuple(mistakes))
+    read, clipped, silent = table or folder, {}, False
+    try:
+        directions, gain = _read_directions(table, scene, len(audio)) if table else (None, 1.0)
+        for read in audio:
+            samples, bits = _examined(read, scene)
+            silent |= not samples.any()
+            if bits and (count := int((np.abs(samples) >= 1 - 2.0 ** (1 - bits)).sum())):
+                clipped[read.name] = count
+    except ValueError as error:
+        raise ValueError(f"{read.name}: {error}") from error
+    return _Found(audio, directions, gain, clipped, silent)
 
 
 def _examined(path: Path, scene: Scene) -> tuple[NDArray[np.float32], int | None]:

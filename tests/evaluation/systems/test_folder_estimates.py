@@ -410,5 +410,5 @@ def test_audio_is_checked_when_it_is_read(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"speaker2\.wav: holds NaN"):
         estimates.estimate(SCENES[0])
     soundfile.write(path, audio(0)[:50], RATE, subtype="FLOAT")
-    with pytest.raises(InputError, match=r"speaker2\.wav: was changed"):
+    with pytest.raises(InputError, match=r"speaker2\.wav: 50 samples, expected 400; it was"):
         estimates.estimate(SCENES[0])
