@@ -7,8 +7,8 @@ and how many ``seeds`` and ``scenes`` stand behind it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -23,131 +23,79 @@ from msdet.sweeps.study_scores import MAIN, OFF_SEAM, ON_SEAM, Results
 FEWEST_SHOWN = 5
 """Scenes that a group must have to be shown."""
 
-_COLUMNS = pd.Index(["method", "reference", "scenes_set", "pairs", "metric", "value"])
 CONDITIONS = ("angle", "seam", "sir", "t60", "distance")
+_COLUMNS = pd.Index(["method", "reference", "scenes_set", "pairs", "margin", "metric", "value"])
 
 
-@dataclass(frozen=True)
-class Findings:
-    """All that is computed once and shown in several places.
-
-    Attributes:
-        numbers: by ``method`` and ``scenes_set``.
-        differences: ``method`` minus ``reference``, by ``scenes_set``.
-        seam: by ``method``, scenes on the seam minus off it: ``pairs``, the same scenes with the
-            array turned, or other scenes of the task; with ``margin`` and ``verdict``.
-        history: of the runs' epochs, with ``method`` and ``seed``.
-    """
-
-    study: StudyConfig
-    results: Results
-    numbers: pd.DataFrame
-    differences: pd.DataFrame
-    seam: pd.DataFrame
-    history: pd.DataFrame
-
-
-def find(study: StudyConfig, results: Results) -> Findings:
-    """Compute them; takes a while where there are many methods."""
-    of_runs = [
-        pd.DataFrame(run.history()).astype(float).assign(**run.values) for run in results.runs
-    ]
-    return Findings(
-        study,
-        results,
-        numbers=frame(_numbers(results)),
-        differences=frame(_differences(study, results)),
-        seam=frame(() if results.linear_array else _seam(results)),
-        history=pd.concat(of_runs, ignore_index=True),
+def numbers(results: Results) -> pd.DataFrame:
+    """Return every measure by ``method`` and ``scenes_set``."""
+    return _frame(
+        _line(measure, interval(values, measure), method=method, scenes_set=name)
+        for method in results.methods
+        for name in results.rows
+        for measure in COMPARED
+        if (values := results.values(method, name, measure.quantity)) is not None
     )
 
 
-def frame(lines: Iterable[dict[str, Any]]) -> pd.DataFrame:
-    """Make a frame of lines; one without any has columns all the same."""
-    found = list(lines)
-    return pd.DataFrame(found, columns=None if found else _COLUMNS)
+def differences(study: StudyConfig, results: Results) -> pd.DataFrame:
+    """Return ``method`` minus ``reference``, by ``scenes_set``."""
+    return _frame(
+        _line(measure, difference(*both, measure), **_methods(pair), scenes_set=name)
+        for pair in shared(study, results)
+        for measure in COMPARED
+        for name in results.rows
+        if (both := results.pair(pair, name, measure.quantity)) is not None
+    )
 
 
-def _line(measure: Measure, found: Interval, **of: Any) -> dict[str, Any]:
-    return {**of, "metric": measure.name, **asdict(found)}
-
-
-def _numbers(results: Results) -> Iterator[dict[str, Any]]:
-    for method in results.methods:
-        for scenes_set in results.rows:
-            for measure in COMPARED:
-                values = results.values(method, scenes_set, measure.quantity)
-                if values is not None:
-                    found = interval(values, measure)
-                    yield _line(measure, found, method=method, scenes_set=scenes_set)
-
-
-def shared(study: StudyConfig, results: Results) -> list[Comparison]:
-    """Return the comparisons of which both methods share a seed."""
-    there = results.methods
-    pairs = [c for c in study.comparisons if c.method in there and c.reference in there]
-    return [c for c in pairs if results.seeds(c.method, c.reference)]
-
-
-def _differences(study: StudyConfig, results: Results) -> Iterator[dict[str, Any]]:
-    for comparison in shared(study, results):
-        pair = {"method": comparison.method, "reference": comparison.reference}
-        seeds = results.seeds(*pair.values())
-        for measure in COMPARED:
-            for scenes_set in results.rows:
-                mine, theirs = (
-                    results.values(method, scenes_set, measure.quantity, seeds)
-                    for method in pair.values()
-                )
-                if mine is not None and theirs is not None:
-                    found = difference(mine, theirs, measure)
-                    yield _line(measure, found, **pair, scenes_set=scenes_set)
-
-
-def _seam(results: Results) -> Iterator[dict[str, Any]]:
+def seam(results: Results) -> pd.DataFrame:
+    """Return scenes on the seam minus off it by ``method``, with ``margin`` and ``verdict``:
+    ``pairs``, the same scenes with the array turned, or other scenes of the task."""
+    lines: list[dict[str, Any]] = []
+    if results.linear_array:
+        return _frame(lines)
     _, near = groups_of(results.rows[MAIN], ("seam",))["seam"][0]
     near = near[:, 0]
     for method in results.methods:
         for measure in COMPARED:
-            of = {"method": method, "margin": measure.margin}
-            if ON_SEAM in results.rows:
-                on, off = (
-                    results.values(method, name, measure.quantity) for name in (ON_SEAM, OFF_SEAM)
-                )
-                if on is not None and off is not None:
-                    yield _judged(measure, difference(on, off, measure), **of, pairs=True)
-            values = results.values(method, MAIN, measure.quantity)
-            if values is not None and near.any() and not near.all():
-                found = contrast(values, near, ~near, measure)
-                yield _judged(measure, found, **of, pairs=False)
-
-
-def _judged(measure: Measure, found: Interval, **of: Any) -> dict[str, Any]:
-    return _line(measure, found, **of, verdict=verdict(found, measure))
+            on, off, task = (
+                results.values(method, name, measure.quantity) for name in (ON_SEAM, OFF_SEAM, MAIN)
+            )
+            found: dict[bool, Interval] = {}
+            if on is not None and off is not None:
+                found[True] = difference(on, off, measure)
+            if task is not None and near.any() and not near.all():
+                found[False] = contrast(task, near, ~near, measure)
+            for pairs, of in found.items():
+                judged = {"pairs": pairs, "verdict": verdict(of, measure)}
+                lines.append(_line(measure, of, method=method, margin=measure.margin, **judged))
+    return _frame(lines)
 
 
 def breakdown(results: Results, comparison: Comparison) -> pd.DataFrame:
     """Return differences by ``kind`` and ``group`` of the scenes of the task."""
-    methods = comparison.method, comparison.reference
-    seeds = results.seeds(*methods)
     groups = groups_of(results.rows[MAIN], CONDITIONS, linear_array=results.linear_array)
     lines = []
     for measure in COMPARED:
-        mine, theirs = (results.values(m, MAIN, measure.quantity, seeds) for m in methods)
-        if mine is None or theirs is None:
-            continue
-        for kind, of_kind in groups.items():
+        both = results.pair(comparison, MAIN, measure.quantity)
+        for kind, of_kind in groups.items() if both else ():
             for group, inside in of_kind:
-                scenes = int(inside.any(axis=1).sum())
-                if scenes < FEWEST_SHOWN:
+                of_scene = inside.any(axis=1, keepdims=True)
+                scenes = int(of_scene.sum())
+                if both is None or scenes < FEWEST_SHOWN:
                     continue
-                whole = mine.shape[2] == 1  # of the whole scene
-                chosen = inside.any(axis=1, keepdims=True) if whole else inside
+                chosen = of_scene if both[0].shape[2] == 1 else inside
                 mask = np.where(chosen, 1.0, np.nan)
-                found = difference(mine * mask, theirs * mask, measure)
+                found = difference(both[0] * mask, both[1] * mask, measure)
                 line = _line(measure, found, kind=kind, group=group)
                 lines.append({**line, "scenes": scenes})  # the same for all measures
-    return frame(lines)
+    return _frame(lines)
+
+
+def shared(study: StudyConfig, results: Results) -> list[Comparison]:
+    """Return the comparisons of which both methods share a seed."""
+    return [pair for pair in study.comparisons if results.seeds(pair.method, pair.reference)]
 
 
 def remarks(study: StudyConfig, results: Results, comparison: Comparison) -> str:
@@ -163,3 +111,17 @@ def remarks(study: StudyConfig, results: Results, comparison: Comparison) -> str
         f"{seeds} of {len(study.seeds)} seeds": seeds < len(study.seeds),
     }
     return ", ".join(words for words, holds in told.items() if holds)
+
+
+def _methods(comparison: Comparison) -> dict[str, str]:
+    return {"method": comparison.method, "reference": comparison.reference}
+
+
+def _frame(lines: Iterable[dict[str, Any]]) -> pd.DataFrame:
+    """Make a frame of lines; one without any has columns all the same."""
+    found = list(lines)
+    return pd.DataFrame(found, columns=None if found else _COLUMNS)
+
+
+def _line(measure: Measure, found: Interval, **of: Any) -> dict[str, Any]:
+    return {**of, "metric": measure.name, **asdict(found)}

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A study's page in Markdown, around the prose that somebody wrote beside it.
+"""A study's page in Markdown, around the prose that somebody wrote beside it; its numbers as JSON
+and its raw rows as CSV for other programs.
 
 The page is made anew each time; what is written by hand stands in ``NAME-notes.md`` beside it and
 is taken in.
@@ -7,6 +8,7 @@ is taken in.
 
 from __future__ import annotations
 
+import gzip
 import math
 from collections.abc import Mapping
 from importlib import resources
@@ -15,22 +17,15 @@ from typing import Any
 
 import pandas as pd
 
-from msdet.files import write_atomically
-from msdet.metrics.bootstrap import RESAMPLES
+from msdet.files import write_atomically, write_json
+from msdet.metrics.bootstrap import CONFIDENCE_PERCENT, RESAMPLES
 from msdet.metrics.conditions import OPPOSITION_DEGREES, SEAM_DEGREES
 from msdet.metrics.measures import COMPARED, DASH, MEASURES, Measure
 from msdet.provenance import short_commit
-from msdet.sweeps.findings import (
-    FEWEST_SHOWN,
-    Findings,
-    breakdown,
-    find,
-    remarks,
-    shared,
-)
+from msdet.sweeps import findings
 from msdet.sweeps.pictures import draw_differences, draw_training
+from msdet.sweeps.run import Run
 from msdet.sweeps.study import Comparison, StudyConfig
-from msdet.sweeps.study_files import write_files
 from msdet.sweeps.study_scores import MAIN, OPPOSITE, Results
 
 _VERDICTS = {
@@ -50,19 +45,39 @@ def write_report(study: StudyConfig, results: Results, made_with: Mapping[str, A
             ``jobs`` side by side and the ``threads`` of each.
     """
     page, folder = Path(f"{study.results}.md"), Path(study.results)
-    found = find(study, results)
-    write_files(found, made_with)
-    differences = {name: _differences(found, name) for name in (MAIN, OPPOSITE)}
-    seam = found.seam.assign(method=found.seam["method"].map(study.label))
+    numbers, seam = findings.numbers(results), findings.seam(results)
+    differences = findings.differences(study, results)
+    runs = [_run(study, run) for run in results.runs]
+    record = {
+        "title": study.title,
+        "runs": runs,
+        "numbers": _lines(numbers),
+        "comparisons": _lines(differences.rename(columns={"value": "difference"})),
+        "seam": _lines(seam.rename(columns={"value": "difference"})),
+        "missing": dict(results.missing),
+        "left_out": dict(results.left_out),
+        "bootstrap": {"resamples": RESAMPLES, "confidence_percent": CONFIDENCE_PERCENT},
+        **made_with,
+    }
+    write_json(Path(f"{study.results}.json"), record)
+    _write_csv(folder / "rows.csv.gz", _rows(results))
+    _write_csv(folder / "scenes.csv.gz", _scenes(results))
+
+    labels = {name: method.label for name, method in study.methods.items()}
+    for found in (numbers, seam, differences):
+        found["method"] = found["method"].map(labels)
+    differences["compared"] = (
+        differences["method"] + " against " + differences["reference"].map(labels)
+    )
+    of_task, opposite = (differences[differences["scenes_set"] == s] for s in (MAIN, OPPOSITE))
     paired, others = (seam[seam["pairs"] == same] for same in (True, False))
-    if not differences[MAIN].empty:
-        draw_differences(differences[MAIN], "compared", folder / "comparisons.png")
+    if not of_task.empty:
+        draw_differences(of_task, "compared", folder / "comparisons.png")
     if not paired.empty:
         draw_differences(paired, "method", folder / "seam-pairs.png")
-    labels = {name: method.label for name, method in study.methods.items()}
-    draw_training(found.history, labels, folder / "training.png")
+    draw_training(_history(results), labels, folder / "training.png")
     notes = page.with_name(f"{page.stem}-notes.md")
-    pairs = shared(study, results)
+    pairs = {_words(study, pair): pair for pair in findings.shared(study, results)}
     missing = [{"run": f"`{name}`", "why": why} for name, why in results.missing.items()]
     rows = [row for of_set in results.rows.values() for row in of_set]
     text = _template().render(
@@ -71,36 +86,43 @@ def write_report(study: StudyConfig, results: Results, made_with: Mapping[str, A
         folder=folder.name,
         made_with=made_with,
         notes=notes.read_text(encoding="utf-8").strip() if notes.exists() else "",
-        methods=markdown(_methods(found)),
+        methods=markdown(_methods(study, results)),
         scenes={name: len(of_set) for name, of_set in results.rows.items()},
-        numbers={name: _numbers(found, name) for name in results.rows},
+        numbers={
+            name: _wide(numbers[numbers["scenes_set"] == name], "method", sign="")
+            for name in results.rows
+        },
         not_scored=sum(len(s.failures) for row in rows for s in row.systems.values()),
         differences=_wide(
-            differences[MAIN],
+            of_task,
             "compared",
-            remark={_words(study, pair): remarks(study, results, pair) for pair in pairs},
+            remark={name: findings.remarks(study, results, pair) for name, pair in pairs.items()},
         ),
         seam_pairs=_wide(paired, "method"),
         seam_others=_wide(others, "method"),
-        opposite_differences=_wide(differences[OPPOSITE], "compared"),
+        opposite_differences=_wide(opposite, "compared"),
         breakdowns={
-            _words(study, pair): _wide(breakdown(results, pair), "kind", "group", "scenes")
-            for pair in pairs
+            name: _wide(findings.breakdown(results, pair), "kind", "group", "scenes")
+            for name, pair in pairs.items()
             if pair.breakdown
         },
-        train_seconds=sum(run.summary()["train_seconds"] for run in results.runs),
-        commits=sorted({short_commit(run.description().git_commit) for run in results.runs}),
+        train_seconds=sum(run["train_seconds"] for run in runs),
+        commits=sorted({short_commit(run["git_commit"]) for run in runs}),
         commit=short_commit(made_with["git_commit"]),
         missing_table=markdown(pd.DataFrame(missing)),
         seam_degrees=SEAM_DEGREES,
         opposition_degrees=OPPOSITION_DEGREES,
         small_db=MEASURES["si_sdr_improvement_db"].margin,
         small_deg=MEASURES["azimuth_error_mean_deg"].margin,
-        fewest_shown=FEWEST_SHOWN,
+        fewest_shown=findings.FEWEST_SHOWN,
         resamples=RESAMPLES,
     )
     write_atomically(page, text)
     return page
+
+
+def _words(study: StudyConfig, pair: Comparison) -> str:
+    return f"{study.label(pair.method)} against {study.label(pair.reference)}"
 
 
 def _template() -> Any:
@@ -157,15 +179,15 @@ def _text(measure: Measure, value: float, low: float, high: float, sign: str) ->
     return f"**{text}**" if sign and (low > 0 or high < 0) else text
 
 
-def _methods(found: Findings) -> pd.DataFrame:
+def _methods(study: StudyConfig, results: Results) -> pd.DataFrame:
     rows = []
-    for method in found.results.methods:
-        runs = found.results.of(method)
+    for method in results.methods:
+        runs = results.of(method)
         config, summaries = runs[0].config, [run.summary() for run in runs]
         heads = config.model.heads.guidance
         rows.append(
             {
-                "method": found.study.label(method),
+                "method": study.label(method),
                 "assignment": f"`{config.criterion.assignment}`",
                 "trained for": " and ".join(runs[0].tasks),
                 "w": f"{config.criterion.weight:g}",
@@ -178,17 +200,82 @@ def _methods(found: Findings) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _numbers(found: Findings, scenes_set: str) -> str:
-    own = found.numbers[found.numbers["scenes_set"] == scenes_set]
-    return _wide(own.assign(method=own["method"].map(found.study.label)), "method", sign="")
+def _history(results: Results) -> pd.DataFrame:
+    """The epochs of all runs, with ``method`` and ``seed``."""
+    of_runs = (
+        pd.DataFrame(run.history()).astype(float).assign(**run.values) for run in results.runs
+    )
+    return pd.concat(of_runs, ignore_index=True)
 
 
-def _words(study: StudyConfig, pair: Comparison) -> str:
-    return f"{study.label(pair.method)} against {study.label(pair.reference)}"
+# --- files for other programs -------------------------------------------------------------
 
 
-def _differences(found: Findings, scenes_set: str) -> pd.DataFrame:
-    """Return the lines of one set of scenes, with what is ``compared`` in words."""
-    own = found.differences[found.differences["scenes_set"] == scenes_set]
-    method, reference = (own[name].map(found.study.label) for name in ("method", "reference"))
-    return own.assign(compared=method + " against " + reference)
+def _lines(found: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return the lines of a frame, numbers to six decimals, null for NaN."""
+    plain = found.round(6).astype(object)
+    lines: list[dict[str, Any]] = plain.where(plain.notna(), None).to_dict("records")
+    return lines
+
+
+def _run(study: StudyConfig, run: Run) -> dict[str, Any]:
+    criterion, method, summary = run.config.criterion, run.values["method"], run.summary()
+    description = run.description()
+    return {
+        "method": method,
+        "label": study.label(method),
+        "criterion": str(criterion.assignment),
+        "tasks": list(run.tasks),
+        "weight": criterion.weight,
+        "guidance": run.config.model.heads.guidance,
+        "overrides": list(study.methods[method].overrides),
+        "seed": run.config.seed,
+        **{name: summary[name] for name in ("train_seconds", "examples", "examples_per_second")},
+        "best_epoch": description.training.get("epoch"),
+        "git_commit": description.git_commit,
+        "versions": description.versions,
+    }
+
+
+def _rows(results: Results) -> pd.DataFrame:
+    """Return the tables of scores, a column a quantity: lines of speakers, and of whole scenes
+    (speaker -1), by method, seed and set of scenes."""
+    runs = pd.DataFrame(
+        [
+            {"system": run.name, "method": run.values["method"], "seed": run.config.seed}
+            for run in results.runs
+        ]
+    )
+    parts = []
+    for scenes_set, table in results.tables.items():
+        ids = {row.index: row.id for row in results.rows[scenes_set]}
+        named = table.astype({"system": str, "quantity": str})
+        wide = named.assign(scene=named["scene"].map(ids)).pivot_table(
+            index=["system", "scene", "speaker"], columns="quantity", values="value", sort=False
+        )
+        parts.append(wide.reset_index().assign(scenes_set=scenes_set))
+    found = runs.merge(pd.concat(parts, ignore_index=True), on="system").drop(columns="system")
+    first = ["method", "seed", "scenes_set", "scene", "speaker"]
+    return found[first + [name for name in found if name not in first]]
+
+
+def _scenes(results: Results) -> pd.DataFrame:
+    """Return what is known of the scenes, a line for each speaker."""
+    return pd.DataFrame(
+        {
+            "scenes_set": scenes_set,
+            "scene": row.id,
+            "speaker": j,
+            "azimuth_deg": speaker.azimuth,
+            **row.labels.scene,
+            **{name: values[j] for name, values in row.labels.speaker.items()},
+        }
+        for scenes_set, rows in results.rows.items()
+        for row in rows
+        for j, speaker in enumerate(next(iter(row.systems.values())).speakers)
+    )
+
+
+def _write_csv(path: Path, frame: pd.DataFrame) -> None:
+    """Write the same bytes for the same rows: gzip's header would hold the time."""
+    write_atomically(path, gzip.compress(frame.round(3).to_csv(index=False).encode(), mtime=0))

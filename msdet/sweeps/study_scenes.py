@@ -10,12 +10,10 @@ opposite each other, where `cyclic` breaks.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
-
-import numpy as np
 
 from msdet.corpora import Corpus, open_corpus
 from msdet.errors import InputError
@@ -31,6 +29,7 @@ from msdet.sweeps.study import SceneCounts
 from msdet.training.config import TrainConfig
 
 SetName = Literal["main", "seam", "opposite"]
+SET_NAMES: tuple[SetName, ...] = ("main", "seam", "opposite")
 REQUEST_NAME = "request.json"
 
 _SHAPES_SCENES: dict[str, Any] = {
@@ -66,14 +65,15 @@ def study_scenes(folder: Path, counts: SceneCounts, training: TrainConfig) -> Sc
     """
     array = training.array.build()
     corpus = open_corpus(training.corpus, training.sample_rate).split("test")
-    task, left_out = _Task(training, array, corpus), reasons(counts, training, array)
-    draws: dict[SetName, Callable[[], Iterable[Scene]]] = {
-        "main": lambda: task.main(counts.main),
-        "seam": lambda: task.seam(counts.seam),
-        "opposite": lambda: task.opposite(counts.opposite),
+    left_out = reasons(counts, training, array)
+    files = {name: folder / f"{name}.jsonl" for name in SET_NAMES if name not in left_out}
+    path = folder / REQUEST_NAME
+    request = {  # what shapes the scenes, as it is read back from JSON
+        "scenes": counts.model_dump(),
+        **training.model_dump(mode="json", include=_SHAPES_SCENES),
+        "array": [list(place) for place in array.positions],
+        "corpus": {"name": corpus.name, "fingerprint": corpus.fingerprint},
     }
-    names = [name for name in draws if name not in left_out]
-    path, request = folder / REQUEST_NAME, task.request(counts)
     if path.exists():
         found = read_json(path, "choose another output=")
         if difference := first_difference(found, request):
@@ -81,11 +81,12 @@ def study_scenes(folder: Path, counts: SceneCounts, training: TrainConfig) -> Sc
                 f"{folder}: holds other scenes ({difference}); choose another output=, or delete "
                 "this folder and evaluation/ beside it"
             )
-        sets = {name: read_scenes(folder / f"{name}.jsonl") for name in names}
-        return SceneSets(sets, left_out)
-    sets = {name: tuple(draws[name]()) for name in names}
+        return SceneSets({name: read_scenes(file) for name, file in files.items()}, left_out)
+    sets = {
+        name: tuple(_drawn(name, getattr(counts, name), training, array, corpus)) for name in files
+    }
     for name, scenes in sets.items():
-        write_scenes(folder / f"{name}.jsonl", scenes)
+        write_scenes(files[name], scenes)
     write_json(path, request)  # last: says that all are there
     return SceneSets(sets, left_out)
 
@@ -113,93 +114,60 @@ def reasons(
     return found
 
 
-@dataclass(frozen=True)
-class _Task:
-    """The task of a training. What it draws is a function of it and the counts alone."""
+def _drawn(
+    name: SetName, count: int, training: TrainConfig, array: MicrophoneArray, corpus: Corpus
+) -> Iterator[Scene]:
+    """Draw the scenes of a set, a function of the arguments alone."""
+    seed, task = training.data.eval_seed, (training.scene, array, corpus)
+    common: Any = {
+        "seed": seed,
+        "split": "test",
+        "sample_rate": training.sample_rate,
+        "seconds": training.data.eval_seconds,
+    }
+    if name == "main":
+        yield from fixed_scenes(*task, count=count, **common)
+        return
 
-    training: TrainConfig
-    array: MicrophoneArray
-    corpus: Corpus
+    def holds(room: Room) -> bool:
+        if name == "opposite":
+            return widest_angle(room) > OPPOSITION_DEGREES
+        return all(_sides(room, training, array))
 
-    def main(self, count: int) -> tuple[Scene, ...]:
-        return fixed_scenes(
-            self.training.scene, self.array, self.corpus, count=count, **self._common()
-        )
+    rooms = chosen_rooms(
+        training.scene,
+        array,
+        holds,
+        seed=seed,
+        key=(split_key("test"), _ROOMS, _EPOCH[name]),
+        count=count,
+        asked=f"scenes.{name}={count}",
+    )
+    for index, (rng, room) in enumerate(rooms):
+        scene = scene_in(room, *task, index=index, epoch=_EPOCH[name], **common)
+        scene = scene.model_copy(update={"id": f"{name}-{index:04d}"})
+        if name == "opposite":
+            yield scene
+            continue
+        for side, choices in enumerate(_sides(room, training, array)):  # which turn is drawn
+            turned = {
+                "room": choices[int(rng.integers(len(choices)))],
+                "id": f"{scene.id}-{('on', 'off')[side]}",
+                "index": 2 * index + side,
+            }
+            yield scene.model_copy(update=turned)
 
-    def opposite(self, count: int) -> Iterator[Scene]:
-        rooms = self._rooms("opposite", count, lambda r: widest_angle(r) > OPPOSITION_DEGREES)
-        for index, (_, room) in enumerate(rooms):
-            scene = self._scene("opposite", index, room)
-            yield scene.model_copy(update={"id": f"opposite-{index:04d}"})
 
-    def seam(self, count: int) -> Iterator[Scene]:
-        """Scene 2k on the seam, scene 2k + 1 the same off it; which turns are taken is drawn."""
-        for found, (rng, room) in enumerate(
-            self._rooms("seam", count, lambda room: all(self._sides(room)))
-        ):
-            base = self._scene("seam", found, room)
-            for side, (name, choices) in enumerate(
-                zip(("on", "off"), self._sides(room), strict=True)
-            ):
-                yield base.model_copy(
-                    update={
-                        "room": choices[int(rng.integers(len(choices)))],
-                        "id": f"seam-{found:04d}-{name}",
-                        "index": 2 * found + side,
-                    }
-                )
-
-    def _sides(self, room: Room) -> tuple[list[Room], list[Room]]:
-        """The room on the seam and off it, by all turns that the task's directions allow."""
-        low, high = observable_azimuths(self.training.scene, self.array)
-        turned = [rotated(room, self.array, degrees) for degrees, _ in self.array.rotations()]
-        allowed = [
-            turn
-            for turn in turned
-            if high - low >= 360
-            or all((s.azimuth - low) % 360 <= high - low for s in turn.speakers)
-        ]
-        on = [turn for turn in allowed if min(to_seam(turn)) < SEAM_DEGREES]
-        return on, [turn for turn in allowed if turn not in on]
-
-    def _rooms(
-        self, name: Literal["seam", "opposite"], count: int, holds: Callable[[Room], bool]
-    ) -> Iterator[tuple[np.random.Generator, Room]]:
-        """Rooms of the task that serve a set, each with the generator it came from."""
-        return chosen_rooms(
-            self.training.scene,
-            self.array,
-            holds,
-            seed=self.training.data.eval_seed,
-            key=(split_key("test"), _ROOMS, _EPOCH[name]),
-            count=count,
-            asked=f"scenes.{name}={count}",
-        )
-
-    def _scene(self, name: Literal["seam", "opposite"], index: int, room: Room) -> Scene:
-        return scene_in(
-            room,
-            self.training.scene,
-            self.array,
-            self.corpus,
-            index=index,
-            epoch=_EPOCH[name],
-            **self._common(),
-        )
-
-    def _common(self) -> Any:
-        return {
-            "seed": self.training.data.eval_seed,
-            "split": "test",
-            "sample_rate": self.training.sample_rate,
-            "seconds": self.training.data.eval_seconds,
-        }
-
-    def request(self, counts: SceneCounts) -> dict[str, Any]:
-        """Return what shapes the scenes, as it is read back from JSON."""
-        return {
-            "scenes": counts.model_dump(),
-            **self.training.model_dump(mode="json", include=_SHAPES_SCENES),
-            "array": [list(place) for place in self.array.positions],
-            "corpus": {"name": self.corpus.name, "fingerprint": self.corpus.fingerprint},
-        }
+def _sides(
+    room: Room, training: TrainConfig, array: MicrophoneArray
+) -> tuple[list[Room], list[Room]]:
+    """The room on the seam and off it, by all turns that the task's directions allow."""
+    low, high = observable_azimuths(training.scene, array)
+    turned = [rotated(room, array, degrees) for degrees, _ in array.rotations()]
+    allowed = [
+        turn
+        for turn in turned
+        if high - low >= 360 or all((s.azimuth - low) % 360 <= high - low for s in turn.speakers)
+    ]
+    on = [turn for turn in allowed if min(to_seam(turn)) < SEAM_DEGREES]
+    return on, [turn for turn in allowed if turn not in on]

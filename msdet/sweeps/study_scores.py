@@ -15,6 +15,7 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 from msdet.checkpoints import load_checkpoint
 from msdet.corpora import open_corpus
@@ -29,6 +30,7 @@ from msdet.metrics.choose import MATCHING
 from msdet.metrics.table import Arrays, arrays_of
 from msdet.simulation import RirBank, Scene, check_corpus, rirs_folder
 from msdet.sweeps.run import Run
+from msdet.sweeps.study import Comparison
 from msdet.sweeps.study_scenes import SceneSets, SetName
 from msdet.workers import in_processes
 
@@ -75,19 +77,32 @@ class Results:
         self, method: str, scenes_set: str, quantity: str, seeds: Sequence[int] | None = None
     ) -> Values | None:
         """Return ``[seed, scene, speaker]`` of the table of scores; None where there is nothing."""
-        runs = self.of(method, seeds)
-        found = [self._arrays[scenes_set][run.name].get(quantity) for run in runs]
+        arrays = self._arrays.get(scenes_set, {})
+        found = [arrays.get(run.name, {}).get(quantity) for run in self.of(method, seeds)]
         shape = next((values.shape for values in found if values is not None), None)
         if shape is None:
             return None
         return np.stack([np.full(shape, np.nan) if v is None else v for v in found])
 
+    def pair(
+        self, pair: Comparison, scenes_set: str, quantity: str
+    ) -> tuple[Values, Values] | None:
+        """Return the values of both methods for the seeds that they share; None without."""
+        methods = pair.method, pair.reference
+        seeds = self.seeds(*methods)
+        mine, theirs = (self.values(name, scenes_set, quantity, seeds) for name in methods)
+        return None if mine is None or theirs is None else (mine, theirs)
+
+    @cached_property
+    def tables(self) -> dict[str, pd.DataFrame]:
+        """The table of scores of each set of scenes; its systems are the runs."""
+        return {name: score_table(rows) for name, rows in self.rows.items()}
+
     @cached_property
     def _arrays(self) -> dict[str, dict[str, Arrays]]:
-        tables = {name: score_table(rows) for name, rows in self.rows.items()}
         return {
             name: {run.name: arrays_of(table, run.name) for run in self.runs}
-            for name, table in tables.items()
+            for name, table in self.tables.items()
         }
 
 
