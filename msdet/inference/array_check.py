@@ -11,16 +11,18 @@ Figures beside thresholds are from 1000 simulated scenes with the train and vali
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse.csgraph import connected_components
+from scipy.spatial.distance import pdist, squareform
 
 from msdet.geometry import SPEED_OF_SOUND, MicrophoneArray
-from msdet.inference.channel_delays import SHARED, ChannelDelays, Delays
+from msdet.inference.channel_delays import SHARED, ChannelDelays
 
 Floats = NDArray[np.float64]
 Kind = Literal["silent", "copy", "level", "foreign", "polarity", "delays", "elevation"]
@@ -53,11 +55,6 @@ LARGER = 1.2
 SMALLER, SMALLEST, ALIKE, MANY = 0.62, 0.25, 0.75, 6
 """The same in nine of ten stretches: sound from 50 degrees above or below, or a smaller array. The
 lowest fifth must be `ALIKE`, in at least `MANY`: noise from everywhere is at 0 to .6 evenly."""
-LARGER_SAYS = "the delays between the channels are those of an array {:.2g} times as large"
-SMALLER_SAYS = (
-    "all sound comes from more than 50 degrees above or below the microphones, or they are closer "
-    "together than stated ({:.2g} times)"
-)
 
 
 @dataclass(frozen=True)
@@ -91,91 +88,91 @@ class ArrayCheck:
     >>> check = ArrayCheck(array, sample_rate=8000)
     >>> check.add(audio * [[1], [1], [-1], [1]])
     >>> print(check.misfits()[0].sentence)
-    channel 2 has inverted polarity
+    channel 2: inverted polarity
     """
 
     def __init__(
-        self, array: MicrophoneArray, sample_rate: int, channels: Sequence[int] | None = None
+        self, array: MicrophoneArray, sample_rate: int, names: Sequence[str] | None = None
     ) -> None:
-        """``channels``: what each microphone's channel is called in sentences; None: its number."""
-        self._array = array
-        self._points = array.as_array()
-        self._names = tuple(channels) if channels is not None else tuple(range(array.num_mics))
+        """``names``: what each microphone's channel is called in sentences; None: its number."""
+        self._array, self._points = array, array.as_array()
+        self._names = names or [f"channel {mic}" for mic in range(array.num_mics)]
         self._evidence = ChannelDelays(array, sample_rate)
 
     def add(self, block: NDArray[np.float32]) -> None:
-        """Take the next ``[mic, sample]``, of any length."""
+        """Take the next ``[mic, sample]``, of ten seconds or so."""
         self._evidence.add(block)
 
     def misfits(self) -> list[Misfit]:
         """Return all that does not fit; where channels are at fault, nothing of places."""
-        delays = self._evidence.delays()
-        if not len(delays.path):
-            return []
-        found = [*self._levels(), *self._copies()]
-        if not any(misfit.kind != "level" for misfit in found):
-            found += (
-                [*self._foreign(delays)] or [*self._inverted(delays)] or [*self._places(delays)]
-            )
+        found = [*self._levels()]
+        if len(self._evidence.path):
+            found += self._copies()
+            if all(misfit.kind == "level" for misfit in found):
+                found += [*self._foreign()] or [*self._inverted()] or [*self._places()]
         return found
+
+    def _misfit(self, kind: Kind, mics: Iterable[int], what: str) -> Misfit:
+        mics = tuple(int(mic) for mic in mics)
+        *others, last = (self._names[mic] for mic in mics)
+        return Misfit(kind, mics, f"{', '.join(others)}{' and ' if others else ''}{last}: {what}")
+
+    def _everywhere(self, kind: Kind, sentence: str) -> Misfit:
+        return Misfit(kind, tuple(range(len(self._points))), sentence)
+
+    # --- channels -------------------------------------------------------------------------
 
     def _levels(self) -> Iterator[Misfit]:
         power = np.diag(self._evidence.gram)
+        if not power.any():
+            return
         usual = np.median(power[power > 0])
         for mic, level in enumerate(10 * np.log10(np.maximum(power, 1e-30) / usual)):
-            who = self._called([mic])
             if level < SILENT_DB:
-                yield Misfit("silent", (mic,), f"{who} is silent")
+                yield self._misfit("silent", [mic], "silent")
             elif abs(level) > LEVEL_DB:
-                text = (
-                    f"{who} is {abs(level):.0f} dB {'louder' if level > 0 else 'quieter'} than the "
-                    "others: is it a microphone of this array, and its gain the same?"
+                what = (
+                    f"{abs(level):.0f} dB {'louder' if level > 0 else 'quieter'} than the others: "
+                    "is it a microphone of this array, and its gain the same?"
                 )
-                yield Misfit("level", (mic,), text)
+                yield self._misfit("level", [mic], what)
 
     def _copies(self) -> Iterator[Misfit]:
         gram = self._evidence.gram
         power = np.diag(gram)
         heard = power > power.max() * 10 ** (SILENT_DB / 10)
         left = 1 - np.square(gram) / np.maximum(np.outer(power, power), 1e-30)
-        same = (left < COPY) & np.outer(heard, heard)
-        seen: set[int] = set()
-        for mic in np.flatnonzero(same.sum(axis=0) > 1):
-            group = tuple(int(i) for i in np.flatnonzero(same[mic]))
-            if not seen & set(group):
-                text = f"{self._called(group)} hold the same signal: two microphones never do"
-                yield Misfit("copy", group, text)
-            seen |= set(group)
+        count, group = connected_components((left < COPY) & np.outer(heard, heard))
+        for number in range(count):
+            if (group == number).sum() > 1:
+                alike = np.flatnonzero(group == number)
+                yield self._misfit("copy", alike, "one signal, which two microphones never hold")
 
-    def _foreign(self, delays: Delays) -> Iterator[Misfit]:
-        if len(delays.path) < FEWEST:
+    def _foreign(self) -> Iterator[Misfit]:
+        evidence = self._evidence
+        if len(evidence.path) < FEWEST:
             return
-        height = self._square(np.median(np.maximum(delays.height, delays.trough), axis=0))
-        known = (values[np.isfinite(values)] for values in delays.low.T)
-        low = self._square(
-            np.array([np.median(v) if len(v) >= FEWEST else -1.0 for v in known])
-        ).max(axis=0)
-        height = height.max(axis=0) / self._evidence.noise_height
+        deepest = np.median(np.maximum(evidence.height, evidence.trough), axis=0)
+        height = squareform(deepest).max(axis=0)
+        known = (values[np.isfinite(values)] for values in evidence.low.T)
+        medians = [np.median(values) if len(values) >= FEWEST else -1.0 for values in known]
+        low = squareform(medians).max(axis=0)
         strange = (height < SHARED) & (len(height) > 2) & (np.median(height) > WELL_SHARED)
         strange |= (low > 0) & (low < FOREIGN_LOW) & (height < WELL_SHARED)
-        if not strange.any():
-            return
-        mics = tuple(int(i) for i in np.flatnonzero(strange))
-        do = "does" if len(mics) == 1 else "do"
-        them = "one another" if strange.all() else "the others"
-        text = (
-            f"{self._called(mics)} {do} not hear what {them} hear at the same time: played back or "
-            "processed sound, another place, or devices that are not synchronised"
-        )
-        yield Misfit("foreign", mics, text)
+        if strange.any():
+            them = "one another" if strange.all() else "the others"
+            what = (
+                f"not what {them} hear at the same time: played back or processed sound, another "
+                "place, or devices that are not synchronised"
+            )
+            yield self._misfit("foreign", np.flatnonzero(strange), what)
 
-    def _inverted(self, delays: Delays) -> Iterator[Misfit]:
-        lean = (delays.height - delays.trough) / (delays.height + delays.trough)
-        deepest = np.maximum(delays.height, delays.trough).mean(axis=1)
-        lean = lean[deepest > SHARED * self._evidence.noise_height]
-        if len(lean) < FEWEST:
+    def _inverted(self) -> Iterator[Misfit]:
+        height, trough = self._evidence.height, self._evidence.trough
+        clear = np.maximum(height, trough).mean(axis=1) > SHARED
+        if clear.sum() < FEWEST:
             return
-        table = self._square(np.median(lean, axis=0))
+        table = squareform(np.median(((height - trough) / (height + trough))[clear], axis=0))
         _, vectors = np.linalg.eigh(table)
         sides = vectors[:, -1] * np.sign(np.median(vectors[:, -1]) or 1.0)
         against = (sides < 0) & (table.sum(axis=0) < 0)
@@ -184,124 +181,86 @@ class ArrayCheck:
         elif (table[np.ix_(against, ~against)] > INVERTED).any():
             return
         if against.any():
-            mics = tuple(int(i) for i in np.flatnonzero(against))
-            told = f"{'have' if len(mics) > 1 else 'has'} inverted polarity"
-            if len(sides) == 2:
-                told = "have opposite polarities"
-            yield Misfit("polarity", mics, f"{self._called(mics)} {told}")
+            what = "opposite polarities" if len(sides) == 2 else "inverted polarity"
+            yield self._misfit("polarity", np.flatnonzero(against), what)
 
     # --- places ---------------------------------------------------------------------------
 
-    def _places(self, delays: Delays) -> Iterator[Misfit]:
-        travel = self._evidence.travel()
+    def _places(self) -> Iterator[Misfit]:
+        travel, points = self._evidence.travel(), self._points
         if len(travel) < FEWEST:
             return
-        everyone = tuple(range(len(self._points)))
-        size = float(np.sqrt(np.square(self._points).sum(axis=1).mean()))
+        size = float(np.sqrt(np.square(points).sum(axis=1).mean()))
         limit = max(OFF * size * (1 + 2 / len(travel)), OFF_METRES)
-        off = _off(travel, self._points)
-        times, free = _any_speed(travel, self._points)
-        usual = float(np.median(times))
-        swap, swapped = self._best_swap(travel)
+        off, free, times = _fit(travel, points)
+        usual, (quick, slow) = float(np.median(times)), np.quantile(times, [0.2, 0.9])
+        small = SMALLEST < slow < SMALLER and quick > ALIKE * slow and len(travel) >= MANY
+        larger = self._everywhere(
+            "delays",
+            f"the delays between the channels are those of an array {usual:.2g} times as large",
+        )
+        swap, swapped = (0, 0), off
+        for pair in combinations(range(len(points)), 2):
+            order = np.arange(len(points))
+            order[[*pair]] = pair[::-1]
+            left = _fit(travel[:, order], points)[0]
+            if left < swapped:
+                swap, swapped = pair, left
         if off <= limit and not (off > SWAPPED * limit and swapped < BETTER * off):
-            quick, slow = np.quantile(times, [0.2, 0.9])
-            small = SMALLEST < slow < SMALLER and quick > ALIKE * slow and len(travel) >= MANY
             if usual > LARGER:
-                yield Misfit("delays", everyone, LARGER_SAYS.format(usual))
+                yield larger
             elif small and not self._array.is_linear:
-                yield Misfit("elevation", everyone, SMALLER_SAYS.format(slow))
-            return
-        late = self._late(travel)
-        if late is not None:
-            yield late
+                yield self._everywhere(
+                    "elevation",
+                    "all sound comes from more than 50 degrees above or below the microphones, or "
+                    f"they are closer together than stated ({slow:.2g} times)",
+                )
+        elif late := [*self._late(travel)]:
+            yield from late
         elif usual > LARGER and free < max(BETTER * off, limit):
-            yield Misfit("delays", everyone, LARGER_SAYS.format(usual))
+            yield larger
         elif swapped < BETTER * off:
-            text = (
-                f"{self._called(swap)} look swapped, or the microphones are others: the other way "
-                "round, the delays between the channels fit this array"
+            what = (
+                "they look swapped, or the microphones are others: the other way round, the delays "
+                "between the channels fit this array"
             )
-            yield Misfit("delays", swap, text)
+            yield self._misfit("delays", swap, what)
         else:
-            yield self._odd_one_out(travel, off, limit)
+            yield self._everywhere(
+                "delays",
+                "the delays between the channels miss those of this array by "
+                f"{1000 * off:.0f} mm of travel: other microphones, one that is elsewhere, another "
+                "order of the channels, or devices that are not synchronised",
+            )
 
-    def _best_swap(self, travel: Floats) -> tuple[tuple[int, int], float]:
-        """The two channels that fit best if they are swapped, and the distance that is left."""
-        found = {}
-        for one, other in combinations(range(len(self._points)), 2):
-            order = list(range(len(self._points)))
-            order[one], order[other] = other, one
-            found[one, other] = _off(travel[:, order], self._points)
-        best = min(found, key=lambda pair: found[pair])
-        return best, found[best]
-
-    def _late(self, travel: Floats) -> Misfit | None:
+    def _late(self, travel: Floats) -> Iterator[Misfit]:
         """A channel that is later or earlier than all others by more than sound takes to it."""
-        if len(self._points) < 3:
-            return None
         gaps = travel[:, :, None] - travel[:, None]
-        reach = np.linalg.norm(self._points[:, None] - self._points[None], axis=-1)
-        beyond = (np.abs(np.median(gaps, axis=0)) > LARGER * reach + OFF_METRES).sum(axis=1)
-        mic = int(beyond.argmax())
-        if beyond[mic] < len(reach) - 1 or (np.delete(beyond, mic) > 1).any():
-            return None
-        seconds = float(np.median(gaps[:, mic])) / SPEED_OF_SOUND
-        side = "later" if seconds > 0 else "earlier"
-        text = (
-            f"{self._called([mic])} is {1000 * abs(seconds):.2g} ms {side} than the others, which "
-            "sound would take much less for: another device, or processed sound"
-        )
-        return Misfit("delays", (mic,), text)
-
-    def _odd_one_out(self, travel: Floats, off: float, limit: float) -> Misfit:
-        """One microphone that is elsewhere than stated, or else all of them."""
-        rest = {mic: np.delete(self._points, mic, axis=0) for mic in range(len(self._points))}
-        left = {
-            mic: _off(np.delete(travel, mic, axis=1), points)
-            for mic, points in rest.items()
-            if len(points) >= np.linalg.matrix_rank(points - points.mean(axis=0), tol=1e-3) + 2
-        }
-        if left and min(left.values()) < min(BETTER * off, limit):
-            mic = min(left, key=lambda key: left[key])
-            text = f"{self._called([mic])} does not fit its microphone's place, the others would"
-            return Misfit("delays", (mic,), text)
-        text = (
-            f"the delays between the channels miss those of this array by {1000 * off:.0f} mm of "
-            "travel: other microphones, another order of the channels, or devices that are not "
-            "synchronised"
-        )
-        return Misfit("delays", tuple(rest), text)
-
-    def _called(self, mics: Sequence[int]) -> str:
-        names = [str(self._names[mic]) for mic in mics]
-        if len(names) == 1:
-            return f"channel {names[0]}"
-        return f"channels {', '.join(names[:-1])} and {names[-1]}"
-
-    def _square(self, values: Floats) -> Floats:
-        """``[mic, mic]`` of ``[pair]``, 0 on the diagonal."""
-        table = np.zeros((len(self._points), len(self._points)))
-        first, second = self._evidence.pairs.T
-        table[first, second] = table[second, first] = values
-        return table
+        reach = LARGER * squareform(pdist(self._points)) + OFF_METRES
+        beyond = (np.abs(np.median(gaps, axis=0)) > reach).sum(axis=1)
+        mic, last = int(beyond.argmax()), len(reach) - 1
+        if last > 1 and beyond[mic] == last and (np.delete(beyond, mic) <= 1).all():
+            seconds = float(np.median(gaps[:, mic])) / SPEED_OF_SOUND
+            what = (
+                f"{1000 * abs(seconds):.2g} ms {'later' if seconds > 0 else 'earlier'} than the "
+                "others, which sound would take much less for: another device, or processed sound"
+            )
+            yield self._misfit("delays", [mic], what)
 
 
-def _any_speed(travel: Floats, points: Floats) -> tuple[Floats, float]:
-    """Time that the nearest plane wave of any speed takes, as a multiple of sound's ``[stretch]``,
-    and the median distance to it, metres."""
-    centred = points - points.mean(axis=0)
-    slowness = travel @ np.linalg.pinv(centred, rcond=1e-3).T
-    return np.linalg.norm(slowness, axis=1), _distance(travel, slowness, centred)
+def _fit(travel: Floats, points: Floats) -> tuple[float, float, Floats]:
+    """Fit a plane wave to delays ``[stretch, mic]``.
 
-
-def _off(travel: Floats, points: Floats) -> float:
-    """Median distance from delays ``[stretch, mic]`` to those of the nearest plane wave, metres."""
+    Returns:
+        Median over stretches of the RMS distance over microphones, metres, to the nearest wave that
+        is no slower than sound, and to that of any speed; the time that the latter takes, as a
+        multiple of sound's ``[stretch]``.
+    """
     centred, travel = points - points.mean(axis=0), travel - travel.mean(axis=1, keepdims=True)
     slowness = travel @ np.linalg.pinv(centred, rcond=1e-3).T
-    slowness /= np.maximum(1.0, np.linalg.norm(slowness, axis=1, keepdims=True))
-    return _distance(travel, slowness, centred)
-
-
-def _distance(travel: Floats, slowness: Floats, centred: Floats) -> float:
-    """Median over stretches of the root mean square over microphones, metres."""
-    return float(np.median(np.sqrt(np.square(travel - slowness @ centred.T).mean(axis=1))))
+    times = np.linalg.norm(slowness, axis=1)
+    off, free = (
+        float(np.median(np.sqrt(np.square(travel - wave @ centred.T).mean(axis=1))))
+        for wave in (slowness / np.maximum(1.0, times)[:, None], slowness)
+    )
+    return off, free, times

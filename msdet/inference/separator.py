@@ -124,9 +124,9 @@ class Separator:
         channels = _checked_audio(audio, sample_rate, microphones)
         check_length(channels.shape[1], sample_rate, self.description)
         try:
-            examined = _blocks(channels, sample_rate)
-            mics, assumed = range(microphones.num_mics), array is None
-            _, early = examine(examined, microphones, sample_rate, self.description, mics, assumed)
+            examined, assumed = _blocks(channels, sample_rate), array is None
+            names = [f"channel {mic}" for mic in range(microphones.num_mics)]
+            _, early = examine(examined, microphones, sample_rate, self.description, names, assumed)
         except InputError as error:
             raise InputError(f"audio: {error}") from error
         rate, seconds = self.description.sample_rate, channels.shape[1] / sample_rate

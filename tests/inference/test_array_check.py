@@ -58,7 +58,7 @@ def test_nothing_is_said_of_noise_silence_or_a_moment(
 ) -> None:
     audio = listen(name)
     noise = np.random.default_rng(2).standard_normal(audio.shape).astype(np.float32)
-    for heard in (noise, 0 * audio, audio[:, :700], audio[:, :0]):
+    for heard in (noise, 0 * audio, audio[:, :700]):
         assert misfits(arrays[name], heard) == []
     assert ArrayCheck(arrays[name], RATE).misfits() == []
 
@@ -94,7 +94,7 @@ def test_swapped_channels_are_named(arrays: Arrays, listen: Listen, name: str) -
     (misfit,) = misfits(arrays[name], audio)
     assert misfit.contradicts
     assert misfit.mics == (0, 1)
-    assert misfit.sentence.startswith("channels 0 and 1 look swapped")
+    assert misfit.sentence.startswith("channel 0 and channel 1: they look swapped")
 
 
 def test_mirrored_channels_cannot_be_told(arrays: Arrays, listen: Listen) -> None:
@@ -148,7 +148,7 @@ def test_how_late_a_channel_is(arrays: Arrays, listen: Listen, samples: int, sid
     audio = listen("circle6")
     audio[3] = np.roll(audio[3], samples)
     (misfit,) = misfits(arrays["circle6"], audio)
-    assert misfit.sentence.startswith("channel 3 is 1.")
+    assert misfit.sentence.startswith("channel 3: 1.")
     assert f"ms {side} than the others" in misfit.sentence
 
 
@@ -164,29 +164,29 @@ def test_two_microphones(arrays: Arrays, listen: Listen, kind: str, found: str) 
     assert misfit.contradicts
 
 
-def test_channels_are_called_what_the_file_calls_them(arrays: Arrays, listen: Listen) -> None:
-    check = ArrayCheck(arrays["circle4"], RATE, channels=(1, 2, 3, 4))
-    check.add(spoilt(listen("circle4"), "inverted"))
+def test_channels_are_called_what_the_user_calls_them(arrays: Arrays, listen: Listen) -> None:
+    check = ArrayCheck(arrays["circle4"], RATE, names=["a.wav", "b.wav", "c.wav", "d.wav"])
+    check.add(spoilt(listen("circle4"), "copy"))
     (misfit,) = check.misfits()
-    assert misfit.sentence == "channel 3 has inverted polarity"
-    assert misfit.mics == (2,)
+    assert misfit.sentence.startswith("a.wav and c.wav: one signal")
+    assert misfit.mics == (0, 2)
 
 
-def test_blocks_do_not_matter(arrays: Arrays, listen: Listen) -> None:
+def test_blocks_add_up(arrays: Arrays, listen: Listen) -> None:
+    """Also those of which none would do alone, and what is said does not end the recording."""
     audio = np.tile(listen("circle4"), 5)[[1, 0, 2, 3]]
-    whole = misfits(arrays["circle4"], audio)
-    check = ArrayCheck(arrays["circle4"], RATE)
-    for start in range(0, audio.shape[1], 777):
-        check.add(audio[:, start : start + 777])
-    assert check.misfits() == whole != []
-    assert check.misfits() == whole
+    check, told = ArrayCheck(arrays["circle4"], RATE), []
+    for start in range(0, audio.shape[1], RATE // 4):
+        check.add(audio[:, start : start + RATE // 4])
+        told.append([misfit.kind for misfit in check.misfits()])
+    assert (told[0], told[-1]) == ([], ["delays"])
 
 
 def test_what_is_kept_does_not_grow(arrays: Arrays, listen: Listen) -> None:
     check = ArrayCheck(arrays["circle4"], RATE)
     for _ in range(20):
         check.add(np.tile(listen("circle4"), 5))
-    assert check._evidence.delays().path.shape == (KEPT, 6)
+    assert check._evidence.path.shape == (KEPT, 6)
     assert check.misfits() == []
 
 
