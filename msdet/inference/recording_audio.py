@@ -213,7 +213,7 @@ def _microphones(
     channels: Sequence[int] | None,
     description: Description,
 ) -> tuple[int, ...]:
-    """Which channels, or files, are the microphones."""
+    """Return the numbers of the channels, or of the files, that are the microphones."""
     path, what = files[0], f"{count} channels"
     if len(files) > 1:
         count, what = len(files), f"{len(files)} files"
