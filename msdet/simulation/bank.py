@@ -93,10 +93,10 @@ class RirBank:
         return rirs.permuted(permutation)
 
     def fill(self, rooms: Iterable[Room], num_workers: int = 1, progress: bool = True) -> int:
-        """Make what is missing, `num_workers` rooms at a time.
+        """Make what is missing or cut short, `num_workers` rooms at a time.
 
-        Damage is found, and mended, when a file is read: reading all of a large bank would take
-        minutes.
+        Other damage is found, and mended, when a file is read: reading all of a large bank would
+        take minutes.
 
         Returns:
             How many were made.
@@ -116,10 +116,10 @@ class RirBank:
         return self.directory / f"{digest[:32]}.rirs"
 
     def _missing(self, rooms: Iterable[Room]) -> dict[Path, Room]:
-        """The rooms whose files are not there, by these."""
+        """The rooms whose files are not there, or cut short, by these."""
         self._unfinished.remove_leftovers()
         wanted = {self._path(base): base for base, _ in (canonical(r, self.array) for r in rooms)}
-        return {path: base for path, base in wanted.items() if not path.exists()}
+        return {path: base for path, base in wanted.items() if not _is_whole(path)}
 
     def _make(self, base: Room, path: Path) -> Rirs:
         rirs = compute_rirs(base, self.array, self.sample_rate)
@@ -135,7 +135,7 @@ class RirBank:
 
     def _make_file(self, base: Room, path: Path) -> None:
         """Hands nothing back: thousands of results would wait in memory for the last one."""
-        if not path.exists():  # another process may have made it meanwhile
+        if not _is_whole(path):  # another process may have made it meanwhile
             self._make(base, path)
 
 
@@ -192,6 +192,22 @@ def _read(path: Path) -> Rirs:
         name: part.reshape(shape) for name, part, shape in zip(_ARRAYS, parts, shapes, strict=True)
     }
     return Rirs(**found, **{name: header[name] for name in _NUMBERS})
+
+
+def _is_whole(path: Path) -> bool:
+    """Return whether a file is there and as long as its header says."""
+    try:
+        with path.open("rb") as file:
+            line = file.readline()
+            length = os.fstat(file.fileno()).st_size
+        values = sum(int(np.prod(shape)) for shape in json.loads(line[_CHECKSUM:])["shapes"])
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return False
+    return length == len(line) + 4 * values
 
 
 # --- banks that are made ahead ------------------------------------------------------------

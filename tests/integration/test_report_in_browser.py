@@ -127,12 +127,12 @@ def test_the_table_of_systems_fits_and_no_name_is_broken(
         *("order_accuracy", "missed_rate", "real_time_factor"),
     )
     summary = {**dict.fromkeys(keys, 0.25), "intervals": {key: [-0.125, 0.15625] for key in keys}}
-    summary |= {"failures": {}, "unavailable": {}}
+    summary |= {"failures": {}, "unavailable": {}, "breakdowns": {}}
     names = [f"planar-pairs{after}" for after in ("", "+mvdr", "+srp_phat")]
     names += ["unprocessed", "delay_and_sum", "oracle_mvdr"]
     path = tmp_path / "report.html"
     found = {
-        "systems": dict.fromkeys(names, {**summary, "breakdowns": {}}),
+        "systems": dict.fromkeys(names, summary),
         "num_scenes": SCENES,
         "comparisons": [],
     }
