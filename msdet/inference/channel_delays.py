@@ -59,6 +59,11 @@ class ChannelDelays:
             frequency is loud enough.
     """
 
+    path: NDArray[np.float64]
+    height: NDArray[np.float64]
+    trough: NDArray[np.float64]
+    low: NDArray[np.float64]
+
     def __init__(self, array: MicrophoneArray, sample_rate: int) -> None:
         count, seconds = array.num_mics, pdist(array.as_array()) / SPEED_OF_SOUND
         self.pairs = np.triu_indices(count, 1)
