@@ -15,7 +15,8 @@ AUDIO_SUFFIXES = (".wav", ".wave", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".a
                   ".w64", ".rf64", ".caf")  # fmt: skip
 
 _NOT_THE_USERS = {"@eaDir", "@Recycle", "#recycle", "$RECYCLE.BIN", "lost+found", "__MACOSX"}
-"""Of network storage, Windows, disks and ZIPs of a Mac; other systems' names begin with a dot."""
+"""Folders that network storage, Windows, and disks and ZIPs of a Mac add; those of other systems
+begin with a dot."""
 
 
 @contextmanager

@@ -60,7 +60,7 @@ _HEADS_BEFORE = {
     "refinement_channels": 32,
     "distance": "none",
 }
-"""What networks were before these were keys. Today's defaults may be others."""
+"""Settings of networks from before these were keys. Today's defaults may be others."""
 
 
 def as_it_was(model: Any) -> Any:

@@ -8,14 +8,14 @@ from typing import Literal
 Task = Literal["separation", "direction", "distance"]
 
 Label = Literal["targets", "azimuth", "distance"]
-"""What an example may lack, and a task or an assignment need."""
+"""Labels that an example may lack, and a task or an assignment need."""
 
 LABEL_OF: dict[Task, Label] = {
     "separation": "targets",
     "direction": "azimuth",
     "distance": "distance",
 }
-"""What each task is trained with."""
+"""The label that each task is trained with."""
 
 
 def task_weights(weight: float, distance_weight: float = 0.0) -> dict[Task, float]:

@@ -23,8 +23,8 @@ from msdet.training.run_folder import (
 )
 
 OWN_SYSTEMS = ("unprocessed", "model", "srp_phat", "srp_mpdr")
-"""What a run's own evaluation scores: the network beside the classical chain. ``msdet evaluate``
-has more, which takes longer."""
+"""Systems that a run's own evaluation scores: the network beside the classical chain.
+``msdet evaluate`` has more, which takes longer."""
 
 
 def run(values: dict[str, Any]) -> None:

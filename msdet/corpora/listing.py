@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -49,7 +50,7 @@ class SpeechFile:
     """``None``: the path without its suffix."""
 
 
-class ListedConfig(BaseModel):
+class ListedConfig(BaseModel, ABC):
     """A corpus that brings no manifest: its files are found, listed once, and checked on every use.
 
     Attributes:
@@ -77,9 +78,9 @@ class ListedConfig(BaseModel):
             raise InputError(f"corpus.path: {root} {what}; name {self.wanted}")
         return root.resolve()
 
+    @abstractmethod
     def speech(self, root: Path) -> list[SpeechFile]:
         """Find the files, in the order of the manifest."""
-        raise NotImplementedError
 
     def content(self, root: Path) -> str:
         """Return what the manifest depends on besides the settings."""

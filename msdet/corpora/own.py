@@ -101,7 +101,7 @@ def checked_signal(read: Callable[[], Any], where: str, num_samples: int) -> NDA
         found = read()
     except InputError as error:
         raise InputError(f"{where}: {error}") from error
-    except Exception as error:
+    except Exception as error:  # whatever the user's own class raises
         told = shortened(" ".join(str(error).split()), 200)
         raise InputError(f"{where}: {type(error).__name__}: {told}") from error
     if not isinstance(found, np.ndarray) or not np.issubdtype(found.dtype, np.floating):

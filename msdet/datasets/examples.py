@@ -36,7 +36,7 @@ ORDER, CROP, FRESH, SYMMETRY, LABELLED, LABELLED_ORDER, LABELLED_CROP, ARRAYS, A
 _CROP_TRIES = 8
 """Stretches of a recording that are looked at for one in which nobody is silent."""
 _SILENT_RMS = 1e-2
-"""What is below it, 40 dB under the mixture, is silent."""
+"""RMS below which a target is silent: 40 dB under the mixture."""
 
 
 class ExampleSet(Dataset[LabelledMixture], ABC):
