@@ -108,7 +108,7 @@ def make_on_ray(
         noun = "node" if nodes == 1 else "nodes"
         Console(stderr=True).print(f"ray: {cores} cores on {nodes} {noun}")
         task = ray.remote(_make).options(num_cpus=1, max_retries=_RETRIES)
-        sent = ray.put(shards)
+        sent = [ray.put(shards)]  # in a list, so that Ray does not unpack it for every task
         tasks = [task.remote(sent, shard, os.getcwd()) for shard in numbers]
         try:
             _show(map(ray.get, tasks), shards, len(tasks), done)
@@ -124,10 +124,18 @@ def make_on_ray(
             ) from error
 
 
-def _make(shards: Shards, shard: int, folder: str) -> None:
+_received: dict[str, Shards] = {}
+"""The set that this worker makes shards of, by Ray's name of it."""
+
+
+def _make(sent: list[Any], shard: int, folder: str) -> None:
     """A task, in the folder of the command, which paths may be relative to."""
     os.chdir(folder)
-    shards(shard)
+    name = sent[0].hex()
+    if name not in _received:
+        _received.clear()
+        _received[name] = import_ray().get(sent[0])
+    _received[name](shard)
 
 
 @contextmanager
