@@ -6,6 +6,7 @@ from __future__ import annotations
 import signal
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
+from importlib import import_module
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -149,7 +150,10 @@ def test_a_training_that_is_killed_anywhere_goes_on(
     tiny = ("trainer.epochs=1", "data.examples_per_epoch=4", "data.train_rooms=2")
     given = ["train", *debug, *tiny, "data.valid_scenes=2", "output=out", "evaluate=false"]
     # In a fresh process: torch trains in no fork of one that has trained, as this one may have.
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as fresh:
+    # It has imported what each fork would take seconds to import.
+    with ProcessPoolExecutor(
+        1, get_context("spawn"), initializer=import_module, initargs=("msdet.commands.train",)
+    ) as fresh:
         killed = fresh.submit(kill_everywhere, given, somewhere, outcome=_names)
         assert killed.result() > 12
 
