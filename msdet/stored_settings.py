@@ -58,6 +58,8 @@ _HEADS_BEFORE = {
     "refinements": 1,
     "refinement_blocks": 0,
     "refinement_channels": 32,
+    "equaliser_blocks": 7,
+    "equaliser_channels": 32,
     "distance": "none",
 }
 """Settings of networks from before these were keys. Today's defaults may be others."""

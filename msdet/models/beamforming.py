@@ -11,17 +11,22 @@ steered to the speaker's own direction passes the direct path alone (Capon 1969;
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import Tensor
 
 from msdet.geometry import SPEED_OF_SOUND
-from msdet.models.encoders.unet import ReducedContext, normalisation
-from msdet.models.frontends import line_axis, log_magnitude, power, unit_phasors
+from msdet.models.frontends import line_axis, power
 
 _LOADING = 1e-3
 """Diagonal loading relative to the trace, for covariances of a few seconds of speech."""
+
+_TAPS = 4
+"""Frames of an estimate, the present one and those before it, that explain a beam."""
+
+_SILENCE = 1e-6
+"""Power, relative to the mixture, of an estimate that explains nothing."""
 
 _SELF_NOISE = 0.03
 """Power of a microphone's own noise relative to the diffuse field. One speaker alone in 120
@@ -89,25 +94,109 @@ def beamform_towards(
 def superdirective(
     spectra: Tensor, steering: Tensor, positions: Tensor, frequencies: Tensor
 ) -> Tensor:
+    """Apply :func:`superdirective_weights` to a mixture, complex ``[batch, mic, freq, frame]``.
+
+    Returns:
+        complex ``[batch, slot, freq, frame]`` at the reference microphone of the steering.
+    """
+    weights = superdirective_weights(steering, inverse_coherence(positions, frequencies))
+    return torch.einsum("bnfm,bmft->bnft", weights.conj(), spectra)
+
+
+def superdirective_weights(steering: Tensor, inverse: Tensor) -> Tensor:
     """Pass a plane wave from each direction as it is, and as little of a diffuse field as possible.
 
     A fixed beamformer: it asks nothing of estimates, and cannot cancel what it is to pass (Bitzer,
     Simmer 2001, in Brandstein, Ward: Microphone Arrays, eq. 2.26).
 
     Args:
-        spectra: mixture, complex ``[batch, mic, freq, frame]``.
         steering: :func:`plane_waves` from the directions, complex ``[batch, slot, freq, mic]``.
+        inverse: :func:`inverse_coherence`.
+    Returns:
+        complex ``[batch, slot, freq, mic]``.
+    """
+    inverse = torch.complex(inverse, torch.zeros_like(inverse))
+    product = torch.einsum("bnfm,fml->bnfl", steering, inverse)
+    response = (steering.conj() * product).sum(-1).real
+    return product / response[..., None]
+
+
+def inverse_coherence(positions: Tensor, frequencies: Tensor) -> Tensor:
+    """Return the inverse of a diffuse field's coherence and the microphones' own noise.
+
+    Args:
         positions: ``[mic, 3]`` metres. frequencies: hertz ``[freq]``.
     Returns:
-        complex ``[batch, slot, freq, frame]`` at the reference microphone of the steering.
+        real ``[freq, mic, mic]``, float32.
     """
     places = positions.double()
     distances = torch.linalg.norm(places[:, None] - places, dim=-1)
     coherence = torch.sinc(2 / SPEED_OF_SOUND * frequencies.double()[:, None, None] * distances)
     loaded = coherence + _SELF_NOISE * torch.eye(len(places), device=places.device)
-    product = torch.linalg.solve(loaded.to(steering.dtype), steering[..., None])[..., 0]
-    response = (steering.conj() * product).sum(-1, keepdim=True)
-    return torch.einsum("bnfm,bmft->bnft", (product / response).conj(), spectra)
+    return torch.linalg.inv(loaded).float()
+
+
+@dataclass(frozen=True)
+class Paths:
+    """How estimates reach the microphones, and what beams hear without one another's.
+
+    Attributes:
+        transfer: from an estimate to the microphones, complex ``[batch, slot, freq, mic]``.
+        beam: the same behind the slot's beam, complex ``[batch, slot, freq]``.
+        late: the energy of the taps of the past behind the beam, over all of them
+            ``[batch, slot, freq]``.
+        alone: the slot's beam without what the other estimates explain of it, complex
+            ``[batch, slot, freq, frame]``. dry: and without the slot's own past frames.
+    """
+
+    transfer: Tensor
+    beam: Tensor
+    late: Tensor
+    alone: Tensor
+    dry: Tensor
+
+
+@torch.no_grad()
+def predict_paths(spectra: Tensor, estimates: Tensor, weights: Tensor) -> Paths:
+    """Explain beams by filters of the estimates over the present and past frames.
+
+    Forward convolutive prediction (Wang, Wichern, Le Roux 2021): one least-squares problem for all
+    slots and each frequency.
+
+    Args:
+        spectra: mixture, complex ``[batch, mic, freq, frame]``.
+        estimates: complex ``[batch, slot, freq, frame]`` at the reference microphone.
+        weights: of each slot's beam, complex ``[batch, slot, freq, mic]``.
+    """
+    slots, frames = estimates.shape[1], estimates.shape[-1]
+    level = (power(estimates).mean(dim=-1, keepdim=True) + _SILENCE).sqrt()
+    taps = torch.cat([delayed(estimates / level, tap) for tap in range(_TAPS)], dim=1)
+    regressors = taps.transpose(1, 2)  # [batch, freq, tap * slot, frame]
+    gram = regressors @ regressors.mH / frames
+    cross = regressors @ spectra.transpose(1, 2).mH / frames
+    identity = torch.eye(gram.shape[-1], device=gram.device)
+    filters = torch.linalg.solve(gram + _LOADING * identity, cross)  # conjugate [.., mic]
+    behind = torch.einsum("bfim,bnfm->bnfi", filters, weights).conj()
+    whose = torch.arange(slots, device=gram.device).repeat(_TAPS)
+    own = (whose == torch.arange(slots, device=gram.device)[:, None])[None, :, None].float()
+    past = own * (torch.arange(slots * _TAPS, device=gram.device) >= slots).float()
+    beams = torch.einsum("bnfm,bmft->bnft", weights.conj(), spectra)
+    alone = beams - torch.einsum("bnfi,bfit->bnft", behind * (1 - own), regressors)
+    dry = alone - torch.einsum("bnfi,bfit->bnft", behind * past, regressors)
+    transfer = filters[:, :, :slots].conj().transpose(1, 2) / level
+    late = (power(behind) * past).sum(-1) / ((power(behind) * own).sum(-1) + 1e-8)
+    beam = (transfer * weights.conj()).sum(-1)
+    return Paths(transfer, beam, late, alone, dry)
+
+
+def delayed(spectra: Tensor, frames: int) -> Tensor:
+    """Shift complex ``[..., frame]`` into the past: zeros come in."""
+    if frames == 0:
+        return spectra
+    zeros = torch.zeros_like(spectra.real[..., :frames])
+    real = torch.cat([zeros, spectra.real[..., :-frames]], dim=-1)
+    imag = torch.cat([zeros, spectra.imag[..., :-frames]], dim=-1)
+    return torch.complex(real, imag)
 
 
 @torch.no_grad()
@@ -168,82 +257,3 @@ def covariance(spectra: Tensor, weight: Tensor) -> Tensor:
     share = weight / (weight.sum(dim=-1, keepdim=True) + 1e-10)
     by_frequency = spectra.transpose(1, 2)[:, None]  # [batch, 1, freq, mic, frame]
     return (by_frequency * share[:, :, :, None]) @ by_frequency.mH
-
-
-class RefinementHead(nn.Module):
-    """Second complex masks, on the beamformed signal and on the reference microphone.
-
-    The same weights serve every slot; a slot sees its own beam, its first estimate and the
-    strongest of the others', relative to the mixture, beside the trunk's features. Residual blocks
-    at a quarter of the frequencies, if any, look further around each bin.
-    """
-
-    def __init__(
-        self,
-        trunk_channels: int,
-        channels: int,
-        bound: float,
-        blocks: int = 0,
-        block_channels: int = 32,
-    ) -> None:
-        super().__init__()
-        self.bound = bound
-        self.trunk = nn.Conv2d(trunk_channels, channels, 3, padding=1, bias=False)
-        self.own = nn.Conv2d(8, channels, 3, padding=1, bias=False)
-        self.norm = normalisation(channels)
-        self.context = ReducedContext(channels, block_channels, blocks) if blocks else None
-        self.out = nn.Conv2d(channels, 4, 3, padding=1)
-        nn.init.zeros_(self.out.weight)
-        with torch.no_grad():
-            assert self.out.bias is not None
-            self.out.bias.copy_(torch.tensor([0.5, 0.0, 0.0, 0.0]))
-
-    def forward(self, mixture: Tensor, beams: Tensor, estimates: Tensor, full: Tensor) -> Tensor:
-        """Refined estimates, complex ``[batch, slot, freq, frame]``.
-
-        Args:
-            mixture: the reference microphone, complex ``[batch, freq, frame]``.
-            beams: a beamformer's output, complex ``[batch, slot, freq, frame]``.
-            estimates: the first estimates, same shape.
-            full: the trunk's features ``[batch, channel, freq, frame]``.
-        """
-        batch, slots = beams.shape[:2]
-        level = log_magnitude(mixture)[:, None]
-        phase = unit_phasors(mixture)[:, None].conj()
-        estimates = estimates.detach()
-        relative = unit_phasors(beams) * phase
-        own_phase = unit_phasors(estimates) * phase
-        beam_level, own_level = log_magnitude(beams) - level, log_magnitude(estimates) - level
-        features = torch.stack(
-            [
-                beam_level,
-                own_level,
-                _strongest_other(beam_level),
-                _strongest_other(own_level),
-                relative.real,
-                relative.imag,
-                own_phase.real,
-                own_phase.imag,
-            ],
-            dim=2,
-        )
-        features = features.flatten(0, 1).contiguous(memory_format=torch.channels_last)
-        x = self.own(features) + self.trunk(full).repeat_interleave(slots, dim=0)
-        x = F.relu(self.norm(x), inplace=True)
-        if self.context is not None:
-            x = self.context(x)
-        x = self.out(x)
-        parts = (self.bound * torch.tanh(x / self.bound)).float()
-        parts = parts.reshape(batch, slots, *parts.shape[1:])
-        on_beam = torch.complex(parts[:, :, 0], parts[:, :, 1])
-        on_mixture = torch.complex(parts[:, :, 2], parts[:, :, 3])
-        return on_beam * beams + on_mixture * mixture[:, None]
-
-
-def _strongest_other(x: Tensor) -> Tensor:
-    """Per slot the maximum over the other slots, ``[batch, slot, freq, frame]``."""
-    slots = x.shape[1]
-    return torch.stack(
-        [torch.cat([x[:, :slot], x[:, slot + 1 :]], dim=1).amax(dim=1) for slot in range(slots)],
-        dim=1,
-    )

@@ -150,6 +150,9 @@ class HeadsConfig(Config):
             weights.
         refinement_blocks: residual blocks in the refinement, at a quarter of the frequencies.
         refinement_channels: of these blocks.
+        equaliser_blocks: residual blocks over frequency of the equaliser behind each refinement of
+            `convolutive`; 0: none.
+        equaliser_channels: of these blocks.
         resolution: degrees per azimuth class; must divide 360 (180 for a line).
         direction_channels, mask_channels: widths of the heads.
         mask_bound: largest real and imaginary part that a mask adds to an even share.
@@ -159,10 +162,12 @@ class HeadsConfig(Config):
 
     separation: NameOrOwn[Literal["mask"]] = "mask"
     guidance: Literal["none", "estimated", "oracle"] = "estimated"
-    beamformer: Literal["none", "mask", "steered"] = "mask"
+    beamformer: Literal["none", "mask", "steered", "convolutive"] = "mask"
     refinements: int = Field(default=1, ge=1, le=MOST_BLOCKS)
     refinement_blocks: int = Field(default=0, ge=0, le=12)  # the last looks 2**11 frames around
     refinement_channels: int = Field(default=32, ge=4, le=MOST_CHANNELS)
+    equaliser_blocks: int = Field(default=7, ge=0, le=12)
+    equaliser_channels: int = Field(default=32, ge=4, le=MOST_CHANNELS)
     resolution: float = Field(default=5.0, ge=0.25, le=90)  # no array tells finer ones apart
     direction_channels: int = Field(default=32, ge=4, le=MOST_CHANNELS)
     mask_channels: int = Field(default=16, ge=4, le=MOST_CHANNELS)

@@ -202,7 +202,7 @@ class DirectionalFrontend(nn.Module):
     def __init__(self, num_directions: int, frequencies: NDArray[np.float64]) -> None:
         super().__init__()
         self.out_channels = num_directions + 2
-        self.register_buffer("log_frequency", _log_frequency(frequencies), persistent=False)
+        self.register_buffer("log_frequency", log_frequency(frequencies), persistent=False)
 
     log_frequency: Tensor
 
@@ -226,7 +226,7 @@ class RealImaginaryFrontend(nn.Module):
     def __init__(self, num_mics: int, frequencies: NDArray[np.float64]) -> None:
         super().__init__()
         self.out_channels = 2 * num_mics + 1
-        self.register_buffer("log_frequency", _log_frequency(frequencies), persistent=False)
+        self.register_buffer("log_frequency", log_frequency(frequencies), persistent=False)
 
     log_frequency: Tensor
 
@@ -242,7 +242,8 @@ def log_magnitude(spectra: Tensor) -> Tensor:
     return (magnitude(spectra) + 1e-4).log() / 3.0
 
 
-def _log_frequency(frequencies: NDArray[np.float64]) -> Tensor:
+def log_frequency(frequencies: NDArray[np.float64]) -> Tensor:
+    """Octaves from a kilohertz, halved, ``[freq]``."""
     octaves = np.log2(np.maximum(frequencies, 50.0) / 1000.0) / 2.0
     return torch.as_tensor(octaves, dtype=torch.float32)
 

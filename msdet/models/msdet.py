@@ -12,10 +12,12 @@ from msdet.audio import Stft
 from msdet.errors import InputError
 from msdet.geometry import AzimuthGrid, MicrophoneArray, angular_error
 from msdet.models.beamforming import (
-    RefinementHead,
     beamform,
     beamform_towards,
+    inverse_coherence,
     plane_waves,
+    predict_paths,
+    superdirective_weights,
 )
 from msdet.models.config import ModelConfig
 from msdet.models.encoders import Encoding, make_encoder
@@ -32,6 +34,7 @@ from msdet.models.heads import (
     FineDirectionHead,
     MaskHead,
 )
+from msdet.models.refinement import RELATIVE_BEAMS, Equaliser, FilterHead, RefinementHead
 from msdet.parts import OwnPart, build_module
 from msdet.tasks import Task
 
@@ -86,12 +89,14 @@ class Locations:
 
 @dataclass(frozen=True)
 class Steering:
-    """An array's steering matrices, ``[elevation, freq, direction, 2 * pair]``, and where its
-    microphones are, ``[mic, 3]`` metres."""
+    """An array's steering matrices, ``[elevation, freq, direction, 2 * pair]``, where its
+    microphones are, ``[mic, 3]`` metres, and how alike a diffuse field is at them
+    (:func:`inverse_coherence`)."""
 
     coarse: Tensor
     fine: Tensor
     positions: Tensor
+    diffuse: Tensor
 
 
 def _size(steering: Steering) -> int:
@@ -182,17 +187,23 @@ class MSDET(nn.Module):
             self.separation_head = MaskHead(
                 in_channels, heads.mask_channels, num_slots, heads.mask_bound
             )
-        self.refinement_head = (
-            RefinementHead(
-                full,
-                heads.mask_channels,
-                heads.mask_bound,
-                heads.refinement_blocks,
-                heads.refinement_channels,
-            )
-            if heads.beamformer != "none" and "separation" in tasks
-            else None
-        )
+        self.refinement_head: RefinementHead | FilterHead | None = None
+        self.equaliser: Equaliser | None = None
+        if heads.beamformer != "none" and "separation" in tasks:
+            if heads.beamformer == "convolutive":
+                self.refinement_head = FilterHead(full, heads.mask_channels, heads.mask_bound)
+                if heads.equaliser_blocks:
+                    self.equaliser = Equaliser(
+                        frequencies, heads.equaliser_channels, heads.equaliser_blocks
+                    )
+            else:
+                self.refinement_head = RefinementHead(
+                    full,
+                    heads.mask_channels,
+                    heads.mask_bound,
+                    heads.refinement_blocks,
+                    heads.refinement_channels,
+                )
         self.distance_head = (
             None if heads.distance == "none" else DistanceHead(full, bottom, heads.distance)
         )
@@ -232,6 +243,7 @@ class MSDET(nn.Module):
             self.coarse_features.steering(positions),
             self.fine_features.steering(positions),
             positions,
+            inverse_coherence(positions, self.fine_features.frequencies),
         )
 
     def forward(
@@ -287,15 +299,20 @@ class MSDET(nn.Module):
             guidance = torch.einsum("bnk,bfkt->bnft", posterior, directional)
             mask_input = torch.cat([mask_input, guidance], dim=1)
         stages = [self.separation_head(mask_input, spectra, self.reference_mic)]
-        if self.refinement_head is not None:
+        if isinstance(self.refinement_head, RefinementHead):
             for _ in range(self.config.heads.refinements):
                 last = stages[-1].detach()
                 if self.config.heads.beamformer == "mask":
                     beams = beamform(spectra, last, self.reference_mic)
                 else:
-                    towards = self._directions(differences, steering, last, reference, located)
+                    azimuths = self._azimuths(differences, steering, last, reference, located)
+                    towards = self._plane_waves(azimuths, steering)
                     beams = beamform_towards(spectra, last, towards, self.reference_mic)
                 stages.append(self.refinement_head(reference, beams, last, encoding.full))
+        elif self.refinement_head is not None:
+            stages += self._filtered(
+                stages[0].detach(), spectra, differences, steering, encoding, located
+            )
         weight, fine, distance = self._across(stages[-1].abs()), None, None
         if self.fine_head is not None:
             fine = self.fine_head(differences, steering.fine[0], weight, reference, located.full)
@@ -315,8 +332,39 @@ class MSDET(nn.Module):
         azimuth = self.grid.decode(posterior).masked_fill(empty, torch.nan)
         return Locations(azimuth, posterior, empty)
 
+    def _filtered(
+        self,
+        last: Tensor,
+        spectra: Tensor,
+        differences: Tensor,
+        steering: Steering,
+        encoding: Encoding,
+        located: Encoding,
+    ) -> list[Tensor]:
+        """Refinements by filters, each before and after its equaliser."""
+        assert isinstance(self.refinement_head, FilterHead)
+        stages: list[Tensor] = []
+        reference = spectra[:, self.reference_mic]
+        for index in range(self.config.heads.refinements + 1):
+            azimuths = self._azimuths(differences, steering, last, reference, located)
+            towards = self._plane_waves(azimuths, steering)
+            weights = superdirective_weights(towards, steering.diffuse)
+            paths = predict_paths(spectra, last, weights)
+            if index > 0 and self.equaliser is not None:
+                relative = torch.tensor(RELATIVE_BEAMS, device=azimuths.device)
+                beside = self._plane_waves((azimuths[..., None] + relative).flatten(1), steering)
+                around = superdirective_weights(beside, steering.diffuse)
+                around = torch.complex(*(p.unflatten(1, (-1, len(RELATIVE_BEAMS))) for p in (around.real, around.imag)))
+                stages.append(self.equaliser(stages[-1], paths, around))
+                last = stages[-1].detach()
+            if index < self.config.heads.refinements:
+                beams = beamform_towards(spectra, last, towards, self.reference_mic)
+                stages.append(self.refinement_head(reference, beams, paths, last, encoding.full))
+                last = stages[-1].detach()
+        return stages
+
     @torch.no_grad()
-    def _directions(
+    def _azimuths(
         self,
         differences: Tensor,
         steering: Steering,
@@ -324,13 +372,17 @@ class MSDET(nn.Module):
         reference: Tensor,
         located: Encoding,
     ) -> Tensor:
-        """Plane waves ``[batch, slot, freq, mic]`` from where the estimates come from."""
+        """Degrees ``[batch, slot]`` that the estimates come from."""
         assert self.fine_head is not None  # the checks refuse such beamformers without directions
         fine = steering.fine[0]
         logits = self.fine_head(differences, fine, magnitude(estimates), reference, located.full)
         posterior = logits[..., : self.grid.num_classes].float().softmax(dim=-1)
+        return self.grid.decode(posterior)
+
+    def _plane_waves(self, azimuths: Tensor, steering: Steering) -> Tensor:
+        """Plane waves ``[batch, slot, freq, mic]`` from azimuths in degrees ``[batch, slot]``."""
         return plane_waves(
-            self.grid.decode(posterior),
+            azimuths,
             steering.positions,
             self.fine_features.frequencies,
             self.reference_mic,

@@ -110,7 +110,7 @@ def _check_tasks(config: TrainConfig) -> None:
             f"model.heads.distance={model.heads.distance!r}: a distance head (regression or "
             "classes) goes with a weight above 0, and none with 0"
         )
-    if model.heads.beamformer == "steered" and "direction" not in tasks:
+    if model.heads.beamformer in ("steered", "convolutive") and "direction" not in tasks:
         raise InputError(
             f"model.heads.beamformer='steered' with criterion.weight={criterion.weight:g}: nothing "
             "trains the directions that it is steered to; give 'mask', or a weight below 1"
