@@ -16,7 +16,7 @@ own; only who trusts it lets them run.
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cached_property
@@ -258,27 +258,37 @@ def read_description(path: str | Path) -> Description:
     return _opened(path)[1]
 
 
-def load_matching_weights(model: MSDET, path: str | Path) -> None:
+def load_matching_weights(
+    model: MSDET, path: str | Path, init_parts: Sequence[str] = ()
+) -> None:
     """Start ``model`` from another checkpoint's weights.
 
+    Args:
+        init_parts: names of the parts that start from it; none: all.
     Raises:
         InputError: the checkpoint's weights have other names or shapes, or are not finite.
     """
     _, _, weights = _opened(path)
     own = model.state_dict()
+    if init_parts:
+        own, weights = (
+            {name: w for name, w in held.items() if name.split(".")[0] in init_parts}
+            for held in (own, weights)
+        )
     wrong = [
         name
         for name in {**own, **weights}
         if name not in weights or name not in own or weights[name].shape != own[name].shape
     ]
     if wrong:
+        whole = "" if init_parts else "; init_parts=[encoder], say, takes a part of it"
         raise InputError(
             f"init_from={path}: is from another model: {len(wrong)} weights differ in name or "
-            f"shape, the first being {wrong[0]!r}"
+            f"shape, the first being {wrong[0]!r}{whole}"
         )
     if name := not_finite(weights):
         raise InputError(f"init_from={path}: holds weights that are no finite numbers ({name})")
-    model.load_state_dict(weights)
+    model.load_state_dict(weights, strict=not init_parts)
 
 
 def _opened(path: str | Path) -> tuple[Path, Description, dict[str, torch.Tensor]]:

@@ -99,6 +99,8 @@ def make_model(arrays: dict[str, MicrophoneArray]) -> Callable[..., MSDET]:
                     "refinements": refinements,
                     "refinement_blocks": refinement_blocks,
                     "refinement_channels": 4,
+                    "equaliser_blocks": 2,
+                    "equaliser_channels": 4,
                     "resolution": 15.0,
                     "direction_channels": 4,
                     "mask_channels": 4,
@@ -115,6 +117,8 @@ def make_model(arrays: dict[str, MicrophoneArray]) -> Callable[..., MSDET]:
             model = MSDET(config, chosen, RATE, slots, reference_mic, tasks, empty_slots)
             if model.refinement_head is not None:
                 torch.nn.init.normal_(model.refinement_head.out.weight, std=0.1)
+            if model.equaliser is not None:
+                torch.nn.init.normal_(model.equaliser.out.weight, std=0.1)
         return model
 
     return made

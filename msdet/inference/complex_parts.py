@@ -8,7 +8,8 @@ that the network uses, and only those: another one is an AttributeError or TypeE
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -53,6 +54,15 @@ class ComplexParts:
 
     def sum(self, dim: int) -> ComplexParts:
         return self._each(lambda part: part.sum(dim))
+
+    def mean(self, dim: int) -> ComplexParts:
+        return self._each(lambda part: part.mean(dim))
+
+    def reshape(self, *shape: int) -> ComplexParts:
+        return self._each(lambda part: part.reshape(*shape))
+
+    def expand_as(self, other: ComplexParts) -> ComplexParts:
+        return ComplexParts(self.real.expand_as(other.real), self.imag.expand_as(other.imag))
 
     def transpose(self, first: int, second: int) -> ComplexParts:
         return self._each(lambda part: part.transpose(first, second))
@@ -133,7 +143,17 @@ def solve_positive(matrix: ComplexParts, right: ComplexParts) -> ComplexParts:
     return right
 
 
+def _join(
+    join: Callable[[list[Tensor], int], Tensor], parts: Sequence[ComplexParts], dim: int
+) -> ComplexParts:
+    return ComplexParts(
+        join([part.real for part in parts], dim), join([part.imag for part in parts], dim)
+    )
+
+
 _FUNCTIONS: dict[Any, Callable[..., ComplexParts]] = {
+    torch.cat: partial(_join, torch.cat),
+    torch.stack: partial(_join, torch.stack),
     torch.einsum: _einsum,
     torch.linalg.solve: solve_positive,
 }

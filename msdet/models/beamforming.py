@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from msdet.geometry import SPEED_OF_SOUND
 from msdet.models.frontends import line_axis, power
@@ -132,8 +133,10 @@ def inverse_coherence(positions: Tensor, frequencies: Tensor) -> Tensor:
     places = positions.double()
     distances = torch.linalg.norm(places[:, None] - places, dim=-1)
     coherence = torch.sinc(2 / SPEED_OF_SOUND * frequencies.double()[:, None, None] * distances)
-    loaded = coherence + _SELF_NOISE * torch.eye(len(places), device=places.device)
-    return torch.linalg.inv(loaded).float()
+    identity = torch.eye(len(places), device=places.device).expand_as(coherence).to(coherence)
+    zeros = torch.zeros_like(coherence)  # complex, since a solver that can be exported is
+    loaded = torch.complex(coherence + _SELF_NOISE * identity, zeros)
+    return torch.linalg.solve(loaded, torch.complex(identity, zeros)).real.float()
 
 
 @dataclass(frozen=True)
@@ -193,9 +196,9 @@ def delayed(spectra: Tensor, frames: int) -> Tensor:
     """Shift complex ``[..., frame]`` into the past: zeros come in."""
     if frames == 0:
         return spectra
-    zeros = torch.zeros_like(spectra.real[..., :frames])
-    real = torch.cat([zeros, spectra.real[..., :-frames]], dim=-1)
-    imag = torch.cat([zeros, spectra.imag[..., :-frames]], dim=-1)
+    real, imag = (
+        F.pad(part, (frames, 0))[..., : part.shape[-1]] for part in (spectra.real, spectra.imag)
+    )
     return torch.complex(real, imag)
 
 

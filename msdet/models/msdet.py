@@ -354,7 +354,6 @@ class MSDET(nn.Module):
                 relative = torch.tensor(RELATIVE_BEAMS, device=azimuths.device)
                 beside = self._plane_waves((azimuths[..., None] + relative).flatten(1), steering)
                 around = superdirective_weights(beside, steering.diffuse)
-                around = torch.complex(*(p.unflatten(1, (-1, len(RELATIVE_BEAMS))) for p in (around.real, around.imag)))
                 stages.append(self.equaliser(stages[-1], paths, around))
                 last = stages[-1].detach()
             if index < self.config.heads.refinements:

@@ -125,7 +125,8 @@ class FilterHead(nn.Module):
         batch, slots = beams.shape[:2]
         level = log_magnitude(mixture)[:, None]
         phase = unit_phasors(mixture)[:, None].conj()
-        alone_level, own_level = log_magnitude(paths.alone) - level, log_magnitude(estimates) - level
+        alone_level = log_magnitude(paths.alone) - level
+        own_level = log_magnitude(estimates) - level
         features = [
             log_magnitude(beams) - level,
             alone_level,
@@ -142,12 +143,14 @@ class FilterHead(nn.Module):
         x = self.out(F.relu(self.norm(x), inplace=True))
         parts = (self.bound * torch.tanh(x / self.bound)).float()
         real, imag = parts.reshape(batch, slots, *parts.shape[1:]).chunk(2, dim=2)
-        refined = torch.complex(real[:, :, 0], imag[:, :, 0]) * beams
-        signals = [(signal, past) for signal in (beams, paths.alone, mixture[:, None]) for past in range(_PAST_FRAMES + 1)]
-        for index, (signal, past) in enumerate([*signals, (paths.dry, 0)][1:], 1):
-            weight = torch.complex(real[:, :, index], imag[:, :, index])
-            refined = refined + weight * delayed(signal, past)
-        return refined
+        mixtures = mixture[:, None].expand_as(beams)
+        signals = [
+            delayed(signal, frames)
+            for signal in (beams, paths.alone, mixtures)
+            for frames in range(_PAST_FRAMES + 1)
+        ]
+        weighted = torch.complex(real, imag) * torch.stack([*signals, paths.dry], dim=2)
+        return weighted.sum(dim=2)
 
 
 class Equaliser(nn.Module):
@@ -184,8 +187,8 @@ class Equaliser(nn.Module):
 
         Args:
             estimates: complex ``[batch, slot, freq, frame]``. paths: of the estimates.
-            around: weights of superdirective beams around each slot's direction, complex
-                ``[batch, slot, beam, freq, mic]``.
+            around: weights of superdirective beams :data:`RELATIVE_BEAMS` from each slot's
+                direction, complex ``[batch, slot * beam, freq, mic]``.
         """
         batch, slots = estimates.shape[:2]
         with torch.no_grad():
@@ -201,7 +204,8 @@ class Equaliser(nn.Module):
     def _statistics(self, estimates: Tensor, paths: Paths, around: Tensor) -> Tensor:
         """``[batch, slot, feature, freq]``."""
         energy = power(estimates).mean(dim=-1)
-        heard = torch.einsum("bnkfm,bnfm->bnkf", around.conj(), paths.transfer)
+        around = around.reshape(*estimates.shape[:2], len(RELATIVE_BEAMS), *around.shape[-2:])
+        heard = (around.conj() * paths.transfer[:, :, None]).sum(-1)
         own = paths.beam[:, :, None]
         relative = heard * own.conj() / (power(own) + 1e-2)
         parts = [relative.real, relative.imag, own.real, own.imag, paths.late[:, :, None]]

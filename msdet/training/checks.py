@@ -221,15 +221,15 @@ def check_memory(model: MSDET) -> None:
         )
 
 
-def check_parts(freeze: Sequence[str], model: MSDET) -> None:
-    """Refuse to freeze what the network does not have, or all of it.
+def check_parts(key: str, named: Sequence[str], model: MSDET) -> None:
+    """Refuse names of parts that the network does not have, and to freeze all of it.
 
     Raises:
-        InputError: names the part and those that there are.
+        InputError: names the key, the part and those that there are.
     """
     parts = [name for name, part in model.named_children() if any(True for _ in part.parameters())]
-    for part in freeze:
+    for part in named:
         if part not in parts:
-            raise InputError(f"trainer.freeze: there is no part {part!r}; there are {parts}")
-    if set(parts) <= set(freeze):
+            raise InputError(f"{key}: there is no part {part!r}; there are {parts}")
+    if key == "trainer.freeze" and set(parts) <= set(named):
         raise InputError("trainer.freeze: names every part of the network; nothing would train")

@@ -80,6 +80,7 @@ class TrainConfig(Config):
         sample_rate: hertz, of audio and model.
         init_from: checkpoint whose weights to start from (same sizes; the array may differ); null
             starts from random ones.
+        init_parts: parts of the network that start from it, such as [encoder]; none: all.
         evaluate: score the test scenes when training is done.
     """
 
@@ -88,6 +89,7 @@ class TrainConfig(Config):
     seed: Seed = 0
     sample_rate: SampleRate = 16000
     init_from: str | None = None
+    init_parts: tuple[str, ...] = ()
     evaluate: bool = True
     corpus: CorpusConfig = BundledConfig()
     scene: SceneConfig = SceneConfig()

@@ -54,9 +54,10 @@ def prepare(config: TrainConfig) -> Prepared:
     for split in ("train", "valid", "test"):
         corpus.split(split)
     model = build_model(config, array)
-    check_parts(config.trainer.freeze, model)
+    check_parts("trainer.freeze", config.trainer.freeze, model)
+    check_parts("init_parts", config.init_parts, model)
     if config.init_from is not None and not is_unfinished(Path(config.output)):
-        load_matching_weights(model, config.init_from)
+        load_matching_weights(model, config.init_from, config.init_parts)
     opened = open_examples(config, array, corpus)
     check_labels(config, criterion, opened.examples)
     preflight(config, model, criterion)
