@@ -156,6 +156,7 @@ def test_training_draws_from_them(folder: Path) -> None:
         ({"_target_": "mine.Broken", "fingerprint": 3}, "fingerprint=3: expected a text"),
         ({"_target_": "mine.Broken", "row": {"split": "dev"}}, r"utterances\(\)\[1\]: split='dev'"),
         ({"_target_": "mine.Broken", "row": {"num_samples": 0}}, r"\[1\]: num_samples=0"),
+        ({"_target_": "mine.Broken", "row": 3}, r"utterances\(\): TypeError: unsupported operand"),
         ({"_target_": "mine.Broken", "row": {"id": "abe-1"}}, "id 'abe-1' comes twice"),
         (
             {"_target_": "mine.Broken", "row": {"speaker": "bob"}},

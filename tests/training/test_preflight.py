@@ -102,6 +102,10 @@ class Twice:
         return torch.zeros(labels.azimuth.shape, dtype=torch.long)
 
 
+class Higher(Twice):
+    needs = frozenset({"elevation"})
+
+
 class Aimless:
     def __call__(self, labels: Any, losses: Any) -> Tensor:
         return torch.zeros(labels.azimuth.shape, dtype=torch.long)
@@ -163,6 +167,7 @@ def test_what_keeps_its_protocol_passes(override: str, capsys: pytest.CaptureFix
         ("model.heads.separation={_target_: mine.RealSpeakers}", "expected complex numbers"),
         ("criterion.separation_loss={_target_: mine.OneNumber}", "as losses, expected real"),
         ("criterion.assignment={_target_: mine.Twice}", "expected an order of 2 speakers"),
+        ("criterion.assignment={_target_: mine.Higher}", "expected a set of labels, of targets"),
         ("criterion.assignment={_target_: mine.Aimless}", "no attribute 'by_location'"),
         ("trainer.optimizer={_target_: torch.optim.SGD, momentun: 0.9}", "momentun"),
         ("trainer.schedule={_target_: torch.optim.lr_scheduler.StepLR}", "step_size"),
