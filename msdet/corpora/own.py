@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -127,6 +128,12 @@ def open_own(part: OwnPart, sample_rate: int) -> OwnCorpus:
     for method in ("utterances", "read"):
         if not callable(getattr(source, method, None)):
             raise InputError(f"{where}: has no method {method}()")
+    try:
+        pickle.dumps(source)
+    except Exception as error:  # pickle's, and whatever the user's own class raises
+        raise InputError(
+            f"{where}: does not pickle, which sends it to other processes ({_told(error)})"
+        ) from error
     try:
         found = list(source.utterances())
     except Exception as error:  # whatever the user's own class raises
