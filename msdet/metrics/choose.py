@@ -4,11 +4,13 @@
 from __future__ import annotations
 
 import importlib
+import pickle
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, get_type_hints
 
 import numpy as np
+from pydantic import TypeAdapter, ValidationError
 
 from msdet.errors import InputError
 from msdet.metrics.measures import MEASURES, METRICS, measures_of_metric
@@ -110,6 +112,21 @@ def _own(part: OwnPart | Metric, key: str, taken: Sequence[str]) -> Metric:
             f"{key}: {of} is no metric: it must be called with (signal, truth, speaker), and have "
             f"a name of small letters, digits and _, not {name!r}"
         )
+    for attribute, kind in get_type_hints(Metric).items():
+        said = say(found, attribute)
+        try:
+            TypeAdapter(kind).validate_python(said)
+        except ValidationError as error:
+            told = error.errors()[0]["msg"]
+            raise InputError(f"{key}: {of}: {attribute}={said!r}: {told}") from error
+    if isinstance(part, OwnPart):
+        try:
+            pickle.dumps(found)
+        except Exception as error:  # pickle's, and whatever the user's own class raises
+            raise InputError(
+                f"{key}: {of} does not pickle, which sends it to other processes "
+                f"({one_line(error)})"
+            ) from error
     keys = {
         key for measure in measures_of_metric(found) for key in (measure.name, measure.quantity)
     }
