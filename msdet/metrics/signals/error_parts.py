@@ -5,9 +5,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from functools import cache, partial
+from functools import partial
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from msdet.metrics.metric import Metric, SceneTruth, Signal
@@ -53,26 +54,27 @@ def error_parts(
     """
     target = truth.targets[speaker]
     scaled = (estimate @ target) / (target @ target) * target
+    error = estimate - scaled
     names, basis = truth.once(
         f"parts of {speaker} in {window_ms} ms",
         truth.mixture,
         lambda: _basis(truth, speaker, window_ms),
     )
-    left = _spectra(estimate - scaled, truth.sample_rate, window_ms)[..., None]
-    factors = basis.conj().swapaxes(1, 2) @ left
+    factors = basis @ _spectra(error, truth.sample_rate, window_ms)[..., None]
+    explained = np.square(np.abs(factors[..., 0])).sum(axis=0)
     found = dict.fromkeys(PARTS, 0.0)
-    for name, energy in zip(names, _energy(factors[..., 0]), strict=True):
+    for name, energy in zip(names, explained, strict=True):
         found[name] += float(energy)
-    found["varying"] = float(_energy((left - basis @ factors)[..., 0]).sum())
-    whole = _OVERLAP * float(scaled @ scaled)
+    found["varying"] = max(0.0, float(error @ error - explained.sum()))
+    whole = float(scaled @ scaled)
     return {name: energy / whole for name, energy in found.items()}
 
 
 def _basis(
     truth: SceneTruth, speaker: int, window_ms: float
 ) -> tuple[list[str], NDArray[np.complex128]]:
-    """The names of the parts, and orthonormal signals ``[freq, frame, signal]`` that explain them;
-    what is silent in the scene explains nothing."""
+    """The names of the parts, and conjugates of orthonormal signals ``[freq, signal, frame]`` that
+    explain them; what is silent in the scene explains nothing."""
     if truth.images is None:
         raise ValueError("the speakers' images are not known")
     target, images = truth.targets[speaker], truth.images
@@ -88,28 +90,24 @@ def _basis(
             f"too short for windows of {window_ms:g} ms: {frames} frames, {len(names)} signals "
             f"need {_FEWEST_FRAMES * len(names)}"
         )
-    return names, np.linalg.qr(np.stack(spectra, axis=-1))[0]
+    orthonormal = np.linalg.qr(np.stack(spectra, axis=-1))[0]
+    return names, np.ascontiguousarray(orthonormal.conj().swapaxes(1, 2))
 
 
 def _spectra(signal: Signal, sample_rate: int, window_ms: float) -> NDArray[np.complex128]:
-    """Complex ``[freq, frame]``; energies sum to ``_OVERLAP`` times that of the signal."""
-    hop = round(window_ms / 1000 * sample_rate / _OVERLAP)
-    return np.asarray(_transform(hop).stft(signal))
-
-
-@cache
-def _transform(hop: int):  # type: ignore[no-untyped-def]
-    """Positive frequencies stand for negative ones too, and so have twice the energy."""
-    from scipy.signal import ShortTimeFFT
+    """Complex ``[freq, frame]`` of the signal's energy: its ends are within as many windows as its
+    middle, and positive frequencies stand for negative ones too."""
+    from scipy.fft import rfft
     from scipy.signal.windows import hann
 
-    window = np.sqrt(hann(_OVERLAP * hop, sym=False))
-    return ShortTimeFFT(window, hop, fs=1.0, fft_mode="onesided2X", scale_to="psd")
-
-
-def _energy(spectra: NDArray[np.complex128]) -> NDArray[np.float64]:
-    """``[freq, ...]`` to the sum over frequencies."""
-    return np.asarray((spectra.real**2 + spectra.imag**2).sum(axis=0))
+    hop = round(window_ms / 1000 * sample_rate / _OVERLAP)
+    length = _OVERLAP * hop
+    around = length - hop
+    padded = np.pad(signal, (around, around + -len(signal) % hop))
+    frames = sliding_window_view(padded, length)[::hop]
+    spectra = rfft(frames * np.sqrt(hann(length, sym=False) / length))
+    spectra[:, [0, -1]] /= math.sqrt(2)
+    return np.ascontiguousarray(spectra.T)
 
 
 class ErrorPart(Metric):
