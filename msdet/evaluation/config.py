@@ -31,7 +31,7 @@ class EvaluationConfig(Config):
         systems: what is scored, the first model being the main one; null: the models and all
             baselines.
         metrics: some of [si_sdr, si_sdr_early, sdr, sir, sar, error_colour, error_reverberation,
-            error_speakers, error_noise, error_varying, estoi, pesq_nb, pesq_wb, dnsmos, wer], and
+            error_others, error_noise, error_varying, estoi, pesq_nb, pesq_wb, dnsmos, wer], and
             classes of your own, {_target_: mine.MyMetric}; null: all that are installed, without
             the last two and with PESQ as the sample rate allows.
         slow_metrics_of: systems that metrics that take long are computed of (all but SI-SDR, SDR

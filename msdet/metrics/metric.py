@@ -132,7 +132,7 @@ class Metric(Protocol):
     slow: bool = True
     shown: Literal["value", "improvement"] = "value"
     column: Literal["tables", "report"] = "tables"
-    rank: float = 100
+    rank: int = 100
 
     def __call__(self, signal: Signal, truth: SceneTruth, speaker: int) -> float | None:
         """Score one signal.

@@ -150,9 +150,9 @@ def render_parts(scene: Scene, corpus: Corpus, rirs: Rirs) -> Parts:
     if scene.mismatch is not None:
         images = _mismatched(scene.mismatch, images)
     mixture = images[:, reference].sum(axis=0) + work.noise[reference]
-    gain = np.float32(_gain_to_unit_rms(mixture))
+    gain = _gain_to_unit_rms(mixture)
     early = work.targets("early", reference, work.reference_images, gain)
-    return Parts(images=images * gain, noise=work.noise * gain, early=early)
+    return Parts(images * np.float32(gain), work.noise * np.float32(gain), early)
 
 
 class _Rendering:

@@ -68,7 +68,7 @@ def shares(estimate: Signals, truth: SceneTruth, **options: Any) -> dict[str, fl
     ("sound", "part"),
     [
         ("tail", "reverberation"),
-        ("second", "speakers"),
+        ("second", "others"),
         ("noise", "noise"),
         ("else", "varying"),
     ],
@@ -128,7 +128,7 @@ def test_each_speaker_has_a_filter_of_its_own(sounds: dict[str, Signals]) -> Non
     voices = np.stack([sounds["first"], sounds["second"], np.roll(sounds["second"], 9000)])
     truth = SceneTruth(voices, voices.sum(axis=0), RATE, images=voices)
     found = shares(voices[0] + 0.3 * voices[1], truth)
-    assert found["speakers"] > 0.99
+    assert found["others"] > 0.99
     assert found["noise"] == found["reverberation"] == 0.0
 
 
@@ -145,14 +145,14 @@ def test_scores_of_parts_and_their_shares(sounds: dict[str, Signals], truth: Sce
     found = scored(estimates, truth)
     assert not found.failures
     first, second = (of.scores for of in found.speakers)
-    assert first["error_speakers"] == pytest.approx(first["si_sdr"], abs=0.3)
-    assert first["error_speakers_improvement"] > 5
+    assert first["error_others"] == pytest.approx(first["si_sdr"], abs=0.3)
+    assert first["error_others_improvement"] > 5
     assert second["error_varying"] == pytest.approx(second["si_sdr"], abs=0.3)
     assert second["error_varying_improvement"] is None  # nothing varies in the mixture
     summary = summarise([SceneRow.of(found, 0)])
     told = [summary[f"{name}_share"] for name in NAMES]
     assert sum(told) == pytest.approx(1.0, abs=1e-5)
-    assert summary["error_speakers_share"] > 0.4
+    assert summary["error_others_share"] > 0.4
     table = score_table([SceneRow.of(found, 0)])
     of_speakers = table[table["quantity"].isin([f"{name}_share" for name in NAMES])]
     assert of_speakers.groupby("speaker")["value"].sum().tolist() == pytest.approx([1, 1])
@@ -178,7 +178,7 @@ def test_a_speaker_alone_is_disturbed_by_no_other(sounds: dict[str, Signals]) ->
     found = scored((image + 0.1 * sounds["else"])[None], truth)
     assert not found.failures
     scores = found.speakers[0].scores
-    assert scores["error_speakers"] is scores["error_noise"] is None
+    assert scores["error_others"] is scores["error_noise"] is None
     assert scores["error_reverberation"] < scores["error_varying"]
 
 
@@ -198,7 +198,9 @@ def test_images_of_another_shape_are_refused(truth: SceneTruth) -> None:
 def test_a_signal_too_short_for_the_window_says_so(truth: SceneTruth) -> None:
     assert truth.images is not None
     half = slice(0, RATE // 2)
-    short = SceneTruth(truth.targets[:, half], truth.mixture[half], RATE, images=truth.images[:, half])
+    short = SceneTruth(
+        truth.targets[:, half], truth.mixture[half], RATE, images=truth.images[:, half]
+    )
     with pytest.raises(ValueError, match=r"too short for windows of 500 ms: \d+ frames"):
         error_parts(short.mixture, short, 0, 500.0)
 

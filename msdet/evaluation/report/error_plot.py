@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from msdet.evaluation.report.content import GAIN, ReportContent
 from msdet.evaluation.report.plots import lines_of_systems
@@ -17,9 +17,10 @@ _LEAST_TOLD = 0.07
 """The smallest share whose number fits into its piece of a bar."""
 _NOTE = (
     "Shares of the energy of the error that SI-SDR counts; a bar is a system. Colour: the direct "
-    "path through a filter that does not change. Own reverberation, other speakers, noise: what "
-    "each of them adds through such a filter. What varies: the rest, which no fixed filter explains, "
-    "as masks that open and close. The table tells each part in dB below the target."
+    "path went through a filter. Reverberation, others, noise: what the speaker's own room, the "
+    "other speakers and the noise add, through filters too. Varying part: the rest, which no "
+    "filter that stays the same explains, as what masks do from frame to frame. The table has each "
+    "part in dB below the target."
 )
 
 
@@ -39,8 +40,8 @@ def error_plot(content: ReportContent) -> list[Plot]:
         for place, pieces in enumerate(shares.values()):
             start = 0.0
             for number, share in enumerate(pieces):
-                look = {"color": speaker_colour(number), "edgecolor": PAPER, "linewidth": 0.8}
-                axes.barh(place, 100 * share, 0.72, 100 * start, **look)
+                look: dict[str, Any] = {"color": speaker_colour(number), "edgecolor": PAPER, "linewidth": 0.8}
+                axes.barh(place, 100 * share, height=0.72, left=100 * start, **look)
                 if share >= _LEAST_TOLD:
                     middle = 100 * (start + share / 2)
                     axes.text(middle, place, f"{100 * share:.0f}", color=ON_SPEAKER, **_CENTRED)
@@ -52,7 +53,9 @@ def error_plot(content: ReportContent) -> list[Plot]:
 
     words = "; ".join(
         f"{name} "
-        + ", ".join(f"{of} {100 * share:.0f} %" for of, share in zip(PARTS.values(), pieces, strict=True))
+        + ", ".join(
+            f"{of} {100 * share:.0f} %" for of, share in zip(PARTS.values(), pieces, strict=True)
+        )
         for name, pieces in shares.items()
     )
     svg = drawn(draw, "error-parts", 1.2 + 0.36 * len(shares), f"Parts of the error: {words}.")
@@ -64,4 +67,4 @@ def _shares(content: ReportContent, name: str) -> list[float | None]:
     return [summary.get(f"error_{part}_share") for part in PARTS]
 
 
-_CENTRED = {"ha": "center", "va": "center_baseline", "fontsize": 8.5}
+_CENTRED: dict[str, Any] = {"ha": "center", "va": "center_baseline", "fontsize": 8.5}

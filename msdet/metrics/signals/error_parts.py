@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The parts of the error that SI-SDR counts: whose sound it is, and what a fixed filter explains."""
+"""The parts of the error that SI-SDR counts: whose sound it is, as far as fixed filters explain."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from msdet.metrics.metric import Metric, SceneTruth, Signal
 
 PARTS = {
     "colour": "colour",
-    "reverberation": "own reverberation",
-    "speakers": "other speakers",
+    "reverberation": "reverberation",
+    "others": "others",
     "noise": "noise",
-    "varying": "what varies",
+    "varying": "varying part",
 }
 """The parts by name, with their words, in the order in which they are explained."""
 
@@ -41,8 +41,9 @@ def error_parts(
     short-time Fourier transform it is projected onto the target; onto what the speaker's own image
     adds to that; onto what the images of the other speakers add, each by itself; and onto what the
     noise adds: ever one complex factor for all frames, so a filter that does not change. What is
-    left varies in time. The projections are orthogonal and the frames tight (root-Hann windows
-    that overlap by three quarters), so the parts sum to the error's energy.
+    left varies in time, or went through filters longer than a window. The projections are
+    orthogonal and the frames tight (root-Hann windows that overlap by three quarters), so the parts
+    sum to the error's energy.
 
     Args:
         estimate: ``[sample]``. truth: with ``images``. speaker: an active one.
@@ -78,7 +79,7 @@ def _basis(
     if truth.images is None:
         raise ValueError("the speakers' images are not known")
     target, images = truth.targets[speaker], truth.images
-    others = [("speakers", image) for i, image in enumerate(images) if i != speaker]
+    others = [("others", image) for i, image in enumerate(images) if i != speaker]
     noise = truth.mixture - images.sum(axis=0)
     rest = [("reverberation", images[speaker] - target), *others, ("noise", noise)]
     audible = [("colour", target), *(part for part in rest if not truth.silent(part[1]))]
@@ -113,13 +114,12 @@ def _spectra(signal: Signal, sample_rate: int, window_ms: float) -> NDArray[np.c
 class ErrorPart(Metric):
     """The SI-SDR of an estimate whose only error is one part of what it has."""
 
-    unit, digits, slow, column = "dB", 1, False, "report"
+    unit, digits, slow, column, rank = "dB", 1, False, "report", 3
 
     def __init__(self, part: str, window_ms: float = WINDOW_MS) -> None:
         """Take a name of ``PARTS``, and the length of the windows."""
         self.part, self.window_ms = part, window_ms
         self.name, self.title = f"error_{part}", f"target to {PARTS[part]}"
-        self.rank = 3 + (1 + list(PARTS).index(part)) / 10
 
     def __call__(self, signal: Signal, truth: SceneTruth, speaker: int) -> float | None:
         """None of a part that is not there: other speakers where one speaks alone, say."""

@@ -33,7 +33,7 @@ class SiSdr(Metric):
 class SiSdrEarly(SiSdr):
     """Tells what a system does not dereverberate from what it does not separate."""
 
-    name, title, rank = "si_sdr_early", "SI-SDR early", 0.5
+    name, title = "si_sdr_early", "SI-SDR early"
 
     def __call__(self, signal: Signal, truth: SceneTruth, speaker: int) -> float:
         """SI-SDR against the direct path with what comes up to 50 ms after it."""
