@@ -99,7 +99,7 @@ def _values(score: SceneScore) -> Iterator[tuple[int, str, float | None]]:
         yield of.speaker, "silent", of.silent
         if of.silent:
             continue
-        for name, value in (of.scores | shares_of(of.scores)).items():
+        for name, value in {**of.scores, **shares_of(of.scores)}.items():
             yield of.speaker, name, value
         yield of.speaker, "azimuth_error", azimuth_error(score, of)
         best_matched = azimuth_error(score, of, best_matched=True)

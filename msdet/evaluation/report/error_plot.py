@@ -17,10 +17,10 @@ _LEAST_TOLD = 0.07
 """The smallest share whose number fits into its piece of a bar."""
 _NOTE = (
     "Shares of the energy of the error that SI-SDR counts; a bar is a system. Colour: the direct "
-    "path went through a filter. Reverberation, others, noise: what the speaker's own room, the "
-    "other speakers and the noise add, through filters too. Varying part: the rest, which no "
-    "filter that stays the same explains, as what masks do from frame to frame. The table has each "
-    "part in dB below the target."
+    "path went through a filter. Own room, others, noise: what the speaker's reverberation, the "
+    "other speakers and the noise add, through filters too. What varies: the rest, which no filter "
+    "that stays the same explains, as what masks do from frame to frame. The table has each part "
+    "in dB below the target."
 )
 
 
@@ -40,7 +40,11 @@ def error_plot(content: ReportContent) -> list[Plot]:
         for place, pieces in enumerate(shares.values()):
             start = 0.0
             for number, share in enumerate(pieces):
-                look: dict[str, Any] = {"color": speaker_colour(number), "edgecolor": PAPER, "linewidth": 0.8}
+                look: dict[str, Any] = {
+                    "color": speaker_colour(number),
+                    "edgecolor": PAPER,
+                    "linewidth": 0.8,
+                }
                 axes.barh(place, 100 * share, height=0.72, left=100 * start, **look)
                 if share >= _LEAST_TOLD:
                     middle = 100 * (start + share / 2)

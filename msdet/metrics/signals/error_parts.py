@@ -15,10 +15,10 @@ from msdet.metrics.metric import Metric, SceneTruth, Signal
 
 PARTS = {
     "colour": "colour",
-    "reverberation": "reverberation",
+    "reverberation": "own room",
     "others": "others",
     "noise": "noise",
-    "varying": "varying part",
+    "varying": "what varies",
 }
 """The parts by name, with their words, in the order in which they are explained."""
 
