@@ -15,8 +15,8 @@ from rich.table import Table
 from msdet.evaluation.tables import clipping_warnings, result_tables, systems_table
 from msdet.metrics.bootstrap import interval, weighted_median
 from msdet.metrics.measures import MEASURES
-from msdet.metrics.signals.error_parts import PARTS
 from msdet.metrics.scores import Failure, SceneRow
+from msdet.metrics.signals.error_parts import PARTS
 from msdet.metrics.summary import summarise
 from msdet.metrics.table import arrays_of, score_table
 
