@@ -13,6 +13,8 @@ from msdet.metrics.signals.error_parts import PARTS
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+_PIECE: dict[str, Any] = {"height": 0.72, "edgecolor": PAPER, "linewidth": 0.8}
+_CENTRED: dict[str, Any] = {"ha": "center", "va": "center_baseline", "fontsize": 8.5}
 _LEAST_TOLD = 0.07
 """The smallest share whose number fits into its piece of a bar."""
 _NOTE = (
@@ -27,11 +29,10 @@ _NOTE = (
 def error_plot(content: ReportContent) -> list[Plot]:
     """All systems' errors by their parts; nothing where no system has them."""
     shares: dict[str, list[float]] = {}
-    for name in content.systems:
-        told = [content.told(name, GAIN)[0], *_shares(content, name)]
-        found = [share for share in told if share is not None]
-        if len(found) == 1 + len(PARTS):
-            shares[name] = found[1:]
+    for name, summary in content.summary["systems"].items():
+        found = [summary.get(f"error_{part}_share") for part in PARTS]
+        if content.tells(name, GAIN) and None not in found:
+            shares[name] = found
     if not shares:
         return []
 
@@ -40,12 +41,8 @@ def error_plot(content: ReportContent) -> list[Plot]:
         for place, pieces in enumerate(shares.values()):
             start = 0.0
             for number, share in enumerate(pieces):
-                look: dict[str, Any] = {
-                    "color": speaker_colour(number),
-                    "edgecolor": PAPER,
-                    "linewidth": 0.8,
-                }
-                axes.barh(place, 100 * share, height=0.72, left=100 * start, **look)
+                colour = speaker_colour(number)
+                axes.barh(place, 100 * share, left=100 * start, color=colour, **_PIECE)
                 if share >= _LEAST_TOLD:
                     middle = 100 * (start + share / 2)
                     axes.text(middle, place, f"{100 * share:.0f}", color=ON_SPEAKER, **_CENTRED)
@@ -64,11 +61,3 @@ def error_plot(content: ReportContent) -> list[Plot]:
     )
     svg = drawn(draw, "error-parts", 1.2 + 0.36 * len(shares), f"Parts of the error: {words}.")
     return [Plot("What the error is made of", svg, _NOTE)]
-
-
-def _shares(content: ReportContent, name: str) -> list[float | None]:
-    summary = content.summary["systems"][name]
-    return [summary.get(f"error_{part}_share") for part in PARTS]
-
-
-_CENTRED: dict[str, Any] = {"ha": "center", "va": "center_baseline", "fontsize": 8.5}
