@@ -15,6 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 from msdet.errors import InputError
 from msdet.metrics.measures import MEASURES, METRICS, measures_of_metric
 from msdet.metrics.metric import Metric, SceneTruth, one_line, say
+from msdet.metrics.signals.error_parts import WINDOW_MS, error_metrics
 from msdet.metrics.signals.wer import WordErrorRate
 from msdet.parts import OwnPart, build
 
@@ -35,6 +36,7 @@ def choose_metrics(
     asked: Sequence[str | OwnPart | Metric] | None,
     sample_rate: int,
     recogniser: str | None = None,
+    error_window_ms: float = WINDOW_MS,
 ) -> tuple[tuple[Metric, ...], dict[str, str]]:
     """Return the metrics to compute, and those that this installation lacks with the reason.
 
@@ -44,11 +46,13 @@ def choose_metrics(
             of the audio.
         sample_rate: of the audio, Hz.
         recogniser: ``package.module:function``, of the word error rate.
+        error_window_ms: windows that the parts of the error are told apart in.
     Raises:
         InputError: an unknown name, one that was asked for and is not installed or does not suit
             the audio, or a class that cannot be used; names the key.
     """
-    known: Mapping[str, Metric] = {**METRICS, "wer": WordErrorRate(recogniser)}
+    parts = {metric.name: metric for metric in error_metrics(error_window_ms)}
+    known: Mapping[str, Metric] = {**METRICS, **parts, "wer": WordErrorRate(recogniser)}
     if recogniser is not None and "wer" not in (asked or ()):
         raise InputError(
             f"recogniser={recogniser}: is for the metric wer, which is not computed: name it in "
@@ -136,7 +140,8 @@ def _own(part: OwnPart | Metric, key: str, taken: Sequence[str]) -> Metric:
         )
     rate = 16000
     noise = np.random.default_rng(0).standard_normal((3, rate))
-    truth = SceneTruth(noise[:2], noise[:2].sum(axis=0), rate, azimuth=[0.0, 90.0])
+    voices, mixture = noise[:2], noise.sum(axis=0)
+    truth = SceneTruth(voices, mixture, rate, [0.0, 90.0], images=voices, early=voices)
     try:
         value = found(noise[0] + 0.1 * noise[2], truth, 0)
     except TypeError as error:
