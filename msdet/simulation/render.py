@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from msdet.corpora import Corpus
 from msdet.errors import InputError
 from msdet.geometry import MicrophoneArray
+from msdet.simulation.config import Target
 from msdet.simulation.convolution import Convolution
 from msdet.simulation.noise import background_noise, sensor_noise
 from msdet.simulation.rirs import Rirs
@@ -88,10 +89,13 @@ class Parts:
     Attributes:
         images: float32 ``[speaker, mic, sample]``, reverberant speech.
         noise: float32 ``[mic, sample]``.
+        early: float32 ``[speaker, sample]``, of the images at the reference microphone what comes
+            up to 50 ms after the direct path: targets as `scene.target=early` has them.
     """
 
     images: NDArray[np.float32]
     noise: NDArray[np.float32]
+    early: NDArray[np.float32]
 
 
 def render(scene: Scene, corpus: Corpus, rirs: Rirs, others: Sequence[int] = ()) -> Example:
@@ -120,7 +124,7 @@ def render(scene: Scene, corpus: Corpus, rirs: Rirs, others: Sequence[int] = ())
     mixture *= np.float32(gain)
     return Example(
         mixture=mixture,
-        targets=work.targets(reference, work.reference_images, gain),
+        targets=work.targets(scene.target, reference, work.reference_images, gain),
         **directions(scene.room),
         drr_db=rirs.drr_db[:, reference],
         t60=rirs.t60_measured,
@@ -146,8 +150,9 @@ def render_parts(scene: Scene, corpus: Corpus, rirs: Rirs) -> Parts:
     if scene.mismatch is not None:
         images = _mismatched(scene.mismatch, images)
     mixture = images[:, reference].sum(axis=0) + work.noise[reference]
-    gain = np.float32(_gain_to_unit_rms(mixture))
-    return Parts(images=images * gain, noise=work.noise * gain)
+    gain = _gain_to_unit_rms(mixture)
+    early = work.targets("early", reference, work.reference_images, gain)
+    return Parts(images * np.float32(gain), work.noise * np.float32(gain), early)
 
 
 class _Rendering:
@@ -188,12 +193,13 @@ class _Rendering:
             self.background = background * level
             self.noise = self.sensor_noise + self.background
 
-    def targets(self, mic: int, images: NDArray[np.float32], gain: float) -> NDArray[np.float32]:
+    def targets(
+        self, kind: Target, mic: int, images: NDArray[np.float32], gain: float
+    ) -> NDArray[np.float32]:
         """Targets ``[speaker, sample]`` at a microphone, which hears these images."""
         targets = images
-        if self.scene.target != "image":
-            early = self.scene.target == "early"
-            responses = self.rirs.early(mic) if early else self.rirs.direct[:, mic]
+        if kind != "image":
+            responses = self.rirs.early(mic) if kind == "early" else self.rirs.direct[:, mic]
             targets = self.convolution.each(self.convolution.transform(responses))
         return targets * (self.gains[:, None] * np.float32(gain))
 
@@ -204,7 +210,7 @@ class _Rendering:
         levels = self.scene.speech[0].level_db + 20 * np.log10(rms / rms[0])
         speech, background = _power(self.gains @ images), self.background
         return AtMicrophone(
-            targets=self.targets(mic, images, gain),
+            targets=self.targets(self.scene.target, mic, images, gain),
             drr_db=self.rirs.drr_db[:, mic],
             level_db=tuple(levels.tolist()),
             snr_db=_decibels(speech / _power(self.sensor_noise[mic])),
