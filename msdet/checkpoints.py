@@ -258,9 +258,7 @@ def read_description(path: str | Path) -> Description:
     return _opened(path)[1]
 
 
-def load_matching_weights(
-    model: MSDET, path: str | Path, init_parts: Sequence[str] = ()
-) -> None:
+def load_matching_weights(model: MSDET, path: str | Path, init_parts: Sequence[str] = ()) -> None:
     """Start ``model`` from another checkpoint's weights.
 
     Args:

@@ -143,15 +143,17 @@ class HeadsConfig(Config):
         guidance: what tells each mask where its speaker is: nothing (`none`: plain multitask
             heads), the network's own direction (`estimated`), or the true one (`oracle`, a
             ceiling).
-        beamformer: what refines the masks: nothing (`none`), an MVDR beamformer with covariances
-            from the masks (`mask`), or one that is steered to the direction of what each mask holds
-            (`steered`), which leaves echoes out.
+        beamformer: what refines the masks: nothing (`none`); an MVDR beamformer with covariances
+            from the masks (`mask`); one that is steered to the direction of what each mask holds
+            (`steered`), which leaves echoes out; or filters of a steered and a superdirective beam
+            and their past frames, without what the other slots explain of them (`convolutive`),
+            which removes reverberation (see *The network*).
         refinements: how often, each time with the beamformer of the last estimates and the same
             weights.
         refinement_blocks: residual blocks in the refinement, at a quarter of the frequencies.
         refinement_channels: of these blocks.
-        equaliser_blocks: residual blocks over frequency of the equaliser behind each refinement of
-            `convolutive`; 0: none.
+        equaliser_blocks: of `convolutive`: residual blocks over frequency of the equaliser, one
+            complex gain for each slot and frequency behind each refinement; 0: none.
         equaliser_channels: of these blocks.
         resolution: degrees per azimuth class; must divide 360 (180 for a line).
         direction_channels, mask_channels: widths of the heads.
@@ -166,7 +168,7 @@ class HeadsConfig(Config):
     refinements: int = Field(default=1, ge=1, le=MOST_BLOCKS)
     refinement_blocks: int = Field(default=0, ge=0, le=12)  # the last looks 2**11 frames around
     refinement_channels: int = Field(default=32, ge=4, le=MOST_CHANNELS)
-    equaliser_blocks: int = Field(default=7, ge=0, le=12)
+    equaliser_blocks: int = Field(default=7, ge=0, le=12)  # the last is dilated 2**11 bins
     equaliser_channels: int = Field(default=32, ge=4, le=MOST_CHANNELS)
     resolution: float = Field(default=5.0, ge=0.25, le=90)  # no array tells finer ones apart
     direction_channels: int = Field(default=32, ge=4, le=MOST_CHANNELS)

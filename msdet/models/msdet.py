@@ -190,19 +190,17 @@ class MSDET(nn.Module):
         self.refinement_head: RefinementHead | FilterHead | None = None
         self.equaliser: Equaliser | None = None
         if heads.beamformer != "none" and "separation" in tasks:
-            if heads.beamformer == "convolutive":
-                self.refinement_head = FilterHead(full, heads.mask_channels, heads.mask_bound)
-                if heads.equaliser_blocks:
-                    self.equaliser = Equaliser(
-                        frequencies, heads.equaliser_channels, heads.equaliser_blocks
-                    )
-            else:
-                self.refinement_head = RefinementHead(
-                    full,
-                    heads.mask_channels,
-                    heads.mask_bound,
-                    heads.refinement_blocks,
-                    heads.refinement_channels,
+            filters = heads.beamformer == "convolutive"
+            self.refinement_head = (FilterHead if filters else RefinementHead)(
+                full,
+                heads.mask_channels,
+                heads.mask_bound,
+                heads.refinement_blocks,
+                heads.refinement_channels,
+            )
+            if filters and heads.equaliser_blocks:
+                self.equaliser = Equaliser(
+                    frequencies, heads.equaliser_channels, heads.equaliser_blocks
                 )
         self.distance_head = (
             None if heads.distance == "none" else DistanceHead(full, bottom, heads.distance)
@@ -341,22 +339,26 @@ class MSDET(nn.Module):
         encoding: Encoding,
         located: Encoding,
     ) -> list[Tensor]:
-        """Refinements by filters, each before and after its equaliser."""
+        """Refinements by filters, each before and after its equaliser, of the ``last`` estimates.
+
+        A constant gain for each frequency changes no path but its own: what is known of estimates
+        before the equaliser serves it and the refinement behind it.
+        """
         assert isinstance(self.refinement_head, FilterHead)
         stages: list[Tensor] = []
-        reference = spectra[:, self.reference_mic]
-        for index in range(self.config.heads.refinements + 1):
+        reference, refinements = spectra[:, self.reference_mic], self.config.heads.refinements
+        for turn in range(refinements + (self.equaliser is not None)):
             azimuths = self._azimuths(differences, steering, last, reference, located)
             towards = self._plane_waves(azimuths, steering)
             weights = superdirective_weights(towards, steering.diffuse)
             paths = predict_paths(spectra, last, weights)
-            if index > 0 and self.equaliser is not None:
+            if stages and self.equaliser is not None:
                 relative = torch.tensor(RELATIVE_BEAMS, device=azimuths.device)
                 beside = self._plane_waves((azimuths[..., None] + relative).flatten(1), steering)
                 around = superdirective_weights(beside, steering.diffuse)
                 stages.append(self.equaliser(stages[-1], paths, around))
                 last = stages[-1].detach()
-            if index < self.config.heads.refinements:
+            if turn < refinements:
                 beams = beamform_towards(spectra, last, towards, self.reference_mic)
                 stages.append(self.refinement_head(reference, beams, paths, last, encoding.full))
                 last = stages[-1].detach()

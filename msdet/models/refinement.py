@@ -94,16 +94,25 @@ class FilterHead(nn.Module):
     """Complex weights over beams, the mixture, and the past frames of both.
 
     The same weights serve every slot. A slot sees its own beams, its last estimate and the
-    strongest of the others', relative to the mixture, beside the trunk's features.
+    strongest of the others', relative to the mixture, beside the trunk's features. Residual blocks
+    at a quarter of the frequencies, if any, look further around each bin.
     """
 
-    def __init__(self, trunk_channels: int, channels: int, bound: float) -> None:
+    def __init__(
+        self,
+        trunk_channels: int,
+        channels: int,
+        bound: float,
+        blocks: int = 0,
+        block_channels: int = 32,
+    ) -> None:
         super().__init__()
         self.bound = bound
         signals = 3 * (_PAST_FRAMES + 1) + 1
         self.trunk = nn.Conv2d(trunk_channels, channels, 3, padding=1, bias=False)
         self.own = nn.Conv2d(12, channels, 3, padding=1, bias=False)
         self.norm = normalisation(channels)
+        self.context = ReducedContext(channels, block_channels, blocks) if blocks else None
         self.out = nn.Conv2d(channels, 2 * signals, 3, padding=1)
         nn.init.zeros_(self.out.weight)
         with torch.no_grad():
@@ -140,7 +149,10 @@ class FilterHead(nn.Module):
             features += [relative.real, relative.imag]
         x = torch.stack(features, dim=2).flatten(0, 1).contiguous(memory_format=torch.channels_last)
         x = self.own(x) + self.trunk(full).repeat_interleave(slots, dim=0)
-        x = self.out(F.relu(self.norm(x), inplace=True))
+        x = F.relu(self.norm(x), inplace=True)
+        if self.context is not None:
+            x = self.context(x)
+        x = self.out(x)
         parts = (self.bound * torch.tanh(x / self.bound)).float()
         real, imag = parts.reshape(batch, slots, *parts.shape[1:]).chunk(2, dim=2)
         mixtures = mixture[:, None].expand_as(beams)

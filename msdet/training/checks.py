@@ -112,8 +112,9 @@ def _check_tasks(config: TrainConfig) -> None:
         )
     if model.heads.beamformer in ("steered", "convolutive") and "direction" not in tasks:
         raise InputError(
-            f"model.heads.beamformer='steered' with criterion.weight={criterion.weight:g}: nothing "
-            "trains the directions that it is steered to; give 'mask', or a weight below 1"
+            f"model.heads.beamformer={model.heads.beamformer!r} with "
+            f"criterion.weight={criterion.weight:g}: nothing trains the directions that it is "
+            "steered to; give 'mask', or a weight below 1"
         )
     if model.sharing != "hard" and not {"separation", "direction"} <= set(tasks):
         raise InputError(

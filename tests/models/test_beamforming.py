@@ -12,7 +12,16 @@ from numpy.typing import NDArray
 
 from msdet.audio import Stft
 from msdet.geometry import MicrophoneArray, far_field_delays
-from msdet.models.beamforming import beamform, beamform_towards, mvdr_weights, plane_waves
+from msdet.models.beamforming import (
+    beamform,
+    beamform_towards,
+    delayed,
+    inverse_coherence,
+    mvdr_weights,
+    plane_waves,
+    predict_paths,
+    superdirective_weights,
+)
 
 STFT = Stft(256, 128)
 AZIMUTHS = [40.0, 160.0]
@@ -151,3 +160,82 @@ def test_steered_silent_and_loud_mixtures_stay_finite(
         beams = beamform_towards(spectra, estimates, towards, 0)
         assert torch.isfinite(torch.view_as_real(beams)).all()
         assert beams.abs().max() <= 10 * spectra.abs().max() + 1e-6
+
+
+# --- prediction of paths ------------------------------------------------------------------
+
+
+def noise(*shape: int) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(sum(shape))
+    return torch.randn(*shape, dtype=torch.complex64, generator=generator)
+
+
+def test_delays_bring_in_silence() -> None:
+    spectra = noise(2, 5, 6)
+    assert delayed(spectra, 0) is spectra
+    assert not delayed(spectra, 2)[..., :2].any()
+    assert torch.equal(delayed(spectra, 2)[..., 2:], spectra[..., :-2])
+
+
+@pytest.fixture(scope="module")
+def reverberant() -> dict[str, torch.Tensor]:
+    """Two sources that reach three microphones over three frames, 50 times as loud one as other."""
+    sources = noise(1, 2, 5, 800) * torch.tensor([50.0, 1.0])[:, None, None]
+    filters = noise(2, 3, 5, 3) * torch.tensor([1.0, 0.5, 0.25])[:, None, None]  # slot, tap, freq
+    images = torch.stack(
+        [
+            sum(
+                filters[n, k, None].transpose(1, 2)[..., None] * delayed(sources[:, n, None], k)
+                for k in range(3)
+            )
+            for n in range(2)
+        ],
+        dim=1,
+    )  # [batch, slot, mic, freq, frame]
+    return {"sources": sources, "filters": filters, "images": images, "weights": noise(1, 2, 5, 3)}
+
+
+def test_paths_are_those_that_the_estimates_took(reverberant: dict[str, torch.Tensor]) -> None:
+    sources, filters = reverberant["sources"], reverberant["filters"]
+    images, weights = reverberant["images"], reverberant["weights"]
+    paths = predict_paths(images.sum(1), sources, weights)
+    torch.testing.assert_close(paths.transfer[0], filters[:, 0], atol=0.05, rtol=0.02)
+    alone = torch.einsum("bnfm,bnmft->bnft", weights.conj(), images)
+    direct = torch.einsum("bnfm,nfm->bnf", weights.conj(), filters[:, 0])
+    torch.testing.assert_close(paths.beam, direct, atol=0.2, rtol=0.02)
+    for found, expected in ((paths.alone, alone), (paths.dry, direct[..., None] * sources)):
+        error = (found - expected).abs().square().mean(-1) / expected.abs().square().mean(-1)
+        assert float(error.median()) < 1e-3, error
+    taps = torch.einsum("bnfm,nkfm->bnfk", weights.conj(), filters).abs().square()
+    torch.testing.assert_close(
+        paths.late, taps[..., 1:].sum(-1) / taps.sum(-1), atol=0.03, rtol=0.02
+    )
+
+
+def test_paths_of_silence_are_silent(reverberant: dict[str, torch.Tensor]) -> None:
+    sources = reverberant["sources"] * torch.tensor([1.0, 0.0])[:, None, None]
+    paths = predict_paths(reverberant["images"][:, 0], sources, reverberant["weights"])
+    assert all(torch.isfinite(torch.view_as_real(part)).all() for part in (paths.alone, paths.dry))
+    assert paths.alone[:, 1].abs().max() < 0.1 * reverberant["images"][:, 0].abs().max()
+    nothing = predict_paths(sources[:, [1, 1, 1]], sources * 0, reverberant["weights"])
+    assert not nothing.alone.any()
+    assert torch.isfinite(nothing.late).all()
+
+
+def test_superdirective_beams_pass_their_direction_and_reject_a_diffuse_field(
+    arrays: dict[str, MicrophoneArray],
+) -> None:
+    array = arrays["circle4"]
+    frequencies = torch.from_numpy(STFT.frequencies(8000)).float()
+    towards = steering(array, AZIMUTHS)
+    positions = torch.tensor(array.positions, dtype=torch.float64)
+    weights = superdirective_weights(towards, inverse_coherence(positions, frequencies))
+    passed = (weights.conj() * towards).sum(-1)
+    torch.testing.assert_close(passed, torch.ones_like(passed))
+    sphere = noise(4000, 3).real.double().numpy()
+    sphere /= np.linalg.norm(sphere, axis=1, keepdims=True)
+    leads = sphere @ (array.as_array() - array.as_array()[0]).T / 343.0
+    waves = np.exp(2j * np.pi * frequencies.numpy()[:, None, None] * leads)  # [freq, wave, mic]
+    heard = np.einsum("nfm,fwm->nfw", weights[0].numpy().conj(), waves)
+    gain = 10 * np.log10((np.abs(heard) ** 2).mean(-1))
+    assert (gain[:, 30:] < -3.0).all(), "one microphone has 0 dB; from 900 Hz four are apart enough"
