@@ -191,12 +191,12 @@ class MSDET(nn.Module):
         self.equaliser: Equaliser | None = None
         if heads.beamformer != "none" and "separation" in tasks:
             filters = heads.beamformer == "convolutive"
-            self.refinement_head = (FilterHead if filters else RefinementHead)(
-                full,
-                heads.mask_channels,
-                heads.mask_bound,
-                heads.refinement_blocks,
-                heads.refinement_channels,
+            sizes = full, heads.mask_channels
+            blocks = heads.refinement_blocks, heads.refinement_channels
+            self.refinement_head = (
+                FilterHead(*sizes, *blocks)
+                if filters
+                else RefinementHead(*sizes, heads.mask_bound, *blocks)
             )
             if filters and heads.equaliser_blocks:
                 self.equaliser = Equaliser(

@@ -102,12 +102,10 @@ class FilterHead(nn.Module):
         self,
         trunk_channels: int,
         channels: int,
-        bound: float,
         blocks: int = 0,
         block_channels: int = 32,
     ) -> None:
         super().__init__()
-        self.bound = bound
         signals = 3 * (_PAST_FRAMES + 1) + 1
         self.trunk = nn.Conv2d(trunk_channels, channels, 3, padding=1, bias=False)
         self.own = nn.Conv2d(12, channels, 3, padding=1, bias=False)
@@ -152,9 +150,8 @@ class FilterHead(nn.Module):
         x = F.relu(self.norm(x), inplace=True)
         if self.context is not None:
             x = self.context(x)
-        x = self.out(x)
-        parts = (self.bound * torch.tanh(x / self.bound)).float()
-        real, imag = parts.reshape(batch, slots, *parts.shape[1:]).chunk(2, dim=2)
+        x = self.out(x).float()
+        real, imag = x.reshape(batch, slots, *x.shape[1:]).chunk(2, dim=2)
         mixtures = mixture[:, None].expand_as(beams)
         signals = [
             delayed(signal, frames)

@@ -26,7 +26,7 @@ def heard() -> tuple[torch.Tensor, torch.Tensor, Paths]:
 def test_filters_start_from_both_beams() -> None:
     mixture, estimates, paths = heard()
     beams, full = noise(2, 2, FREQS, FRAMES), torch.randn(2, 4, FREQS, FRAMES)
-    refined = FilterHead(4, 6, bound=2.0)(mixture[:, 0], beams, paths, estimates, full)
+    refined = FilterHead(4, 6)(mixture[:, 0], beams, paths, estimates, full)
     share = refined / (beams + paths.alone)
     torch.testing.assert_close(share, torch.full_like(share, share[0, 0, 0, 0].real.item()))
     assert 0.3 < share[0, 0, 0, 0].real < 0.5
@@ -35,7 +35,7 @@ def test_filters_start_from_both_beams() -> None:
 def test_filters_reach_two_frames_back() -> None:
     mixture, estimates, paths = heard()
     beams, full = noise(2, 2, FREQS, FRAMES), torch.randn(2, 4, FREQS, FRAMES)
-    head = FilterHead(4, 6, bound=2.0)
+    head = FilterHead(4, 6)
     weights = torch.zeros(20)
     weights[2] = 1.0  # the real weight of the beam two frames ago
     with torch.no_grad():
