@@ -48,7 +48,7 @@ KINDS: dict[str, dict[str, Any]] = {
         "empty_slots": True,
         "slots": 3,
     },
-    "convolutive": {"beamformer": "convolutive", "refinements": 2, "empty_slots": True},
+    "convolutive": {"beamformer": "convolutive", "empty_slots": True},
     "steered along a line": {"beamformer": "steered", "array": "line4"},
     "separation alone, real and imaginary parts": {
         "weight": 1.0,
