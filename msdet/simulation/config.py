@@ -83,6 +83,27 @@ class SpeakerRanges(Record):
     wall_distance: float = 0.3
 
 
+class ConversationRanges(Record):
+    """How people take turns; each scene draws its own values.
+
+    Attributes:
+        turn: seconds, median length of a turn.
+        pause: seconds, mean of the pauses between turns.
+        interruption: share of the turns that begin before the last one has ended.
+        overlap: seconds, mean by which they do.
+        backchannel: share of the turns into which somebody else says something short.
+        most_heard: as many speakers are heard in a scene at most, those who speak longest; null:
+            all of them.
+    """
+
+    turn: Range = (1.0, 4.0)
+    pause: Range = (0.2, 3.0)
+    interruption: Range = (0.1, 0.6)
+    overlap: Range = (0.2, 1.0)
+    backchannel: Range = (0.0, 0.3)
+    most_heard: int | None = None
+
+
 class BackgroundRanges(Record):
     """The background: all that is heard besides the speakers and the microphones' own noise.
 
@@ -137,6 +158,9 @@ class SceneConfig(Record):
     Attributes:
         num_speakers: 1 to 5. Training on a varying number, such as [1, 3], makes a network that
             says which of its outputs are empty.
+        conversation: people take turns, and who says nothing in a scene is not in it: it may hold
+            fewer speakers than `num_speakers`, or none. The keys of its ranges, such as
+            {turn: [1, 4]}, or {} for their defaults; null: all speak as `overlap` says.
         t60: asked reverberation time, seconds (Sabine); labels carry the measured one.
         t60_per_octave: seven factors on it, at 125, 250, 500, 1000, 2000, 4000 and 8000 Hz, such as
             [1.2, 1.1, 1, 1, 0.9, 0.8, 0.6]; null: walls absorb all frequencies alike.
@@ -157,6 +181,7 @@ class SceneConfig(Record):
     """
 
     num_speakers: tuple[int, int] = (2, 2)
+    conversation: ConversationRanges | None = None
     room: RoomRanges = RoomRanges()
     t60: Range = (0.15, 0.35)
     t60_per_octave: tuple[float, ...] | None = None
@@ -172,6 +197,14 @@ class SceneConfig(Record):
     target: Literal["direct", "early", "image"] = "direct"
     reference_mic: int = 0
     use_symmetry: bool = True
+
+    @property
+    def heard_speakers(self) -> tuple[int, int]:
+        """Return how many speakers are heard in a scene, at least and at most."""
+        fewest, most = self.num_speakers
+        if self.conversation is None:
+            return fewest, most
+        return 0, min(most, self.conversation.most_heard or most)
 
 
 def sabine_absorption(size: Sequence[float], t60: float) -> float:

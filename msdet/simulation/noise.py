@@ -104,7 +104,8 @@ def _shaped_like_speech(
     """Noise ``[..., sample]`` with the long-term spectrum of the scene's own dry speech."""
     window = 2 * round(_SPECTRUM_SECONDS * scene.sample_rate / 2)
     power = np.zeros(window // 2 + 1)
-    for crop in scene.speech:
+    assert scene.background is not None
+    for crop in scene.speech or scene.background.talkers:
         spoken = _spoken(crop, corpus)
         padded = np.pad(spoken, (0, max(0, window - len(spoken))))
         frames = np.lib.stride_tricks.sliding_window_view(padded, window)[:: window // 2]

@@ -40,7 +40,9 @@ class ArrayRecord(Record):
 
 
 class Noise(Record):
-    """The microphones' own noise, white; `snr_db` is set at the reference, over the whole scene."""
+    """The microphones' own noise, white; `snr_db` is set at the reference, over the whole scene; of
+    a conversation, where somebody speaks. Where nobody does, levels of noise are those that they
+    have under speech of an RMS of 1."""
 
     snr_db: float
     seed: int = Field(ge=0)
@@ -68,7 +70,8 @@ class Background(Record):
             recordings_fingerprint: what it held.
         recordings: one for each stream of the background: a microphone of a diffuse one, a place
             of a point one. Empty: noise with the spectrum of the scene's speech.
-        talkers: the voices of a babble.
+        talkers: the voices of a babble; where nobody speaks in the scene, the voice whose spectrum
+            noise has.
     """
 
     kind: Literal["diffuse", "babble", "point"]
@@ -88,7 +91,12 @@ class Mismatch(Record):
 
 
 class Scene(Record):
-    """One mixture as plain numbers. Speakers of `room` and `speech` are in the same order."""
+    """One mixture as plain numbers.
+
+    Attributes:
+        speech: one crop a speaker, in the order of `room`; of a conversation its turns, which name
+            their speakers.
+    """
 
     id: str
     split: Split
@@ -109,6 +117,31 @@ class Scene(Record):
     def microphone_array(self) -> MicrophoneArray:
         return MicrophoneArray(self.array.name, self.array.positions)
 
+    @property
+    def is_conversation(self) -> bool:
+        """Return whether people take turns; then some, or all, may not be heard."""
+        return all(crop.speaker is not None for crop in self.speech)
+
+    def turns(self) -> list[tuple[int, SpeechCrop]]:
+        """Return all crops, each with the number in the room of who speaks."""
+        return [
+            (number if crop.speaker is None else crop.speaker, crop)
+            for number, crop in enumerate(self.speech)
+        ]
+
+    def crops(self) -> dict[int, list[SpeechCrop]]:
+        """Return the crops of each speaker who is heard, by number in the room, ascending."""
+        turns = self.turns()
+        return {
+            number: [crop for speaker, crop in turns if speaker == number]
+            for number in sorted({speaker for speaker, _ in turns})
+        }
+
+    @property
+    def heard(self) -> tuple[int, ...]:
+        """Return the numbers in the room of the speakers who are heard, ascending."""
+        return tuple(self.crops())
+
 
 def draw_scene(
     config: SceneConfig,
@@ -128,7 +161,8 @@ def draw_scene(
     Args:
         corpus: the split's own part of a corpus.
         sample_rate: that of the corpus, hertz, which None takes.
-        num_samples: length of the scene; None for whole utterances, as long as the longest.
+        num_samples: length of the scene; None for whole utterances, as long as the longest, which
+            makes no conversation.
         room: one that other scenes share (with `use_symmetry`, its array is turned by one of its
             symmetries); None draws a fresh one.
     Raises:
@@ -151,6 +185,11 @@ def draw_scene(
     elif config.use_symmetry:
         room = draw_symmetry(config, array, room, rng)
     if num_samples is None:
+        if config.conversation is not None:
+            raise InputError(
+                "scene.conversation: is of scenes of a given length, not of whole utterances "
+                "(seconds=null)"
+            )
         speech = draw_utterances(config, corpus, len(room.speakers), rng)
         num_samples = max(crop.onset + crop.length for crop in speech)
     else:
@@ -217,7 +256,8 @@ def _draw_background(
         return Background(kind=kind, snr_db=snr_db, seed=seed, talkers=talkers)
     recordings = open_noise(ranges, corpus.sample_rate)
     if recordings is None:
-        return Background(kind=kind, snr_db=snr_db, seed=seed)
+        talkers = () if speech else draw_talkers(corpus, speech, 1, num_samples, rng)
+        return Background(kind=kind, snr_db=snr_db, seed=seed, talkers=talkers)
     count = num_mics if kind == "diffuse" else len(room.noise_sources)
     return Background(
         kind=kind,
