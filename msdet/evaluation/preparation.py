@@ -154,7 +154,7 @@ def _misfit(scene: Scene, description: Description) -> str | None:
                 f"{key} is {found!r}, that of the model {wanted!r}; give scenes drawn with "
                 f"scene.{key}={wanted}"
             )
-    speakers, slots = len(scene.speech), description.num_slots
+    speakers, slots = len(scene.heard), description.num_slots
     if speakers > slots and description.model.heads.guidance == "oracle":
         return (
             f"has {speakers} speakers, the model is told the directions of {slots} at most; give "

@@ -32,6 +32,12 @@ _MOST_VOICES = 100
 _BOUNDS = {
     "num_speakers": (1, MOST_SPEAKERS, ""),
     "overlap": (0, 1, ", as shares"),
+    "conversation.turn": (0.1, 60, " s"),
+    "conversation.pause": (0, 3600, " s"),
+    "conversation.interruption": (0, 1, ", as shares"),
+    "conversation.overlap": (0, 60, " s"),
+    "conversation.backchannel": (0, 1, ", as shares"),
+    "conversation.most_heard": (1, MOST_SPEAKERS, ""),
     "background.talkers": (1, _MOST_VOICES, ""),
     "background.sources": (1, _MOST_VOICES, ""),
     "array.wall_distance": (0, math.inf, " m"),
@@ -105,6 +111,8 @@ def _choices(config: SceneConfig, array: MicrophoneArray) -> Mistakes:
     ):
         bands = ", ".join(f"{hertz:g}" for hertz in OCTAVES_HZ)
         yield "t60_per_octave", f"expected {len(OCTAVES_HZ)} factors above 0, for {bands} Hz"
+    if config.conversation is not None and config.overlap != (1.0, 1.0):
+        yield "overlap", "is not used with scene.conversation, which has an overlap of its own"
     background = config.background
     for key in ("recordings", "source"):
         if getattr(background, key) is None:

@@ -97,7 +97,7 @@ class ConversationRanges(Record):
     """
 
     turn: Range = (1.0, 4.0)
-    pause: Range = (0.2, 3.0)
+    pause: Range = (0.2, 4.0)
     interruption: Range = (0.1, 0.6)
     overlap: Range = (0.2, 1.0)
     backchannel: Range = (0.0, 0.3)
