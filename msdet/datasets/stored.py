@@ -92,7 +92,11 @@ def _within(example: Example, start: int, num_samples: int) -> Example:
     rate = example.scene.sample_rate
     first, last = start / rate, (start + num_samples) / rate
     activity = [
-        tuple((max(a, first) - first, min(b, last) - first) for a, b in of_one if a < last and first < b)
+        tuple(
+            (max(a, first) - first, min(b, last) - first)
+            for a, b in of_one
+            if a < last and first < b
+        )
         for of_one in example.activity
     ]
     active = [number for number, of_one in enumerate(activity) if of_one]

@@ -23,6 +23,8 @@ _SPREAD = 0.6
 """Standard deviation of the logarithm of a turn's length."""
 _BACKCHANNEL: Range = (SHORTEST_TURN, 1.0)
 """Seconds that one lasts."""
+_MOST = 0.4
+"""Share of either turn that an overlap takes at most; no turn of theirs is begun twice."""
 _BEFORE = 60.0
 """Seconds that a conversation has gone on when a scene begins."""
 
@@ -67,7 +69,7 @@ def draw_turns(
         length = max(SHORTEST_TURN, median * math.exp(_SPREAD * rng.standard_normal()))
         start = end + float(rng.exponential(pause))
         if count > 1 and turns and rng.random() < interruption:
-            start = end - min(float(rng.exponential(overlap)), length / 2, last / 2)
+            start = end - min(float(rng.exponential(overlap)), _MOST * length, _MOST * last)
         if start >= seconds:
             break
         turns.append(Turn(speaker, start, start + length))

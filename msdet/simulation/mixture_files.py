@@ -304,8 +304,7 @@ def turned(example: Example, room: Room, heard: AtMicrophone | None = None) -> E
     if heard is not None:  # levels are those at the reference, a little different at any other
         levels = dict(zip(scene.heard, heard.level_db, strict=True))
         changes["speech"] = tuple(
-            crop.model_copy(update={"level_db": levels[speaker]})
-            for speaker, crop in scene.turns()
+            crop.model_copy(update={"level_db": levels[speaker]}) for speaker, crop in scene.turns()
         )
         changes["noise"] = scene.noise.model_copy(update={"snr_db": heard.snr_db})
         if scene.background is not None:

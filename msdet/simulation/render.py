@@ -283,7 +283,9 @@ def _dry(
     dry = np.zeros((len(crops), lead + scene.num_samples + tail), np.float32)
     fade = round(_FADE_SECONDS * scene.sample_rate)
     rising = np.square(np.sin(np.pi / 2 * (np.arange(fade) + 0.5) / fade)).astype(np.float32)
-    for row, crop in ((row, crop) for row, of_one in zip(dry, crops, strict=True) for crop in of_one):
+    for row, crop in (
+        (row, crop) for row, of_one in zip(dry, crops, strict=True) for crop in of_one
+    ):
         utterance = corpus.by_id(crop.utterance)
         length = corpus.num_samples(utterance)
         start, stop = crop.offset, crop.offset + crop.length
