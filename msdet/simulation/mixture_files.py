@@ -243,7 +243,7 @@ def read_example(read: Callable[[str], bytes], pose: Callable[[Scene], Room]) ->
     nobody = np.zeros((0, scene.num_samples), np.float32)
     example = Example(
         mixture=mixture / np.float32(scale),
-        targets=np.concatenate([nobody, *targets]) / np.float32(scale),
+        targets=np.concatenate([nobody, *targets], dtype=np.float32) / np.float32(scale),
         **directions(scene, scene.room),
         drr_db=_drr(labels),
         t60=labels["t60_measured"] or 0.0,
