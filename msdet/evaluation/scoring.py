@@ -207,11 +207,13 @@ def labels_of(heard: Heard) -> SceneLabels:
 
 
 def _total_snr(heard: Heard) -> float:
-    """Speech over everything else, dB: both kinds of noise are set against the speech."""
+    """Speech over everything else, dB: all kinds of noise are set against the speech."""
     scene = heard.example.scene
     levels = [scene.noise.snr_db]
     if scene.background is not None:
         levels.append(scene.background.snr_db)
+    if scene.recorder is not None and scene.recorder.rumble_snr_db is not None:
+        levels.append(scene.recorder.rumble_snr_db)
     return -10 * math.log10(sum(10 ** (-level / 10) for level in levels))
 
 

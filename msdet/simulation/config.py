@@ -34,6 +34,11 @@ class Record(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+def is_none(value: object) -> bool:
+    """Return whether a key of a record has no value, and is left out of its JSON."""
+    return value is None
+
+
 class RoomRanges(Record):
     """Inner size of the shoebox.
 
@@ -119,6 +124,11 @@ class BackgroundRanges(Record):
             `{_target_: mine.Noise, ...}`.
         talkers: voices of a babble.
         sources: places that a `point` background comes from.
+        shape_db: dB, standard deviation of the octaves of a smooth spectrum that is drawn around
+            that of pink noise, for `diffuse` and `point` in place of the spectrum of speech; null:
+            none is drawn.
+        modulation_db: dB, standard deviation of a slow random level of `diffuse` and `point` noise
+            (of each place its own); null: it is steady.
     """
 
     kinds: tuple[BackgroundKind, ...] = ()
@@ -127,10 +137,14 @@ class BackgroundRanges(Record):
     source: OwnPart | None = None
     talkers: tuple[int, int] = (4, 8)
     sources: tuple[int, int] = (1, 1)
+    shape_db: Range | None = None
+    modulation_db: Range | None = None
 
 
 class ImperfectionRanges(Record):
-    """How an array differs from its plans; all zero: not at all. Labels stay those of the plans.
+    """How an array and its recorder differ from their plans; all zero or null: not at all.
+
+    Labels and targets stay those of the plans.
 
     Attributes:
         gain_db: standard deviation of each microphone's gain, relative to the reference.
@@ -138,6 +152,13 @@ class ImperfectionRanges(Record):
         position: metres, standard deviation of each coordinate of a microphone.
         rotation: degrees about the vertical, at most.
         tilt: degrees about each of the two horizontal axes, at most.
+        noise_slope: dB per octave, of the spectrum of the microphones' own noise.
+        rumble_snr_db: all reverberant speech over a rumble below 30 to 120 Hz that all microphones
+            hear alike, at the reference microphone.
+        clicks: per second on average, each on one microphone, of .2 to 2 ms and 6 to 26 dB above
+            the mixture.
+        dc_offset: of each microphone, up or down, as a share of the mixture's RMS at the reference.
+        clipping_db: dB below the highest peak of all microphones, at which all of them are clipped.
     """
 
     gain_db: float = 0.0
@@ -145,11 +166,22 @@ class ImperfectionRanges(Record):
     position: float = 0.0
     rotation: float = 0.0
     tilt: float = 0.0
+    noise_slope: Range | None = None
+    rumble_snr_db: Range | None = None
+    clicks: Range | None = None
+    dc_offset: Range | None = None
+    clipping_db: Range | None = None
 
     @property
     def moves_microphones(self) -> bool:
         """Return whether microphones stand elsewhere than planned."""
         return max(self.position, self.rotation, self.tilt) > 0
+
+    @property
+    def of_recorder(self) -> dict[str, Range]:
+        """Return the ranges of what is the recorder's, by their keys, of those that are given."""
+        keys = ("noise_slope", "rumble_snr_db", "clicks", "dc_offset", "clipping_db")
+        return {key: value for key in keys if (value := getattr(self, key)) is not None}
 
 
 class SceneConfig(Record):

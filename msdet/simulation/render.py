@@ -16,6 +16,7 @@ from msdet.errors import InputError
 from msdet.geometry import MicrophoneArray
 from msdet.simulation.convolution import Convolution
 from msdet.simulation.noise import background_noise, sensor_noise
+from msdet.simulation.recorder import coloured, recorded, rumble
 from msdet.simulation.rirs import Rirs
 from msdet.simulation.rooms import Room
 from msdet.simulation.scene import Mismatch, Scene
@@ -96,7 +97,7 @@ class Parts:
 
     Attributes:
         images: float32 ``[speaker, mic, sample]``, reverberant speech of those who are heard.
-        noise: float32 ``[mic, sample]``.
+        noise: float32 ``[mic, sample]``, all else: also what a recorder does to the speech.
     """
 
     images: NDArray[np.float32]
@@ -125,6 +126,8 @@ def render(scene: Scene, corpus: Corpus, rirs: Rirs, others: Sequence[int] = ())
     if scene.mismatch is not None:
         mixture = _mismatched(scene.mismatch, mixture)
     mixture += work.noise
+    if scene.recorder is not None:
+        mixture = recorded(scene.recorder, mixture, reference, scene.sample_rate)
     gain = _gain_to_unit_rms(mixture[reference])
     mixture *= np.float32(gain)
     return Example(
@@ -159,9 +162,13 @@ def render_parts(scene: Scene, corpus: Corpus, rirs: Rirs) -> Parts:
     images *= work.gains[:, None, None]
     if scene.mismatch is not None:
         images = _mismatched(scene.mismatch, images)
-    mixture = images[:, reference].sum(axis=0) + work.noise[reference]
+    noise = work.noise
+    if scene.recorder is not None:
+        speech = images.sum(axis=0)
+        noise = recorded(scene.recorder, speech + noise, reference, scene.sample_rate) - speech
+    mixture = images[:, reference].sum(axis=0) + noise[reference]
     gain = np.float32(_gain_to_unit_rms(mixture))
-    return Parts(images=images * gain, noise=work.noise * gain)
+    return Parts(images=images * gain, noise=noise * gain)
 
 
 class _Rendering:
@@ -201,6 +208,10 @@ class _Rendering:
         self.gains = _speaker_gains(scene, self.crops, self.reference_images)
         power = self._speech_power(self.reference_images)
         self.noise = self.sensor_noise = sensor_noise(scene.noise.seed, num_mics, scene.num_samples)
+        recorder = scene.recorder
+        if recorder is not None and recorder.noise_slope is not None:
+            slope = recorder.noise_slope
+            self.noise = self.sensor_noise = coloured(self.noise, slope, scene.sample_rate)
         self.sensor_noise *= _noise_gain(self.noise[reference], power, scene.noise.snr_db)
         self.background: NDArray[np.float32] | None = None
         if scene.background is not None:
@@ -210,6 +221,9 @@ class _Rendering:
             level = _noise_gain(background[reference], power, scene.background.snr_db)
             self.background = background * level
             self.noise = self.sensor_noise + self.background
+        if recorder is not None and recorder.rumble_snr_db is not None:
+            heard = rumble(recorder, scene.num_samples, scene.sample_rate)
+            self.noise = self.noise + heard * _noise_gain(heard, power, recorder.rumble_snr_db)
 
     def targets(self, mic: int, images: NDArray[np.float32], gain: float) -> NDArray[np.float32]:
         """Targets ``[speaker, sample]`` at a microphone, which hears these images."""

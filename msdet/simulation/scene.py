@@ -13,12 +13,13 @@ from msdet.corpora import Corpus, Split
 from msdet.errors import InputError
 from msdet.geometry import MicrophoneArray
 from msdet.parts import OwnPart
-from msdet.simulation.config import Record, SceneConfig
+from msdet.simulation.config import Record, SceneConfig, is_none
 from msdet.simulation.noise_sources import Recordings, open_noise
 from msdet.simulation.rooms import (
     BACKGROUND,
     FRESH_ROOM,
     MISMATCH,
+    RECORDER,
     SPEECH,
     Room,
     draw_room,
@@ -28,6 +29,8 @@ from msdet.simulation.rooms import (
 )
 from msdet.simulation.speech import SpeechCrop, draw_speech, draw_talkers, draw_utterances
 
+_RUMBLE_HZ = (30.0, 120.0)
+"""The corner of a rumble: of handling, traffic and ventilation."""
 _STRETCHES = 20
 """Draws of a stretch of noise for each stream of a background."""
 
@@ -70,6 +73,8 @@ class Background(Record):
             recordings_fingerprint: what it held.
         recordings: one for each stream of the background: a microphone of a diffuse one, a place
             of a point one. Empty: noise with the spectrum of the scene's speech.
+        shape_db, modulation_db: of noise that is made, see `BackgroundRanges`; None: as speech, and
+            steady.
         talkers: the voices of a babble; where nobody speaks in the scene, the voice whose spectrum
             noise has.
     """
@@ -81,6 +86,8 @@ class Background(Record):
     recordings_fingerprint: str | None = None
     recordings: tuple[NoiseStretch, ...] = ()
     talkers: tuple[SpeechCrop, ...] = ()
+    shape_db: float | None = Field(default=None, exclude_if=is_none)
+    modulation_db: float | None = Field(default=None, exclude_if=is_none)
 
 
 class Mismatch(Record):
@@ -88,6 +95,23 @@ class Mismatch(Record):
 
     gain_db: tuple[float, ...]
     phase: tuple[float, ...]
+
+
+class Recorder(Record):
+    """The faults of what records a scene; None: it has not this one. See `ImperfectionRanges`.
+
+    Attributes:
+        rumble_hz: its corner. dc_offset: of each microphone, signed.
+        seed: of the rumble, and of when and how clicks sound.
+    """
+
+    seed: int = Field(ge=0)
+    noise_slope: float | None = None
+    rumble_snr_db: float | None = None
+    rumble_hz: float | None = None
+    clicks: float | None = None
+    dc_offset: tuple[float, ...] | None = None
+    clipping_db: float | None = None
 
 
 class Scene(Record):
@@ -112,6 +136,7 @@ class Scene(Record):
     noise: Noise
     background: Background | None = None
     mismatch: Mismatch | None = None
+    recorder: Recorder | None = Field(default=None, exclude_if=is_none)
     corpus: str
 
     def microphone_array(self) -> MicrophoneArray:
@@ -214,6 +239,7 @@ def draw_scene(
             config, corpus, room, array.num_mics, speech, num_samples, generator(BACKGROUND)
         ),
         mismatch=_draw_mismatch(config, array.num_mics, generator(MISMATCH)),
+        recorder=_draw_recorder(config, array.num_mics, generator(RECORDER)),
         corpus=corpus.fingerprint,
     )
 
@@ -257,7 +283,18 @@ def _draw_background(
     recordings = open_noise(ranges, corpus.sample_rate)
     if recordings is None:
         talkers = () if speech else draw_talkers(corpus, speech, 1, num_samples, rng)
-        return Background(kind=kind, snr_db=snr_db, seed=seed, talkers=talkers)
+        shape, modulation = (
+            None if bounds is None else round(float(rng.uniform(*bounds)), 3)
+            for bounds in (ranges.shape_db, ranges.modulation_db)
+        )
+        return Background(
+            kind=kind,
+            snr_db=snr_db,
+            seed=seed,
+            talkers=talkers,
+            shape_db=shape,
+            modulation_db=modulation,
+        )
     count = num_mics if kind == "diffuse" else len(room.noise_sources)
     return Background(
         kind=kind,
@@ -305,3 +342,17 @@ def _draw_mismatch(config: SceneConfig, num_mics: int, rng: np.random.Generator)
     gain_db, phase = gain_db * imperfections.gain_db, phase * imperfections.phase
     gain_db[config.reference_mic] = phase[config.reference_mic] = 0.0
     return Mismatch(gain_db=tuple(gain_db.round(4).tolist()), phase=tuple(phase.round(4).tolist()))
+
+
+def _draw_recorder(config: SceneConfig, num_mics: int, rng: np.random.Generator) -> Recorder | None:
+    ranges = config.imperfections.of_recorder
+    if not ranges:
+        return None
+    drawn: dict[str, Any] = {"seed": int(rng.integers(2**53))}
+    for key, bounds in ranges.items():
+        size = num_mics if key == "dc_offset" else 1
+        values = rng.uniform(*bounds, size) * (rng.choice([-1, 1], size) if size > 1 else 1)
+        drawn[key] = tuple(values.round(4).tolist()) if size > 1 else round(float(values[0]), 4)
+    if "rumble_snr_db" in drawn:
+        drawn["rumble_hz"] = round(float(rng.uniform(*_RUMBLE_HZ)), 2)
+    return Recorder(**drawn)

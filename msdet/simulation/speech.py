@@ -11,7 +11,7 @@ from pydantic import Field
 
 from msdet.corpora import Corpus
 from msdet.errors import InputError
-from msdet.simulation.config import Record, SceneConfig
+from msdet.simulation.config import Record, SceneConfig, is_none
 from msdet.simulation.conversations import draw_turns
 
 _DRAWS, _MOST_DRAWS = 8, 64
@@ -46,7 +46,7 @@ class SpeechCrop(Record):
     onset: int = Field(ge=0)
     length: int = Field(gt=0)
     level_db: float
-    speaker: int | None = Field(default=None, ge=0, exclude_if=lambda value: value is None)
+    speaker: int | None = Field(default=None, ge=0, exclude_if=is_none)
 
 
 def draw_speech(
