@@ -186,8 +186,11 @@ def _open_checkpoints(config: EvaluationConfig) -> dict[str, Checkpoint]:
     paths = config.checkpoint or ()
     paths = (paths,) if isinstance(paths, str) else paths
     folders = _folders(config.estimates)
-    if not paths and not folders:
-        raise InputError("checkpoint: is needed; give checkpoint=VALUE, or estimates=FOLDER")
+    if not paths and not folders and config.scenes is None:
+        raise InputError(
+            "checkpoint: is needed; give checkpoint=VALUE, or estimates=FOLDER, or for baselines "
+            "alone scenes=VALUE"
+        )
     opened = [load_checkpoint(path, trust=config.trust) for path in paths]
     if len(opened) == 1 and not folders:
         return {MODEL: opened[0]}
