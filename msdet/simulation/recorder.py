@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a recorder adds to the sound and takes from it: rumble, clicks, offsets, clipping."""
+"""Faults of recorders: rumble, clicks, offsets, clipping, noise that is not white."""
 
 from __future__ import annotations
 
