@@ -192,7 +192,19 @@ def labels(example: Example, corpus: Corpus, scale: float) -> dict[str, Any]:
         "snr_db": scene.noise.snr_db,
         "background": background and {"kind": background.kind, "snr_db": background.snr_db},
         "corpus": {"name": corpus.name, "fingerprint": scene.corpus},
-        "speakers": [
+        "speakers": _speakers(example, corpus),
+        **({"other_references": others} if others else {}),
+        "scene": scene.model_dump(mode="json"),
+    }
+
+
+def _speakers(example: Example, corpus: Corpus) -> list[dict[str, Any]]:
+    """Labels of each speaker who is heard."""
+    scene, found = example.scene, []
+    for i, (number, crops) in enumerate(scene.crops().items()):
+        placement = scene.room.speakers[number]
+        said = [{key: getattr(crop, key) for key in _CROP} for crop in crops]
+        found.append(
             {
                 "file": speaker_file(i),
                 **{key: getattr(placement, key) for key in _PLACEMENT},
@@ -202,13 +214,8 @@ def labels(example: Example, corpus: Corpus, scale: float) -> dict[str, Any]:
                 "activity": example.activity and example.activity[i],
                 **({"turns": said} if scene.is_conversation else said[0]),
             }
-            for i, (number, crops) in enumerate(scene.crops().items())
-            for placement in [room.speakers[number]]
-            for said in [[{key: getattr(crop, key) for key in _CROP} for crop in crops]]
-        ],
-        **({"other_references": others} if others else {}),
-        "scene": scene.model_dump(mode="json"),
-    }
+        )
+    return found
 
 
 def _finite(value: float) -> float | None:
