@@ -145,7 +145,8 @@ def _for_hydra(command: str, override: str) -> list[str]:
         return [f"{key}={in_quotes(store_file(key, value))}"]
     given = None if parsed is None or parsed.is_sweep_override() else parsed.value()
     if isinstance(given, dict) and TARGET in given:
-        there = [] if override.startswith("+") else [f"{key}=null"]  # the key must be one
+        # A key must be there; a group is.
+        there = [] if override.startswith("+") or options_of(key) else [f"{key}=null"]
         return [*there, f"++{override.lstrip('+')}"]  # its other arguments are taken out afterwards
     return [quoted(override)]
 

@@ -48,8 +48,9 @@ def first_mistake(error: ValidationError) -> str:
         given = mistake.get("input")
         shown = "" if isinstance(given, dict | list | BaseModel) else f"={shortened(repr(given))}"
         message = _PLAINLY.get(mistake["type"], mistake["msg"].removeprefix("Value error, "))
-        if mistake["type"].startswith("union_tag"):
-            named = re.findall(r"'([^<']*)'", mistake.get("ctx", {}).get("expected_tags", ""))
+        context = mistake.get("ctx", {})
+        if context.get("discriminator") == "part_tag()":
+            named = re.findall(r"'([^<']*)'", context.get("expected_tags", ""))
             ours = f"name: one of {', '.join(named)}" if named else "a name"
             message = f"Input should be {ours}, or a class: _target_: my_package.MyPart"
         told.setdefault((".".join(keys), shown), []).append(message)

@@ -10,7 +10,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_serializer
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    field_validator,
+    model_serializer,
+)
 
 from msdet.errors import InputError, shortened
 
@@ -29,7 +37,15 @@ class OwnPart(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="allow", allow_inf_nan=False)
 
-    target: str = Field(alias=TARGET, pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)+$")
+    target: str = Field(alias=TARGET)
+
+    @field_validator("target")
+    @classmethod
+    def _has_a_module(cls, target: str) -> str:
+        names = target.split(".")
+        if len(names) < 2 or not all(map(str.isidentifier, names)):
+            raise ValueError("should be a class and its module, such as my_package.MyPart")
+        return target
 
     @property
     def arguments(self) -> dict[str, Any]:

@@ -75,6 +75,13 @@ def test_arguments_of_a_class_are_set_and_added(folder: Path) -> None:
     assert encoder("experiment=./mine.yaml", *given) == {**NARROW, "width": 3, "inner": inner}
 
 
+def test_a_class_takes_the_place_of_an_option() -> None:
+    clips = {"_target_": "mine.Clips", "folder": "speech"}
+    given = ["corpus={_target_: mine.Clips, folder: other}", "corpus.folder=speech"]
+    for experiment in ([], ["experiment=quickstart"], ["corpus=folder", "corpus.path=x"]):
+        assert compose("train", [*experiment, *given])["corpus"] == clips
+
+
 def test_an_experiment_by_its_path_is_one_of_ours_with_changes(folder: Path) -> None:
     mine, debug = (compose("train", [f"experiment={e}"]) for e in ("./mine.yaml", "debug"))
     debug["model"]["encoder"] = NARROW

@@ -53,5 +53,5 @@ def test_what_cannot_be_made_is_told_in_a_line_with_its_key(
 
 @pytest.mark.parametrize("target", ["Part", "my..Part", "my.Part()", "", 3])
 def test_a_class_has_a_dotted_path(target: object) -> None:
-    with pytest.raises(ValidationError):
+    with pytest.raises(ValidationError, match=r"class and its module|valid string"):
         part(_target_=target)

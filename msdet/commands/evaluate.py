@@ -17,11 +17,11 @@ def run(values: dict[str, Any]) -> None:
     config = parse(EvaluationConfig, values)
     print_tables(evaluate(config))
     output, checkpoint = Path(config.output), config.checkpoint
+    first = checkpoint if isinstance(checkpoint, str | None) else checkpoint[0]
+    trust = ["trust=true"] if config.trust else []
     tell(
         report=output / "report.html",
         scores=output / "rows.csv",
         audio=output / "audio",
-        next=()
-        if checkpoint is None
-        else ("separate", "RECORDING.wav", f"checkpoint={checkpoint}"),
+        next=() if first is None else ("separate", "RECORDING.wav", f"checkpoint={first}", *trust),
     )

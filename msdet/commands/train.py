@@ -52,7 +52,7 @@ def train(config: TrainConfig) -> dict[str, Any]:
         measured = trained(config, prepared, folder)
         if not config.evaluate:
             summary = _without_evaluation(folder, measured)
-            tell(model=model, next=("evaluate", f"checkpoint={model}"))
+            tell(model=model, next=("evaluate", f"checkpoint={model}", *_trust(model)))
             return summary
         evaluation = EvaluationConfig(
             checkpoint=str(model),
@@ -67,9 +67,13 @@ def train(config: TrainConfig) -> dict[str, Any]:
         report=folder / "report.html",
         model=model,
         audio=folder / "audio",
-        next=("separate", "RECORDING.wav", f"checkpoint={model}"),
+        next=("separate", "RECORDING.wav", f"checkpoint={model}", *_trust(model)),
     )
     return summary
+
+
+def _trust(model: Path) -> list[str]:
+    return ["trust=true"] if read_description(model).own_classes else []
 
 
 def _without_evaluation(folder: Path, measured: dict[str, Any]) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -102,8 +103,7 @@ def checked_signal(read: Callable[[], Any], where: str, num_samples: int) -> NDA
     except InputError as error:
         raise InputError(f"{where}: {error}") from error
     except Exception as error:  # whatever the user's own class raises
-        told = shortened(" ".join(str(error).split()), 200)
-        raise InputError(f"{where}: {type(error).__name__}: {told}") from error
+        raise InputError(f"{where}: {_told(error)}") from error
     if not isinstance(found, np.ndarray) or not np.issubdtype(found.dtype, np.floating):
         kind = getattr(found, "dtype", type(found).__name__)
         raise InputError(f"{where}: expected an array of float32, got {kind}")
@@ -128,8 +128,18 @@ def open_own(part: OwnPart, sample_rate: int) -> OwnCorpus:
     for method in ("utterances", "read"):
         if not callable(getattr(source, method, None)):
             raise InputError(f"{where}: has no method {method}()")
+    try:
+        pickle.dumps(source)
+    except Exception as error:  # pickle's, and whatever the user's own class raises
+        raise InputError(
+            f"{where}: does not pickle, which sends it to other processes ({_told(error)})"
+        ) from error
+    try:
+        found = list(source.utterances())
+    except Exception as error:  # whatever the user's own class raises
+        raise InputError(f"{where}: utterances(): {_told(error)}") from error
     rows = []
-    for number, row in enumerate(source.utterances()):
+    for number, row in enumerate(found):
         try:
             rows.append(_row(OwnUtterance.model_validate(row), sample_rate))
         except ValidationError as error:
@@ -141,6 +151,10 @@ def open_own(part: OwnPart, sample_rate: int) -> OwnCorpus:
         if first is not None and not corpus.stretch(first, 0, corpus.num_samples(first)).any():
             raise InputError(f"{where}: utterance {first.id!r} is silent (every sample is zero)")
     return corpus
+
+
+def _told(error: Exception) -> str:
+    return f"{type(error).__name__}: {shortened(' '.join(str(error).split()), 200)}"
 
 
 def _row(found: OwnUtterance, sample_rate: int) -> Utterance:

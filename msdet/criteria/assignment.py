@@ -10,10 +10,10 @@ Ties are broken by azimuth, then distance, then elevation.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from functools import partial
 from itertools import permutations
-from typing import Protocol
+from typing import Protocol, get_args
 
 import numpy as np
 import torch
@@ -126,6 +126,12 @@ def assignment_rule(
                     f"criterion.assignment: {assignment.target} has no attribute {name!r} "
                     "(see msdet.criteria.assignment.AssignmentRule)"
                 )
+        labels = get_args(Label)
+        if not isinstance(rule.needs, Set) or not rule.needs <= set(labels):
+            raise InputError(
+                f"criterion.assignment: {assignment.target}: needs={rule.needs!r}: expected a set "
+                f"of labels, of {', '.join(labels)}"
+            )
         return rule
     if assignment == "cyclic" and linear:
         raise InputError(

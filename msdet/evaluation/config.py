@@ -8,6 +8,7 @@ from typing import Literal
 from pydantic import Field
 
 from msdet.corpora import CorpusConfig
+from msdet.metrics.signals.error_parts import WINDOW_MS
 from msdet.parsing import MOST_WORKERS, Config
 from msdet.parts import OwnPart
 
@@ -29,11 +30,14 @@ class EvaluationConfig(Config):
             checkpoint, the bundled voices.
         systems: what is scored, the first model being the main one; null: the models and all
             baselines.
-        metrics: some of [si_sdr, sdr, sir, sar, estoi, pesq_nb, pesq_wb, dnsmos, wer], and classes
-            of your own, {_target_: mine.MyMetric}; null: all that are installed, without the last
-            two and with PESQ as the sample rate allows.
-        slow_metrics_of: systems that all metrics but SI-SDR and SDR are computed of; null: the
-            mixture, the models and `model+mvdr`.
+        metrics: some of [si_sdr, si_sdr_early, sdr, sir, sar, error_colour, error_reverberation,
+            error_others, error_noise, error_varying, estoi, pesq_nb, pesq_wb, dnsmos, wer], and
+            classes of your own, {_target_: mine.MyMetric}; null: all that are installed, without
+            the last two and with PESQ as the sample rate allows.
+        slow_metrics_of: systems that metrics that take long are computed of (all but SI-SDR, SDR
+            and the parts of the error); null: the mixture, the models and `model+mvdr`.
+        error_window_ms: windows that the parts of the error are told apart in, 16 to 512: longer
+            ones hold more of a room, and leave fewer frames to tell by.
         recogniser: `module:function` of yours, from audio and sample rate to text; for
             `metrics=[wer]`.
         conditions: what scenes are grouped by; null: the usual ones.
@@ -54,6 +58,7 @@ class EvaluationConfig(Config):
     systems: tuple[str, ...] | None = None
     metrics: tuple[str | OwnPart, ...] | None = None
     slow_metrics_of: tuple[str, ...] | None = None
+    error_window_ms: float = Field(default=WINDOW_MS, ge=16, le=512)
     recogniser: str | None = None
     conditions: tuple[str, ...] | None = None
     num_workers: int | None = Field(default=None, ge=1, le=MOST_WORKERS)

@@ -91,7 +91,9 @@ def prepare(config: EvaluationConfig) -> Prepared:
         hashes[name] = hashlib.sha256(checkpoint.path.read_bytes()).hexdigest()
     systems = choose_systems(config.systems, separated)
     rate = scenes[0].sample_rate
-    metrics, unavailable = choose_metrics(config.metrics, rate, config.recogniser)
+    metrics, unavailable = choose_metrics(
+        config.metrics, rate, config.recogniser, config.error_window_ms
+    )
     of_system = _metrics_of(systems, metrics, config, separated)
     own = [metric for metric in metrics if metric.name not in METRICS]
     parts = [part for part in config.metrics or () if isinstance(part, OwnPart)]
@@ -100,6 +102,7 @@ def prepare(config: EvaluationConfig) -> Prepared:
         scenes=scenes_hash(scenes),
         systems={name: tuple(metric.name for metric in of) for name, of in of_system.items()},
         recogniser=config.recogniser,
+        error_window_ms=config.error_window_ms,
         own_metrics={m.name: p.model_dump_json() for m, p in zip(own, parts, strict=True)},
         as_networks=False,
     )

@@ -19,6 +19,7 @@ from pydantic import ValidationError
 from msdet.errors import InputError
 from msdet.files import write_atomically
 from msdet.metrics.scores import Record, SceneRow
+from msdet.metrics.signals.error_parts import WINDOW_MS
 from msdet.parsing import first_difference
 
 ROWS_NAME = "rows.jsonl"
@@ -32,6 +33,7 @@ class RowsHeader(Record):
     Attributes:
         models: hashes of what is evaluated, by name. scenes: hash of those it is evaluated on.
         systems: the metrics that are computed of each. recogniser: of the word error rate.
+        error_window_ms: windows that the parts of the error are told apart in.
         own_metrics: classes and arguments of the user's own metrics, by name.
         as_networks: checkpoints are scored as networks alone, not as ``msdet separate`` uses them.
     """
@@ -40,6 +42,7 @@ class RowsHeader(Record):
     scenes: str
     systems: Mapping[str, tuple[str, ...]]
     recogniser: str | None = None
+    error_window_ms: float = WINDOW_MS
     own_metrics: Mapping[str, str] = {}
     as_networks: bool = True
 

@@ -17,7 +17,7 @@ from msdet.corpora import CorpusConfig, Split, open_corpus
 from msdet.evaluation.rows import SceneTime
 from msdet.evaluation.systems.estimate import Estimate, Heard
 from msdet.evaluation.systems.folder import FolderEstimates, as_rendered
-from msdet.evaluation.systems.names import ALONE, DIRECTIONS_ALONE, MODEL, NEED_PARTS
+from msdet.evaluation.systems.names import ALONE, DIRECTIONS_ALONE, MODEL
 from msdet.evaluation.systems.network import Network, separates
 from msdet.evaluation.systems.separating import Separating
 from msdet.metrics import Claims, Metric, SceneRow, SceneTruth, score_scene
@@ -93,7 +93,13 @@ class SceneScorer:
         heard, example = done.heard, done.heard.example
         rate = heard.sample_rate
         truth = SceneTruth(
-            example.targets, heard.reference, rate, example.azimuth, example.distance
+            example.targets,
+            heard.reference,
+            rate,
+            example.azimuth,
+            example.distance,
+            images=heard.parts.images[:, heard.reference_mic],
+            early=heard.parts.early,
         )
         scores = {}
         for system in self.scoring.systems:
@@ -133,8 +139,7 @@ class SceneScorer:
         if key not in self.banks:
             self.banks[key] = RirBank(self.scoring.bank, array, scene.sample_rate)
         rirs = self.banks[key].get(scene.room)
-        told = any(system in NEED_PARTS for system in self.scoring.systems)
-        parts = render_parts(scene, self.corpus, rirs) if told else None
+        parts = render_parts(scene, self.corpus, rirs)
         return Heard(render(scene, self.corpus, rirs), array, parts)
 
 
@@ -164,6 +169,7 @@ def _apply(system: str, done: Done) -> Estimate:
         "delay_and_sum": lambda: beamformers.delay_and_sum(heard, truth),
         "oracle_mvdr": lambda: beamformers.oracle_mvdr(heard),
         "oracle_mask": lambda: oracles.oracle_mask(heard),
+        "oracle_image": lambda: oracles.oracle_image(heard),
     }
     if system in alone:
         return alone[system]()

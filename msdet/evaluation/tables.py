@@ -91,7 +91,8 @@ def _short(measure: Measure) -> str:
     """The head of a column, broken into lines."""
     if "\n" in measure.short or measure.unit in ("", "%"):
         return measure.short if "\n" in measure.short else measure.short.replace(" ", "\n")
-    return f"{measure.short}, {measure.unit}".replace(" ", "\n", 1)
+    lines = max(1, measure.short.count(" "))
+    return f"{measure.short}, {measure.unit}".replace(" ", "\n", lines)
 
 
 def clipping_warnings(clipped: Mapping[str, Mapping[str, int]]) -> list[str]:

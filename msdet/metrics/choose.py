@@ -4,15 +4,18 @@
 from __future__ import annotations
 
 import importlib
+import pickle
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, get_type_hints
 
 import numpy as np
+from pydantic import TypeAdapter, ValidationError
 
 from msdet.errors import InputError
 from msdet.metrics.measures import MEASURES, METRICS, measures_of_metric
 from msdet.metrics.metric import Metric, SceneTruth, one_line, say
+from msdet.metrics.signals.error_parts import WINDOW_MS, error_metrics
 from msdet.metrics.signals.wer import WordErrorRate
 from msdet.parts import OwnPart, build
 
@@ -33,6 +36,7 @@ def choose_metrics(
     asked: Sequence[str | OwnPart | Metric] | None,
     sample_rate: int,
     recogniser: str | None = None,
+    error_window_ms: float = WINDOW_MS,
 ) -> tuple[tuple[Metric, ...], dict[str, str]]:
     """Return the metrics to compute, and those that this installation lacks with the reason.
 
@@ -42,11 +46,13 @@ def choose_metrics(
             of the audio.
         sample_rate: of the audio, Hz.
         recogniser: ``package.module:function``, of the word error rate.
+        error_window_ms: windows that the parts of the error are told apart in.
     Raises:
         InputError: an unknown name, one that was asked for and is not installed or does not suit
             the audio, or a class that cannot be used; names the key.
     """
-    known: Mapping[str, Metric] = {**METRICS, "wer": WordErrorRate(recogniser)}
+    parts = {metric.name: metric for metric in error_metrics(error_window_ms)}
+    known: Mapping[str, Metric] = {**METRICS, **parts, "wer": WordErrorRate(recogniser)}
     if recogniser is not None and "wer" not in (asked or ()):
         raise InputError(
             f"recogniser={recogniser}: is for the metric wer, which is not computed: name it in "
@@ -110,6 +116,21 @@ def _own(part: OwnPart | Metric, key: str, taken: Sequence[str]) -> Metric:
             f"{key}: {of} is no metric: it must be called with (signal, truth, speaker), and have "
             f"a name of small letters, digits and _, not {name!r}"
         )
+    for attribute, kind in get_type_hints(Metric).items():
+        said = say(found, attribute)
+        try:
+            TypeAdapter(kind).validate_python(said)
+        except ValidationError as error:
+            told = error.errors()[0]["msg"]
+            raise InputError(f"{key}: {of}: {attribute}={said!r}: {told}") from error
+    if isinstance(part, OwnPart):
+        try:
+            pickle.dumps(found)
+        except Exception as error:  # pickle's, and whatever the user's own class raises
+            raise InputError(
+                f"{key}: {of} does not pickle, which sends it to other processes "
+                f"({one_line(error)})"
+            ) from error
     keys = {
         key for measure in measures_of_metric(found) for key in (measure.name, measure.quantity)
     }
@@ -119,7 +140,8 @@ def _own(part: OwnPart | Metric, key: str, taken: Sequence[str]) -> Metric:
         )
     rate = 16000
     noise = np.random.default_rng(0).standard_normal((3, rate))
-    truth = SceneTruth(noise[:2], noise[:2].sum(axis=0), rate, azimuth=[0.0, 90.0])
+    voices, mixture = noise[:2], noise.sum(axis=0)
+    truth = SceneTruth(voices, mixture, rate, [0.0, 90.0], images=voices, early=voices)
     try:
         value = found(noise[0] + 0.1 * noise[2], truth, 0)
     except TypeError as error:

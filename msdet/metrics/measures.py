@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from msdet.metrics import signals
 from msdet.metrics.metric import Metric, say
+from msdet.metrics.signals.error_parts import PARTS
 
 Statistic = Literal["mean", "median"]
 WITHIN_DEGREES = (5, 10, 15)
@@ -140,6 +141,10 @@ def _azimuth(suffix: str, words: str, short: str, *more: Place) -> list[Measure]
 _RATE: tuple[Place, ...] = ("tables", "comparison", "conditions", "validation")
 _METRES: dict[str, Any] = {"unit": "m", "quantity": "distance_error"}
 _TOGETHER = (
+    *(
+        _share(f"error_{part}_share", f"share of the error, {words}", f"error_{part}_share")
+        for part, words in PARTS.items()
+    ),
     *_azimuth("", "as claimed", "claim", "validation"),
     *_azimuth(BEST_MATCHED, "best matched", "best"),
     _share("wrong_slot_rate", "wrong slot", "wrong_slot", *_RATE, short="wrong\nslot"),

@@ -31,6 +31,10 @@ class SceneTruth:
         sample_rate: hertz.
         azimuth: ``[speaker]`` degrees in the array's frame; None where it is not known.
         distance: ``[speaker]`` metres; None where it is not known.
+        images: float64 ``[speaker, sample]``, each speaker as the reference microphone hears it,
+            with its room; None where it is not known.
+        early: float64 ``[speaker, sample]``, of the images what comes up to 50 ms after the direct
+            path; None where it is not known.
         active: the speakers that are not silent.
     """
 
@@ -41,6 +45,9 @@ class SceneTruth:
         sample_rate: int,
         azimuth: ArrayLike | None = None,
         distance: ArrayLike | None = None,
+        *,
+        images: ArrayLike | None = None,
+        early: ArrayLike | None = None,
     ) -> None:
         """Check the shapes.
 
@@ -68,9 +75,22 @@ class SceneTruth:
             known = getattr(self, name)
             if known is not None and (known.shape != shape[:1] or not np.isfinite(known).all()):
                 raise ValueError(f"{name} must be {shape[0]} finite numbers, got {known}")
-        floor = rms(self.mixture) * 10 ** (SILENT_DB / 20)
-        self.active = tuple(i for i, target in enumerate(self.targets) if rms(target) > floor)
+        self.images, self.early = (
+            None if signals is None else np.asarray(signals, np.float64)
+            for signals in (images, early)
+        )
+        for name in ("images", "early"):
+            known = getattr(self, name)
+            if known is not None and (known.shape != shape or not np.isfinite(known).all()):
+                raise ValueError(
+                    f"{name} must be finite and of the targets' shape, {shape}, got {known.shape}"
+                )
+        self.active = tuple(i for i, target in enumerate(self.targets) if not self.silent(target))
         self._known: dict[tuple[str, int], tuple[Signal, Any]] = {}
+
+    def silent(self, signal: Signal) -> bool:
+        """Return whether ``[sample]`` is ``SILENT_DB`` or more below the mixture."""
+        return rms(signal) <= rms(self.mixture) * 10 ** (SILENT_DB / 20)
 
     def once(self, what: str, signal: Signal, compute: Callable[[], Any]) -> Any:
         """Return what ``compute`` says of a signal ``[sample]``, asked only the first time.
@@ -119,8 +139,8 @@ class Metric(Protocol):
 
         Args:
             signal: float64 ``[sample]``, finite and not silent; an estimate, or the mixture.
-            truth: holds ``targets`` ``[speaker, sample]``, ``mixture`` ``[sample]``,
-                ``sample_rate``, and which speakers are ``active``.
+            truth: holds ``targets``, ``images`` and ``early`` ``[speaker, sample]``, ``mixture``
+                ``[sample]``, ``sample_rate``, and which speakers are ``active``.
             speaker: index of the one that the signal is an estimate of; an active one.
         Returns:
             One number; None where it means nothing for this scene, which is no failure.

@@ -54,6 +54,8 @@ def score(
     *,
     azimuth_estimate: ArrayLike | None = None,
     azimuth: ArrayLike | None = None,
+    images: ArrayLike | None = None,
+    early: ArrayLike | None = None,
     metrics: Sequence[str | Metric | OwnPart] = ("si_sdr",),
 ) -> SceneScore:
     """Score what any system made of one scene.
@@ -65,11 +67,13 @@ def score(
         sample_rate: hertz.
         azimuth_estimate: ``[slot]`` degrees, NaN for a slot that claims none.
         azimuth: ``[speaker]`` degrees, the truth; needed with ``azimuth_estimate``.
+        images, early: ``[speaker, sample]``, as :class:`msdet.metrics.SceneTruth` has them; needed
+            for the parts of the error, and for ``si_sdr_early``.
         metrics: names, or :class:`msdet.metrics.Metric` objects; SI-SDR is always there.
     Raises:
         ValueError: shapes do not fit. InputError: a metric is not known, or not installed.
     """
-    truth = SceneTruth(targets, mixture, sample_rate, azimuth)
+    truth = SceneTruth(targets, mixture, sample_rate, azimuth, images=images, early=early)
     chosen, _ = choose_metrics(metrics, sample_rate)
     return score_scene(estimates, truth, Claims(azimuth=azimuth_estimate), metrics=chosen)
 

@@ -4,7 +4,8 @@
 A pandas frame in long form with the columns ``scene`` (the row's index), ``system``, ``speaker``
 (index in the scene, or ``WHOLE_SCENE``), ``quantity`` and ``value``. The quantities are
 
-- of a speaker: for each metric ``m``, ``m``, ``m_unprocessed`` and ``m_improvement``;
+- of a speaker: for each metric ``m``, ``m``, ``m_unprocessed`` and ``m_improvement``; the shares
+  of the parts of the error, which sum to 1;
   ``azimuth_error`` and ``azimuth_error_best_matched`` in degrees, ``MISSED_DEGREES`` for a speaker
   whom no slot claims; ``distance_error`` in metres; ``wrong_slot`` and
   ``wrong_slot_unambiguous``, 0 or 1; ``silent``, 1 for silent targets, which have nothing else;
@@ -26,6 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from msdet.metrics.scores import SceneRow, SceneScore, SpeakerScore
+from msdet.metrics.signals.error_parts import shares_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -97,7 +99,7 @@ def _values(score: SceneScore) -> Iterator[tuple[int, str, float | None]]:
         yield of.speaker, "silent", of.silent
         if of.silent:
             continue
-        for name, value in of.scores.items():
+        for name, value in {**of.scores, **shares_of(of.scores)}.items():
             yield of.speaker, name, value
         yield of.speaker, "azimuth_error", azimuth_error(score, of)
         best_matched = azimuth_error(score, of, best_matched=True)

@@ -14,6 +14,7 @@ from msdet.parts import OwnPart
 
 Range = tuple[float, float]
 Backend = Literal["exact", "hybrid", "anechoic"]
+Target = Literal["direct", "early", "image"]
 BackgroundKind = Literal["none", "diffuse", "babble", "point"]
 
 MOST_SPEAKERS = 5
@@ -226,7 +227,7 @@ class SceneConfig(Record):
     snr_db: Range = (20.0, 30.0)
     background: BackgroundRanges = BackgroundRanges()
     imperfections: ImperfectionRanges = ImperfectionRanges()
-    target: Literal["direct", "early", "image"] = "direct"
+    target: Target = "direct"
     reference_mic: int = 0
     use_symmetry: bool = True
 

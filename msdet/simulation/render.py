@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from msdet.corpora import Corpus
 from msdet.errors import InputError
 from msdet.geometry import MicrophoneArray
+from msdet.simulation.config import Target
 from msdet.simulation.convolution import Convolution
 from msdet.simulation.noise import background_noise, sensor_noise
 from msdet.simulation.recorder import coloured, recorded, rumble
@@ -98,10 +99,13 @@ class Parts:
     Attributes:
         images: float32 ``[speaker, mic, sample]``, reverberant speech of those who are heard.
         noise: float32 ``[mic, sample]``, all else: also what a recorder does to the speech.
+        early: float32 ``[speaker, sample]``, of the images at the reference microphone what comes
+            up to 50 ms after the direct path: targets as `scene.target=early` has them.
     """
 
     images: NDArray[np.float32]
     noise: NDArray[np.float32]
+    early: NDArray[np.float32]
 
 
 def render(scene: Scene, corpus: Corpus, rirs: Rirs, others: Sequence[int] = ()) -> Example:
@@ -132,7 +136,7 @@ def render(scene: Scene, corpus: Corpus, rirs: Rirs, others: Sequence[int] = ())
     mixture *= np.float32(gain)
     return Example(
         mixture=mixture,
-        targets=work.targets(reference, work.reference_images, gain),
+        targets=work.targets(scene.target, reference, work.reference_images, gain),
         **directions(scene, scene.room),
         drr_db=work.rirs.drr_db[:, reference],
         t60=rirs.t60_measured,
@@ -167,8 +171,9 @@ def render_parts(scene: Scene, corpus: Corpus, rirs: Rirs) -> Parts:
         speech = images.sum(axis=0)
         noise = recorded(scene.recorder, speech + noise, reference, scene.sample_rate) - speech
     mixture = images[:, reference].sum(axis=0) + noise[reference]
-    gain = np.float32(_gain_to_unit_rms(mixture))
-    return Parts(images=images * gain, noise=noise * gain)
+    gain = _gain_to_unit_rms(mixture)
+    early = work.targets("early", reference, work.reference_images, gain)
+    return Parts(images * np.float32(gain), noise * np.float32(gain), early)
 
 
 class _Rendering:
@@ -225,12 +230,13 @@ class _Rendering:
             heard = rumble(recorder, scene.num_samples, scene.sample_rate)
             self.noise = self.noise + heard * _noise_gain(heard, power, recorder.rumble_snr_db)
 
-    def targets(self, mic: int, images: NDArray[np.float32], gain: float) -> NDArray[np.float32]:
+    def targets(
+        self, kind: Target, mic: int, images: NDArray[np.float32], gain: float
+    ) -> NDArray[np.float32]:
         """Targets ``[speaker, sample]`` at a microphone, which hears these images."""
         targets = images
-        if self.scene.target != "image":
-            early = self.scene.target == "early"
-            responses = self.rirs.early(mic) if early else self.rirs.direct[:, mic]
+        if kind != "image":
+            responses = self.rirs.early(mic) if kind == "early" else self.rirs.direct[:, mic]
             targets = self.convolution.each(self.convolution.transform(responses))
         return targets * (self.gains[:, None] * np.float32(gain))
 
@@ -242,7 +248,7 @@ class _Rendering:
         levels = first + 20 * np.log10(rms / rms[:1])
         speech, background = self._speech_power(images), self.background
         return AtMicrophone(
-            targets=self.targets(mic, images, gain),
+            targets=self.targets(self.scene.target, mic, images, gain),
             drr_db=self.rirs.drr_db[:, mic],
             level_db=tuple(levels.tolist()),
             snr_db=_decibels(speech / _power(self.sensor_noise[mic])),

@@ -13,7 +13,7 @@ from msdet.corpora import Corpus, Split
 from msdet.errors import InputError
 from msdet.geometry import MicrophoneArray
 from msdet.parts import OwnPart
-from msdet.simulation.config import Record, SceneConfig, is_none
+from msdet.simulation.config import Record, SceneConfig, Target, is_none
 from msdet.simulation.noise_sources import Recordings, open_noise
 from msdet.simulation.rooms import (
     BACKGROUND,
@@ -130,7 +130,7 @@ class Scene(Record):
     num_samples: int = Field(gt=0)
     array: ArrayRecord
     reference_mic: int = Field(ge=0)
-    target: Literal["direct", "early", "image"]
+    target: Target
     room: Room
     speech: tuple[SpeechCrop, ...]
     noise: Noise

@@ -114,7 +114,7 @@ class _Keys:
                 loss = getattr(criterion, name)
                 # Losses may be modules, which only a module can take the place of.
                 vars(criterion).get("_modules", {}).pop(name, None)
-                checked: Any = self._checked(key, loss, self._losses)
+                checked: Any = self._watched(key, self._checked(key, loss, self._losses))
                 checked.domain = getattr(loss, "domain", "spectrum")
                 setattr(criterion, name, checked)
         if (key := "criterion.assignment") in self.targets:
@@ -134,6 +134,21 @@ class _Keys:
             if wrong := check(found, *more, *arguments):
                 raise InputError(f"{key}: {self.targets[key]} {wrong}")
             return found
+
+        return acting
+
+    def _watched(self, key: str, loss: Callable[..., Any]) -> Callable[..., Any]:
+        """Return a loss whose gradient is checked before it goes on into the network."""
+
+        def check(gradient: Tensor) -> None:
+            if not bool(torch.isfinite(gradient).all()):
+                raise InputError(f"{key}: the gradient of {self.targets[key]} is not finite")
+
+        def acting(estimate: Tensor, *arguments: Any) -> Any:
+            if estimate.requires_grad:
+                estimate = estimate.view_as(estimate)  # others' gradients do not pass here
+                estimate.register_hook(check)  # type: ignore[no-untyped-call]
+            return loss(estimate, *arguments)
 
         return acting
 
@@ -176,11 +191,13 @@ class _Keys:
     def _speakers(self, found: Any, module: Any, features: Tensor, spectra: Tensor, _: int) -> str:
         batch, _mics, freqs, frames = spectra.shape
         wanted = (batch, self._slots, freqs, frames)
-        return _misfit("speakers", found, wanted, complex_numbers=True)
+        return _misfit("speakers", found, wanted, torch.complex64)
 
     def _losses(self, found: Any, one: Tensor, other: Tensor, *_: Any) -> str:
         shape = (one + other).shape
-        return _misfit("losses", found, tuple(shape[: -2 if one.is_complex() else -1]))
+        real = isinstance(found, Tensor) and found.is_floating_point()
+        dtype = found.dtype if real else torch.float32  # a sum of them may be in any
+        return _misfit("losses", found, tuple(shape[: -2 if one.is_complex() else -1]), dtype)
 
     def _order(self, found: Any, labels: Any, _: Any) -> str:
         speakers = labels.num_speakers
@@ -225,17 +242,18 @@ def _noise(config: TrainConfig, model: MSDET) -> Batch:
 
 
 def _misfit(
-    what: str, found: Any, wanted: tuple[int | None, ...], complex_numbers: bool = False
+    what: str, found: Any, wanted: tuple[int | None, ...], dtype: torch.dtype = torch.float32
 ) -> str:
     """Say how a result differs from what is wanted, None being any length; empty if it does not."""
     shape = "[" + ", ".join("any" if n is None else str(n) for n in wanted) + "]"
-    kind = "complex numbers" if complex_numbers else "real numbers"
-    if not isinstance(found, Tensor) or found.is_complex() != complex_numbers:
-        return f"returned {_described(found)} as {what}, expected {kind} {shape}"
-    fits = len(found.shape) == len(wanted) and all(
-        n is None or n == m for n, m in zip(wanted, found.shape, strict=False)
+    fits = (
+        isinstance(found, Tensor)
+        and found.dtype == dtype
+        and len(found.shape) == len(wanted)
+        and all(n is None or n == m for n, m in zip(wanted, found.shape, strict=False))
     )
     if not fits:
+        kind = str(dtype).removeprefix("torch.")
         return f"returned {_described(found)} as {what}, expected {kind} {shape}"
     if not bool(torch.isfinite(found).all()):
         return f"returned NaN or infinite numbers as {what}"
@@ -244,8 +262,7 @@ def _misfit(
 
 def _described(found: Any) -> str:
     if isinstance(found, Tensor):
-        kind = "complex numbers" if found.is_complex() else str(found.dtype).removeprefix("torch.")
-        return f"{kind} {list(found.shape)}"
+        return f"{str(found.dtype).removeprefix('torch.')} {list(found.shape)}"
     return type(found).__name__
 
 

@@ -36,6 +36,7 @@ class Broken(Clips):
     def __init__(self, folder, sample_rate, **wrong):
         super().__init__(folder, sample_rate)
         self.wrong = wrong
+        self.opened = open(__file__) if wrong.get("opened") else None
         self.fingerprint = wrong.get("fingerprint", self.fingerprint)
 
     def utterances(self):
@@ -156,6 +157,8 @@ def test_training_draws_from_them(folder: Path) -> None:
         ({"_target_": "mine.Broken", "fingerprint": 3}, "fingerprint=3: expected a text"),
         ({"_target_": "mine.Broken", "row": {"split": "dev"}}, r"utterances\(\)\[1\]: split='dev'"),
         ({"_target_": "mine.Broken", "row": {"num_samples": 0}}, r"\[1\]: num_samples=0"),
+        ({"_target_": "mine.Broken", "opened": True}, "does not pickle, .* cannot pickle"),
+        ({"_target_": "mine.Broken", "row": 3}, r"utterances\(\): TypeError: unsupported operand"),
         ({"_target_": "mine.Broken", "row": {"id": "abe-1"}}, "id 'abe-1' comes twice"),
         (
             {"_target_": "mine.Broken", "row": {"speaker": "bob"}},

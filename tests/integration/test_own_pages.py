@@ -49,6 +49,9 @@ def run(command: list[str], folder: Path) -> str:
 @pytest.mark.integration
 @pytest.mark.parametrize("page", ["own-encoder.md", "own-loss.md", "own-loop.md"])
 def test_the_page_works_as_it_stands(page: str, tmp_path: Path) -> None:
-    follow(DOCS / page, tmp_path)
+    told = "".join(follow(DOCS / page, tmp_path)).splitlines()
+    trusts = [line.endswith(" trust=true") for line in told if line.startswith("next:")]
+    assert trusts
+    assert set(trusts) == {page != "own-loop.md"}
     assert list(tmp_path.glob("**/*.onnx"))
     assert list(tmp_path.glob("**/report.html"))

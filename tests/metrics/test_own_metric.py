@@ -46,6 +46,13 @@ class Shaped(Named):
 class Pair(Named):
     name = "pair"
     def __call__(self, estimate, target): return 0.0
+
+class Digits(Named):
+    name, digits = "digits", "two"
+
+class Opened(Named):
+    name = "opened"
+    def __init__(self): self.file = open(__file__)
 """
 
 
@@ -108,6 +115,8 @@ def test_the_table_of_metrics_is_that_of_the_registry() -> None:
         ("Shaped", r"returned an array of shape \(2,\), expected one number"),
         ("Pair", r"cannot be called with \(signal, truth, speaker\)"),
         ("Missing", "cannot be made"),
+        ("Digits", "digits='two': Input should be a valid integer"),
+        ("Opened", "does not pickle, .*cannot pickle"),
     ],
 )
 def test_what_is_no_metric_is_one_line_with_its_key(

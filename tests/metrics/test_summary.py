@@ -16,6 +16,7 @@ from msdet.evaluation.tables import clipping_warnings, result_tables, systems_ta
 from msdet.metrics.bootstrap import interval, weighted_median
 from msdet.metrics.measures import MEASURES
 from msdet.metrics.scores import Failure, SceneRow
+from msdet.metrics.signals.error_parts import PARTS
 from msdet.metrics.summary import summarise
 from msdet.metrics.table import arrays_of, score_table
 
@@ -191,7 +192,10 @@ def printed(*tables: Table) -> str:
 
 def test_tables_fit_a_terminal_and_show_what_failed(make_row: MakeRow) -> None:
     failures = [Failure("pesq_nb", "estimate", 0, "no utterances")]
+    more = {f"error_{part}{of}": -12.5 for part in PARTS for of in ("", "_improvement")}
+    more |= {"si_sdr_early": 7.0, "si_sdr_early_improvement": 6.0}
     rows = [make_row(0, failures=failures), make_row(1, silent=(1,)), make_row(2)]
+    rows += [make_row(3, scores=more), make_row(4, scores=more)]
     text = printed(*result_tables(summarise(rows, unavailable={"estoi": "no module"})))
     for expected in (
         "SI-SDR",
@@ -199,6 +203,7 @@ def test_tables_fit_a_terminal_and_show_what_failed(make_row: MakeRow) -> None:
         "estoi is not installed",
         "1 silent",
         "within 10 degrees",
+        "target to what varies, dB",
     ):
         assert expected in text
     assert "SIR" not in text
@@ -214,7 +219,7 @@ def test_a_system_of_directions_alone_has_no_table_of_separation(make_row: MakeR
 
 
 def test_systems_side_by_side_with_blanks_for_what_does_not_apply(make_row: MakeRow) -> None:
-    more = {"sdr": 9.0, "estoi": 0.71, "pesq_wb": 1.9}
+    more = {"sdr": 9.0, "estoi": 0.71, "pesq_wb": 1.9, "si_sdr_early_improvement": 6.0}
     summaries = {
         "model": summarise([make_row(i, improvement=(i, i + 1), scores=more) for i in range(9)]),
         "srp_phat": summarise([make_row(i, separates=False) for i in range(9)]),

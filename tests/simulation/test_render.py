@@ -86,7 +86,11 @@ def test_targets_are_aligned_with_their_speakers_in_the_mixture(
             assert correlation.argmax() == scene.num_samples - 1  # lag 0
             if target == "image":
                 np.testing.assert_allclose(example.targets[s], image, atol=1e-5)
-            else:  # what the target leaves out is the rest of the room, not another scale
+            if target == "early":
+                np.testing.assert_array_equal(example.targets[s], parts.early[s])
+            if (
+                target != "image"
+            ):  # what the target leaves out is the rest of the room, not another scale
                 scale = image @ example.targets[s] / (example.targets[s] @ example.targets[s])
                 assert 0.6 < scale < 1.6
 

@@ -51,6 +51,12 @@ class Nan(Plain):
         return Encoding(full=x * 0, bottom=x)
 
 
+class Double(Plain):
+    def forward(self, features: Tensor) -> Any:
+        x = self.layer(features).double()
+        return Encoding(full=x, bottom=x)
+
+
 class _NanGradient(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
@@ -94,12 +100,22 @@ class OneNumber:
         return (estimate - target).abs().mean()
 
 
+class NanGradientOfLoss:
+    def __call__(self, estimate: Tensor, target: Tensor) -> Tensor:
+        found: Tensor = (estimate - target).abs().mean((-2, -1))
+        return found + (found - found).sqrt()
+
+
 class Twice:
     by_location = True
     needs = frozenset({"azimuth"})
 
     def __call__(self, labels: Any, losses: Any) -> Tensor:
         return torch.zeros(labels.azimuth.shape, dtype=torch.long)
+
+
+class Higher(Twice):
+    needs = frozenset({"elevation"})
 
 
 class Aimless:
@@ -149,9 +165,10 @@ def test_what_keeps_its_protocol_passes(override: str, capsys: pytest.CaptureFix
 @pytest.mark.parametrize(
     ("part", "told"),
     [
-        ("model.encoder={_target_: mine.Transposed}", "as full, expected real numbers [2, 4, "),
+        ("model.encoder={_target_: mine.Transposed}", "as full, expected float32 [2, 4, "),
         ("model.encoder={_target_: mine.Bare}", "returned Tensor, expected"),
         ("model.encoder={_target_: mine.Nan}", "returned NaN or infinite numbers as full"),
+        ("model.encoder={_target_: mine.Double}", "returned float64 [2, 4, "),
         ("model.encoder={_target_: mine.NanGradient}", "the gradient of layer.weight"),
         ("model.encoder={_target_: mine.Detached}", "no gradient reaches the weights"),
         ("model.encoder={_target_: mine.Raises}", "raised RuntimeError"),
@@ -160,9 +177,11 @@ def test_what_keeps_its_protocol_passes(override: str, capsys: pytest.CaptureFix
         ("model.encoder={_target_: no_such_module.Nothing}", "no_such_module"),
         ("model.encoder={_target_: mine.Plain, widht: 6}", "widht"),
         ("model.encoder={_target_: mine.OneNumber}", "OneNumber"),
-        ("model.heads.separation={_target_: mine.RealSpeakers}", "expected complex numbers"),
-        ("criterion.separation_loss={_target_: mine.OneNumber}", "as losses, expected real"),
+        ("model.heads.separation={_target_: mine.RealSpeakers}", "expected complex64"),
+        ("criterion.separation_loss={_target_: mine.OneNumber}", "as losses, expected float32"),
+        ("criterion.separation_loss={_target_: mine.NanGradientOfLoss}", "is not finite"),
         ("criterion.assignment={_target_: mine.Twice}", "expected an order of 2 speakers"),
+        ("criterion.assignment={_target_: mine.Higher}", "expected a set of labels, of targets"),
         ("criterion.assignment={_target_: mine.Aimless}", "no attribute 'by_location'"),
         ("trainer.optimizer={_target_: torch.optim.SGD, momentun: 0.9}", "momentun"),
         ("trainer.schedule={_target_: torch.optim.lr_scheduler.StepLR}", "step_size"),

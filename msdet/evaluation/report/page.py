@@ -15,6 +15,7 @@ from markupsafe import Markup
 
 from msdet.evaluation.report import tables
 from msdet.evaluation.report.content import ReportContent
+from msdet.evaluation.report.error_plot import error_plot
 from msdet.evaluation.report.plots import (
     before_and_after,
     condition_plots,
@@ -66,7 +67,7 @@ def render_report(content: ReportContent) -> str:
         summary=tables.summary_table(content),
         comparisons=tables.comparison_table(content),
         legend=legend(content.systems),
-        overall=overall_plots(content),
+        overall=[*overall_plots(content), *error_plot(content)],
         scatters=before_and_after(content),
         conditions=condition_plots(content),
         training=training_plots(content),

@@ -71,7 +71,7 @@ def _ranking(content: ReportContent, key: str, stem: str) -> list[Plot]:
         return []
 
     def draw(figure: Figure) -> None:
-        axes = _lines_of_systems(figure, [name for _, name, *_ in shown], kind.title)
+        axes = lines_of_systems(figure, [name for _, name, *_ in shown], kind.title)
         for place, (index, _, value, ends) in enumerate(shown):
             axes.plot(ends, [place] * len(ends), "-", color=colour_of(index), linewidth=2.0)
             draw_points(axes, [value], [place], index, size=7.5)
@@ -110,7 +110,7 @@ def _spread(content: ReportContent) -> list[Plot]:
         return []
 
     def draw(figure: Figure) -> None:
-        axes = _lines_of_systems(figure, [name for _, name, *_ in shown], quantity(GAIN).title)
+        axes = lines_of_systems(figure, [name for _, name, *_ in shown], quantity(GAIN).title)
         for place, (index, _, gains, (low, middle, high)) in enumerate(shown):
             dots = _thinned(gains)
             # The golden ratio spreads neighbours evenly and needs no random numbers.
@@ -186,7 +186,7 @@ def _scatter(index: int, name: str, pairs: Any, limits: tuple[float, float]) -> 
     return Plot(name, svg, f"{better} of {len(pairs)} scenes better")
 
 
-def _lines_of_systems(figure: Figure, names: list[str], label: str) -> Axes:
+def lines_of_systems(figure: Figure, names: list[str], label: str) -> Axes:
     """Axes with a line for each system, the first on top."""
     axes = figure.subplots()
     clean = [printable(name) for name in names]

@@ -108,17 +108,9 @@ def oracle_mvdr(heard: Heard) -> Estimate:
 
     Returns:
         audio ``[speaker, sample]``, in the scene's order.
-
-    Raises:
-        ValueError: the scene was heard without its parts.
     """
     from torchaudio.functional import mvdr_weights_rtf
 
-    if heard.parts is None:
-        raise ValueError(
-            f"scene {heard.example.scene.id}: the oracle MVDR needs the parts of the mixture, "
-            "Heard.parts is None"
-        )
     spectra = Spectra(heard.sample_rate)
     mixture = spectra.of(heard.example.mixture)
     targets = spectra.of(heard.example.targets)[:, None]  # [speaker, 1, freq, frame]

@@ -20,13 +20,12 @@ class Heard:
         example: mixture ``[mic, sample]`` with the reference microphone at an RMS of 1, targets
             ``[speaker, sample]``, azimuths; see :class:`msdet.simulation.Example`.
         array: as planned, which is what every system is told.
-        parts: what the mixture is the sum of, for ceilings that look at the truth; None where no
-            such system was asked for.
+        parts: what the mixture is the sum of, for ceilings and metrics that look at the truth.
     """
 
     example: Example
     array: MicrophoneArray
-    parts: Parts | None = None
+    parts: Parts
 
     @property
     def reference_mic(self) -> int:

@@ -25,14 +25,12 @@ ALONE = (
     "delay_and_sum",
     "oracle_mvdr",
     "oracle_mask",
+    "oracle_image",
 )
 """Systems that need no model."""
 
 DIRECTIONS_ALONE = ("srp_phat", "music")
 """Systems that give no audio."""
-
-NEED_PARTS = ("oracle_mvdr",)
-"""Systems that must be told the parts that a mixture is the sum of."""
 
 DEFAULT = (MODEL, *(f"{MODEL}+{after}" for after in AFTER), *ALONE)
 

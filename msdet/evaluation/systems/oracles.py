@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Ceilings that look at the targets: what an ideal mask makes of the reference microphone."""
+"""Ceilings that look at the truth: an ideal mask on the reference microphone, and the speakers as
+they are there, without one another."""
 
 from __future__ import annotations
 
@@ -25,3 +26,14 @@ def oracle_mask(heard: Heard) -> Estimate:
     products = (targets * mixture.conj()).real
     masks = (products / energy.clamp(min=1e-20)).clamp(0.0, 1.0)
     return Estimate(audio=spectra.audio(masks * mixture, heard.reference.shape[-1]))
+
+
+def oracle_image(heard: Heard) -> Estimate:
+    """Each speaker's image at the reference microphone: separated without a fault, with its room.
+
+    Against the direct path it is the ceiling of what separates and does not dereverberate.
+
+    Returns:
+        audio ``[speaker, sample]``, in the scene's order.
+    """
+    return Estimate(audio=heard.parts.images[:, heard.reference_mic])

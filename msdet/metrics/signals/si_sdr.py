@@ -30,4 +30,16 @@ class SiSdr(Metric):
         return si_sdr(signal, truth.targets[speaker])
 
 
-METRICS = (SiSdr(),)
+class SiSdrEarly(SiSdr):
+    """Tells what a system does not dereverberate from what it does not separate."""
+
+    name, title = "si_sdr_early", "SI-SDR early"
+
+    def __call__(self, signal: Signal, truth: SceneTruth, speaker: int) -> float:
+        """SI-SDR against the direct path with what comes up to 50 ms after it."""
+        if truth.early is None:
+            raise ValueError("the early targets are not known")
+        return si_sdr(signal, truth.early[speaker])
+
+
+METRICS = (SiSdr(), SiSdrEarly())

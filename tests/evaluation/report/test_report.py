@@ -16,6 +16,7 @@ import pytest
 
 from msdet.evaluation.report import Directions, ReportContent, write_report
 from msdet.evaluation.report.page import render_report
+from msdet.metrics.signals.error_parts import PARTS
 from tests.evaluation.report import synthetic
 from tests.evaluation.report.synthetic import BOTH, DIRECTIONS, SOUND, content, view
 
@@ -219,6 +220,17 @@ def test_files_that_clip_are_named() -> None:
     page = Page(render_report(content(3, summary=synthetic.summary(3) | {"clipped": clipped})))
     assert any(found.startswith("theirs: 1 file has samples at full scale") for found in page.texts)
     assert "scene-1/speaker2.wav: 7 samples" in page.texts
+
+
+def test_errors_are_drawn_by_their_parts_where_these_are_known() -> None:
+    known = synthetic.summary(12)
+    shares = dict(zip(PARTS, (0.6, 0.1, 0.05, 0.0, 0.25), strict=True))
+    known["systems"][SOUND] |= {f"error_{part}_share": share for part, share in shares.items()}
+    text = render_report(content(summary=known))
+    words = f"Parts of the error: {SOUND} colour 60 %, own room 10 %, others 5 %, noise 0 %"
+    assert words in text
+    assert f"{BOTH} colour" not in text
+    assert "Parts of the error" not in render_report(content())
 
 
 def test_few_scenes_come_with_a_warning(text: str) -> None:

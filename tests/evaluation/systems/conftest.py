@@ -65,7 +65,8 @@ def hear(
             gain=1.0,
             scene=cast(Any, scene),
         )
-        return Heard(example, array, Parts(voices_there, hiss_there))
+        early = voices_there[:, reference_mic]
+        return Heard(example, array, Parts(voices_there, hiss_there, early))
 
     return heard
 

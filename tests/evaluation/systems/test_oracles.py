@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from msdet.evaluation.systems.estimate import Heard
-from msdet.evaluation.systems.oracles import oracle_mask
+from msdet.evaluation.systems.oracles import oracle_image, oracle_mask
 from msdet.evaluation.systems.spectra import Spectra
 
 Score = Callable[[NDArray[Any], NDArray[Any]], float]
@@ -63,3 +63,15 @@ def test_spectra_come_back_as_the_audio_at_any_rate() -> None:
         assert spectra.frequencies[-1] == rate / 2
         back = spectra.audio(spectra.of(audio), audio.shape[-1])
         np.testing.assert_allclose(back, audio, atol=1e-6)
+
+
+def test_images_are_separated_and_keep_their_room(rooms: list[Heard], si_sdr: Score) -> None:
+    for heard in rooms:
+        audio = oracle_image(heard).audio
+        assert audio is not None
+        rest = heard.reference - audio.sum(axis=0)
+        np.testing.assert_allclose(rest, heard.parts.noise[heard.reference_mic], atol=1e-5)
+        for image, early, target in zip(
+            audio, heard.parts.early, heard.example.targets, strict=True
+        ):
+            assert si_sdr(image, early) > si_sdr(image, target)
