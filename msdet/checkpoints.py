@@ -91,7 +91,8 @@ class Description(BaseModel):
             fewest, most = self.trained_speakers
         except ValidationError as error:
             raise ValueError(f"config.{first_mistake(error)}") from error
-        if not 1 <= fewest <= most <= self.num_slots:
+        least = 1 if self.trained_with.scene.conversation is None else 0
+        if not least <= fewest <= most <= self.num_slots or most < 1:
             raise ValueError(
                 f"config.scene.num_speakers={[fewest, most]}: the network has {self.num_slots} "
                 "outputs"
@@ -135,7 +136,11 @@ class Description(BaseModel):
     def trained_speakers(self) -> tuple[int, int]:
         """How many speakers the scenes of training had, at least and at most; the network may
         have outputs to spare."""
-        return self.trained_with.scene.num_speakers or (self.num_slots, self.num_slots)
+        scene = self.trained_with.scene
+        fewest, most = scene.num_speakers or (self.num_slots, self.num_slots)
+        if scene.conversation is None:
+            return fewest, most
+        return 0, min(most, scene.conversation.most_heard or most)
 
     @property
     def nearest_speakers(self) -> float:

@@ -21,8 +21,13 @@ class _Speaker(_Part):
     min_angle: float = 0.0
 
 
+class _Conversation(_Part):
+    most_heard: int | None = None
+
+
 class _Scene(_Part):
     num_speakers: tuple[int, int] | None = None
+    conversation: _Conversation | None = None
     speaker: _Speaker = _Speaker()
 
 

@@ -19,24 +19,23 @@ from msdet.benchmarks import MANIFEST_NAME, Benchmark, Manifest
 from msdet.corpora import BundledConfig, Corpus, open_corpus
 from msdet.errors import InputError
 from msdet.files import write_atomically
-from msdet.geometry import ArrayConfig, Circle, LShape, Positions, wrap_degrees
+from msdet.geometry import ArrayConfig, Circle, Line, LShape, Positions, wrap_degrees
 from msdet.metrics.conditions import OPPOSITION_DEGREES, SEAM_DEGREES
 from msdet.simulation import Room, Scene, SceneConfig, check_scene_config, draw_room, write_scenes
 from msdet.simulation.chosen_scenes import chosen_rooms, scene_in, to_seam, widest_angle
-from msdet.simulation.config import BackgroundRanges, SpeakerRanges
+from msdet.simulation.config import BackgroundRanges, ConversationRanges, SpeakerRanges
 from msdet.simulation.rooms import random_generator, split_key
 
 BENCHMARKS = Path(__file__).resolve().parent.parent / "data" / "benchmarks"
 
 SEED = 0
-COUNT = 200
-SECONDS = 4.0
 SAMPLE_RATE = 16000
 _ROOMS = 100
 """Keys the generators of rooms."""
 
 CIRCLE = Circle(shape="circle", num_mics=4, radius=0.05)
 L = LShape(shape="l", num_mics=5, arm=0.08)
+LINE = Line(shape="line", num_mics=4, spacing=0.04)
 TRIANGLE = Positions(
     shape="positions",
     name="triangle3",
@@ -58,6 +57,7 @@ class Recipe:
     Attributes:
         arrays: scene k has array k modulo their number.
         holds: whether a room serves, as ``condition`` says in words.
+        seconds: how long a scene is. count: of the scenes.
     """
 
     name: str
@@ -66,6 +66,8 @@ class Recipe:
     arrays: tuple[ArrayConfig, ...] = (CIRCLE,)
     holds: Callable[[Room], bool] | None = None
     condition: str | None = None
+    seconds: float = 4.0
+    count: int = 200
 
 
 RECIPES = (
@@ -98,6 +100,32 @@ RECIPES = (
         "with sides of 6 cm",
         arrays=(L, TRIANGLE),
     ),
+    Recipe(
+        "bundled-one",
+        "easy, with one speaker and diffuse noise at 5 to 20 dB",
+        scene=EASY.model_copy(
+            update={"num_speakers": (1, 1), "background": BackgroundRanges(kinds=("diffuse",))}
+        ),
+    ),
+    Recipe(
+        "bundled-line",
+        "easy, on a line of four microphones 4 cm apart, with azimuths from 0 to 180 degrees",
+        arrays=(LINE,),
+    ),
+    Recipe(
+        "bundled-conversation",
+        "two to four people who take turns for a minute in easy's rooms, diffuse noise at 10 to "
+        "20 dB",
+        scene=EASY.model_copy(
+            update={
+                "num_speakers": (2, 4),
+                "conversation": ConversationRanges(),
+                "background": BackgroundRanges(kinds=("diffuse",), snr_db=(10.0, 20.0)),
+            }
+        ),
+        seconds=60.0,
+        count=20,
+    ),
 )
 
 
@@ -113,7 +141,7 @@ def draw(recipe: Recipe, corpus: Corpus, count: int) -> tuple[Scene, ...]:
         drawn = {"seed": seed, "key": key, "count": count, "asked": recipe.name}
         rooms = [room for _, room in chosen_rooms(scene, arrays[0], recipe.holds, **drawn)]
     common = {"seed": seed, "split": "test", "epoch": 0}
-    common |= {"sample_rate": SAMPLE_RATE, "seconds": SECONDS}
+    common |= {"sample_rate": SAMPLE_RATE, "seconds": recipe.seconds}
     return tuple(
         scene_in(_rounded(room), scene, array, corpus, index=k, **common).model_copy(
             update={"id": f"{recipe.name}-{k:03d}"}
@@ -145,7 +173,7 @@ def build(output: Path) -> None:
         for array in recipe.arrays:
             check_scene_config(recipe.scene, array.build())
         path = output / f"{recipe.name}.jsonl.xz"
-        write_scenes(path, draw(recipe, corpus, COUNT))
+        write_scenes(path, draw(recipe, corpus, recipe.count))
         content = path.read_bytes()
         made.append(
             Benchmark(
@@ -153,8 +181,8 @@ def build(output: Path) -> None:
                 description=recipe.description,
                 file=path.name,
                 sha256=hashlib.sha256(content).hexdigest(),
-                num_scenes=COUNT,
-                seconds=SECONDS,
+                num_scenes=recipe.count,
+                seconds=recipe.seconds,
                 sample_rate=SAMPLE_RATE,
                 corpus=corpus.fingerprint,
                 settings={
@@ -165,7 +193,7 @@ def build(output: Path) -> None:
                 },
             )
         )
-        print(f"{path}: {COUNT} scenes, {len(content):,} bytes")
+        print(f"{path}: {recipe.count} scenes, {len(content):,} bytes")
     manifest = Manifest(benchmarks=tuple(made))
     write_atomically(output / MANIFEST_NAME, manifest.model_dump_json(indent=2) + "\n")
 

@@ -90,6 +90,9 @@ def rows(config: type[BaseModel], prefix: str = "", *, parts: bool = True) -> It
         if not isinstance(default, BaseModel):
             meaning = words.get(key, "")
             yield f"`{prefix}{key}`", values(field), shown(field, default), meaning
+            parts_of = classes_in(field.annotation)
+            if default is None and len(parts_of) == 1 and parts_of != [OwnPart]:
+                yield from rows(parts_of[0], f"{prefix}{key}.")
         elif parts:
             yield from part_rows(field, default, f"{prefix}{key}.")
 

@@ -8,6 +8,7 @@ import importlib.util
 import shutil
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
@@ -37,7 +38,11 @@ NAMES = (
     "bundled-opposite",
     "bundled-three",
     "bundled-unseen-array",
+    "bundled-one",
+    "bundled-line",
+    "bundled-conversation",
 )
+COUNTS = dict.fromkeys(NAMES, 200) | {"bundled-conversation": 20}
 SCRIPT = Path(__file__).parents[1] / "scripts" / "build_benchmarks.py"
 
 
@@ -85,12 +90,12 @@ def test_the_manifest_is_true(
     said, held = benchmarks()[name], scenes[name]
     content = (benchmarks_dir() / said.file).read_bytes()
     assert hashlib.sha256(content).hexdigest() == said.sha256
-    assert len(held) == said.num_scenes == 200
+    assert len(held) == said.num_scenes == COUNTS[name]
     assert {scene.corpus for scene in held} == {said.corpus} == {corpus.fingerprint}
     assert {scene.sample_rate for scene in held} == {said.sample_rate} == {16000}
     assert {scene.num_samples for scene in held} == {round(said.seconds * said.sample_rate)}
     assert {scene.split for scene in held} == {"test"}
-    assert [scene.index for scene in held] == list(range(200))
+    assert [scene.index for scene in held] == list(range(COUNTS[name]))
     check_corpus(held, corpus)
 
 
@@ -108,7 +113,8 @@ def test_the_script_draws_the_same_scenes(
 def test_the_script_writes_files_and_manifest(
     script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(script, "COUNT", 2)
+    few = tuple(replace(recipe, count=2) for recipe in script.RECIPES)
+    monkeypatch.setattr(script, "RECIPES", few)
     written = []
     for name in ("once", "again"):
         assert script.main(["--output", str(tmp_path / name)]) == 0
@@ -122,21 +128,24 @@ def test_the_script_writes_files_and_manifest(
 def test_scenes_are_within_their_ranges(name: str, scenes: dict[str, tuple[Scene, ...]]) -> None:
     hard = name == "bundled-hard"
     t60, farthest, angle = ((0.3, 0.7), 3.0, 5.0) if hard else ((0.15, 0.35), 2.5, 15.0)
-    count = 3 if name == "bundled-three" else 2
+    counts = {"bundled-three": {3}, "bundled-one": {1}, "bundled-conversation": {2, 3, 4}}
+    noise = {"bundled-hard": (5, 15), "bundled-one": (5, 20), "bundled-conversation": (10, 20)}
     for scene in scenes[name]:
         speakers = scene.room.speakers
-        assert len(speakers) == len({crop.utterance for crop in scene.speech}) == count
+        assert len(speakers) == len({crop.utterance for crop in scene.speech})
+        count = len(speakers)
+        assert count in counts.get(name, {2})
         assert t60[0] <= scene.room.t60 <= t60[1]
         for speaker in speakers:
             assert 0.7 - 1e-5 <= speaker.distance <= farthest + 1e-5
-            assert 0 <= speaker.azimuth < 360
+            assert 0 <= speaker.azimuth <= (180 if name == "bundled-line" else 360)
         azimuths = np.array([s.azimuth for s in speakers])
         apart = np.abs((azimuths[:, None] - azimuths + 180) % 360 - 180)[~np.eye(count, dtype=bool)]
-        assert apart.min() >= angle - 1e-5
-        if hard:
+        assert apart.min(initial=180) >= angle - 1e-5
+        if name in noise:
             assert scene.background is not None
             assert scene.background.kind == "diffuse"
-            assert 5 <= scene.background.snr_db <= 15
+            assert noise[name][0] <= scene.background.snr_db <= noise[name][1]
         else:
             assert scene.background is None
         assert scene.room.rirs == "exact"
@@ -153,8 +162,13 @@ def test_each_one_is_what_it_is_called(scenes: dict[str, tuple[Scene, ...]]) -> 
     sides = np.linalg.norm(unseen[1].as_array() - np.roll(unseen[1].as_array(), 1, 0), axis=1)
     np.testing.assert_allclose(sides, 0.06, atol=1e-6)
     np.testing.assert_allclose(unseen[0].aperture, 0.08 * np.sqrt(2), atol=1e-9)
-    rest = (s for name in NAMES[:-1] for s in scenes[name])
+    assert {s.array.name for s in scenes["bundled-line"]} == {"line4"}
+    named = {"bundled-unseen-array", "bundled-line"}
+    rest = (s for name in NAMES if name not in named for s in scenes[name])
     assert {s.array.name for s in rest} == {"circle4"}
+    talks = scenes["bundled-conversation"]
+    assert all(s.is_conversation and len(s.heard) == len(s.room.speakers) for s in talks)
+    assert {len(s.heard) for s in talks} == {2, 3, 4}
 
 
 def test_training_on_many_arrays_has_none_of_the_unseen_shapes(
@@ -176,7 +190,7 @@ def gaps(array: MicrophoneArray) -> NDArray[np.float64]:
 
 def test_no_two_scenes_share_speech_or_id(scenes: dict[str, tuple[Scene, ...]]) -> None:
     every = [scene for held in scenes.values() for scene in held]
-    assert len({scene.id for scene in every}) == len({scene.speech for scene in every}) == 1200
+    assert len({scene.id for scene in every}) == len({scene.speech for scene in every}) == 1620
 
 
 def test_full_band_speakers_alone(scenes: dict[str, tuple[Scene, ...]], corpus: Corpus) -> None:
@@ -187,14 +201,16 @@ def test_full_band_speakers_alone(scenes: dict[str, tuple[Scene, ...]], corpus: 
     assert len(narrow) == 3, "docs/benchmarks.md counts them"
 
 
-@pytest.mark.parametrize("name", ["bundled-hard", "bundled-unseen-array"])
+@pytest.mark.parametrize(
+    "name", ["bundled-hard", "bundled-unseen-array", "bundled-line", "bundled-conversation"]
+)
 def test_they_can_be_rendered(
     name: str, scenes: dict[str, tuple[Scene, ...]], corpus: Corpus
 ) -> None:
     scene = scenes[name][0]
     array = scene.microphone_array()
     example = render(scene, corpus, compute_rirs(scene.room, array, scene.sample_rate))
-    assert example.mixture.shape == (array.num_mics, 64000)
+    assert example.mixture.shape == (array.num_mics, 16000 * benchmarks()[name].seconds)
     assert np.isfinite(example.mixture).all()
 
 

@@ -77,6 +77,8 @@ def test_without_any_the_error_says_what_to_give(
 # --- what ships ---------------------------------------------------------------------------
 
 MAX_BYTES = 12_000_000
+UNMEASURED = {"bundled-one", "bundled-line", "bundled-conversation"}
+"""Benchmarks that no published result of a model is of."""
 RESULTS = Path(__file__).parents[1] / "docs" / "results" / "shipped.json"
 
 
@@ -88,7 +90,7 @@ def test_what_ships_is_small_and_has_a_card_and_results() -> None:
     for model in models:
         assert model.path.stat().st_size <= MAX_BYTES
         assert model.summary
-        assert set(results[model.name]) == set(benchmark_names())
+        assert set(results[model.name]) == set(benchmark_names()) - UNMEASURED
         for name, summary in results[model.name].items():
             assert summary["num_scenes"] == 200
             assert f"checkpoint={model.name} scenes={name}" in summary["command"]

@@ -90,14 +90,14 @@ class Batch:
         """Stack examples.
 
         Args:
-            num_speakers: of the batch; None takes the most that an example has.
+            num_speakers: of the batch; None takes the most that an example has, or 1.
         Raises:
             ValueError: they are recorded with different arrays.
         """
         arrays = {e.array.positions: e.array for e in examples if e.array is not None}
         if len(arrays) > 1:
             raise ValueError("examples of one batch must be recorded with one array")
-        width = num_speakers or max(e.num_speakers for e in examples)
+        width = num_speakers or max(1, *(e.num_speakers for e in examples))
         samples = examples[0].mixture.shape[-1]
         size = len(examples)
         targets = np.zeros((size, width, samples), np.float32)

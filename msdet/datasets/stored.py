@@ -6,6 +6,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -58,13 +59,21 @@ class StoredExamples(ExampleSet):
 
 
 def random_crop(example: Example, num_samples: int, rng: np.random.Generator) -> Example:
-    """A stretch in which all targets speak, see `start_of_crop`, with an RMS of 1 again."""
+    """A stretch in which all targets speak, see `start_of_crop`, with an RMS of 1 again.
+
+    Of a conversation any stretch, with those who are active in it.
+    """
 
     def quietest(start: int) -> float:
         part = example.targets[:, start : start + num_samples]
         return float(np.sqrt(np.mean(np.square(part, dtype=np.float64), axis=-1)).min())
 
-    start = start_of_crop(example.mixture.shape[-1] - num_samples, rng, quietest)
+    spare = example.mixture.shape[-1] - num_samples
+    if example.scene.is_conversation:
+        start = int(rng.integers(spare + 1))
+        example = _within(example, start, num_samples)
+    else:
+        start = start_of_crop(spare, rng, quietest)
     window = slice(start, start + num_samples)
     reference = example.mixture[example.scene.reference_mic, window]
     power = float(np.mean(np.square(reference, dtype=np.float64)))
@@ -75,3 +84,22 @@ def random_crop(example: Example, num_samples: int, rng: np.random.Generator) ->
         targets=example.targets[:, window] * np.float32(gain),
         gain=example.gain * gain,
     )
+
+
+def _within(example: Example, start: int, num_samples: int) -> Example:
+    """The speakers who are active in a stretch, all of their signals, with its times."""
+    assert example.activity is not None
+    rate = example.scene.sample_rate
+    first, last = start / rate, (start + num_samples) / rate
+    activity = [
+        tuple(
+            (max(a, first) - first, min(b, last) - first)
+            for a, b in of_one
+            if a < last and first < b
+        )
+        for of_one in example.activity
+    ]
+    active = [number for number, of_one in enumerate(activity) if of_one]
+    names = ("targets", "azimuth", "elevation", "distance", "drr_db")
+    labels: dict[str, Any] = {name: getattr(example, name)[active] for name in names}
+    return replace(example, **labels, activity=tuple(activity[number] for number in active))

@@ -18,7 +18,7 @@ class EvaluationConfig(Config):
 
     Attributes:
         checkpoint: `model.ckpt` or `last.ckpt`, or a list of them to compare; null where estimates
-            are scored.
+            are scored, or the baselines alone.
         output: folder for the results.
         estimates: a folder of what any system made of the scenes, or several by name:
             {mine: FOLDER, theirs: FOLDER}; or null.

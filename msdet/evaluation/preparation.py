@@ -157,7 +157,7 @@ def _misfit(scene: Scene, description: Description) -> str | None:
                 f"{key} is {found!r}, that of the model {wanted!r}; give scenes drawn with "
                 f"scene.{key}={wanted}"
             )
-    speakers, slots = len(scene.speech), description.num_slots
+    speakers, slots = len(scene.heard), description.num_slots
     if speakers > slots and description.model.heads.guidance == "oracle":
         return (
             f"has {speakers} speakers, the model is told the directions of {slots} at most; give "
@@ -189,8 +189,11 @@ def _open_checkpoints(config: EvaluationConfig) -> dict[str, Checkpoint]:
     paths = config.checkpoint or ()
     paths = (paths,) if isinstance(paths, str) else paths
     folders = _folders(config.estimates)
-    if not paths and not folders:
-        raise InputError("checkpoint: is needed; give checkpoint=VALUE, or estimates=FOLDER")
+    if not paths and not folders and config.scenes is None:
+        raise InputError(
+            "checkpoint: is needed; give checkpoint=VALUE, or estimates=FOLDER, or for baselines "
+            "alone scenes=VALUE"
+        )
     opened = [load_checkpoint(path, trust=config.trust) for path in paths]
     if len(opened) == 1 and not folders:
         return {MODEL: opened[0]}

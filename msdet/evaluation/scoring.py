@@ -17,7 +17,7 @@ from msdet.corpora import CorpusConfig, Split, open_corpus
 from msdet.evaluation.rows import SceneTime
 from msdet.evaluation.systems.estimate import Estimate, Heard
 from msdet.evaluation.systems.folder import FolderEstimates, as_rendered
-from msdet.evaluation.systems.names import MODEL
+from msdet.evaluation.systems.names import ALONE, DIRECTIONS_ALONE, MODEL
 from msdet.evaluation.systems.network import Network, separates
 from msdet.evaluation.systems.separating import Separating
 from msdet.metrics import Claims, Metric, SceneRow, SceneTruth, score_scene
@@ -158,6 +158,9 @@ def _apply(system: str, done: Done) -> Estimate:
     from msdet.evaluation.systems import beamformers, directions, oracles
 
     heard, truth = done.heard, done.heard.example.azimuth.astype(np.float64)
+    if not len(truth) and system in ALONE:  # they are told how many speakers there are
+        nobody = np.zeros((0, len(heard.reference)), np.float32)
+        return Estimate(None, truth) if system in DIRECTIONS_ALONE else Estimate(nobody)
     alone: dict[str, Callable[[], Estimate]] = {
         "unprocessed": lambda: Estimate(np.repeat(heard.reference[None], len(truth), axis=0)),
         "srp_phat": lambda: directions.srp_phat(heard, len(truth)),
@@ -188,7 +191,7 @@ def labels_of(heard: Heard) -> SceneLabels:
     """Return the labels of a scene, which breakdowns group by."""
     example, scene = heard.example, heard.example.scene
     size, background = scene.room.size, scene.background
-    speakers = scene.room.speakers
+    speakers = [scene.room.speakers[number] for number in scene.heard]
     return SceneLabels(
         scene={
             "num_speakers": len(speakers),
@@ -210,17 +213,19 @@ def labels_of(heard: Heard) -> SceneLabels:
 
 
 def _total_snr(heard: Heard) -> float:
-    """Speech over everything else, dB: both kinds of noise are set against the speech."""
+    """Speech over everything else, dB: all kinds of noise are set against the speech."""
     scene = heard.example.scene
     levels = [scene.noise.snr_db]
     if scene.background is not None:
         levels.append(scene.background.snr_db)
+    if scene.recorder is not None and scene.recorder.rumble_snr_db is not None:
+        levels.append(scene.recorder.rumble_snr_db)
     return -10 * math.log10(sum(10 ** (-level / 10) for level in levels))
 
 
 def _sirs(scene: Scene) -> list[float]:
     """Each speaker over the others, dB, of the images at the reference microphone."""
-    powers = [10 ** (crop.level_db / 10) for crop in scene.speech]
+    powers = [10 ** (crops[0].level_db / 10) for crops in scene.crops().values()]
     rest = [sum(powers) - power for power in powers]
     return [
         10 * math.log10(power / others) if others > 0 else math.inf

@@ -71,7 +71,7 @@ def _view(why: str, done: Done, row: SceneRow, prepared: Prepared) -> SceneView:
         array_centre=room.array_centre,
         array_rotation=room.array_rotation,
         microphones=room.microphones(heard.array),
-        speakers=np.array([speaker.position for speaker in room.speakers]),
+        speakers=np.array([room.speakers[n].position for n in example.scene.heard]),
         azimuth=example.azimuth,
         mixture=heard.reference,
         targets=example.targets,

@@ -114,7 +114,7 @@ def example_benchmarks(separator: Separator) -> dict[str, Benchmark]:
     fewest, most = separator.description.trained_speakers
     for name, benchmark in benchmarks().items():
         scenes = _scenes(name)
-        counts = {len(scene.speech) for scene in scenes}
+        counts = {len(scene.heard) for scene in scenes}
         try:
             for array in {scene.microphone_array() for scene in scenes}:
                 separator.array_for(array)

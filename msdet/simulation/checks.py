@@ -32,6 +32,12 @@ _MOST_VOICES = 100
 _BOUNDS = {
     "num_speakers": (1, MOST_SPEAKERS, ""),
     "overlap": (0, 1, ", as shares"),
+    "conversation.turn": (0.1, 60, " s"),
+    "conversation.pause": (0, 3600, " s"),
+    "conversation.interruption": (0, 1, ", as shares"),
+    "conversation.overlap": (0, 60, " s"),
+    "conversation.backchannel": (0, 1, ", as shares"),
+    "conversation.most_heard": (1, MOST_SPEAKERS, ""),
     "background.talkers": (1, _MOST_VOICES, ""),
     "background.sources": (1, _MOST_VOICES, ""),
     "array.wall_distance": (0, math.inf, " m"),
@@ -44,8 +50,15 @@ _BOUNDS = {
     "imperfections.position": (0, 1, " m"),
     "imperfections.rotation": (0, 180, " degrees"),
     "imperfections.tilt": (0, 90, " degrees"),
+    "imperfections.noise_slope": (-12, 12, " dB per octave"),
+    "imperfections.rumble_snr_db": (-MOST_DECIBELS, MOST_DECIBELS, " dB"),
+    "imperfections.clicks": (0, 1000, " per second"),
+    "imperfections.dc_offset": (0, 100, ", as shares"),
+    "imperfections.clipping_db": (0, MOST_DECIBELS, " dB"),
     "level_db": (-MOST_DECIBELS, MOST_DECIBELS, " dB"),
     "snr_db": (-MOST_DECIBELS, MOST_DECIBELS, " dB"),
+    "background.shape_db": (0, MOST_DECIBELS / MOST_SIGMAS, " dB"),
+    "background.modulation_db": (0, MOST_DECIBELS / MOST_SIGMAS, " dB"),
     "background.snr_db": (-MOST_DECIBELS, MOST_DECIBELS, " dB"),
 }
 """The least and the most that keys can mean."""
@@ -105,10 +118,14 @@ def _choices(config: SceneConfig, array: MicrophoneArray) -> Mistakes:
     ):
         bands = ", ".join(f"{hertz:g}" for hertz in OCTAVES_HZ)
         yield "t60_per_octave", f"expected {len(OCTAVES_HZ)} factors above 0, for {bands} Hz"
+    if config.conversation is not None and config.overlap != (1.0, 1.0):
+        yield "overlap", "is not used with scene.conversation, which has an overlap of its own"
     background = config.background
-    for key in ("recordings", "source"):
+    for key in ("recordings", "source", "shape_db", "modulation_db"):
         if getattr(background, key) is None:
             continue
+        if key.endswith("_db") and (background.recordings or background.source):
+            yield f"background.{key}", "is for noise that is made, not for recordings"
         if not {"diffuse", "point"} & set(background.kinds):
             yield f"background.{key}", "is for scene.background.kinds diffuse and point"
         if background.recordings is not None and background.source is not None:

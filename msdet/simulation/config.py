@@ -35,6 +35,11 @@ class Record(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+def is_none(value: object) -> bool:
+    """Return whether a key of a record has no value, and is left out of its JSON."""
+    return value is None
+
+
 class RoomRanges(Record):
     """Inner size of the shoebox.
 
@@ -84,6 +89,27 @@ class SpeakerRanges(Record):
     wall_distance: float = 0.3
 
 
+class ConversationRanges(Record):
+    """How people take turns; each scene draws its own values.
+
+    Attributes:
+        turn: seconds, median length of a turn.
+        pause: seconds, mean of the pauses between turns.
+        interruption: share of the turns that begin before the last one has ended.
+        overlap: seconds, mean by which they do.
+        backchannel: share of the turns into which somebody else says something short.
+        most_heard: as many speakers are heard in a scene at most, those who speak longest; null:
+            all of them.
+    """
+
+    turn: Range = (1.0, 4.0)
+    pause: Range = (0.2, 4.0)
+    interruption: Range = (0.1, 0.6)
+    overlap: Range = (0.2, 1.0)
+    backchannel: Range = (0.0, 0.3)
+    most_heard: int | None = None
+
+
 class BackgroundRanges(Record):
     """The background: all that is heard besides the speakers and the microphones' own noise.
 
@@ -99,6 +125,11 @@ class BackgroundRanges(Record):
             `{_target_: mine.Noise, ...}`.
         talkers: voices of a babble.
         sources: places that a `point` background comes from.
+        shape_db: dB, standard deviation of the octaves of a smooth spectrum that is drawn around
+            that of pink noise, for `diffuse` and `point` in place of the spectrum of speech; null:
+            none is drawn.
+        modulation_db: dB, standard deviation of a slow random level of `diffuse` and `point` noise
+            (of each place its own); null: it is steady.
     """
 
     kinds: tuple[BackgroundKind, ...] = ()
@@ -107,10 +138,14 @@ class BackgroundRanges(Record):
     source: OwnPart | None = None
     talkers: tuple[int, int] = (4, 8)
     sources: tuple[int, int] = (1, 1)
+    shape_db: Range | None = None
+    modulation_db: Range | None = None
 
 
 class ImperfectionRanges(Record):
-    """How an array differs from its plans; all zero: not at all. Labels stay those of the plans.
+    """How an array and its recorder differ from their plans; all zero or null: not at all.
+
+    Labels and targets stay those of the plans.
 
     Attributes:
         gain_db: standard deviation of each microphone's gain, relative to the reference.
@@ -118,6 +153,13 @@ class ImperfectionRanges(Record):
         position: metres, standard deviation of each coordinate of a microphone.
         rotation: degrees about the vertical, at most.
         tilt: degrees about each of the two horizontal axes, at most.
+        noise_slope: dB per octave, of the spectrum of the microphones' own noise.
+        rumble_snr_db: all reverberant speech over a rumble below 30 to 120 Hz that all microphones
+            hear alike, at the reference microphone.
+        clicks: per second on average, each on one microphone, of .2 to 2 ms and 6 to 26 dB above
+            the mixture.
+        dc_offset: of each microphone, up or down, as a share of the mixture's RMS at the reference.
+        clipping_db: dB below the highest peak of all microphones, at which all of them are clipped.
     """
 
     gain_db: float = 0.0
@@ -125,11 +167,22 @@ class ImperfectionRanges(Record):
     position: float = 0.0
     rotation: float = 0.0
     tilt: float = 0.0
+    noise_slope: Range | None = None
+    rumble_snr_db: Range | None = None
+    clicks: Range | None = None
+    dc_offset: Range | None = None
+    clipping_db: Range | None = None
 
     @property
     def moves_microphones(self) -> bool:
         """Return whether microphones stand elsewhere than planned."""
         return max(self.position, self.rotation, self.tilt) > 0
+
+    @property
+    def of_recorder(self) -> dict[str, Range]:
+        """Return the ranges of what is the recorder's, by their keys, of those that are given."""
+        keys = ("noise_slope", "rumble_snr_db", "clicks", "dc_offset", "clipping_db")
+        return {key: value for key in keys if (value := getattr(self, key)) is not None}
 
 
 class SceneConfig(Record):
@@ -138,6 +191,9 @@ class SceneConfig(Record):
     Attributes:
         num_speakers: 1 to 5. Training on a varying number, such as [1, 3], makes a network that
             says which of its outputs are empty.
+        conversation: people take turns, and who says nothing in a scene is not in it: it may hold
+            fewer speakers than `num_speakers`, or none. The keys of its ranges, such as
+            {turn: [1, 4]}, or {} for their defaults; null: all speak as `overlap` says.
         t60: asked reverberation time, seconds (Sabine); labels carry the measured one.
         t60_per_octave: seven factors on it, at 125, 250, 500, 1000, 2000, 4000 and 8000 Hz, such as
             [1.2, 1.1, 1, 1, 0.9, 0.8, 0.6]; null: walls absorb all frequencies alike.
@@ -158,6 +214,7 @@ class SceneConfig(Record):
     """
 
     num_speakers: tuple[int, int] = (2, 2)
+    conversation: ConversationRanges | None = None
     room: RoomRanges = RoomRanges()
     t60: Range = (0.15, 0.35)
     t60_per_octave: tuple[float, ...] | None = None
@@ -173,6 +230,14 @@ class SceneConfig(Record):
     target: Target = "direct"
     reference_mic: int = 0
     use_symmetry: bool = True
+
+    @property
+    def heard_speakers(self) -> tuple[int, int]:
+        """Return how many speakers are heard in a scene, at least and at most."""
+        fewest, most = self.num_speakers
+        if self.conversation is None:
+            return fewest, most
+        return 0, min(most, self.conversation.most_heard or most)
 
 
 def sabine_absorption(size: Sequence[float], t60: float) -> float:

@@ -46,12 +46,17 @@ class Convolution:
 
     def each(self, responses: NDArray[np.complex64]) -> NDArray[np.float32]:
         """Each source through its response ``[source, freq]``: ``[source, sample]``."""
-        return np.stack([self._back(x * h) for x, h in zip(self.spectra, responses, strict=True)])
+        found = np.empty((len(self.spectra), self.num_samples), np.float32)
+        for signal, x, h in zip(found, self.spectra, responses, strict=True):
+            signal[:] = self._back(x * h)
+        return found
 
     def mixed(
         self, responses: NDArray[np.complex64], gains: NDArray[np.float32]
     ) -> NDArray[np.float32]:
         """The sum of all sources through responses ``[source, freq]``, ``[sample]``."""
+        if not len(self.spectra):
+            return np.zeros(self.num_samples, np.float32)
         total = self.spectra[0] * (responses[0] * gains[0])
         for x, h, g in zip(self.spectra[1:], responses[1:], gains[1:], strict=True):
             total += x * (h * g)

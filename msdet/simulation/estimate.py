@@ -76,7 +76,7 @@ def _needed_bytes(shards: Shards, numbers: Sequence[int]) -> int:
     def of(scene: Scene) -> int:
         if not shards.audio:
             return 2 * len(scene.model_dump_json())
-        targets = len(scene.speech) * (1 + len(target_mics(scene, shards.targets_at)))
+        targets = len(scene.heard) * (1 + len(target_mics(scene, shards.targets_at)))
         return 4 * (len(scene.array.positions) + targets) * scene.num_samples + _LABELS_BYTES
 
     sizes = [of(scene) for scene in shards.source.read(_spread(shards, numbers))]

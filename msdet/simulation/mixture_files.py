@@ -47,6 +47,7 @@ LABELS_NAME = "labels.json"
 FOLDERS = {"folder": "audio", "tar": "shards"}
 """The place of the audio of each format within the output folder."""
 
+_CROP = ("utterance", "offset", "onset", "length")
 _PLACEMENT = ("azimuth", "elevation", "distance", "position")
 _SCALE, _PEAK = 1 / 16, 0.9
 """Files have an RMS of -24 dB, as loud as speech is on recordings, and peaks of at most this."""
@@ -158,7 +159,9 @@ def labels(example: Example, corpus: Corpus, scale: float) -> dict[str, Any]:
     as it is in the room, was multiplied by.
     ``t60_measured`` is null where the responses show no decay (an anechoic room), ``background``
     where there is none; ``scene`` is the row of ``scenes.jsonl``. ``other_references`` is there
-    where targets of other microphones are: what belongs to each of these. `files` adds
+    where targets of other microphones are: what belongs to each of these. ``speakers`` are those
+    who are heard, with the seconds in which they are (``activity``, see `Example`), and either the
+    stretch of an utterance that they say or, in a conversation, their ``turns``. `files` adds
     ``checksums``: CRC-32 of each file, of the labels that of what they say.
     """
     scene = example.scene
@@ -189,20 +192,30 @@ def labels(example: Example, corpus: Corpus, scale: float) -> dict[str, Any]:
         "snr_db": scene.noise.snr_db,
         "background": background and {"kind": background.kind, "snr_db": background.snr_db},
         "corpus": {"name": corpus.name, "fingerprint": scene.corpus},
-        "speakers": [
+        "speakers": _speakers(example, corpus),
+        **({"other_references": others} if others else {}),
+        "scene": scene.model_dump(mode="json"),
+    }
+
+
+def _speakers(example: Example, corpus: Corpus) -> list[dict[str, Any]]:
+    """Labels of each speaker who is heard."""
+    scene, found = example.scene, []
+    for i, (number, crops) in enumerate(scene.crops().items()):
+        placement = scene.room.speakers[number]
+        said = [{key: getattr(crop, key) for key in _CROP} for crop in crops]
+        found.append(
             {
                 "file": speaker_file(i),
                 **{key: getattr(placement, key) for key in _PLACEMENT},
                 "drr_db": _finite(example.drr_db[i]),
-                "level_db": crop.level_db,
-                "speaker": corpus.by_id(crop.utterance).speaker,
-                **{key: getattr(crop, key) for key in ("utterance", "offset", "onset", "length")},
+                "level_db": crops[0].level_db,
+                "speaker": corpus.by_id(crops[0].utterance).speaker,
+                "activity": example.activity and example.activity[i],
+                **({"turns": said} if scene.is_conversation else said[0]),
             }
-            for i, (placement, crop) in enumerate(zip(room.speakers, scene.speech, strict=True))
-        ],
-        **({"other_references": others} if others else {}),
-        "scene": scene.model_dump(mode="json"),
-    }
+        )
+    return found
 
 
 def _finite(value: float) -> float | None:
@@ -233,14 +246,19 @@ def read_example(read: Callable[[str], bytes], pose: Callable[[Scene], Room]) ->
     names = [MIXTURE_NAME, *(speaker["file"] for speaker in heard["speakers"])]
     mixture, *targets = (_decoded(content) for content in read_files(read, labels, names).values())
     scale = labels["scale"]
+    activity = [speaker.get("activity") for speaker in labels["speakers"]]
+    nobody = np.zeros((0, scene.num_samples), np.float32)
     example = Example(
         mixture=mixture / np.float32(scale),
-        targets=np.concatenate(targets) / np.float32(scale),
-        **directions(scene.room),
+        targets=np.concatenate([nobody, *targets], dtype=np.float32) / np.float32(scale),
+        **directions(scene, scene.room),
         drr_db=_drr(labels),
         t60=labels["t60_measured"] or 0.0,
         gain=labels["gain"] / scale,
         scene=scene,
+        activity=None
+        if None in activity
+        else tuple(tuple((start, end) for start, end in of_one) for of_one in activity),
     )
     if room == scene.room:
         return example
@@ -291,9 +309,9 @@ def turned(example: Example, room: Room, heard: AtMicrophone | None = None) -> E
     gain = 1 / math.sqrt(power) if power > 0 else 1.0
     changes: dict[str, Any] = {"room": room}
     if heard is not None:  # levels are those at the reference, a little different at any other
+        levels = dict(zip(scene.heard, heard.level_db, strict=True))
         changes["speech"] = tuple(
-            crop.model_copy(update={"level_db": level})
-            for crop, level in zip(scene.speech, heard.level_db, strict=True)
+            crop.model_copy(update={"level_db": levels[speaker]}) for speaker, crop in scene.turns()
         )
         changes["noise"] = scene.noise.model_copy(update={"snr_db": heard.snr_db})
         if scene.background is not None:
@@ -303,7 +321,7 @@ def turned(example: Example, room: Room, heard: AtMicrophone | None = None) -> E
         example,
         mixture=mixture * np.float32(gain),
         targets=(heard or example).targets * np.float32(gain),
-        azimuth=np.array([s.azimuth for s in room.speakers], np.float32),
+        azimuth=directions(scene, room)["azimuth"],
         drr_db=(heard or example).drr_db,
         gain=example.gain * gain,
         scene=scene.model_copy(update=changes),

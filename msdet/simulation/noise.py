@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from functools import lru_cache
 
 import numpy as np
@@ -18,6 +20,10 @@ from msdet.simulation.rirs import Rirs
 from msdet.simulation.scene import Scene
 from msdet.simulation.speech import SpeechCrop
 
+_LOWEST_HZ = 20.0
+"""Spectra that are drawn are level below."""
+_LEVEL_SECONDS = 0.5
+"""Between values of a slow level."""
 _SPECTRUM_SECONDS = 0.032
 """Windows of the long-term spectrum: short enough to leave no trace of single harmonics."""
 
@@ -81,7 +87,15 @@ def _streams(
     assert background is not None
     if not background.recordings:
         white = sensor_noise(int(rng.integers(2**53)), count, num_samples)
-        return _shaped_like_speech(white, scene, corpus)
+        if background.shape_db is None:
+            streams = _shaped_like_speech(white, scene, corpus)
+        else:
+            streams = _shaped_at_random(white, background.shape_db, scene.sample_rate, rng)
+        if background.modulation_db is not None:
+            places = count if background.kind == "point" else 1  # a diffuse field has one level
+            sizes = background.modulation_db, (places, num_samples)
+            streams *= slow_levels(*sizes, scene.sample_rate, rng)
+        return streams
     assert background.recordings_folder is not None
     recordings = open_recordings(background.recordings_folder, scene.sample_rate)
     if recordings.fingerprint != background.recordings_fingerprint:
@@ -104,7 +118,8 @@ def _shaped_like_speech(
     """Noise ``[..., sample]`` with the long-term spectrum of the scene's own dry speech."""
     window = 2 * round(_SPECTRUM_SECONDS * scene.sample_rate / 2)
     power = np.zeros(window // 2 + 1)
-    for crop in scene.speech:
+    assert scene.background is not None
+    for crop in scene.speech or scene.background.talkers:
         spoken = _spoken(crop, corpus)
         padded = np.pad(spoken, (0, max(0, window - len(spoken))))
         frames = np.lib.stride_tricks.sliding_window_view(padded, window)[:: window // 2]
@@ -117,6 +132,43 @@ def _shaped_like_speech(
     gains = np.interp(places, np.arange(window // 2 + 1), np.sqrt(power)).astype(np.float32)
     shaped = scipy.fft.irfft(scipy.fft.rfft(white, size, axis=-1) * gains, size, axis=-1)
     return np.asarray(shaped[..., :samples], np.float32)
+
+
+def _shaped_at_random(
+    white: NDArray[np.float32], deviation_db: float, sample_rate: int, rng: np.random.Generator
+) -> NDArray[np.float32]:
+    """Noise ``[stream, sample]`` whose octaves have random levels around those of pink noise; the
+    same for all streams, with straight lines between the octaves."""
+    octaves = np.arange(math.log2(_LOWEST_HZ), math.log2(sample_rate / 2) + 1)
+    levels = -10 * np.log10(2) * octaves + deviation_db * rng.standard_normal(len(octaves))
+    return filtered(
+        white, sample_rate, lambda hertz: 10 ** (np.interp(np.log2(hertz), octaves, levels) / 20)
+    )
+
+
+def slow_levels(
+    deviation_db: float, shape: tuple[int, int], sample_rate: int, rng: np.random.Generator
+) -> NDArray[np.float32]:
+    """Gains ``[stream, sample]`` whose dB are Gaussian twice a second, and smooth between."""
+    streams, samples = shape
+    step = round(_LEVEL_SECONDS * sample_rate)
+    knots = deviation_db * rng.standard_normal((streams, samples // step + 3))
+    curve = scipy.interpolate.PchipInterpolator(np.arange(knots.shape[1]) * step, knots, axis=1)
+    return np.asarray(10 ** (curve(np.arange(samples)) / 20), np.float32)
+
+
+def filtered(
+    signals: NDArray[np.float32],
+    sample_rate: int,
+    gain: Callable[[NDArray[np.float64]], NDArray[np.float64]],
+) -> NDArray[np.float32]:
+    """Signals ``[..., sample]`` by a gain over frequency (hertz, from 20 on), around their end."""
+    samples = signals.shape[-1]
+    size = scipy.fft.next_fast_len(samples, real=True)
+    hertz = np.maximum(scipy.fft.rfftfreq(size, 1 / sample_rate), _LOWEST_HZ)
+    spectra = scipy.fft.rfft(signals, size, axis=-1) * gain(hertz).astype(np.float32)
+    spectra[..., 0] = 0
+    return np.asarray(scipy.fft.irfft(spectra, size, axis=-1)[..., :samples], np.float32)
 
 
 def _babble(

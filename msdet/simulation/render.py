@@ -17,9 +17,14 @@ from msdet.geometry import MicrophoneArray
 from msdet.simulation.config import Target
 from msdet.simulation.convolution import Convolution
 from msdet.simulation.noise import background_noise, sensor_noise
+from msdet.simulation.recorder import coloured, recorded, rumble
 from msdet.simulation.rirs import Rirs
 from msdet.simulation.rooms import Room
 from msdet.simulation.scene import Mismatch, Scene
+from msdet.simulation.speech import Intervals, SpeechCrop, active_intervals
+
+_FADE_SECONDS = 0.01
+"""A turn of a conversation fades in and out: it may begin and end in the middle of a word."""
 
 
 @dataclass(frozen=True)
@@ -44,9 +49,11 @@ class AtMicrophone:
 class Example:
     """A mixture with its targets and labels: models are trained and tested on such.
 
+    Speakers are those who are heard in it, in the order of the room.
+
     Attributes:
         mixture: float32 ``[mic, sample]``; the reference microphone has an RMS of 1.
-        targets: float32 ``[speaker, sample]`` at the reference microphone, in the scene's order.
+        targets: float32 ``[speaker, sample]`` at the reference microphone.
         azimuth, elevation: float32 ``[speaker]``, degrees in the array's frame.
         distance: float32 ``[speaker]``, metres.
         drr_db: float32 ``[speaker]``, direct-to-reverberant ratio at the reference microphone.
@@ -54,6 +61,8 @@ class Example:
         gain: what the mixture and targets were multiplied by; before it, the first speaker's
             image is the recording through the room's response, whose direct path is 1/distance.
         others: what belongs to further microphones, by their number, where it was asked for.
+        activity: when each speaker speaks, seconds, read off the dry speech; None of a mixture that
+            was stored without it.
     """
 
     mixture: NDArray[np.float32]
@@ -66,6 +75,7 @@ class Example:
     gain: float
     scene: Scene
     others: Mapping[int, AtMicrophone] = field(default_factory=dict)
+    activity: tuple[Intervals, ...] | None = None
 
     @property
     def num_speakers(self) -> int:
@@ -87,8 +97,8 @@ class Parts:
     """The parts of a mixture: it is ``images.sum(axis=0) + noise``, with its gain applied.
 
     Attributes:
-        images: float32 ``[speaker, mic, sample]``, reverberant speech.
-        noise: float32 ``[mic, sample]``.
+        images: float32 ``[speaker, mic, sample]``, reverberant speech of those who are heard.
+        noise: float32 ``[mic, sample]``, all else: also what a recorder does to the speech.
         early: float32 ``[speaker, sample]``, of the images at the reference microphone what comes
             up to 50 ms after the direct path: targets as `scene.target=early` has them.
     """
@@ -120,24 +130,31 @@ def render(scene: Scene, corpus: Corpus, rirs: Rirs, others: Sequence[int] = ())
     if scene.mismatch is not None:
         mixture = _mismatched(scene.mismatch, mixture)
     mixture += work.noise
+    if scene.recorder is not None:
+        mixture = recorded(scene.recorder, mixture, reference, scene.sample_rate)
     gain = _gain_to_unit_rms(mixture[reference])
     mixture *= np.float32(gain)
     return Example(
         mixture=mixture,
         targets=work.targets(scene.target, reference, work.reference_images, gain),
-        **directions(scene.room),
-        drr_db=rirs.drr_db[:, reference],
+        **directions(scene, scene.room),
+        drr_db=work.rirs.drr_db[:, reference],
         t60=rirs.t60_measured,
         gain=gain,
         scene=scene,
         others={mic: work.at(mic, gain) for mic in others},
+        activity=work.activity,
     )
 
 
-def directions(room: Room) -> dict[str, Any]:
-    """Azimuth, elevation and distance of the speakers of a room, as an `Example` has them."""
-    keys = ("azimuth", "elevation", "distance")
-    return {k: np.array([getattr(s, k) for s in room.speakers], np.float32) for k in keys}
+def directions(scene: Scene, room: Room) -> dict[str, Any]:
+    """Azimuth, elevation and distance of a scene's speakers, as an `Example` has them.
+
+    Args:
+        room: that of the scene, its array in any pose.
+    """
+    keys, placed = ("azimuth", "elevation", "distance"), [room.speakers[n] for n in scene.heard]
+    return {k: np.array([getattr(s, k) for s in placed], np.float32) for k in keys}
 
 
 def render_parts(scene: Scene, corpus: Corpus, rirs: Rirs) -> Parts:
@@ -149,16 +166,22 @@ def render_parts(scene: Scene, corpus: Corpus, rirs: Rirs) -> Parts:
     images *= work.gains[:, None, None]
     if scene.mismatch is not None:
         images = _mismatched(scene.mismatch, images)
-    mixture = images[:, reference].sum(axis=0) + work.noise[reference]
+    noise = work.noise
+    if scene.recorder is not None:
+        speech = images.sum(axis=0)
+        noise = recorded(scene.recorder, speech + noise, reference, scene.sample_rate) - speech
+    mixture = images[:, reference].sum(axis=0) + noise[reference]
     gain = _gain_to_unit_rms(mixture)
     early = work.targets("early", reference, work.reference_images, gain)
-    return Parts(images * np.float32(gain), work.noise * np.float32(gain), early)
+    return Parts(images * np.float32(gain), noise * np.float32(gain), early)
 
 
 class _Rendering:
     """The start of both ways of rendering; levels are set, but for the common gain.
 
     Attributes:
+        rirs: of the speakers who are heard.
+        crops: of each of them. activity: when each speaks.
         responses: ``[speaker, mic, freq]``, of the convolution.
         reference_images: ``[speaker, sample]``, without the gains. gains: ``[speaker]``.
         sensor_noise: ``[mic, sample]``. background: the same, if there is one.
@@ -166,23 +189,34 @@ class _Rendering:
     """
 
     def __init__(self, scene: Scene, corpus: Corpus, rirs: Rirs) -> None:
-        expected = (len(scene.speech), len(scene.array.positions), scene.sample_rate)
+        expected = (len(scene.room.speakers), len(scene.array.positions), scene.sample_rate)
         found = (*rirs.image.shape[:2], rirs.sample_rate)
         if found != expected:
             raise ValueError(
                 f"scene {scene.id}: responses are of (speakers, microphones, hertz) {found}, the "
                 f"scene is of {expected}"
             )
-        self.scene, self.rirs = scene, rirs
+        crops = scene.crops()
+        self.scene, self.crops = scene, list(crops.values())
+        self.rirs = rirs = rirs.of_speakers(list(crops))
         num_mics, reference, taps = expected[1], scene.reference_mic, rirs.image.shape[-1]
-        dry = _dry(scene, corpus, taps - 1, rirs.delay)
+        dry = _dry(scene, self.crops, corpus, taps - 1, rirs.delay)
+        speech = dry[:, taps - 1 : taps - 1 + scene.num_samples]
+        self.activity = tuple(
+            active_intervals(signal, of_one, scene.sample_rate)
+            for signal, of_one in zip(speech, self.crops, strict=True)
+        )
         # The responses' own delay is taken from the signals, not by cutting responses.
         self.convolution = Convolution(dry[:, rirs.delay :], taps, num_mics + 2 * len(dry))
         self.responses = self.convolution.transform(rirs.image)
         self.reference_images = self.convolution.each(self.responses[:, reference])
-        self.gains = _speaker_gains(scene, self.reference_images)
-        power = _power(self.gains @ self.reference_images)
+        self.gains = _speaker_gains(scene, self.crops, self.reference_images)
+        power = self._speech_power(self.reference_images)
         self.noise = self.sensor_noise = sensor_noise(scene.noise.seed, num_mics, scene.num_samples)
+        recorder = scene.recorder
+        if recorder is not None and recorder.noise_slope is not None:
+            slope = recorder.noise_slope
+            self.noise = self.sensor_noise = coloured(self.noise, slope, scene.sample_rate)
         self.sensor_noise *= _noise_gain(self.noise[reference], power, scene.noise.snr_db)
         self.background: NDArray[np.float32] | None = None
         if scene.background is not None:
@@ -192,6 +226,9 @@ class _Rendering:
             level = _noise_gain(background[reference], power, scene.background.snr_db)
             self.background = background * level
             self.noise = self.sensor_noise + self.background
+        if recorder is not None and recorder.rumble_snr_db is not None:
+            heard = rumble(recorder, scene.num_samples, scene.sample_rate)
+            self.noise = self.noise + heard * _noise_gain(heard, power, recorder.rumble_snr_db)
 
     def targets(
         self, kind: Target, mic: int, images: NDArray[np.float32], gain: float
@@ -206,9 +243,10 @@ class _Rendering:
     def at(self, mic: int, gain: float) -> AtMicrophone:
         """Return targets and levels at a microphone that is not the reference."""
         images = self.convolution.each(self.responses[:, mic])
-        rms = _spoken_rms(self.scene, images) * self.gains
-        levels = self.scene.speech[0].level_db + 20 * np.log10(rms / rms[0])
-        speech, background = _power(self.gains @ images), self.background
+        rms = _spoken_rms(self.crops, images) * self.gains
+        first = np.array([crops[0].level_db for crops in self.crops[:1]])
+        levels = first + 20 * np.log10(rms / rms[:1])
+        speech, background = self._speech_power(images), self.background
         return AtMicrophone(
             targets=self.targets(self.scene.target, mic, images, gain),
             drr_db=self.rirs.drr_db[:, mic],
@@ -218,6 +256,19 @@ class _Rendering:
             if background is None
             else _decibels(speech / _power(background[mic])),
         )
+
+    def _speech_power(self, images: NDArray[np.float32]) -> float:
+        """Power that noise is set against, of images ``[speaker, sample]``: of all speech, in a
+        conversation where somebody speaks; 1 where nobody does."""
+        if not self.crops:
+            return 1.0
+        speech = self.gains @ images
+        if self.scene.is_conversation:
+            spoken = np.zeros(len(speech), np.bool_)
+            for crop in self.scene.speech:
+                spoken[crop.onset : crop.onset + crop.length] = True
+            speech = speech[spoken]
+        return _power(speech)
 
 
 def _noise_gain(noise: NDArray[np.float32], speech_power: float, snr_db: float) -> np.float32:
@@ -238,14 +289,23 @@ def _mismatched(mismatch: Mismatch, signals: NDArray[np.float32]) -> NDArray[np.
     return np.asarray(scipy.fft.irfft(spectra, size, axis=-1)[..., :samples], np.float32)
 
 
-def _dry(scene: Scene, corpus: Corpus, lead: int, tail: int) -> NDArray[np.float32]:
+def _dry(
+    scene: Scene, crops: Sequence[Sequence[SpeechCrop]], corpus: Corpus, lead: int, tail: int
+) -> NDArray[np.float32]:
     """Dry speech ``[speaker, lead + num_samples + tail]``.
 
     Speech that starts (ends) with the scene goes on before (after) it as in its recording, so that
     the scene's first sample has its reverberation already.
+
+    Args:
+        crops: of each speaker, which add up.
     """
-    dry = np.zeros((len(scene.speech), lead + scene.num_samples + tail), np.float32)
-    for row, crop in zip(dry, scene.speech, strict=True):
+    dry = np.zeros((len(crops), lead + scene.num_samples + tail), np.float32)
+    fade = round(_FADE_SECONDS * scene.sample_rate)
+    rising = np.square(np.sin(np.pi / 2 * (np.arange(fade) + 0.5) / fade)).astype(np.float32)
+    for row, crop in (
+        (row, crop) for row, of_one in zip(dry, crops, strict=True) for crop in of_one
+    ):
         utterance = corpus.by_id(crop.utterance)
         length = corpus.num_samples(utterance)
         start, stop = crop.offset, crop.offset + crop.length
@@ -260,28 +320,39 @@ def _dry(scene: Scene, corpus: Corpus, lead: int, tail: int) -> NDArray[np.float
             onset = lead - (crop.offset - start)
         if crop.onset + crop.length == scene.num_samples:
             stop = min(length, stop + tail)
-        row[onset : onset + stop - start] = corpus.read(utterance, start, stop)
+        spoken = corpus.read(utterance, start, stop)
+        if crop.speaker is not None and len(spoken) >= 2 * fade:
+            spoken = spoken.copy()
+            if crop.onset > 0:
+                spoken[:fade] *= rising
+            if crop.onset + crop.length < scene.num_samples:
+                spoken[-fade:] *= rising[::-1]
+        row[onset : onset + stop - start] += spoken
     return dry
 
 
-def _speaker_gains(scene: Scene, images: NDArray[np.float32]) -> NDArray[np.float32]:
+def _speaker_gains(
+    scene: Scene, crops: Sequence[Sequence[SpeechCrop]], images: NDArray[np.float32]
+) -> NDArray[np.float32]:
     """Gains ``[speaker]`` that set the levels; measured where each one speaks."""
-    rms = _spoken_rms(scene, images)
-    for crop, level in zip(scene.speech, rms, strict=True):
+    rms = _spoken_rms(crops, images)
+    for (crop, *_), level in zip(crops, rms, strict=True):
         if not level > 1e-7:
             raise InputError(
                 f"scene {scene.id}: utterance {crop.utterance!r} is silent from sample "
                 f"{crop.offset} to {crop.offset + crop.length} at {scene.sample_rate} Hz"
             )
-    levels = 10 ** (np.array([c.level_db for c in scene.speech]) / 20)
-    return np.asarray(levels / rms * rms[0], np.float32)
+    levels = 10 ** (np.array([of_one[0].level_db for of_one in crops]) / 20)
+    return np.asarray(levels / rms * rms[:1], np.float32)
 
 
-def _spoken_rms(scene: Scene, images: NDArray[np.float32]) -> NDArray[np.float64]:
+def _spoken_rms(
+    crops: Sequence[Sequence[SpeechCrop]], images: NDArray[np.float32]
+) -> NDArray[np.float64]:
     """RMS ``[speaker]`` of images ``[speaker, sample]`` where each one speaks."""
     spoken = (
-        image[crop.onset : crop.onset + crop.length]
-        for crop, image in zip(scene.speech, images, strict=True)
+        np.concatenate([image[crop.onset : crop.onset + crop.length] for crop in of_one])
+        for of_one, image in zip(crops, images, strict=True)
     )
     return np.sqrt([np.mean(np.square(signal, dtype=np.float64)) for signal in spoken])
 

@@ -69,6 +69,18 @@ class Rirs:
             drr_db=self.drr_db[:, order],
         )
 
+    def of_speakers(self, numbers: Sequence[int]) -> Rirs:
+        """Return the responses of some of the speakers, by their numbers in the room."""
+        if len(numbers) == len(self.image):
+            return self
+        chosen = list(numbers)
+        return replace(
+            self,
+            image=self.image[chosen],
+            direct=self.direct[chosen],
+            drr_db=self.drr_db[chosen],
+        )
+
     def early(self, mic: int, milliseconds: float = 50.0) -> NDArray[np.float32]:
         """Responses ``[speaker, tap]`` at a microphone, up to a time after the direct peak."""
         after = round(milliseconds / 1000 * self.sample_rate)

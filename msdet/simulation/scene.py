@@ -13,12 +13,13 @@ from msdet.corpora import Corpus, Split
 from msdet.errors import InputError
 from msdet.geometry import MicrophoneArray
 from msdet.parts import OwnPart
-from msdet.simulation.config import Record, SceneConfig, Target
+from msdet.simulation.config import Record, SceneConfig, Target, is_none
 from msdet.simulation.noise_sources import Recordings, open_noise
 from msdet.simulation.rooms import (
     BACKGROUND,
     FRESH_ROOM,
     MISMATCH,
+    RECORDER,
     SPEECH,
     Room,
     draw_room,
@@ -28,6 +29,8 @@ from msdet.simulation.rooms import (
 )
 from msdet.simulation.speech import SpeechCrop, draw_speech, draw_talkers, draw_utterances
 
+_RUMBLE_HZ = (30.0, 120.0)
+"""The corner of a rumble: of handling, traffic and ventilation."""
 _STRETCHES = 20
 """Draws of a stretch of noise for each stream of a background."""
 
@@ -40,7 +43,9 @@ class ArrayRecord(Record):
 
 
 class Noise(Record):
-    """The microphones' own noise, white; `snr_db` is set at the reference, over the whole scene."""
+    """The microphones' own noise, white; `snr_db` is set at the reference, over the whole scene; of
+    a conversation, where somebody speaks. Where nobody does, levels of noise are those that they
+    have under speech of an RMS of 1."""
 
     snr_db: float
     seed: int = Field(ge=0)
@@ -68,7 +73,10 @@ class Background(Record):
             recordings_fingerprint: what it held.
         recordings: one for each stream of the background: a microphone of a diffuse one, a place
             of a point one. Empty: noise with the spectrum of the scene's speech.
-        talkers: the voices of a babble.
+        shape_db, modulation_db: of noise that is made, see `BackgroundRanges`; None: as speech, and
+            steady.
+        talkers: the voices of a babble; where nobody speaks in the scene, the voice whose spectrum
+            noise has.
     """
 
     kind: Literal["diffuse", "babble", "point"]
@@ -78,6 +86,8 @@ class Background(Record):
     recordings_fingerprint: str | None = None
     recordings: tuple[NoiseStretch, ...] = ()
     talkers: tuple[SpeechCrop, ...] = ()
+    shape_db: float | None = Field(default=None, exclude_if=is_none)
+    modulation_db: float | None = Field(default=None, exclude_if=is_none)
 
 
 class Mismatch(Record):
@@ -87,8 +97,30 @@ class Mismatch(Record):
     phase: tuple[float, ...]
 
 
+class Recorder(Record):
+    """The faults of what records a scene; None: it has not this one. See `ImperfectionRanges`.
+
+    Attributes:
+        rumble_hz: its corner. dc_offset: of each microphone, signed.
+        seed: of the rumble, and of when and how clicks sound.
+    """
+
+    seed: int = Field(ge=0)
+    noise_slope: float | None = None
+    rumble_snr_db: float | None = None
+    rumble_hz: float | None = None
+    clicks: float | None = None
+    dc_offset: tuple[float, ...] | None = None
+    clipping_db: float | None = None
+
+
 class Scene(Record):
-    """One mixture as plain numbers. Speakers of `room` and `speech` are in the same order."""
+    """One mixture as plain numbers.
+
+    Attributes:
+        speech: one crop a speaker, in the order of `room`; of a conversation its turns, which name
+            their speakers.
+    """
 
     id: str
     split: Split
@@ -104,10 +136,36 @@ class Scene(Record):
     noise: Noise
     background: Background | None = None
     mismatch: Mismatch | None = None
+    recorder: Recorder | None = Field(default=None, exclude_if=is_none)
     corpus: str
 
     def microphone_array(self) -> MicrophoneArray:
         return MicrophoneArray(self.array.name, self.array.positions)
+
+    @property
+    def is_conversation(self) -> bool:
+        """Return whether people take turns; then some, or all, may not be heard."""
+        return all(crop.speaker is not None for crop in self.speech)
+
+    def turns(self) -> list[tuple[int, SpeechCrop]]:
+        """Return all crops, each with the number in the room of who speaks."""
+        return [
+            (number if crop.speaker is None else crop.speaker, crop)
+            for number, crop in enumerate(self.speech)
+        ]
+
+    def crops(self) -> dict[int, list[SpeechCrop]]:
+        """Return the crops of each speaker who is heard, by number in the room, ascending."""
+        turns = self.turns()
+        return {
+            number: [crop for speaker, crop in turns if speaker == number]
+            for number in sorted({speaker for speaker, _ in turns})
+        }
+
+    @property
+    def heard(self) -> tuple[int, ...]:
+        """Return the numbers in the room of the speakers who are heard, ascending."""
+        return tuple(self.crops())
 
 
 def draw_scene(
@@ -128,7 +186,8 @@ def draw_scene(
     Args:
         corpus: the split's own part of a corpus.
         sample_rate: that of the corpus, hertz, which None takes.
-        num_samples: length of the scene; None for whole utterances, as long as the longest.
+        num_samples: length of the scene; None for whole utterances, as long as the longest, which
+            makes no conversation.
         room: one that other scenes share (with `use_symmetry`, its array is turned by one of its
             symmetries); None draws a fresh one.
     Raises:
@@ -151,6 +210,11 @@ def draw_scene(
     elif config.use_symmetry:
         room = draw_symmetry(config, array, room, rng)
     if num_samples is None:
+        if config.conversation is not None:
+            raise InputError(
+                "scene.conversation: is of scenes of a given length, not of whole utterances "
+                "(seconds=null)"
+            )
         speech = draw_utterances(config, corpus, len(room.speakers), rng)
         num_samples = max(crop.onset + crop.length for crop in speech)
     else:
@@ -175,6 +239,7 @@ def draw_scene(
             config, corpus, room, array.num_mics, speech, num_samples, generator(BACKGROUND)
         ),
         mismatch=_draw_mismatch(config, array.num_mics, generator(MISMATCH)),
+        recorder=_draw_recorder(config, array.num_mics, generator(RECORDER)),
         corpus=corpus.fingerprint,
     )
 
@@ -217,7 +282,19 @@ def _draw_background(
         return Background(kind=kind, snr_db=snr_db, seed=seed, talkers=talkers)
     recordings = open_noise(ranges, corpus.sample_rate)
     if recordings is None:
-        return Background(kind=kind, snr_db=snr_db, seed=seed)
+        talkers = () if speech else draw_talkers(corpus, speech, 1, num_samples, rng)
+        shape, modulation = (
+            None if bounds is None else round(float(rng.uniform(*bounds)), 3)
+            for bounds in (ranges.shape_db, ranges.modulation_db)
+        )
+        return Background(
+            kind=kind,
+            snr_db=snr_db,
+            seed=seed,
+            talkers=talkers,
+            shape_db=shape,
+            modulation_db=modulation,
+        )
     count = num_mics if kind == "diffuse" else len(room.noise_sources)
     return Background(
         kind=kind,
@@ -265,3 +342,17 @@ def _draw_mismatch(config: SceneConfig, num_mics: int, rng: np.random.Generator)
     gain_db, phase = gain_db * imperfections.gain_db, phase * imperfections.phase
     gain_db[config.reference_mic] = phase[config.reference_mic] = 0.0
     return Mismatch(gain_db=tuple(gain_db.round(4).tolist()), phase=tuple(phase.round(4).tolist()))
+
+
+def _draw_recorder(config: SceneConfig, num_mics: int, rng: np.random.Generator) -> Recorder | None:
+    ranges = config.imperfections.of_recorder
+    if not ranges:
+        return None
+    drawn: dict[str, Any] = {"seed": int(rng.integers(2**53))}
+    for key, bounds in ranges.items():
+        size = num_mics if key == "dc_offset" else 1
+        values = rng.uniform(*bounds, size) * (rng.choice([-1, 1], size) if size > 1 else 1)
+        drawn[key] = tuple(values.round(4).tolist()) if size > 1 else round(float(values[0]), 4)
+    if "rumble_snr_db" in drawn:
+        drawn["rumble_hz"] = round(float(rng.uniform(*_RUMBLE_HZ)), 2)
+    return Recorder(**drawn)

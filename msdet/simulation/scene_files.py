@@ -114,8 +114,11 @@ def parse_scene(where: str, line: str, own: Collection[OwnPart] = ()) -> Scene:
 def _contradiction(scene: Scene, own: Collection[OwnPart]) -> str:
     """Return what in a scene cannot be, with its key; empty where all is well."""
     crops, mics = len(scene.speech), len(scene.array.positions)
-    if crops != len(scene.room.speakers):
-        return f"speech: {crops} crops for {len(scene.room.speakers)} speakers"
+    speakers, named = len(scene.room.speakers), [c.speaker for c in scene.speech]
+    if not scene.is_conversation and (crops != speakers or any(n is not None for n in named)):
+        return f"speech: {crops} crops for {speakers} speakers"
+    if (last := max((n for n in named if n is not None), default=0)) >= max(1, speakers):
+        return f"speech: a turn of speaker {last}, but the room has {speakers}, counted from 0"
     if scene.reference_mic >= mics:
         return f"reference_mic: {scene.reference_mic}, but the array has {mics} microphones"
     for i, crop in enumerate(scene.speech):
@@ -182,7 +185,7 @@ class DrawnScenes:
     @property
     def most_speakers(self) -> int:
         """Return the most that a scene may have."""
-        return self.config.num_speakers[1]
+        return self.config.heard_speakers[1]
 
     def read(self, indices: Sequence[int]) -> list[Scene]:
         """The scenes of these indices."""
@@ -282,7 +285,7 @@ def open_scenes(
             raise InputError(f"{where}: id {scene.id!r} comes twice; ids name the files")
         ids.add(scene.id)
         starts.append(start)
-        most = max(most, len(scene.speech))
+        most = max(most, len(scene.heard))
     if count is not None and len(starts) < count:
         raise InputError(
             f"num_scenes={count}: {path} has {len(starts)} scenes; give at most as many"

@@ -313,7 +313,8 @@ class Shards:
                     "mixture_path": path_within(self.format, shard, scene.id, MIXTURE_NAME),
                     "length": scene.num_samples,
                 }
-                for i, speaker in enumerate(scene.room.speakers):
+                for i, number in enumerate(scene.heard):
+                    speaker = scene.room.speakers[number]
                     path = path_within(self.format, shard, scene.id, speaker_file(i))
                     row[f"source_{i + 1}_path"] = path
                     row[f"azimuth_{i + 1}"] = round(speaker.azimuth, 4)

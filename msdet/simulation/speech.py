@@ -11,7 +11,8 @@ from pydantic import Field
 
 from msdet.corpora import Corpus
 from msdet.errors import InputError
-from msdet.simulation.config import Record, SceneConfig
+from msdet.simulation.config import Record, SceneConfig, is_none
+from msdet.simulation.conversations import draw_turns
 
 _DRAWS, _MOST_DRAWS = 8, 64
 _ACTIVE_SHARE = 0.6
@@ -19,10 +20,15 @@ _ACTIVE_SHARE = 0.6
 `_MOST_DRAWS` as long as all are silent."""
 _FRAME_SECONDS = 0.025
 _ACTIVE_DB = 30.0
+_SHORTEST_PAUSE = 0.2
+"""Seconds; shorter ones count as speech."""
+
+Intervals = tuple[tuple[float, float], ...]
+"""From when to when somebody speaks, seconds, ascending."""
 
 
 class SpeechCrop(Record):
-    """The speech that one speaker utters, at the scene's sample rate.
+    """A stretch of speech that one speaker utters, at the scene's sample rate.
 
     Attributes:
         utterance: id in the corpus.
@@ -30,7 +36,9 @@ class SpeechCrop(Record):
         onset: first sample in the scene.
         length: samples; silence around them.
         level_db: of the reverberant image at the reference microphone, relative to the first
-            speaker's.
+            speaker's. All crops of a speaker have the same.
+        speaker: number in the room of who takes this turn of a conversation; None where each
+            speaker has one crop, in the order of the room.
     """
 
     utterance: str
@@ -38,6 +46,7 @@ class SpeechCrop(Record):
     onset: int = Field(ge=0)
     length: int = Field(gt=0)
     level_db: float
+    speaker: int | None = Field(default=None, ge=0, exclude_if=is_none)
 
 
 def draw_speech(
@@ -47,7 +56,14 @@ def draw_speech(
     num_samples: int,
     rng: np.random.Generator,
 ) -> tuple[SpeechCrop, ...]:
+    """Draw what each of `count` speakers says, in their order; of a conversation its turns.
+
+    Raises:
+        InputError: the corpus has too few speakers, or one who is silent.
+    """
     chosen = _draw_speakers(corpus, count, rng)
+    if config.conversation is not None:
+        return _draw_conversation(config, corpus, chosen, num_samples, rng)
     overlap = float(rng.uniform(*config.overlap))
     length = max(1, round(num_samples * (1 + (count - 1) * overlap) / count))
     starts = np.round(np.linspace(0, num_samples - length, count)).astype(int)
@@ -57,6 +73,28 @@ def draw_speech(
         level = 0.0 if i == 0 else _draw_level(config, rng)
         placed = {"onset": int(start) + crop.onset, "level_db": level}
         crops.append(crop.model_copy(update=placed))
+    return tuple(crops)
+
+
+def _draw_conversation(
+    config: SceneConfig,
+    corpus: Corpus,
+    speakers: Sequence[str],
+    num_samples: int,
+    rng: np.random.Generator,
+) -> tuple[SpeechCrop, ...]:
+    """The turns of a conversation by their start; those who take none have no crop."""
+    assert config.conversation is not None
+    rate = corpus.sample_rate
+    turns = draw_turns(config.conversation, len(speakers), num_samples / rate, rng)
+    heard = sorted({turn.speaker for turn in turns})
+    levels = {s: 0.0 if s == heard[0] else _draw_level(config, rng) for s in heard}
+    crops = []
+    for turn in turns:
+        start, end = round(turn.start * rate), min(round(turn.end * rate), num_samples)
+        crop = draw_crop(corpus, speakers[turn.speaker], end - start, rng)
+        placed = {"onset": start + crop.onset, "level_db": levels[turn.speaker]}
+        crops.append(crop.model_copy(update={**placed, "speaker": turn.speaker}))
     return tuple(crops)
 
 
@@ -143,14 +181,46 @@ def active_share(audio: NDArray[np.float32], sample_rate: int, offset: int, leng
     whole = _frame_powers(audio, frame)
     if len(whole) == 0:
         return 0.0
-    loud = float(np.partition(whole, index := int(0.95 * (len(whole) - 1)))[index])
-    loudest = float(whole.max())
-    if loud < 1e-6 * loudest:  # speech in less than a twentieth of the recording
-        loud = loudest
+    loud = _loud_power(whole)
     crop = _frame_powers(audio[offset : offset + length], frame)
     if len(crop) == 0 or loud <= 0:
         return 0.0
     return float(np.mean(crop > loud * 10 ** (-_ACTIVE_DB / 10)))
+
+
+def active_intervals(
+    audio: NDArray[np.float32], crops: Sequence[SpeechCrop], sample_rate: int
+) -> Intervals:
+    """Return when a speaker speaks: 25 ms frames within 30 dB of the loud ones, and pauses of less
+    than 0.2 s between them.
+
+    Args:
+        audio: dry speech over the whole scene ``[sample]``. crops: where it lies; its loud frames
+            are the 95th percentile of those in there.
+    """
+    frame = max(1, int(_FRAME_SECONDS * sample_rate))
+    powers = _frame_powers(np.pad(audio, (0, -len(audio) % frame)), frame)
+    spoken = np.zeros(len(powers), np.bool_)
+    for crop in crops:
+        spoken[crop.onset // frame : -(-(crop.onset + crop.length) // frame)] = True
+    loud = _loud_power(powers[spoken])
+    active = np.flatnonzero(spoken & (powers > loud * 10 ** (-_ACTIVE_DB / 10)))
+    pauses = np.flatnonzero(np.diff(active) > _SHORTEST_PAUSE * sample_rate / frame) + 1
+    seconds = frame / sample_rate
+    ends = len(audio) / sample_rate
+    return tuple(
+        (round(run[0] * seconds, 4), round(min((run[-1] + 1) * seconds, ends), 4))
+        for run in np.split(active, pauses)
+        if len(run)
+    )
+
+
+def _loud_power(powers: NDArray[np.float32]) -> float:
+    """Power of loud frames, of one or more: the 95th percentile."""
+    loud = float(np.partition(powers, index := int(0.95 * (len(powers) - 1)))[index])
+    loudest = float(powers.max())
+    # speech in less than a twentieth of the recording
+    return loudest if loud < 1e-6 * loudest else loud
 
 
 def _frame_powers(audio: NDArray[np.float32], frame: int) -> NDArray[np.float32]:

@@ -199,7 +199,14 @@ def _misfit(scene: dict[str, Any], wanted: Wanted) -> str:
         if scene[key] != getattr(wanted, key):
             return f"{key} is {scene[key]!r}, that of training {getattr(wanted, key)!r}"
     fewest, most = wanted.num_speakers
-    if not fewest <= (count := len(scene["speech"])) <= most:
+    numbers = [crop.get("speaker") for crop in scene["speech"]]
+    if None not in numbers and fewest > 0:
+        return (
+            "is a conversation: of its speakers some stretches hold fewer, or none; training on "
+            "such needs scene.conversation={}"
+        )
+    count = len(numbers) if None in numbers else len(set(numbers))
+    if not fewest <= count <= most:
         return f"has {count} speakers, training's scenes have {fewest} to {most}"
     seconds, crop = (n / wanted.sample_rate for n in (scene["num_samples"], wanted.num_samples))
     if seconds < crop:

@@ -93,12 +93,12 @@ def _check_many_arrays(config: TrainConfig, arrays: Sequence[MicrophoneArray]) -
 
 def _check_tasks(config: TrainConfig) -> None:
     criterion, model = config.criterion, config.model
-    if config.scene.num_speakers[1] < 2:
+    if config.scene.heard_speakers[1] < 2:
         raise InputError(
             f"scene.num_speakers={list(config.scene.num_speakers)}: training needs scenes of up to "
             "2 speakers or more, there is nothing to separate in the others"
         )
-    if config.num_slots < config.scene.num_speakers[1]:
+    if config.num_slots < config.scene.heard_speakers[1]:
         raise InputError(
             f"model.slots={model.slots}: fewer than the speakers of "
             f"scene.num_speakers={list(config.scene.num_speakers)}; each needs an output"

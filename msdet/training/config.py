@@ -108,9 +108,9 @@ class TrainConfig(Config):
     @property
     def num_slots(self) -> int:
         """Return how many speakers the network puts out."""
-        return self.model.slots or self.scene.num_speakers[1]
+        return self.model.slots or self.scene.heard_speakers[1]
 
     @property
     def empty_slots(self) -> bool:
         """Return whether scenes may have fewer speakers than the network has slots."""
-        return self.scene.num_speakers[0] < self.num_slots
+        return self.scene.heard_speakers[0] < self.num_slots

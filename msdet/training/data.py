@@ -100,7 +100,7 @@ def _open_labelled(config: TrainConfig, array: MicrophoneArray) -> LabelledRecor
         array=array,
         sample_rate=config.sample_rate,
         reference_mic=config.scene.reference_mic,
-        num_speakers=config.scene.num_speakers,
+        num_speakers=config.scene.heard_speakers,
         num_samples=_crop_samples(config),
     )
     counts = ", ".join(
@@ -184,7 +184,7 @@ def _open_mixtures(config: TrainConfig, array: MicrophoneArray) -> StoredMixture
             sample_rate=config.sample_rate,
             target=config.scene.target,
             reference_mic=config.scene.reference_mic,
-            num_speakers=config.scene.num_speakers,
+            num_speakers=config.scene.heard_speakers,
             num_samples=_crop_samples(config),
         ),
     )

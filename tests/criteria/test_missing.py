@@ -63,6 +63,19 @@ def losses(case: Case, assignment: str, batch: Batch | None = None, **keys: Any)
 # --- absent speakers ----------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("assignment", ASSIGNMENTS)
+def test_where_nobody_is_there_every_order_costs_the_same(assignment: str, case: Case) -> None:
+    """Silence and "no speaker" in each slot."""
+    empty = {
+        name: torch.zeros_like(getattr(case[2], name))
+        for name in ("targets", "azimuth", "distance", "present")
+    }
+    found = losses(case, assignment, replace(case[2], **empty))
+    assert torch.isfinite(found.total)
+    expected = losses(case, "azimuth", replace(case[2], **empty))
+    torch.testing.assert_close(found.total, expected.total)
+
+
 @settings(deadline=None, max_examples=80)
 @given(
     azimuth=st.lists(st.floats(0, 359.9), min_size=1, max_size=5),

@@ -42,6 +42,7 @@ def example(number: int = 0, num_samples: int = 1000) -> Example:
     places = {"azimuth": (10.0, 80.0), "elevation": (0.0, 1.0), "distance": (1.0, 2.0)}
     array = MicrophoneArray("l3", ((0.0, 0.0, 0.0), (0.05, 0.0, 0.0), (0.0, 0.05, 0.0)))
     attributes = {"reference_mic": 1, "index": number, "microphone_array": lambda: array}
+    attributes |= {"is_conversation": False, "sample_rate": 1000}
     scene: Any = type("Scene", (), attributes)
     return Example(
         mixture=mixture,
@@ -138,6 +139,30 @@ def test_where_a_target_never_speaks_a_crop_is_taken_all_the_same() -> None:
     assert np.isfinite(crop.mixture).all()
     nothing = replace(silent, mixture=np.zeros_like(whole.mixture))
     assert not random_crop(nothing, SAMPLES, np.random.default_rng(0)).mixture.any()
+
+
+def test_a_crop_of_a_conversation_has_those_who_speak_in_it() -> None:
+    """One speaks in the first quarter of the mixture, the other in the second."""
+    whole = example(num_samples=4 * SAMPLES)
+    talk: Any = type("Talk", (whole.scene,), {"is_conversation": True})
+    quarter = SAMPLES / 1000
+    activity = (((0.0, quarter),), ((quarter, 2 * quarter),))
+    whole = replace(whole, scene=talk, activity=activity)
+    found = set()
+    for seed in range(60):
+        crop = random_crop(whole, SAMPLES, np.random.default_rng(seed))
+        assert np.sqrt(np.mean(crop.mixture[1] ** 2)) == pytest.approx(1, rel=1e-5)
+        assert crop.targets.shape == (crop.num_speakers, SAMPLES)
+        assert crop.activity is not None
+        for azimuth, ((start, end),) in zip(crop.azimuth, crop.activity, strict=True):
+            assert 0 <= start < end <= quarter + 1e-9
+            assert start == 0 or azimuth == 80.0
+        if crop.num_speakers == 2:
+            assert crop.activity[1][0][0] == pytest.approx(crop.activity[0][0][1])
+        found.add(tuple(crop.azimuth.tolist()))
+    assert found == {(10.0, 80.0), (80.0,), ()}
+    batch = Batch.stack([random_crop(whole, SAMPLES, np.random.default_rng(s)) for s in range(60)])
+    assert batch.present.sum(dim=1).unique().tolist() == [0, 1, 2]
 
 
 def test_the_same_batches_with_and_without_workers(batches: Callable[..., list[Batch]]) -> None:

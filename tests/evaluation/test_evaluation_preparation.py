@@ -17,6 +17,7 @@ from msdet.corpora import BundledConfig
 from msdet.errors import InputError
 from msdet.evaluation.config import EvaluationConfig
 from msdet.evaluation.preparation import check_scenes, prepare
+from msdet.evaluation.systems.names import ALONE
 from msdet.models.msdet import MSDET
 from msdet.simulation import Scene, read_scenes
 
@@ -46,6 +47,16 @@ def config(tmp_path: Path, scenes: tuple[Scene, ...]) -> Callable[..., Evaluatio
         )
 
     return make
+
+
+def test_baselines_can_stand_alone_on_scenes_that_are_given(tmp_path: Path) -> None:
+    alone = EvaluationConfig(scenes="bundled-line", num_scenes=1, output=str(tmp_path))
+    prepared = prepare(alone)
+    assert prepared.scoring.systems == ALONE
+    assert prepared.main == "unprocessed"
+    assert prepared.linear
+    with pytest.raises(InputError, match=r"^checkpoint: is needed; give .* alone scenes=VALUE"):
+        prepare(alone.model_copy(update={"scenes": None}))
 
 
 def test_a_metric_without_audio_to_compute_it_of_is_refused(

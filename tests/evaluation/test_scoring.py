@@ -14,6 +14,7 @@ from msdet.evaluation.scoring import SceneScorer, Scoring
 from msdet.evaluation.systems.names import DEFAULT
 from msdet.metrics.choose import MATCHING
 from msdet.metrics.conditions import LABELS
+from msdet.metrics.summary import summarise
 from msdet.simulation import Scene, fixed_scenes
 
 RATE = 8000
@@ -93,6 +94,23 @@ def test_every_system_gives_a_score_of_every_scene(
         music = row.systems["music"].speakers
         assert all(speaker.azimuth_error_best_matched is not None for speaker in music)
         assert not row.systems["oracle_mvdr"].failures
+
+
+def test_nobody_is_found_where_nobody_speaks(
+    scorer: SceneScorer, scenes: tuple[Scene, ...]
+) -> None:
+    speakers = scenes[0].speech[:1]
+    background = scenes[0].background
+    assert background is not None
+    noise = background.model_copy(update={"talkers": speakers})
+    row, _ = scorer.score(scenes[0].model_copy(update={"speech": (), "background": noise}))
+    assert row.labels.scene["num_speakers"] == 0
+    for system in DEFAULT:
+        assert row.systems[system].speakers == ()
+        assert not row.systems[system].failures
+    assert row.systems["oracle_mask"].attenuation_db == ()
+    summary = summarise([row, scorer.score(scenes[1])[0]], "model")
+    assert (summary["num_scenes"], summary["num_speakers"]) == (2, 2)
 
 
 def test_ceilings_are_above_what_is_told_less(

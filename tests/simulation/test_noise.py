@@ -15,7 +15,15 @@ from scipy.signal import csd, welch
 
 from msdet.errors import InputError
 from msdet.geometry import MicrophoneArray
-from msdet.simulation import Example, Scene, SceneConfig, compute_rirs, render, render_parts
+from msdet.simulation import (
+    Example,
+    Scene,
+    SceneConfig,
+    check_scene_config,
+    compute_rirs,
+    render,
+    render_parts,
+)
 from msdet.simulation.diffuse import diffuse_coherence
 from msdet.simulation.noise import background_noise, sensor_noise
 from msdet.simulation.noise_sources import _open_folder, open_recordings
@@ -300,3 +308,58 @@ def test_a_file_that_shrank_is_named(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "a.wav", np.ones(RATE), RATE)
     with pytest.raises(InputError, match=r"a\.wav: ends at 1\.00 s, a scene needs it up to 2\.50"):
         found.read("a.wav", RATE // 2, 2 * RATE)
+
+
+# --- noise that is made -------------------------------------------------------------------
+
+
+def octave_levels(signal: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Density of the octaves around 40 Hz to 2.5 kHz, dB."""
+    frequency, density = welch(signal, RATE, nperseg=2048)
+    edges = 28.0 * 2.0 ** np.arange(8)
+    inside = [(frequency >= low) & (frequency < 2 * low) for low in edges[:-1]]
+    return np.array([10 * np.log10(density[one].mean()) for one in inside])
+
+
+def streams_of(scene: Scene, corpus: Any) -> NDArray[np.float32]:
+    return background_noise(scene, corpus, compute_rirs(scene.room, scene.microphone_array(), RATE))
+
+
+def test_spectra_are_drawn_around_that_of_pink_noise(draw: Draw, corpus: Any) -> None:
+    chosen = config("diffuse", shape_db=(6, 6))
+    scenes = [draw(chosen, index=index, num_samples=4 * RATE) for index in range(60)]
+    levels = np.array([octave_levels(streams_of(scene, corpus)[0]) for scene in scenes])
+    shapes = levels - levels.mean(axis=1, keepdims=True)
+    slope = np.polyfit(np.arange(7), shapes.mean(axis=0), 1)[0]
+    assert slope == pytest.approx(-3, abs=1)
+    # straight lines between levels of 6 dB, in octaves that lie across them, are somewhat less
+    assert 3 < shapes.std(axis=0).mean() < 6.5
+    plain = draw(config("diffuse"), num_samples=4 * RATE)
+    assert plain.model_copy(update={"background": scenes[0].background}) == scenes[0]
+
+
+@pytest.mark.parametrize("kind", ["diffuse", "point"])
+def test_levels_are_drawn_that_change_slowly(kind: str, draw: Draw, corpus: Any) -> None:
+    found = []
+    for deviation in (0.0, 8.0):
+        chosen = config(kind, modulation_db=(deviation, deviation))
+        noise = streams_of(draw(chosen, num_samples=60 * RATE), corpus)
+        powers = np.square(noise).reshape(len(noise), -1, RATE // 2).mean(axis=-1)
+        levels = 10 * np.log10(powers)
+        np.testing.assert_allclose(levels, np.broadcast_to(levels[0], levels.shape), atol=4)
+        found.append(levels.std(axis=1).mean())
+    assert found[0] < 1.5
+    assert 4 < found[1] < 9
+
+
+def test_what_recordings_have_is_not_drawn(circle: MicrophoneArray, recordings: Path) -> None:
+    for background, message in (
+        ({"kinds": ["babble"], "shape_db": (3, 3)}, "is for scene.background.kinds diffuse and"),
+        ({"kinds": ["diffuse"], "modulation_db": (-1, 3)}, "expected 0 to 25 dB"),
+        (
+            {"kinds": ["diffuse"], "shape_db": (3, 3), "recordings": str(recordings)},
+            "is for noise that is made, not for recordings",
+        ),
+    ):
+        with pytest.raises(InputError, match=message):
+            check_scene_config(SceneConfig.model_validate({"background": background}), circle)

@@ -23,6 +23,7 @@ from msdet.files import ProcessPaths
 from msdet.geometry import MicrophoneArray
 from msdet.simulation import Scene, SceneConfig, fixed_scenes, read_scenes, write_scenes
 from msdet.simulation import engines as engines_module
+from msdet.simulation.config import ConversationRanges
 from msdet.simulation.engines import make_locally
 from msdet.simulation.scene_files import DrawnScenes, open_scenes, sample_rate_of
 from msdet.simulation.shards import Shards, default_shard_size, sizes_path
@@ -304,6 +305,25 @@ def test_metadata_has_a_column_for_every_speaker(
     assert (shards.output / rows[1]["source_3_path"]).is_file()
     assert float(rows[1]["azimuth_3"]) == pytest.approx(three.room.speakers[2].azimuth, abs=1e-4)
     assert int(rows[0]["length"]) == two.num_samples
+
+
+def test_metadata_of_a_conversation_tells_who_is_heard(
+    make: Callable[..., Shards], draw: Callable[..., Any], corpus: Any, tmp_path: Path
+) -> None:
+    talk = SceneConfig(num_speakers=(4, 4), conversation=ConversationRanges(most_heard=2))
+    scenes = [draw(talk, index=index, num_samples=3 * 8000) for index in range(12)]
+    scene = next(s for s in scenes if len(s.heard) == 2 and s.heard != (0, 1))
+    write_scenes(tmp_path / "some.jsonl", [scene])
+    shards = make(source=open_scenes(tmp_path / "some.jsonl", corpus, "folder"), format="folder")
+    make_locally(shards, shards.missing(), 1)
+    shards.put_together()
+    with (shards.output / "metadata.csv").open(newline="") as file:
+        (row,) = csv.DictReader(file)
+    assert "source_3_path" not in row
+    for number, speaker in enumerate(scene.heard, 1):
+        assert (shards.output / row[f"source_{number}_path"]).is_file()
+        azimuth = scene.room.speakers[speaker].azimuth
+        assert float(row[f"azimuth_{number}"]) == pytest.approx(azimuth, abs=1e-4)
 
 
 # --- scenes from a file -------------------------------------------------------------------

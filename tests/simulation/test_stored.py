@@ -19,7 +19,7 @@ import pytest
 from msdet.errors import InputError
 from msdet.geometry import MicrophoneArray
 from msdet.simulation import Scene, SceneConfig, compute_rirs, render, rotated
-from msdet.simulation.config import ImperfectionRanges
+from msdet.simulation.config import ConversationRanges, ImperfectionRanges
 from msdet.simulation.engines import make_locally
 from msdet.simulation.mixture_files import turned
 from msdet.simulation.scene_files import DrawnScenes
@@ -82,6 +82,21 @@ def test_what_is_read_is_what_was_rendered(
             expected = getattr(example, name)
             assert np.array_equal(getattr(found, name), expected), name
             assert getattr(found, name).dtype == expected.dtype
+
+
+def test_conversations_serve_a_training_of_absent_speakers(
+    make: Callable[..., Shards], task: Wanted
+) -> None:
+    talk = SCENE.model_copy(update={"conversation": ConversationRanges(), "num_speakers": (2, 3)})
+    folder = make(config=talk).output
+    with pytest.raises(InputError, match=r"scene train-.*: is a conversation: .*conversation=\{\}"):
+        open_mixtures(folder, replace(task, num_speakers=(1, 3)))
+    mixtures = open_mixtures(folder, replace(task, num_speakers=(0, 3)))
+    for number in range(len(mixtures)):
+        example = mixtures[number]
+        assert example.num_speakers == len(example.scene.heard) == len(example.activity or ())
+    with pytest.raises(InputError, match=r"has \d speakers, training's scenes have 0 to 0"):
+        open_mixtures(folder, replace(task, num_speakers=(0, 0)))
 
 
 @pytest.mark.parametrize("format", ["tar", "folder"])

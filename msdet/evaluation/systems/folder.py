@@ -129,7 +129,7 @@ class FolderEstimates:
             for id, of in self._found.items()
             for name, count in of.clipped.items()
         }
-        wanted = {scene.id: len(scene.speech) for scene in scenes}
+        wanted = {scene.id: len(scene.heard) for scene in scenes}
         self._counts = any(
             of.silent or len(of.audio or of.directions or ()) != wanted[id]
             for id, of in self._found.items()
@@ -204,7 +204,7 @@ def _look(folder: Path, scene: Scene) -> _Found:
             raise ValueError(
                 f"speaker{expected}.wav: is missing, though there is speaker{number}.wav"
             )
-    tables, wanted = (folder / DIRECTIONS_NAME, folder / SPEAKERS_NAME), len(scene.speech)
+    tables, wanted = (folder / DIRECTIONS_NAME, folder / SPEAKERS_NAME), len(scene.heard)
     table = next((path for path in tables if path.exists()), None)
     if table is None and not audio:
         raise ValueError(f" holds neither speaker1.wav nor {DIRECTIONS_NAME}")
