@@ -119,7 +119,8 @@ def superdirective_weights(steering: Tensor, inverse: Tensor) -> Tensor:
     inverse = torch.complex(inverse, torch.zeros_like(inverse))
     product = torch.einsum("bnfm,fml->bnfl", steering, inverse)
     response = (steering.conj() * product).sum(-1).real
-    return product / response[..., None]
+    weights: Tensor = product / response[..., None]
+    return weights
 
 
 def inverse_coherence(positions: Tensor, frequencies: Tensor) -> Tensor:
