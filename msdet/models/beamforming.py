@@ -137,7 +137,8 @@ def inverse_coherence(positions: Tensor, frequencies: Tensor) -> Tensor:
     identity = torch.eye(len(places), device=places.device).expand_as(coherence).to(coherence)
     zeros = torch.zeros_like(coherence)  # complex, since a solver that can be exported is
     loaded = torch.complex(coherence + _SELF_NOISE * identity, zeros)
-    return torch.linalg.solve(loaded, torch.complex(identity, zeros)).real.float()
+    inverse: Tensor = torch.linalg.solve(loaded, torch.complex(identity, zeros)).real.float()
+    return inverse
 
 
 @dataclass(frozen=True)
