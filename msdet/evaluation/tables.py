@@ -51,9 +51,11 @@ def systems_table(
     """A line for each system, by name; blank for what does not apply.
 
     A column that no system has is left out. Intervals stand below their numbers, and what was not
-    scored below the table, so that it fits 80 columns with its names whole.
+    scored below the table, so that it fits 80 columns with its names whole; early SI-SDR stands in
+    each system's own table alone.
     """
-    columns = [c for c in columns_of(summaries, measures) if c.name != "not_scored"]
+    elsewhere = "not_scored", "si_sdr_early_improvement_db"
+    columns = [c for c in columns_of(summaries, measures) if c.name not in elsewhere]
     left_out = [f"{n} of {name}" for name, s in summaries.items() if (n := s.get("not_scored"))]
     not_scored = f"; values not scored: {', '.join(left_out)}" if left_out else ""
     table = _new_table(
