@@ -317,6 +317,20 @@ def test_starting_from_a_model_with_parts_that_this_one_lacks(
         load_matching_weights(make_model(beamformer="none"), saved)
 
 
+def test_starting_from_parts_of_another_model(saved: Path, make_model: Make) -> None:
+    model, source = make_model(beamformer="none", seed=1), make_model(seed=0)
+    before = {name: weight.clone() for name, weight in model.state_dict().items()}
+    load_matching_weights(model, saved, ["encoder", "fine_head"])
+    for name, weight in model.state_dict().items():
+        taken = name.split(".")[0] in ("encoder", "fine_head")
+        assert torch.equal(weight, source.state_dict()[name] if taken else before[name]), name
+
+
+def test_parts_of_another_size_are_told(saved: Path, make_model: Make) -> None:
+    with pytest.raises(InputError, match=r"init_from=.*another model.*'encoder"):
+        load_matching_weights(make_model(channels=9), saved, ["encoder"])
+
+
 # --- writing ------------------------------------------------------------------------------
 
 

@@ -130,6 +130,8 @@ MISTAKES = [
     (["train", "array=octagon"], "octagon"),
     (["train", "quickstart"], "KEY=VALUE"),
     (["train", "init_from=gone.ckpt"], "gone.ckpt"),
+    (["train", "init_parts=[encoder]"], "init_parts=['encoder']: are parts of a checkpoint"),
+    (["train", "init_from=planar-pairs", "init_parts=[tail]"], "init_parts: there is no part"),
     (["train", "seed=0,1,2"], "--multirun"),
     (["train", "criterion.assignment=azimuth,cyclic"], "--multirun"),
     (["train", "array=circle4,line4"], "--multirun"),

@@ -15,6 +15,9 @@ from msdet.datasets.examples import CROP, SYMMETRY, ExampleSet, in_turn, start_o
 from msdet.simulation import Example, Room, Scene, SceneConfig, StoredMixtures
 from msdet.simulation.rooms import draw_symmetry, random_generator
 
+_HEARD = 0.1
+"""Seconds that somebody speaks in a crop at least, to be in it."""
+
 
 class StoredExamples(ExampleSet):
     """Crops of mixtures on disk.
@@ -87,7 +90,7 @@ def random_crop(example: Example, num_samples: int, rng: np.random.Generator) ->
 
 
 def _within(example: Example, start: int, num_samples: int) -> Example:
-    """The speakers who are active in a stretch, all of their signals, with its times."""
+    """The speakers who are heard in a stretch, all of their signals, with its times."""
     assert example.activity is not None
     rate = example.scene.sample_rate
     first, last = start / rate, (start + num_samples) / rate
@@ -99,7 +102,9 @@ def _within(example: Example, start: int, num_samples: int) -> Example:
         )
         for of_one in example.activity
     ]
-    active = [number for number, of_one in enumerate(activity) if of_one]
+    active = [
+        number for number, of_one in enumerate(activity) if sum(b - a for a, b in of_one) >= _HEARD
+    ]
     names = ("targets", "azimuth", "elevation", "distance", "drr_db")
     labels: dict[str, Any] = {name: getattr(example, name)[active] for name in names}
     return replace(example, **labels, activity=tuple(activity[number] for number in active))

@@ -27,7 +27,11 @@ _TAPS = 4
 """Frames of an estimate, the present one and those before it, that explain a beam."""
 
 _SILENCE = 1e-6
-"""Power, relative to the mixture, of an estimate that explains nothing."""
+"""Power of an estimate, in a frequency, below which its path is not scaled up further."""
+
+_LOUDEST_BEAM = 4.0
+"""Direct paths have 1. An estimate of next to nothing seems to reach a beam a thousand times as
+loud as it is; no colour of a room does."""
 
 _SELF_NOISE = 0.03
 """Power of a microphone's own noise relative to the diffuse field. One speaker alone in 120
@@ -133,7 +137,8 @@ def inverse_coherence(positions: Tensor, frequencies: Tensor) -> Tensor:
     """
     places = positions.double()
     distances = torch.linalg.norm(places[:, None] - places, dim=-1)
-    coherence = torch.sinc(2 / SPEED_OF_SOUND * frequencies.double()[:, None, None] * distances)
+    hertz = frequencies.to(places)[:, None, None]  # of a network that may be on another device
+    coherence = torch.sinc(2 / SPEED_OF_SOUND * hertz * distances)
     identity = torch.eye(len(places), device=places.device).expand_as(coherence).to(coherence)
     zeros = torch.zeros_like(coherence)  # complex, since a solver that can be exported is
     loaded = torch.complex(coherence + _SELF_NOISE * identity, zeros)
@@ -147,7 +152,8 @@ class Paths:
 
     Attributes:
         transfer: from an estimate to the microphones, complex ``[batch, slot, freq, mic]``.
-        beam: the same behind the slot's beam, complex ``[batch, slot, freq]``.
+        beam: the same behind the slot's beam, complex ``[batch, slot, freq]``, of a magnitude of 4
+            at most.
         late: the energy of the taps of the past behind the beam, over all of them
             ``[batch, slot, freq]``.
         alone: the slot's beam without what the other estimates explain of it, complex
@@ -166,7 +172,8 @@ def predict_paths(spectra: Tensor, estimates: Tensor, weights: Tensor) -> Paths:
     """Explain beams by filters of the estimates over the present and past frames.
 
     Forward convolutive prediction (Wang, Wichern, Le Roux 2021): one least-squares problem for all
-    slots and each frequency.
+    slots and each frequency. Of fewer frames than four for each slot, what is explained by which
+    slot is ambiguous.
 
     Args:
         spectra: mixture, complex ``[batch, mic, freq, frame]``.
@@ -191,6 +198,7 @@ def predict_paths(spectra: Tensor, estimates: Tensor, weights: Tensor) -> Paths:
     transfer = filters[:, :, :slots].conj().transpose(1, 2) / level
     late = (power(behind) * past).sum(-1) / ((power(behind) * own).sum(-1) + 1e-8)
     beam = (transfer * weights.conj()).sum(-1)
+    beam = beam * (_LOUDEST_BEAM * (power(beam) + 1e-12).rsqrt()).clamp_max(1.0)
     return Paths(transfer, beam, late, alone, dry)
 
 

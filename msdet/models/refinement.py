@@ -91,10 +91,12 @@ class RefinementHead(nn.Module):
 
 
 class FilterHead(nn.Module):
-    """Complex weights over beams, the mixture, and the past frames of both.
+    """Complex weights over the steered beam, the beam without the other slots, the mixture, two
+    past frames of each, and the beam without the slot's own past.
 
-    The same weights serve every slot. A slot sees its own beams, its last estimate and the
-    strongest of the others', relative to the mixture, beside the trunk's features. Residual blocks
+    The same weights serve every slot. A slot sees how loud its beams, its last estimate and the
+    strongest of the others' are, and their phases, relative to the mixture, beside the trunk's
+    features. Residual blocks
     at a quarter of the frequencies, if any, look further around each bin.
     """
 
@@ -166,8 +168,9 @@ class Equaliser(nn.Module):
     """One complex gain per slot and frequency for the whole utterance: the colour of early echoes.
 
     Read from statistics over the utterance by convolutions over frequency: how the estimate
-    reaches beams around its own direction, its late part, and its correlation with its past
-    frames. Beams in place of microphones, so that the array is free.
+    reaches beams around its own direction (of a line, mirrored into 0 to 180 degrees), its late
+    part, and its correlation with its past frames. Beams in place of microphones, so that the array
+    is free.
     """
 
     def __init__(self, frequencies: NDArray[np.float64], channels: int, blocks: int) -> None:

@@ -24,7 +24,8 @@ _SPREAD = 0.6
 _BACKCHANNEL: Range = (SHORTEST_TURN, 1.0)
 """Seconds that one lasts."""
 _MOST = 0.4
-"""Share of either turn that an overlap takes at most; no turn of theirs is begun twice."""
+"""Share of either turn that an overlap takes at most; below a half, so that turns of one speaker
+never touch."""
 _BEFORE = 60.0
 """Seconds that a conversation has gone on when a scene begins."""
 

@@ -111,7 +111,7 @@ def test_the_parts_sum_to_the_error_of_si_sdr(
 
 def test_nothing_varies_in_the_mixture(truth: SceneTruth) -> None:
     found = shares(truth.mixture, truth)
-    assert found["varying"] < 1e-12
+    assert found["varying"] < 1e-9  # single precision
     assert min(share for part, share in found.items() if part != "varying") > 1e-3
 
 

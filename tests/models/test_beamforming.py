@@ -217,9 +217,20 @@ def test_paths_of_silence_are_silent(reverberant: dict[str, torch.Tensor]) -> No
     paths = predict_paths(reverberant["images"][:, 0], sources, reverberant["weights"])
     assert all(torch.isfinite(torch.view_as_real(part)).all() for part in (paths.alone, paths.dry))
     assert paths.alone[:, 1].abs().max() < 0.1 * reverberant["images"][:, 0].abs().max()
+    quiet = predict_paths(reverberant["images"][:, 0], sources * 1e-4, reverberant["weights"])
+    assert 3.9 < quiet.beam[:, 0].abs().max() < 4.001, "what is next to nothing reaches no further"
     nothing = predict_paths(sources[:, [1, 1, 1]], sources * 0, reverberant["weights"])
     assert not nothing.alone.any()
     assert torch.isfinite(nothing.late).all()
+
+
+def test_a_field_s_coherence_is_where_the_microphones_are() -> None:
+    """Positions are on the CPU when a network on a GPU asks for its steering."""
+    from torch._subclasses.fake_tensor import FakeTensorMode
+
+    with FakeTensorMode():
+        inverse = inverse_coherence(torch.zeros(4, 3), torch.zeros(5, device="cuda"))
+    assert (inverse.shape, inverse.device.type) == ((5, 4, 4), "cpu")
 
 
 def test_superdirective_beams_pass_their_direction_and_reject_a_diffuse_field(

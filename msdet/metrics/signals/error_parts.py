@@ -73,9 +73,10 @@ def error_parts(
 
 def _basis(
     truth: SceneTruth, speaker: int, window_ms: float
-) -> tuple[list[str], NDArray[np.complex128]]:
+) -> tuple[list[str], NDArray[np.complex64]]:
     """The names of the parts, and conjugates of orthonormal signals ``[freq, signal, frame]`` that
-    explain them; what is silent in the scene explains nothing."""
+    explain them; what is silent in the scene explains nothing. In single precision, since a minute
+    takes hundreds of megabytes."""
     if truth.images is None:
         raise ValueError("the speakers' images are not known")
     target, images = truth.targets[speaker], truth.images
@@ -92,7 +93,7 @@ def _basis(
             f"need {_FEWEST_FRAMES * len(names)}"
         )
     orthonormal = np.linalg.qr(np.stack(spectra, axis=-1))[0]
-    return names, np.ascontiguousarray(orthonormal.conj().swapaxes(1, 2))
+    return names, np.ascontiguousarray(orthonormal.conj().swapaxes(1, 2), np.complex64)
 
 
 def _spectra(signal: Signal, sample_rate: int, window_ms: float) -> NDArray[np.complex128]:
