@@ -197,7 +197,8 @@ class _Rendering:
                 f"scene is of {expected}"
             )
         crops = scene.crops()
-        self.scene, self.crops = scene, list(crops.values())
+        self.scene = scene
+        self.crops = list(crops.values())
         self.rirs = rirs = rirs.of_speakers(list(crops))
         num_mics, reference, taps = expected[1], scene.reference_mic, rirs.image.shape[-1]
         dry = _dry(scene, self.crops, corpus, taps - 1, rirs.delay)
