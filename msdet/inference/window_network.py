@@ -19,7 +19,7 @@ from msdet.geometry import MicrophoneArray, angular_error
 from msdet.inference.activity import frame_powers, without_transients
 from msdet.inference.guidance import MISSED_DEGREES, guide, needs_estimates
 from msdet.inference.presence import PRESENT, Candidates, candidates_in, fits
-from msdet.models.beamforming import plane_waves, superdirective
+from msdet.models.beamforming import plane_waves, superdirective_weights
 from msdet.models.frontends import power
 from msdet.models.msdet import Output
 
@@ -81,7 +81,6 @@ class WindowNetwork:
         self._model, self._description = checkpoint.model, checkpoint.description
         self._array, self._asked = array, asked
         self._device = self._model.stft.taper.device
-        self._positions = torch.tensor(array.positions, device=self._device)
         self._mel: torch.Tensor | None = None
 
     @torch.inference_mode()
@@ -212,8 +211,10 @@ class WindowNetwork:
         frequencies = self._model.fine_features.frequencies
         reference, linear = self._model.reference_mic, self._model.grid.linear
         towards = torch.as_tensor(azimuth, device=self._device)[None]
-        steering = plane_waves(towards, self._positions, frequencies, reference, linear)
-        return superdirective(spectra[None], steering, self._positions, frequencies)[0]
+        array = self._model.steering(self._array)
+        waves = plane_waves(towards, array.positions, frequencies, reference, linear)
+        weights = superdirective_weights(waves, array.diffuse)[0]
+        return torch.einsum("nfm,mft->nft", weights.conj(), spectra)
 
     def _more(
         self, mixture: torch.Tensor, spectra: torch.Tensor, known: Azimuths, count: int

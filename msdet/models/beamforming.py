@@ -95,19 +95,6 @@ def beamform_towards(
     return torch.einsum("bnfm,bmft->bnft", weights.conj(), spectra)
 
 
-@torch.no_grad()
-def superdirective(
-    spectra: Tensor, steering: Tensor, positions: Tensor, frequencies: Tensor
-) -> Tensor:
-    """Apply :func:`superdirective_weights` to a mixture, complex ``[batch, mic, freq, frame]``.
-
-    Returns:
-        complex ``[batch, slot, freq, frame]`` at the reference microphone of the steering.
-    """
-    weights = superdirective_weights(steering, inverse_coherence(positions, frequencies))
-    return torch.einsum("bnfm,bmft->bnft", weights.conj(), spectra)
-
-
 def superdirective_weights(steering: Tensor, inverse: Tensor) -> Tensor:
     """Pass a plane wave from each direction as it is, and as little of a diffuse field as possible.
 
@@ -151,9 +138,9 @@ class Paths:
     """How estimates reach the microphones, and what beams hear without one another's.
 
     Attributes:
-        transfer: from an estimate to the microphones, complex ``[batch, slot, freq, mic]``.
-        beam: the same behind the slot's beam, complex ``[batch, slot, freq]``, of a magnitude of 4
-            at most.
+        transfer: from an estimate to the microphones, complex ``[batch, slot, freq, mic]``; scaled
+            down where the beam hears more than 4 times the estimate.
+        beam: the same behind the slot's beam, complex ``[batch, slot, freq]``.
         late: the energy of the taps of the past behind the beam, over all of them
             ``[batch, slot, freq]``.
         alone: the slot's beam without what the other estimates explain of it, complex
@@ -195,11 +182,11 @@ def predict_paths(spectra: Tensor, estimates: Tensor, weights: Tensor) -> Paths:
     beams = torch.einsum("bnfm,bmft->bnft", weights.conj(), spectra)
     alone = beams - torch.einsum("bnfi,bfit->bnft", behind * (1 - own), regressors)
     dry = alone - torch.einsum("bnfi,bfit->bnft", behind * past, regressors)
-    transfer = filters[:, :, :slots].conj().transpose(1, 2) / level
     late = (power(behind) * past).sum(-1) / ((power(behind) * own).sum(-1) + 1e-8)
+    transfer = filters[:, :, :slots].conj().transpose(1, 2) / level
     beam = (transfer * weights.conj()).sum(-1)
-    beam = beam * (_LOUDEST_BEAM * (power(beam) + 1e-12).rsqrt()).clamp_max(1.0)
-    return Paths(transfer, beam, late, alone, dry)
+    bound = (_LOUDEST_BEAM * (power(beam) + 1e-12).rsqrt()).clamp_max(1.0)
+    return Paths(transfer * bound[..., None], beam * bound, late, alone, dry)
 
 
 def delayed(spectra: Tensor, frames: int) -> Tensor:

@@ -34,7 +34,7 @@ from msdet.models.heads import (
     FineDirectionHead,
     MaskHead,
 )
-from msdet.models.refinement import RELATIVE_BEAMS, Equaliser, FilterHead, RefinementHead
+from msdet.models.refinement import Equaliser, FilterHead, RefinementHead
 from msdet.parts import OwnPart, build_module
 from msdet.tasks import Task
 
@@ -353,8 +353,8 @@ class MSDET(nn.Module):
             weights = superdirective_weights(towards, steering.diffuse)
             paths = predict_paths(spectra, last, weights)
             if stages and self.equaliser is not None:
-                relative = torch.tensor(RELATIVE_BEAMS, device=azimuths.device)
-                beside = self._plane_waves((azimuths[..., None] + relative).flatten(1), steering)
+                beside = (azimuths[..., None] + self.equaliser.relative_beams).flatten(1)
+                beside = self._plane_waves(beside, steering)
                 around = superdirective_weights(beside, steering.diffuse)
                 stages.append(self.equaliser(stages[-1], paths, around))
                 last = stages[-1].detach()

@@ -14,7 +14,7 @@ from msdet.models.encoders.unet import ReducedContext, normalisation
 from msdet.models.frontends import log_frequency, log_magnitude, power, unit_phasors
 
 _PAST_FRAMES = 2
-"""Of each signal that a filter weighs."""
+"""Frames before the present one, of each signal that a filter weighs."""
 
 RELATIVE_BEAMS = (-135.0, -90.0, -60.0, -30.0, 30.0, 60.0, 90.0, 135.0)
 """Degrees from a slot's own direction."""
@@ -190,9 +190,12 @@ class Equaliser(nn.Module):
         with torch.no_grad():
             assert self.out.bias is not None
             self.out.bias.copy_(torch.tensor([1.0, 0.0, 0.0, 0.0]))
+        relative = torch.tensor(RELATIVE_BEAMS)
+        self.register_buffer("relative_beams", relative, persistent=False)
         self.register_buffer("log_frequency", log_frequency(frequencies), persistent=False)
 
     log_frequency: Tensor
+    relative_beams: Tensor
 
     def forward(self, estimates: Tensor, paths: Paths, around: Tensor) -> Tensor:
         """Return the estimates times their gains, complex ``[batch, slot, freq, frame]``.
@@ -214,7 +217,7 @@ class Equaliser(nn.Module):
         return estimates * gain[..., None]
 
     def _statistics(self, estimates: Tensor, paths: Paths, around: Tensor) -> Tensor:
-        """``[batch, slot, feature, freq]``."""
+        """Return what the gains are read from, ``[batch, slot, feature, freq]``."""
         energy = power(estimates).mean(dim=-1)
         around = around.reshape(*estimates.shape[:2], len(RELATIVE_BEAMS), *around.shape[-2:])
         heard = (around.conj() * paths.transfer[:, :, None]).sum(-1)

@@ -93,15 +93,19 @@ def _check_many_arrays(config: TrainConfig, arrays: Sequence[MicrophoneArray]) -
 
 def _check_tasks(config: TrainConfig) -> None:
     criterion, model = config.criterion, config.model
+    speakers = f"scene.num_speakers={list(config.scene.num_speakers)}"
+    conversation = config.scene.conversation
+    if conversation is not None and conversation.most_heard is not None:
+        speakers += f", scene.conversation.most_heard={conversation.most_heard}"
     if config.scene.heard_speakers[1] < 2:
         raise InputError(
-            f"scene.num_speakers={list(config.scene.num_speakers)}: training needs scenes of up to "
-            "2 speakers or more, there is nothing to separate in the others"
+            f"{speakers}: training needs scenes of up to 2 speakers or more, there is nothing to "
+            "separate in the others"
         )
     if config.num_slots < config.scene.heard_speakers[1]:
         raise InputError(
-            f"model.slots={model.slots}: fewer than the speakers of "
-            f"scene.num_speakers={list(config.scene.num_speakers)}; each needs an output"
+            f"model.slots={model.slots}: fewer than the speakers of {speakers}; each needs an "
+            "output"
         )
     tasks = trained_tasks(criterion.weight, criterion.distance_weight)
     if ("distance" in tasks) != (model.heads.distance != "none"):
@@ -222,15 +226,21 @@ def check_memory(model: MSDET) -> None:
         )
 
 
-def check_parts(key: str, named: Sequence[str], model: MSDET) -> None:
+def check_parts(config: TrainConfig, model: MSDET) -> None:
     """Refuse names of parts that the network does not have, and to freeze all of it.
 
     Raises:
         InputError: names the key, the part and those that there are.
     """
     parts = [name for name, part in model.named_children() if any(True for _ in part.parameters())]
-    for part in named:
-        if part not in parts:
-            raise InputError(f"{key}: there is no part {part!r}; there are {parts}")
-    if key == "trainer.freeze" and set(parts) <= set(named):
+    frozen, started = config.trainer.freeze, config.init_parts
+    for key, named in (("trainer.freeze", frozen), ("init_parts", started)):
+        for part in named:
+            if part not in parts:
+                raise InputError(f"{key}: there is no part {part!r}; there are {parts}")
+    if set(parts) <= set(frozen):
         raise InputError("trainer.freeze: names every part of the network; nothing would train")
+    if started and config.init_from is None:
+        raise InputError(
+            f"init_parts={list(started)}: are parts of a checkpoint; give init_from too"
+        )

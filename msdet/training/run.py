@@ -12,7 +12,6 @@ from rich.console import Console
 from msdet.checkpoints import Description, load_matching_weights
 from msdet.corpora import Corpus, open_corpus
 from msdet.criteria import Criterion
-from msdet.errors import InputError
 from msdet.files import read_json, write_json
 from msdet.geometry import MicrophoneArray
 from msdet.memory import PeakMemory, keep_freed_pages
@@ -55,12 +54,7 @@ def prepare(config: TrainConfig) -> Prepared:
     for split in ("train", "valid", "test"):
         corpus.split(split)
     model = build_model(config, array)
-    check_parts("trainer.freeze", config.trainer.freeze, model)
-    check_parts("init_parts", config.init_parts, model)
-    if config.init_parts and config.init_from is None:
-        raise InputError(
-            f"init_parts={list(config.init_parts)}: are parts of a checkpoint; give init_from too"
-        )
+    check_parts(config, model)
     if config.init_from is not None and not is_unfinished(Path(config.output)):
         load_matching_weights(model, config.init_from, config.init_parts)
     opened = open_examples(config, array, corpus)

@@ -219,6 +219,8 @@ def test_paths_of_silence_are_silent(reverberant: dict[str, torch.Tensor]) -> No
     assert paths.alone[:, 1].abs().max() < 0.1 * reverberant["images"][:, 0].abs().max()
     quiet = predict_paths(reverberant["images"][:, 0], sources * 1e-4, reverberant["weights"])
     assert 3.9 < quiet.beam[:, 0].abs().max() < 4.001, "what is next to nothing reaches no further"
+    behind = (quiet.transfer * reverberant["weights"].conj()).sum(-1)
+    torch.testing.assert_close(quiet.beam, behind, msg="both are scaled alike")
     nothing = predict_paths(sources[:, [1, 1, 1]], sources * 0, reverberant["weights"])
     assert not nothing.alone.any()
     assert torch.isfinite(nothing.late).all()

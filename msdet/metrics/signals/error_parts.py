@@ -29,7 +29,7 @@ _OVERLAP = 4
 _FEWEST_FRAMES = 5
 """For each signal that explains: of fewer, a fixed filter fits whatever the error is."""
 _NOTHING = 1e-10
-"""Of the target's energy: no part of an error, but rounding."""
+"""Share of the target's energy below which a part of an error is rounding."""
 
 
 def error_parts(
