@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What an assignment costs: its share of a training step, and how each search grows.
+"""The cost of an assignment: its share of a training step, and how each search grows.
 
 ``python scripts/bench_assignments.py [--quick] [KEY=VALUE ...]`` takes overrides of ``msdet train``
 on top of ``experiment=study``. All in one process on one thread, in turn, medians. Times are CPU
@@ -134,7 +134,7 @@ def watch(owner: object, method: str, spent: list[float]) -> None:
 
 
 def settings(overrides: list[str], speakers: int) -> TrainConfig:
-    """Of a run of the study with scenes of so many speakers."""
+    """Return the config of a run of the study with scenes of so many speakers."""
     count = f"scene.num_speakers=[{speakers},{speakers}]"
     return parse(TrainConfig, compose("train", ["experiment=study", count, *overrides]))
 

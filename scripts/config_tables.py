@@ -124,7 +124,7 @@ def in_brief(config: type[BaseModel]) -> str:
 
 
 def descriptions(config: type[BaseModel]) -> dict[str, str]:
-    """What a class's docstring, and those of the classes before it, say of each key."""
+    """Return what a class's docstring, and those of its bases, say of each key."""
     found: dict[str, str] = {}
     for one in reversed(config.__mro__):
         section = re.search(
@@ -139,7 +139,7 @@ def descriptions(config: type[BaseModel]) -> dict[str, str]:
 
 
 def values(field: FieldInfo) -> str:
-    """What a key may be, in words."""
+    """Return what a key may be, in words."""
     return in_words(field.annotation, field.metadata).replace("|", "\\|")
 
 

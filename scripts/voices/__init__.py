@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What `build_voices.py` measures of recordings of one speaker, and how it joins them."""
+"""Measures of the recordings of one speaker, and their joining, for `build_voices.py`."""
