@@ -93,7 +93,8 @@ def _difference(content: ReportContent, name: str, key: str, entry: Any) -> dict
 
 
 def _shown_measures(content: ReportContent) -> list[str]:
-    """The columns of the tables of systems that some system has a number for."""
+    """The columns of the tables of systems that some system has a number for; what tells
+    separation and dereverberation apart stands last, where a screen may end."""
     found = []
     for name, measure in content.measures.items():
         told = {"tables", "report"} & set(measure.places) and not name.endswith(BEST_MATCHED)
@@ -104,7 +105,7 @@ def _shown_measures(content: ReportContent) -> list[str]:
         values = [summary.get(content.number(system, name)) for system, summary in summaries]
         if any(value if rare else value is not None for value in values):
             found.append(name)
-    return found
+    return sorted(found, key=lambda name: name.startswith(("si_sdr_early", "error_")))
 
 
 def _words(content: ReportContent, key: str) -> Any:
