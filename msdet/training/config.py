@@ -22,6 +22,9 @@ class TrainerConfig(Config):
 
     Attributes:
         epochs: in all.
+        minutes: of training, validation included, at most; null: as long as the epochs take. The
+            run ends after the step that passes them, and `warmup_cosine` reaches zero by then. A
+            resumed run counts what it took before.
         optimizer: `adamw`, or a class such as `torch.optim.SGD`, which gets the weights and the
             learning rate (unless it has an `lr` of its own).
         learning_rate, weight_decay: of the optimiser.
@@ -33,7 +36,9 @@ class TrainerConfig(Config):
         ema_decay: decay of averaged weights, which are validated and kept, such as 0.999; null
             averages none.
         early_stop: epochs without improvement on the valid scenes; null stops at the last.
-        precision, accelerator, devices, num_nodes, strategy: as in Lightning's Trainer.
+        precision: `32-true`, `16-mixed` or `bf16-mixed`, as in Lightning's Trainer; `auto`:
+            `bf16-mixed` where a step on this machine is faster in it, `32-true` elsewhere.
+        accelerator, devices, num_nodes, strategy: as in Lightning's Trainer.
         compile: compile the network by `torch.compile`.
         freeze: parts of the network that keep their weights, such as [encoder].
         gradient_interval: steps between measurements of the tasks' gradients on the shared encoder
@@ -42,6 +47,7 @@ class TrainerConfig(Config):
     """
 
     epochs: int = Field(default=40, ge=1, le=10**6)
+    minutes: float | None = Field(default=None, gt=0, le=10**6)
     optimizer: NameOrOwn[Literal["adamw"]] = "adamw"
     learning_rate: float = Field(default=2e-3, gt=0, le=1e30)
     weight_decay: float = Field(default=1e-2, ge=0, le=1000)
@@ -50,7 +56,7 @@ class TrainerConfig(Config):
     gradient_clip: float = Field(default=5.0, gt=0, le=1e9)
     ema_decay: float | None = Field(default=None, gt=0, lt=1)
     early_stop: int | None = Field(default=None, ge=1, le=10**6)
-    precision: Literal["32-true", "16-mixed", "bf16-mixed"] = "32-true"
+    precision: Literal["32-true", "16-mixed", "bf16-mixed", "auto"] = "32-true"
     accelerator: Literal["auto", "cpu", "gpu"] = "auto"
     devices: Annotated[int, Field(ge=1, le=1000)] | Literal["auto"] = "auto"
     num_nodes: int = Field(default=1, ge=1, le=10_000)

@@ -6,6 +6,7 @@ from __future__ import annotations
 import logging
 import warnings
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,7 @@ from msdet.training.callbacks import (
 from msdet.training.config import TrainConfig
 from msdet.training.data import MixtureData
 from msdet.training.module import Training
+from msdet.training.precision import settled_precision
 from msdet.training.processes import EndTogether, told_of_deaths
 from msdet.training.progress import Progress
 
@@ -104,8 +106,9 @@ def fit(
         devices=settings.devices,
         num_nodes=settings.num_nodes,
         strategy=settings.strategy,
-        precision=settings.precision,
+        precision=settled_precision(config, model, criterion),
         max_epochs=settings.epochs,
+        max_time=None if settings.minutes is None else timedelta(minutes=settings.minutes),
         gradient_clip_val=settings.gradient_clip,
         callbacks=callbacks,
         logger=_loggers(config, folder),

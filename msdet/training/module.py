@@ -4,8 +4,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from functools import partial
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import lightning.pytorch as pl
@@ -22,6 +21,7 @@ from msdet.errors import InputError
 from msdet.metrics.scores import SceneRow
 from msdet.models.msdet import MSDET, Output
 from msdet.parts import OwnPart, build
+from msdet.training.callbacks import seconds_taken
 from msdet.training.config import TrainerConfig
 from msdet.training.validation import score_batch
 
@@ -175,17 +175,31 @@ class Training(pl.LightningModule):
     def configure_optimizers(self) -> Any:
         """Return the optimiser and its schedule, which moves by the step."""
         total = int(self.trainer.estimated_stepping_batches)
-        optimizer, schedule = optimizer_and_schedule(self.config, self.model, self.criterion, total)
+        optimizer, schedule = optimizer_and_schedule(
+            self.config, self.model, self.criterion, total, self._share_of_time
+        )
         return {
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": schedule, "interval": "step"},
         }
 
+    def _share_of_time(self) -> float:
+        """Return how much of ``minutes`` has passed."""
+        minutes = self.config.minutes
+        return 0.0 if minutes is None else seconds_taken(self.trainer) / (60 * minutes)
+
 
 def optimizer_and_schedule(
-    config: TrainerConfig, model: MSDET, criterion: Criterion, total_steps: int
+    config: TrainerConfig,
+    model: MSDET,
+    criterion: Criterion,
+    total_steps: int,
+    share_of_time: Callable[[], float] = lambda: 0.0,
 ) -> tuple[Any, Any]:
     """Return the optimiser of what is trained, and the schedule of its learning rate.
+
+    Args:
+        share_of_time: how much of the time allowed has passed, 0 to 1.
 
     Raises:
         InputError: a class that the config names cannot be made; names the key.
@@ -204,13 +218,18 @@ def optimizer_and_schedule(
     if isinstance(config.schedule, OwnPart):
         schedule = build(config.schedule, "trainer.schedule", optimizer)
     else:
-        factor = partial(warmup_cosine, config.warmup_steps, total_steps)
+
+        def factor(step: int) -> float:
+            return warmup_cosine(config.warmup_steps, total_steps, step, share_of_time())
+
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
     return optimizer, schedule
 
 
-def warmup_cosine(warmup: int, total: int, step: int) -> float:
-    """Factor on the learning rate: rises linearly over ``warmup`` steps, then a cosine to zero."""
+def warmup_cosine(warmup: int, total: int, step: int, share_of_time: float = 0.0) -> float:
+    """Factor on the learning rate: rises linearly over ``warmup`` steps, then a cosine to zero,
+    over the steps or over the time allowed, whichever is nearer to its end."""
     if step < warmup:
         return (step + 1) / warmup
-    return 0.5 + 0.5 * math.cos(math.pi * min(1.0, (step - warmup) / max(1, total - warmup)))
+    passed = max((step - warmup) / max(1, total - warmup), share_of_time)
+    return 0.5 + 0.5 * math.cos(math.pi * min(1.0, passed))

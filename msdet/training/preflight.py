@@ -49,7 +49,7 @@ def preflight(config: TrainConfig, model: MSDET, criterion: Criterion) -> None:
         keys.watch(model, criterion)
         with keys.told("trainer.optimizer"):
             optimizer, schedule = optimizer_and_schedule(config.trainer, model, criterion, 2)
-        batch = _noise(config, model)
+        batch = noise_batch(config, model)
         for _ in range(2):
             with keys.told(None), keys.waits:
                 output = forward(model, batch, criterion)
@@ -223,8 +223,8 @@ class _Waits(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return func(*args, **(kwargs or {}))
 
 
-def _noise(config: TrainConfig, model: MSDET) -> Batch:
-    """Return two mixtures of noise with all labels."""
+def noise_batch(config: TrainConfig, model: MSDET) -> Batch:
+    """Return two mixtures of noise of up to a second, with all labels."""
     crop = max(config.model.stft.window, round(config.sample_rate * _SECONDS))
     samples = min(round(config.data.crop_seconds * config.sample_rate), crop)
     slots, mics = model.num_slots, model.array.num_mics

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, TaskID, TextColumn
 from rich.progress import Progress as RichProgress
 
-from msdet.training.callbacks import Bookkeeping
+from msdet.training.callbacks import Bookkeeping, seconds_taken
 from msdet.training.config import TrainConfig
 
 _REFRESH_SECONDS = 0.5
@@ -129,6 +129,8 @@ class Progress(ProgressBar):
         epochs = self._config.trainer.epochs
         left = (total - trainer.global_step) * step_seconds
         left += (epochs - len(self._bookkeeping.history)) * validation_seconds
+        if (minutes := self._config.trainer.minutes) is not None:
+            left = min(left, max(0.0, 60 * minutes - seconds_taken(trainer)))
         if self._config.evaluate:
             of_scene = validation_seconds / data.valid_scenes
             left += data.test_scenes * of_scene * _SCORING_FACTOR

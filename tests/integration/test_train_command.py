@@ -216,3 +216,17 @@ def test_frozen_part_keeps_the_weights_it_started_from(
         assert torch.equal(before[name], after[name]), name
     moved = [name for name in before if not torch.equal(before[name], after[name])]
     assert {name.split(".")[0] for name in moved} >= {"coarse_head", "fine_head", "separation_head"}
+
+
+@pytest.mark.usefixtures("same_home")
+def test_a_run_ends_when_its_minutes_are_over(debug: tuple[str, ...], tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    command = ["train", *debug, f"output={folder}", "evaluate=false", "trainer.epochs=100000"]
+    assert main([*command, "trainer.minutes=0.05", "trainer.warmup_steps=0"]) == 0
+    history = read_history(folder)
+    assert history[-1]["valid_si_sdr_improvement_db"] is not None  # scored after its last step
+    state = read_training_state(folder)
+    (schedule,) = state["lr_schedulers"]
+    (rate,) = schedule["_last_lr"]
+    assert rate < 0.05 * schedule["base_lrs"][0]  # it has fallen, though few steps were taken
+    assert (folder / "model.ckpt").is_file()

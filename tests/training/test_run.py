@@ -17,8 +17,9 @@ from msdet.criteria import Criterion, CriterionConfig
 from msdet.errors import InputError
 from msdet.models.msdet import MSDET
 from msdet.parsing import parse
+from msdet.training import precision
 from msdet.training.config import TrainConfig, TrainerConfig
-from msdet.training.module import Training
+from msdet.training.module import Training, warmup_cosine
 from msdet.training.run import build_model
 from msdet.training.run_folder import SOURCES_NAME, check_same_mixtures
 
@@ -87,3 +88,38 @@ def test_weights_that_a_step_broke_are_neither_scored_nor_saved(training: Traini
     ):
         with pytest.raises(InputError, match=r"^training diverged: model\.separation_head\.out"):
             hook()
+
+
+# --- precision and time -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("seconds", "chosen"),
+    [((1.0, 0.5), "bf16-mixed"), ((1.0, 0.95), "32-true"), ((1.0, 6.0), "32-true")],
+)
+def test_a_precision_is_chosen_by_the_time_of_a_step(
+    seconds: tuple[float, float], chosen: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured = dict(zip((torch.float32, torch.bfloat16), seconds, strict=True))
+    monkeypatch.setattr(precision, "_step_seconds", lambda *_: measured)
+    asked = config("trainer.precision=auto", "trainer.accelerator=cpu")
+    model, criterion = build_model(asked, asked.array.build()), Criterion(asked.criterion)
+    assert precision.settled_precision(asked, model, criterion) == chosen
+
+
+def test_measuring_precisions_leaves_the_network_alone() -> None:
+    asked = config("trainer.precision=auto", "trainer.accelerator=cpu")
+    model, criterion = build_model(asked, asked.array.build()), Criterion(asked.criterion)
+    before = {name: weight.clone() for name, weight in model.state_dict().items()}
+    assert precision.settled_precision(asked, model, criterion) in ("32-true", "bf16-mixed")
+    assert all(torch.equal(before[name], weight) for name, weight in model.state_dict().items())
+    assert all(weight.grad is None for weight in model.parameters())
+
+
+def test_the_learning_rate_falls_by_the_clock_where_that_is_ahead() -> None:
+    by_steps = [warmup_cosine(10, 110, step) for step in (0, 9, 60, 110)]
+    assert by_steps == pytest.approx([0.1, 1.0, 0.5, 0.0])
+    assert warmup_cosine(10, 110, 4, 0.9) == pytest.approx(0.5)  # still warming up
+    assert warmup_cosine(10, 110, 60, 0.2) == pytest.approx(0.5)
+    assert warmup_cosine(10, 110, 20, 0.5) == pytest.approx(0.5)
+    assert warmup_cosine(10, 110, 20, 1.5) == pytest.approx(0.0)
