@@ -14,9 +14,10 @@ class ArraysConfig(Config):
 
     Attributes:
         shapes: each as in the group `array`, such as {shape: circle, num_mics: 6, radius: 0.05}.
-        drawn: so many more, planar, drawn by `seed`.
-        num_mics: microphones of these.
-        radius: metres, of the disc that their microphones lie in.
+        drawn: so many more, drawn by `seed`: lines where the run's own array is one, planar ones
+            otherwise.
+        num_mics: microphones of these; from 2 for lines, from 3 otherwise.
+        radius: metres, of the disc that their microphones lie in; half the length of a line.
         spacing: metres, between two of their microphones, at least.
     """
 
@@ -28,8 +29,8 @@ class ArraysConfig(Config):
 
     @model_validator(mode="after")
     def _ranges(self) -> ArraysConfig:
-        if not 3 <= self.num_mics[0] <= self.num_mics[1] <= MOST_MICS:
-            raise ValueError(f"num_mics={list(self.num_mics)} must rise, from 3 to {MOST_MICS}")
+        if not 2 <= self.num_mics[0] <= self.num_mics[1] <= MOST_MICS:
+            raise ValueError(f"num_mics={list(self.num_mics)} must rise, from 2 to {MOST_MICS}")
         if not 0 < self.radius[0] <= self.radius[1]:
             raise ValueError(f"radius={list(self.radius)} must rise, from above 0")
         return self

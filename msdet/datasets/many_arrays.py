@@ -6,6 +6,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import numpy as np
+
 from msdet.datasets.config import ArraysConfig
 from msdet.datasets.examples import ARRAYS, ARRAYS_ORDER, ExampleSet, SimulatedMixtures, in_turn
 from msdet.errors import InputError
@@ -21,7 +23,7 @@ def build_arrays(config: ArraysConfig, own: MicrophoneArray, seed: int) -> list[
     """The run's own array, and then those of the config; none of them twice.
 
     Raises:
-        InputError: microphones do not fit into their disc; or lines and other shapes are mixed,
+        InputError: microphones do not fit into their disc or line; or lines and other shapes are mixed,
             whose azimuths are not the same thing.
     """
     arrays = [own]
@@ -35,19 +37,18 @@ def build_arrays(config: ArraysConfig, own: MicrophoneArray, seed: int) -> list[
             )
         if all(array.positions != known.positions for known in arrays):
             arrays.append(array)
-    if config.drawn and own.is_linear:
+    if config.drawn and config.num_mics[0] < 3 and not own.is_linear:
         raise InputError(
-            f"data.arrays.drawn={config.drawn}: draws planar arrays, but array {own.name!r} is on "
-            "a line; one network serves one kind"
+            f"data.arrays.num_mics={list(config.num_mics)}: two microphones are a line, but array "
+            f"{own.name!r} is not on one; one network serves one kind"
         )
-    return arrays + [_draw_array(config, seed, number) for number in range(config.drawn)]
+    draw = _draw_line if own.is_linear else _draw_planar
+    return arrays + [draw(config, seed, number) for number in range(config.drawn)]
 
 
-def _draw_array(config: ArraysConfig, seed: int, number: int) -> MicrophoneArray:
+def _draw_planar(config: ArraysConfig, seed: int, number: int) -> MicrophoneArray:
     """Microphones evenly over a disc, one by one, those too close to another left out."""
-    rng = random_generator(seed, ARRAYS, number)
-    count = int(rng.integers(config.num_mics[0], config.num_mics[1] + 1))
-    radius = float(rng.uniform(*config.radius))
+    rng, count, radius = _draw_size(config, seed, number)
     places: list[tuple[float, float, float]] = []
     for _ in range(_TRIES):
         angle, reach = float(rng.uniform(0, math.tau)), radius * math.sqrt(float(rng.uniform()))
@@ -59,9 +60,32 @@ def _draw_array(config: ArraysConfig, seed: int, number: int) -> MicrophoneArray
             if not array.is_linear:
                 return array
             places = []
-    raise InputError(
-        f"data.arrays: {count} microphones {config.spacing:g} m apart do not fit into a disc of "
-        f"{radius:.3f} m; widen radius, or lessen spacing or num_mics"
+    raise _no_room(config, count, f"disc of {radius:.3f} m")
+
+
+def _draw_line(config: ArraysConfig, seed: int, number: int) -> MicrophoneArray:
+    """Microphones evenly over a line, their least distance between them."""
+    rng, count, radius = _draw_size(config, seed, number)
+    free = 2 * radius - (count - 1) * config.spacing
+    if free < 0:
+        raise _no_room(config, count, f"line of {2 * radius:.3f} m")
+    places = np.sort(rng.uniform(0, free, count)) + config.spacing * np.arange(count) - radius
+    return MicrophoneArray(f"drawn{number}", tuple((float(x), 0.0, 0.0) for x in places.round(4)))
+
+
+def _draw_size(
+    config: ArraysConfig, seed: int, number: int
+) -> tuple[np.random.Generator, int, float]:
+    """Draw the microphones' number and the radius, and go on drawing with the generator."""
+    rng = random_generator(seed, ARRAYS, number)
+    count = int(rng.integers(config.num_mics[0], config.num_mics[1] + 1))
+    return rng, count, float(rng.uniform(*config.radius))
+
+
+def _no_room(config: ArraysConfig, count: int, shape: str) -> InputError:
+    return InputError(
+        f"data.arrays: {count} microphones {config.spacing:g} m apart do not fit into a {shape}; "
+        "widen radius, or lessen spacing or num_mics"
     )
 
 

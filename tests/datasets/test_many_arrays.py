@@ -68,6 +68,17 @@ def test_drawn_arrays_are_planar_apart_and_of_the_asked_sizes(
     assert drawn != build_arrays(ranges, arrays["circle4"], seed=1)[1:]
 
 
+def test_beside_a_line_lines_are_drawn(arrays: dict[str, MicrophoneArray]) -> None:
+    ranges = ArraysConfig(drawn=30, num_mics=(2, 4), radius=(0.03, 0.1), spacing=0.015)
+    drawn = build_arrays(ranges, arrays["line4"], seed=0)[1:]
+    assert {array.num_mics for array in drawn} == {2, 3, 4}
+    for array in drawn:
+        places = np.sort(array.as_array()[:, 0])
+        assert array.is_linear
+        assert np.diff(places).min() >= 0.015 - 2e-4
+        assert np.ptp(places) <= 2 * 0.1 + 1e-9
+
+
 def test_the_own_array_is_not_taken_twice(arrays: dict[str, MicrophoneArray]) -> None:
     shapes = ArraysConfig.model_validate({"shapes": [CIRCLE6]})
     own = shapes.shapes[0].build()
@@ -131,14 +142,18 @@ def test_an_example_depends_on_its_numbers_alone(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("overrides", "named"),
     [
-        (["data.arrays.num_mics=[2,4]"], "data.arrays: num_mics"),
+        (["data.arrays.num_mics=[1,4]"], "data.arrays: num_mics"),
+        (
+            ["array=line4", "data.arrays.shapes=[]", "data.arrays.spacing=0.1"],
+            "data.arrays: .* do not fit into a line",
+        ),
         (["data.arrays.radius=[0.08,0.03]"], "data.arrays: radius"),
         (["data.arrays.radius=[0.01,0.01]"], "data.arrays: .* do not fit into a disc"),
         (
             ["data.arrays.shapes=[{shape: line, num_mics: 3, spacing: 0.05}]"],
             "'line3' is on a line",
         ),
-        (["array=line4", "data.arrays.shapes=[]"], "data.arrays.drawn=1: draws planar arrays"),
+        (["data.arrays.num_mics=[2,4]"], "data.arrays.num_mics=.2, 4.: two microphones are a line"),
         (["model.frontend.name=ri"], "'ri' serves one array"),
         (["data.train_rooms=2"], "data.train_rooms=2: fewer than the 3 arrays"),
         (["data.simulated=somewhere"], "data.arrays: with data.simulated=somewhere"),
