@@ -23,8 +23,8 @@ def build_arrays(config: ArraysConfig, own: MicrophoneArray, seed: int) -> list[
     """The run's own array, and then those of the config; none of them twice.
 
     Raises:
-        InputError: microphones do not fit into their disc or line; or lines and other shapes are mixed,
-            whose azimuths are not the same thing.
+        InputError: microphones do not fit into their disc or line; or lines and other shapes are
+            mixed, whose azimuths are not the same thing.
     """
     arrays = [own]
     for shape in config.shapes:

@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import lightning.pytorch as pl
 import torch
-from lightning.pytorch.callbacks import Callback, Timer
-from lightning.pytorch.trainer.states import RunningStage
+from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
 from msdet.checkpoints import DESCRIPTION_KEY, Description, save_portable
@@ -41,12 +40,6 @@ class Stopping(Callback):
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         heed_sigterm()
-
-
-def seconds_taken(trainer: pl.Trainer) -> float:
-    """Return how long a run that has a limit of time has taken, before a resumption too."""
-    timer = next(one for one in trainer.callbacks if isinstance(one, Timer))  # type: ignore[attr-defined]
-    return float(timer.time_elapsed(RunningStage.TRAINING))
 
 
 class Bookkeeping(Callback):

@@ -9,6 +9,8 @@ from typing import Any
 
 import lightning.pytorch as pl
 import torch
+from lightning.pytorch.callbacks import Timer
+from lightning.pytorch.trainer.states import RunningStage
 from torch import Tensor
 
 from msdet.checkpoints import not_finite
@@ -21,7 +23,6 @@ from msdet.errors import InputError
 from msdet.metrics.scores import SceneRow
 from msdet.models.msdet import MSDET, Output
 from msdet.parts import OwnPart, build
-from msdet.training.callbacks import seconds_taken
 from msdet.training.config import TrainerConfig
 from msdet.training.validation import score_batch
 
@@ -65,6 +66,12 @@ def forward(model: MSDET, batch: Batch, criterion: Criterion) -> Output:
         azimuth = take(batch.azimuth.masked_fill(~batch.present, torch.nan), order)
     output: Output = model(batch.mixture, batch.array, azimuth)
     return output
+
+
+def seconds_taken(trainer: pl.Trainer) -> float:
+    """Return how long a run that has a limit of time has taken, before a resumption too."""
+    timer = next(one for one in trainer.callbacks if isinstance(one, Timer))  # type: ignore[attr-defined]
+    return float(timer.time_elapsed(RunningStage.TRAINING))
 
 
 class Training(pl.LightningModule):

@@ -14,8 +14,9 @@ from rich.console import Console
 from rich.progress import BarColumn, TaskID, TextColumn
 from rich.progress import Progress as RichProgress
 
-from msdet.training.callbacks import Bookkeeping, seconds_taken
+from msdet.training.callbacks import Bookkeeping
 from msdet.training.config import TrainConfig
+from msdet.training.module import seconds_taken
 
 _REFRESH_SECONDS = 0.5
 """Drawing takes time of a core that trains, and the loss is fetched from the device for it."""
