@@ -65,6 +65,7 @@ _HEADS_BEFORE = {
     "refinement_channels": 32,
     "equaliser_blocks": 7,
     "equaliser_channels": 32,
+    "dereverberations": 0,
     "distance": "none",
 }
 """Settings of networks from before these were keys. Today's defaults may be others."""

@@ -5,18 +5,23 @@ from __future__ import annotations
 
 import json
 import shutil
+from itertools import permutations
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from scipy.signal import oaconvolve
 
 import msdet
 from msdet.benchmarks import benchmark_names
+from msdet.checkpoints import load_checkpoint
 from msdet.cli import main
 from msdet.corpora import BundledConfig, open_corpus
+from msdet.datasets import SimulatedMixtures
 from msdet.errors import InputError
 from msdet.geometry import angular_error
+from msdet.metrics.signals.si_sdr import si_sdr
 from msdet.shipped import default_model, shipped_models
 from msdet.simulation import SceneConfig, compute_rirs, draw_room
 
@@ -103,6 +108,37 @@ def test_a_model_that_ships_separates_on_an_array_by_name() -> None:
     assert result.audio.shape[1] == audio.shape[1]
     assert np.isfinite(result.audio).all()
     assert result.num_speakers <= separator.description.trained_speakers[1]
+
+
+def test_a_last_step_without_weights_dereverberates() -> None:
+    """Also with weights that were trained without it."""
+    model = load_checkpoint(default_model().path).model
+    heads = model.config.heads.model_copy(update={"dereverberations": 3})
+    model.config = model.config.model_copy(update={"heads": heads})
+    corpus = open_corpus(BundledConfig(), model.sample_rate).split("valid")
+    scene = SceneConfig.model_validate({"t60": [0.3, 0.5], "rirs": "hybrid"})
+    mixtures = SimulatedMixtures(
+        corpus, model.array, scene, length=2, num_samples=4 * model.sample_rate, split="valid"
+    )
+    gains = []
+    for index in range(2):
+        example = mixtures.example(0, index)
+        heard = torch.from_numpy(example.mixture)[None]
+        with torch.inference_mode():
+            stages = model(heard / heard[:, 0].std()).stages
+        before, after = (
+            max(
+                np.mean([si_sdr(audio[slot], target) for slot, target in pairs])
+                for audio in [model.stft.inverse(stage[0], heard.shape[-1]).numpy()]
+                for pairs in (
+                    zip(order, example.targets, strict=True)
+                    for order in permutations(range(model.num_slots), 2)
+                )
+            )
+            for stage in stages[-2:]
+        )
+        gains.append(after - before)
+    assert min(gains) > 0.5
 
 
 @pytest.mark.slow

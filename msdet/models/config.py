@@ -150,6 +150,10 @@ class HeadsConfig(Config):
             which removes reverberation (see *The network*).
         refinements: how often, each time with the beamformer of the last estimates and the same
             weights.
+        dereverberations: turns of a last step without weights, 3 being enough, that averages the
+            estimates with beams towards the speakers from which what filters of the estimates over
+            the present and past frames explain, others' sound and reverberation, was taken away;
+            0: none.
         refinement_blocks: residual blocks in the refinement, at a quarter of the frequencies.
         refinement_channels: of these blocks.
         equaliser_blocks: of `convolutive`: residual blocks over frequency of the equaliser, one
@@ -166,6 +170,7 @@ class HeadsConfig(Config):
     guidance: Literal["none", "estimated", "oracle"] = "estimated"
     beamformer: Literal["none", "mask", "steered", "convolutive"] = "mask"
     refinements: int = Field(default=1, ge=1, le=MOST_BLOCKS)
+    dereverberations: int = Field(default=0, ge=0, le=16)
     refinement_blocks: int = Field(default=0, ge=0, le=12)  # the last looks 2**11 frames around
     refinement_channels: int = Field(default=32, ge=4, le=MOST_CHANNELS)
     equaliser_blocks: int = Field(default=7, ge=0, le=12)  # the last is dilated 2**11 bins

@@ -12,9 +12,11 @@ from msdet.audio import Stft
 from msdet.errors import InputError
 from msdet.geometry import AzimuthGrid, MicrophoneArray, angular_error
 from msdet.models.beamforming import (
+    DRY_SHARE,
     beamform,
     beamform_towards,
     inverse_coherence,
+    no_louder,
     plane_waves,
     predict_paths,
     superdirective_weights,
@@ -316,6 +318,8 @@ class MSDET(nn.Module):
             fine = self.fine_head(differences, steering.fine[0], weight, reference, located.full)
         if self.distance_head is not None:
             distance = self.distance_head(weight, reference, located.full, located.bottom)
+        if fine is not None and self.config.heads.dereverberations:
+            stages.append(self._dereverberated(stages[-1], spectra, fine, steering))
         return Estimates(stages[-1], tuple(stages), fine, coarse, distance, encoding)
 
     def locate(self, output: Output) -> Locations | None:
@@ -363,6 +367,22 @@ class MSDET(nn.Module):
                 stages.append(self.refinement_head(reference, beams, paths, last, encoding.full))
                 last = stages[-1].detach()
         return stages
+
+    def _dereverberated(
+        self, last: Tensor, spectra: Tensor, fine: Tensor, steering: Steering
+    ) -> Tensor:
+        """The ``last`` estimates, averaged with what beams hear without reverberation.
+
+        Args:
+            fine: logits of the directions that the beams are steered to.
+        """
+        posterior = fine[..., : self.grid.num_classes].detach().float().softmax(dim=-1)
+        towards = self._plane_waves(self.grid.decode(posterior), steering)
+        weights = superdirective_weights(towards, steering.diffuse)
+        dry = last.detach()
+        for _ in range(self.config.heads.dereverberations):
+            dry = no_louder(predict_paths(spectra, dry, weights).dry, last.detach())
+        return last + DRY_SHARE * (dry - last)
 
     @torch.no_grad()
     def _azimuths(

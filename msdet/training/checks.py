@@ -120,6 +120,12 @@ def _check_tasks(config: TrainConfig) -> None:
             f"criterion.weight={criterion.weight:g}: nothing trains the directions that it is "
             "steered to; give 'mask', or a weight below 1"
         )
+    if model.heads.dereverberations and "direction" not in tasks:
+        raise InputError(
+            f"model.heads.dereverberations={model.heads.dereverberations} with "
+            f"criterion.weight={criterion.weight:g}: nothing trains the directions that its beams "
+            "are steered to; give 0, or a weight below 1"
+        )
     if model.sharing != "hard" and not {"separation", "direction"} <= set(tasks):
         raise InputError(
             f"model.sharing={model.sharing!r} with {' and '.join(tasks)} alone: parts of the "

@@ -49,7 +49,11 @@ KINDS: dict[str, dict[str, Any]] = {
         "slots": 3,
     },
     "convolutive": {"beamformer": "convolutive", "empty_slots": True},
-    "steered along a line": {"beamformer": "steered", "array": "line4"},
+    "steered along a line, dereverberated": {
+        "beamformer": "steered",
+        "array": "line4",
+        "dereverberations": 2,
+    },
     "separation alone, real and imaginary parts": {
         "weight": 1.0,
         "guidance": "none",

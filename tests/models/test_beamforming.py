@@ -18,6 +18,7 @@ from msdet.models.beamforming import (
     delayed,
     inverse_coherence,
     mvdr_weights,
+    no_louder,
     plane_waves,
     predict_paths,
     superdirective_weights,
@@ -224,6 +225,15 @@ def test_paths_of_silence_are_silent(reverberant: dict[str, torch.Tensor]) -> No
     nothing = predict_paths(sources[:, [1, 1, 1]], sources * 0, reverberant["weights"])
     assert not nothing.alone.any()
     assert torch.isfinite(nothing.late).all()
+
+
+def test_what_is_too_loud_for_its_estimate_is_scaled_down_as_a_whole() -> None:
+    spectra = noise(1, 3, 5, 6)
+    estimates = spectra * torch.tensor([1.0, 0.6, 0.05])[:, None, None]
+    bounded = no_louder(spectra, estimates)
+    torch.testing.assert_close(bounded[:, :2], spectra[:, :2])
+    torch.testing.assert_close(bounded[:, 2], 2 * estimates[:, 2])
+    assert not no_louder(spectra, 0 * spectra).any()
 
 
 def test_a_field_s_coherence_is_where_the_microphones_are() -> None:

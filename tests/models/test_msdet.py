@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from msdet.criteria.losses import azimuth_targets, cross_entropy, spectral_l1
 from msdet.errors import InputError
 from msdet.geometry import AzimuthGrid, MicrophoneArray
-from msdet.models.beamforming import beamform
+from msdet.models.beamforming import DRY_SHARE, beamform
 from msdet.models.msdet import MSDET, Output
 
 Make = Callable[..., MSDET]
@@ -29,6 +29,7 @@ KINDS: tuple[dict[str, object], ...] = (
     {"frontend": "ri"},
     {"frontend": "ri", **PLAIN},
     {"beamformer": "convolutive", "refinements": 2},
+    {"beamformer": "steered", "dereverberations": 2},
 )
 
 
@@ -153,7 +154,8 @@ def test_an_example_does_not_hear_its_neighbours(
 ) -> None:
     model = make_model(**kind).eval()
     # slots of random weights are nearly alike: equations that tell them apart raise rounding
-    atol = 2e-2 if kind.get("beamformer") == "convolutive" else 1e-4
+    solves = kind.get("beamformer") == "convolutive" or "dereverberations" in kind
+    atol = 2e-2 if solves else 1e-4
     with torch.no_grad():
         together, alone = model(mixture), model(mixture[1:])
         louder = model(torch.cat([mixture[:1] * 100, mixture[1:]]))
@@ -195,6 +197,24 @@ def test_oracle_guidance_points_between_look_directions(make_model: Make) -> Non
     expected[1, [2, 3]] = torch.tensor([0.75, 0.25])
     expected[2, [12, 0]] = 0.5
     torch.testing.assert_close(weights[0], expected, atol=1e-4, rtol=0)
+
+
+# --- the last step ------------------------------------------------------------------------
+
+
+def test_dereverberation_is_a_last_stage_that_moves_no_direction(
+    make_model: Make, mixture: torch.Tensor
+) -> None:
+    plain = make_model(beamformer="steered").eval()(mixture)
+    found = make_model(beamformer="steered", dereverberations=3).eval()(mixture)
+    assert len(found.stages) == len(plain.stages) + 1
+    for one, other in zip(plain.stages, found.stages, strict=False):
+        torch.testing.assert_close(one, other)
+    torch.testing.assert_close(found.azimuth_logits, plain.azimuth_logits)
+    beams = (found.spectra - (1 - DRY_SHARE) * found.stages[-2]) / DRY_SHARE
+    assert (beams - found.stages[-2]).abs().max() > 0.1 * found.stages[-2].abs().max()
+    louder = beams.abs().square().mean((2, 3)) / found.stages[-2].abs().square().mean((2, 3))
+    assert louder.max() < 4.01
 
 
 # --- the second stage ---------------------------------------------------------------------

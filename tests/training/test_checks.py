@@ -74,10 +74,12 @@ def test_every_part_is_trained_or_the_config_is_refused(
     assert all(torch.isfinite(g).all() for g in gradients.values() if g is not None)
 
 
-def test_nothing_is_steered_to_directions_that_nothing_trains() -> None:
-    overrides = ["experiment=debug", "criterion.weight=1", "model.heads.beamformer=steered"]
+@pytest.mark.parametrize("key", ["beamformer=steered", "dereverberations=2"])
+def test_nothing_is_steered_to_directions_that_nothing_trains(key: str) -> None:
+    overrides = ["experiment=debug", "criterion.weight=1", f"model.heads.{key}"]
     config = parse(TrainConfig, compose("train", overrides))
-    with pytest.raises(InputError, match=r"beamformer='steered' with criterion\.weight=1"):
+    told = key.replace("steered", "'steered'")
+    with pytest.raises(InputError, match=rf"model\.heads\.{told} with criterion\.weight=1"):
         check(config, config.array.build())
 
 
