@@ -5,6 +5,7 @@ scenes have sounded the same since golden values were taken."""
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 import subprocess
 import sys
@@ -16,7 +17,7 @@ import pytest
 import soundfile
 
 from msdet.geometry import MicrophoneArray
-from msdet.simulation import SceneConfig, compute_rirs, render
+from msdet.simulation import Scene, SceneConfig, compute_rirs, render
 
 RATE = 8000
 
@@ -47,11 +48,11 @@ def test_simulating_imports_nothing_of_training() -> None:
 
 
 GOLDEN: dict[str, tuple[dict[str, Any], str, str, list[float]]] = {
-    "exact": ({}, "circle", "bcafd7c4c4f4ed84", [375.4446, 25.24729, 151.6405, 0.1688076]),
+    "exact": ({}, "circle", "f66eca7a1075293f", [375.4446, 25.24729, 151.6405, 0.1688076]),
     "hybrid": (
         {"rirs": "hybrid", "t60": [0.3, 0.5]},
         "circle",
-        "94ada7f3156e1442",
+        "303eaf20ed703df3",
         [369.7908, 22.23283, 123.9458, 0.3569831],
     ),
     "octaves": (
@@ -62,52 +63,59 @@ GOLDEN: dict[str, tuple[dict[str, Any], str, str, list[float]]] = {
             "target": "early",
         },
         "l_shape",
-        "8e466f0d1bfa1bbe",
+        "8ed6d7ad8a2efd32",
         [586.9715, 24.12009, 69.55488, 0.3179062],
     ),
     "diffuse": (
         {"background": {"kinds": ["diffuse"]}, "target": "image"},
         "circle",
-        "65cfd06a12c9b540",
+        "d2cc302ee3b31d15",
         [436.1266, 150.4297, 112.4788, 0.1688076],
     ),
     "babble": (
         {"background": {"kinds": ["babble"]}},
         "circle",
-        "4ce32aa76c7f6136",
+        "8907a19afed2ac00",
         [479.1097, 22.72039, 136.4634, 0.1688076],
     ),
     "point": (
         {"background": {"kinds": ["point"], "sources": [2, 2]}},
         "circle",
-        "c1a28ef558fb49ac",
+        "8545676ad3b1a1b4",
         [356.8629, 22.77203, 136.7735, 0.1688076],
     ),
     "imperfect": (
         {"imperfections": {"gain_db": 1, "phase": 5, "position": 0.002, "tilt": 2}},
         "circle",
-        "e07aaabcea483c37",
+        "866110eb8becae4e",
         [376.7371, 30.04849, 151.6544, 0.1686222],
     ),
     "line": (
         {"num_speakers": [3, 3], "overlap": [0.3, 0.6]},
         "line",
-        "6e46e8d1704320a7",
+        "4489296383cb9b29",
         [288.5934, 63.2237, 89.50826, 0.1716929],
     ),
 }
-"""Ranges, array; the digest of the scene as it is written, and levels of what is rendered."""
+"""Ranges, array; the digest of the scene's numbers, and levels of what is rendered."""
+
+
+def digest_of(scene: Scene) -> str:
+    """Return a digest of ten digits of each number: processors differ in an arccosine's last."""
+    text = scene.model_dump_json()
+    rounded = json.loads(text, parse_float=lambda number: f"{float(number):.10g}")
+    return hashlib.sha256(json.dumps(rounded).encode()).hexdigest()[:16]
 
 
 @pytest.mark.parametrize("name", GOLDEN)
 def test_scenes_stay_what_they_are(
     name: str, request: pytest.FixtureRequest, draw: Any, corpus: Any
 ) -> None:
-    """Drawn to the bit; rendered to what processors' transforms differ in."""
+    """Drawn and rendered to what processors differ in."""
     ranges, array_name, digest, levels = GOLDEN[name]
     array: MicrophoneArray = request.getfixturevalue(array_name)
     scene = draw(SceneConfig.model_validate(ranges), array=array, index=3)
-    assert hashlib.sha256(scene.model_dump_json().encode()).hexdigest()[:16] == digest
+    assert digest_of(scene) == digest
     assert levels_of(scene, corpus, array) == pytest.approx(levels, rel=1e-4)
 
 
