@@ -382,7 +382,7 @@ class MSDET(nn.Module):
         dry = last.detach()
         for _ in range(self.config.heads.dereverberations):
             dry = no_louder(predict_paths(spectra, dry, weights).dry, last.detach())
-        return last + DRY_SHARE * (dry - last)
+        return last + (dry - last) * DRY_SHARE
 
     @torch.no_grad()
     def _azimuths(
