@@ -19,6 +19,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from itertools import pairwise
 
 WAYS = ("as it is", "default allocator", "spinning threads")
 
@@ -159,10 +160,8 @@ class Step:
         self.optimiser.step()
         marks.append(time.perf_counter())
         if taken is not None:
-            phases = zip(
-                ("forward", "loss", "backward", "optimiser"), marks, marks[1:], strict=False
-            )
-            for name, start, end in phases:
+            phases = ("forward", "loss", "backward", "optimiser")
+            for name, (start, end) in zip(phases, pairwise(marks), strict=True):
                 taken[name] += end - start
 
 

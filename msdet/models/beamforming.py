@@ -39,7 +39,8 @@ _LOUDEST_BEAM = 4.0
 loud as it is; no colour of a room does."""
 
 DRY_SHARE = 0.35
-"""Of dereverberated beams in an average with a network's estimates, whose errors are others."""
+"""Share of dereverberated beams in their average with a network's estimates. On 72 valid scenes .35
+gained more than .5 and .65 in long reverberation and noise, and .2 dB less in short."""
 
 _LOUDER = 4.0
 """Power that a dereverberated beam may have relative to the estimate that it was made by."""

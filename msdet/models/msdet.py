@@ -376,8 +376,7 @@ class MSDET(nn.Module):
         Args:
             fine: logits of the directions that the beams are steered to.
         """
-        posterior = fine[..., : self.grid.num_classes].detach().float().softmax(dim=-1)
-        towards = self._plane_waves(self.grid.decode(posterior), steering)
+        towards = self._plane_waves(self._decoded(fine), steering)
         weights = superdirective_weights(towards, steering.diffuse)
         dry = last.detach()
         for _ in range(self.config.heads.dereverberations):
@@ -397,8 +396,12 @@ class MSDET(nn.Module):
         assert self.fine_head is not None  # the checks refuse such beamformers without directions
         fine = steering.fine[0]
         logits = self.fine_head(differences, fine, magnitude(estimates), reference, located.full)
-        posterior = logits[..., : self.grid.num_classes].float().softmax(dim=-1)
-        return self.grid.decode(posterior)
+        return self._decoded(logits)
+
+    @torch.no_grad()
+    def _decoded(self, logits: Tensor) -> Tensor:
+        """Degrees ``[batch, slot]`` from a fine head's logits, as if all slots held somebody."""
+        return self.grid.decode(logits[..., : self.grid.num_classes].float().softmax(dim=-1))
 
     def _plane_waves(self, azimuths: Tensor, steering: Steering) -> Tensor:
         """Plane waves ``[batch, slot, freq, mic]`` from azimuths in degrees ``[batch, slot]``."""

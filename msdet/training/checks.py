@@ -114,18 +114,17 @@ def _check_tasks(config: TrainConfig) -> None:
             f"model.heads.distance={model.heads.distance!r}: a distance head (regression or "
             "classes) goes with a weight above 0, and none with 0"
         )
-    if model.heads.beamformer in ("steered", "convolutive") and "direction" not in tasks:
-        raise InputError(
-            f"model.heads.beamformer={model.heads.beamformer!r} with "
-            f"criterion.weight={criterion.weight:g}: nothing trains the directions that it is "
-            "steered to; give 'mask', or a weight below 1"
-        )
-    if model.heads.dereverberations and "direction" not in tasks:
-        raise InputError(
-            f"model.heads.dereverberations={model.heads.dereverberations} with "
-            f"criterion.weight={criterion.weight:g}: nothing trains the directions that its beams "
-            "are steered to; give 0, or a weight below 1"
-        )
+    steered = (
+        ("beamformer", model.heads.beamformer in ("steered", "convolutive"), "'mask'"),
+        ("dereverberations", model.heads.dereverberations > 0, "0"),
+    )
+    for key, chosen, instead in steered:
+        if chosen and "direction" not in tasks:
+            raise InputError(
+                f"model.heads.{key}={getattr(model.heads, key)!r} with "
+                f"criterion.weight={criterion.weight:g}: nothing trains the directions that it is "
+                f"steered to; give {instead}, or a weight below 1"
+            )
     if model.sharing != "hard" and not {"separation", "direction"} <= set(tasks):
         raise InputError(
             f"model.sharing={model.sharing!r} with {' and '.join(tasks)} alone: parts of the "
