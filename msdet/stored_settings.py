@@ -66,6 +66,7 @@ _HEADS_BEFORE = {
     "equaliser_blocks": 7,
     "equaliser_channels": 32,
     "dereverberations": 0,
+    "combiner_blocks": 0,
     "distance": "none",
 }
 """Settings of networks from before these were keys. Today's defaults may be others."""

@@ -16,7 +16,11 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterator
+import multiprocessing
+import os
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -43,6 +47,7 @@ _SPEAKS_SECONDS = 0.5
 
 Audio = NDArray[np.float32]
 Measured = tuple[NDArray[np.float64], NDArray[np.bool_]]
+Measure = Callable[[str, int], list[Measured]]
 
 
 def main() -> None:
@@ -53,12 +58,18 @@ def main() -> None:
     parser.add_argument("checkpoint", nargs="?", default="planar-pairs")
     parser.add_argument("--scenes", type=int, default=100, help="of each number of speakers")
     parser.add_argument("--conversations", type=int, default=24, help="of a minute")
+    parser.add_argument("--workers", type=int, default=2)
     options = parser.parse_args()
-    torch.set_num_threads(1)
-    checkpoint = load_checkpoint(options.checkpoint)
-    corpus = open_corpus(BundledConfig(), checkpoint.description.sample_rate).split("valid")
-    rows = [*_scenes(checkpoint, corpus, options.scenes)]
-    rows += _windows(checkpoint, corpus, options.conversations)
+    os.environ["OMP_NUM_THREADS"] = "1"  # of the workers
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(options.workers, mp_context=context) as pool:
+
+        def measured(of: Measure, count: int, what: str) -> list[Measured]:
+            found = pool.map(partial(of, options.checkpoint), range(count))
+            return [row for each in track(found, what, total=count) for row in each]
+
+        rows = measured(_scenes, options.scenes, "scenes")
+        rows += measured(_windows, options.conversations, "conversations")
     measures = np.concatenate([row for row, _ in rows])
     speaks = np.concatenate([row for _, row in rows])
     scene = np.repeat(np.arange(len(rows)), [len(row) for row, _ in rows])
@@ -98,32 +109,48 @@ def fit(
     return weights, wrong, float(log_loss(speaks, held_out))
 
 
-def _scenes(checkpoint: Checkpoint, corpus: Corpus, count: int) -> Iterator[Measured]:
+@cache
+def _opened(name: str) -> tuple[Checkpoint, Corpus]:
+    torch.set_num_threads(1)
+    checkpoint = load_checkpoint(name)
+    corpus = open_corpus(BundledConfig(), checkpoint.description.sample_rate).split("valid")
+    return checkpoint, corpus
+
+
+def _scenes(name: str, index: int) -> list[Measured]:
+    """A scene of each number of speakers."""
+    checkpoint, corpus = _opened(name)
     kinds = [kind for hard in DIFFICULT for kind in (hard, ORDINARY[len(hard) % 2])]
-    for index in track(range(count), "scenes"):
-        for speakers in (0, 1, 1, 2, 3):  # one alone twice: there most is to be decided
-            kind = kinds[index % len(kinds)]
-            seed = SEED + 10 * (speakers == 1 and index % 2)
-            people = few_people(corpus, speakers, kind, index, seed=seed, min_angle=NEAREST)
-            yield _measured(checkpoint, people.mixture, people.targets, people.array)
-            if speakers in (1, 2) and index % 2:  # asked for where nobody is, and where somebody is
-                truth = people.azimuth.astype(np.float64)
-                gaps = [angular_error(np.arange(0.0, 360.0, 5.0), one) for one in truth]
-                nobody = 5.0 * float(np.min(gaps, axis=0).argmax())
-                for asked in (nobody, float(truth[0])):
-                    yield _measured(checkpoint, people.mixture, people.targets, people.array, asked)
+    measured = []
+    for speakers in (0, 1, 1, 2, 3):  # one alone twice: there most is to be decided
+        kind = kinds[index % len(kinds)]
+        seed = SEED + 10 * (speakers == 1 and index % 2)
+        people = few_people(corpus, speakers, kind, index, seed=seed, min_angle=NEAREST)
+        measured.append(_measured(checkpoint, people.mixture, people.targets, people.array))
+        if speakers in (1, 2) and index % 2:  # asked for where nobody is, and where somebody is
+            truth = people.azimuth.astype(np.float64)
+            gaps = [angular_error(np.arange(0.0, 360.0, 5.0), one) for one in truth]
+            nobody = 5.0 * float(np.min(gaps, axis=0).argmax())
+            measured += [
+                _measured(checkpoint, people.mixture, people.targets, people.array, asked)
+                for asked in (nobody, float(truth[0]))
+            ]
+    return measured
 
 
-def _windows(checkpoint: Checkpoint, corpus: Corpus, count: int) -> Iterator[Measured]:
+def _windows(name: str, index: int) -> list[Measured]:
+    """The windows of a conversation."""
+    checkpoint, corpus = _opened(name)
     rate, size = corpus.sample_rate, round(WINDOW_SECONDS * corpus.sample_rate)
-    for index in track(range(count), "conversations"):
-        talk, array = conversation(corpus, SEED, index)
-        for start in range(0, talk.mixture.shape[1] - size + 1, size):
-            part = slice(start, start + size)
-            spoken = [_within(s, start / rate, (start + size) / rate) for s in talk.segments]
-            if all(one == 0 or one >= _SPEAKS_SECONDS for one in spoken):
-                targets = talk.targets[[one > 0 for one in spoken], part]
-                yield _measured(checkpoint, talk.mixture[:, part], targets, array)
+    talk, array = conversation(corpus, SEED, index)
+    measured = []
+    for start in range(0, talk.mixture.shape[1] - size + 1, size):
+        part = slice(start, start + size)
+        spoken = [_within(s, start / rate, (start + size) / rate) for s in talk.segments]
+        if all(one == 0 or one >= _SPEAKS_SECONDS for one in spoken):
+            targets = talk.targets[[one > 0 for one in spoken], part]
+            measured.append(_measured(checkpoint, talk.mixture[:, part], targets, array))
+    return measured
 
 
 def _within(segments: list[tuple[float, float]], start: float, end: float) -> float:

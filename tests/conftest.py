@@ -74,6 +74,7 @@ def make_model(arrays: dict[str, MicrophoneArray]) -> Callable[..., MSDET]:
         refinements: int = 1,
         refinement_blocks: int = 0,
         dereverberations: int = 0,
+        combiner_blocks: int = 0,
         frontend: str = "directional",
         reference_mic: int = 0,
         channels: int = 6,
@@ -101,6 +102,7 @@ def make_model(arrays: dict[str, MicrophoneArray]) -> Callable[..., MSDET]:
                     "refinement_blocks": refinement_blocks,
                     "refinement_channels": 4,
                     "dereverberations": dereverberations,
+                    "combiner_blocks": combiner_blocks,
                     "equaliser_blocks": 2,
                     "equaliser_channels": 4,
                     "resolution": 15.0,
@@ -119,8 +121,9 @@ def make_model(arrays: dict[str, MicrophoneArray]) -> Callable[..., MSDET]:
             model = MSDET(config, chosen, RATE, slots, reference_mic, tasks, empty_slots)
             if model.refinement_head is not None:
                 torch.nn.init.normal_(model.refinement_head.out.weight, std=0.1)
-            if model.equaliser is not None:
-                torch.nn.init.normal_(model.equaliser.out.weight, std=0.1)
+            for part in (model.equaliser, model.combiner):
+                if part is not None:
+                    torch.nn.init.normal_(part.out.weight, std=0.1)
         return model
 
     return made

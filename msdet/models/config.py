@@ -154,11 +154,14 @@ class HeadsConfig(Config):
             estimates with beams towards the speakers from which what filters of the estimates over
             the present and past frames explain, others' sound and reverberation, was taken away;
             0: none.
+        combiner_blocks: residual blocks over frequency that read two complex weights for each slot
+            and frequency, those of that average, from statistics over the utterance; 0: the same
+            average everywhere, which needs no training.
         refinement_blocks: residual blocks in the refinement, at a quarter of the frequencies.
         refinement_channels: of these blocks.
         equaliser_blocks: of `convolutive`: residual blocks over frequency of the equaliser, one
             complex gain for each slot and frequency behind each refinement; 0: none.
-        equaliser_channels: of these blocks.
+        equaliser_channels: of these blocks, and of the combiner's.
         resolution: degrees per azimuth class; must divide 360 (180 for a line).
         direction_channels, mask_channels: widths of the heads.
         mask_bound: largest real and imaginary part that a mask adds to an even share.
@@ -171,6 +174,7 @@ class HeadsConfig(Config):
     beamformer: Literal["none", "mask", "steered", "convolutive"] = "mask"
     refinements: int = Field(default=1, ge=1, le=MOST_BLOCKS)
     dereverberations: int = Field(default=0, ge=0, le=16)
+    combiner_blocks: int = Field(default=0, ge=0, le=12)
     refinement_blocks: int = Field(default=0, ge=0, le=12)  # the last looks 2**11 frames around
     refinement_channels: int = Field(default=32, ge=4, le=MOST_CHANNELS)
     equaliser_blocks: int = Field(default=7, ge=0, le=12)  # the last is dilated 2**11 bins

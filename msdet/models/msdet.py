@@ -23,6 +23,7 @@ from msdet.models.beamforming import (
 )
 from msdet.models.config import ModelConfig
 from msdet.models.encoders import Encoding, make_encoder
+from msdet.models.equaliser import Combiner, Equaliser, statistics_of_two
 from msdet.models.frontends import (
     DirectionalFeatures,
     look_grid,
@@ -36,7 +37,7 @@ from msdet.models.heads import (
     FineDirectionHead,
     MaskHead,
 )
-from msdet.models.refinement import Equaliser, FilterHead, RefinementHead
+from msdet.models.refinement import FilterHead, RefinementHead
 from msdet.parts import OwnPart, build_module
 from msdet.tasks import Task
 
@@ -204,6 +205,9 @@ class MSDET(nn.Module):
                 self.equaliser = Equaliser(
                     frequencies, heads.equaliser_channels, heads.equaliser_blocks
                 )
+        self.combiner: Combiner | None = None
+        if heads.dereverberations and heads.combiner_blocks and "separation" in tasks:
+            self.combiner = Combiner(frequencies, heads.equaliser_channels, heads.combiner_blocks)
         self.distance_head = (
             None if heads.distance == "none" else DistanceHead(full, bottom, heads.distance)
         )
@@ -357,9 +361,7 @@ class MSDET(nn.Module):
             weights = superdirective_weights(towards, steering.diffuse)
             paths = predict_paths(spectra, last, weights)
             if stages and self.equaliser is not None:
-                beside = (azimuths[..., None] + self.equaliser.relative_beams).flatten(1)
-                beside = self._plane_waves(beside, steering)
-                around = superdirective_weights(beside, steering.diffuse)
+                around = self._around(azimuths, self.equaliser.relative_beams, steering)
                 stages.append(self.equaliser(stages[-1], paths, around))
                 last = stages[-1].detach()
             if turn < refinements:
@@ -376,12 +378,29 @@ class MSDET(nn.Module):
         Args:
             fine: logits of the directions that the beams are steered to.
         """
-        towards = self._plane_waves(self._decoded(fine), steering)
-        weights = superdirective_weights(towards, steering.diffuse)
-        dry = last.detach()
+        azimuths = self._decoded(fine)
+        weights = superdirective_weights(self._plane_waves(azimuths, steering), steering.diffuse)
+        estimates, paths = last.detach(), []
+        dry = estimates
         for _ in range(self.config.heads.dereverberations):
-            dry = no_louder(predict_paths(spectra, dry, weights).dry, last.detach())
-        return last + (dry - last) * DRY_SHARE
+            paths.append(predict_paths(spectra, dry, weights))
+            dry = no_louder(paths[-1].dry, estimates)
+        if self.combiner is None:
+            return last + (dry - last) * DRY_SHARE
+        around = self._around(azimuths, self.combiner.relative_beams, steering)
+        statistics = statistics_of_two(estimates, paths[0], dry, paths[-1], around)
+        combined: Tensor = self.combiner(last, dry, statistics)
+        return combined
+
+    def _around(self, azimuths: Tensor, relative: Tensor, steering: Steering) -> Tensor:
+        """Superdirective beams beside each slot's direction, complex
+        ``[batch, slot * beam, freq, mic]``.
+
+        Args:
+            azimuths: degrees ``[batch, slot]``. relative: degrees ``[beam]`` from them.
+        """
+        beside = (azimuths[..., None] + relative).flatten(1)
+        return superdirective_weights(self._plane_waves(beside, steering), steering.diffuse)
 
     @torch.no_grad()
     def _azimuths(

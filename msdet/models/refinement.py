@@ -3,21 +3,16 @@
 
 from __future__ import annotations
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from msdet.models.beamforming import Paths, delayed
 from msdet.models.encoders.unet import ReducedContext, normalisation
-from msdet.models.frontends import log_frequency, log_magnitude, power, unit_phasors
+from msdet.models.frontends import log_magnitude, unit_phasors
 
 _PAST_FRAMES = 2
 """Frames before the present one, of each signal that a filter weighs."""
-
-RELATIVE_BEAMS = (-135.0, -90.0, -60.0, -30.0, 30.0, 60.0, 90.0, 135.0)
-"""Degrees from a slot's own direction."""
 
 
 class RefinementHead(nn.Module):
@@ -162,75 +157,6 @@ class FilterHead(nn.Module):
         ]
         weighted = torch.complex(real, imag) * torch.stack([*signals, paths.dry], dim=2)
         return weighted.sum(dim=2)
-
-
-class Equaliser(nn.Module):
-    """One complex gain per slot and frequency for the whole utterance: the colour of early echoes.
-
-    Read from statistics over the utterance by convolutions over frequency: how the estimate
-    reaches beams around its own direction (of a line, mirrored into 0 to 180 degrees), its late
-    part, and its correlation with its past frames. Beams in place of microphones, so that the array
-    is free.
-    """
-
-    def __init__(self, frequencies: NDArray[np.float64], channels: int, blocks: int) -> None:
-        super().__init__()
-        self.inlet = nn.Conv1d(2 * len(RELATIVE_BEAMS) + 9, channels, 5, padding=2)
-        self.blocks = nn.ModuleList(
-            nn.Sequential(
-                nn.Conv1d(channels, channels, 5, padding=2 * 2**i, dilation=2**i, bias=False),
-                nn.BatchNorm1d(channels),
-                nn.ReLU(),
-                nn.Conv1d(channels, channels, 1),
-            )
-            for i in range(blocks)
-        )
-        self.out = nn.Conv1d(channels, 4, 1)
-        nn.init.zeros_(self.out.weight)
-        with torch.no_grad():
-            assert self.out.bias is not None
-            self.out.bias.copy_(torch.tensor([1.0, 0.0, 0.0, 0.0]))
-        relative = torch.tensor(RELATIVE_BEAMS)
-        self.register_buffer("relative_beams", relative, persistent=False)
-        self.register_buffer("log_frequency", log_frequency(frequencies), persistent=False)
-
-    log_frequency: Tensor
-    relative_beams: Tensor
-
-    def forward(self, estimates: Tensor, paths: Paths, around: Tensor) -> Tensor:
-        """Return the estimates times their gains, complex ``[batch, slot, freq, frame]``.
-
-        Args:
-            estimates: complex ``[batch, slot, freq, frame]``. paths: of the estimates.
-            around: weights of superdirective beams :data:`RELATIVE_BEAMS` from each slot's
-                direction, complex ``[batch, slot * beam, freq, mic]``.
-        """
-        batch, slots = estimates.shape[:2]
-        with torch.no_grad():
-            x = self._statistics(estimates, paths, around)
-        x = F.relu(self.inlet(x.flatten(0, 1)))
-        for block in self.blocks:
-            x = F.relu(x + block(x))
-        x = self.out(x).float().reshape(batch, slots, 4, -1)
-        gain = torch.complex(x[:, :, 0], x[:, :, 1])
-        gain = gain + torch.complex(x[:, :, 2], x[:, :, 3]) * paths.beam
-        return estimates * gain[..., None]
-
-    def _statistics(self, estimates: Tensor, paths: Paths, around: Tensor) -> Tensor:
-        """Return what the gains are read from, ``[batch, slot, feature, freq]``."""
-        energy = power(estimates).mean(dim=-1)
-        around = around.reshape(*estimates.shape[:2], len(RELATIVE_BEAMS), *around.shape[-2:])
-        heard = (around.conj() * paths.transfer[:, :, None]).sum(-1)
-        own = paths.beam[:, :, None]
-        relative = heard * own.conj() / (power(own) + 1e-2)
-        parts = [relative.real, relative.imag, own.real, own.imag, paths.late[:, :, None]]
-        for lag in (1, 2):
-            product = (estimates * delayed(estimates, lag).conj()).mean(dim=-1)
-            product = product / (energy + 1e-6)
-            parts += [product.real[:, :, None], product.imag[:, :, None]]
-        parts.append((energy + 1e-6).log()[:, :, None] / 4)
-        parts.append(self.log_frequency.expand_as(parts[-1]))
-        return torch.cat(parts, dim=2)
 
 
 def _strongest_other(x: Tensor) -> Tensor:

@@ -53,6 +53,7 @@ KINDS: dict[str, dict[str, Any]] = {
         "beamformer": "steered",
         "array": "line4",
         "dereverberations": 2,
+        "combiner_blocks": 2,
     },
     "separation alone, real and imaginary parts": {
         "weight": 1.0,

@@ -30,6 +30,7 @@ KINDS: tuple[dict[str, object], ...] = (
     {"frontend": "ri", **PLAIN},
     {"beamformer": "convolutive", "refinements": 2},
     {"beamformer": "steered", "dereverberations": 2},
+    {"beamformer": "steered", "dereverberations": 2, "combiner_blocks": 2},
 )
 
 

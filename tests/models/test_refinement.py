@@ -1,13 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Filters of beams and past frames, and the equaliser behind them."""
+"""Filters of beams and past frames."""
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 
 from msdet.models.beamforming import Paths, delayed, predict_paths
-from msdet.models.refinement import RELATIVE_BEAMS, Equaliser, FilterHead
+from msdet.models.refinement import FilterHead
 
 FREQS, FRAMES = 33, 40
 
@@ -43,43 +42,3 @@ def test_filters_reach_two_frames_back() -> None:
     refined = head(mixture[:, 0], beams, paths, estimates, full)
     share = refined[..., 2:] / delayed(beams, 2)[..., 2:]
     torch.testing.assert_close(share, torch.full_like(share, share[0, 0, 0, 0].real.item()))
-
-
-def equaliser(bound: float) -> Equaliser:
-    torch.manual_seed(0)
-    made = Equaliser(np.linspace(0.0, 4000.0, FREQS), 8, 3).eval()
-    torch.nn.init.uniform_(made.out.weight, -bound, bound)
-    return made
-
-
-def around() -> torch.Tensor:
-    return noise(2, 2 * len(RELATIVE_BEAMS), FREQS, 3)
-
-
-def test_the_equaliser_starts_as_none() -> None:
-    _, estimates, paths = heard()
-    assert torch.equal(equaliser(0.0)(estimates, paths, around()), estimates)
-
-
-def test_the_equaliser_has_one_gain_for_a_slot_and_frequency() -> None:
-    _, estimates, paths = heard()
-    gain = equaliser(0.5)(estimates, paths, around()) / estimates
-    torch.testing.assert_close(gain, gain[..., :1].expand_as(gain), atol=1e-4, rtol=1e-3)
-    assert gain[..., 0].std() > 0.1
-
-
-def test_slots_are_equalised_by_themselves() -> None:
-    _, estimates, paths = heard()
-    turned = Paths(**{name: part.flip(1) for name, part in vars(paths).items()})
-    beams = around().reshape(2, 2, -1, FREQS, 3)
-    plain = equaliser(0.5)(estimates, paths, beams.flatten(1, 2))
-    swapped = equaliser(0.5)(estimates.flip(1), turned, beams.flip(1).flatten(1, 2))
-    torch.testing.assert_close(swapped.flip(1), plain)
-
-
-def test_no_gradient_passes_through_statistics() -> None:
-    _, estimates, paths = heard()
-    estimates.requires_grad_()
-    made = equaliser(0.0)
-    made(estimates, paths, around()).real.sum().backward()
-    torch.testing.assert_close(estimates.grad, torch.ones_like(estimates))
