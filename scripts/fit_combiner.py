@@ -6,7 +6,7 @@
 A combiner (``model.heads.combiner_blocks``) sums two estimates of each speaker, with weights that
 are the same for the whole utterance. So the error is a quadratic form of the weights: of an
 example, its coefficients and the statistics that the weights are read from are all that training
-needs. The network hears every example once; passes over thousands of them take a minute.
+needs. The network hears every example once; passes over thousands of them take minutes.
 
 Examples are drawn from the scenes and arrays that the checkpoint was trained on, with the bundled
 train voices; microphones are off by 1 mm besides. What is fitted is the mean logarithm of the
@@ -28,7 +28,9 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from rich.progress import track
 from torch import Tensor
 
@@ -40,9 +42,12 @@ from msdet.datasets.config import ArraysConfig
 from msdet.datasets.many_arrays import build_arrays
 from msdet.files import replacing
 from msdet.models.beamforming import DRY_SHARE
+from msdet.models.config import HeadsConfig
 from msdet.models.equaliser import Combiner
 from msdet.models.frontends import power
+from msdet.models.msdet import MSDET
 from msdet.simulation import SceneConfig
+from msdet.tasks import trained_tasks
 
 SEEDS: dict[Split, int] = {"train": 1, "valid": 7}
 SECONDS = 4.0
@@ -67,7 +72,7 @@ def main() -> None:
     parser.add_argument("--valid-examples", type=int, default=200)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--epochs", type=int, default=12)
-    parser.add_argument("--blocks", type=int, default=7)
+    parser.add_argument("--blocks", type=int, choices=range(1, 13), default=7)
     parser.add_argument("--channels", type=int, default=64)
     parser.add_argument("--cache", help="a folder, empty or of the same command")
     options = parser.parse_args()
@@ -76,9 +81,8 @@ def main() -> None:
     folder = Path(options.cache) if options.cache else None
     make = partial(examples, options.checkpoint, folder, options.workers)
     valid, train = make("valid", options.valid_examples), make("train", options.examples)
-    model = description.build()
-    before = load_checkpoint(options.checkpoint).model.state_dict()
-    model.load_state_dict(before, strict=False)
+    torch.manual_seed(0)
+    model = with_weights(description, options.checkpoint)
     assert model.combiner is not None
     fit(model.combiner, train, options.epochs)
     fixed = torch.tensor([1.0 - DRY_SHARE, DRY_SHARE]).to(torch.complex64)
@@ -94,16 +98,29 @@ def main() -> None:
 
 def with_combiner(checkpoint: str, blocks: int, channels: int) -> Description:
     """What a checkpoint says of its network, with the keys of a combiner."""
-    description = load_checkpoint(checkpoint).description
-    config = description.model.heads
-    keys = {
-        "dereverberations": config.dereverberations or 3,
-        "combiner_blocks": blocks,
-        "equaliser_channels": channels,
-    }
-    model = description.model.model_copy(update={"heads": config.model_copy(update=keys)})
+    loaded = load_checkpoint(checkpoint)
+    description, config = loaded.description, loaded.description.model.heads
+    tasks = trained_tasks(description.weight, description.distance_weight)
+    if not {"separation", "direction"} <= set(tasks):
+        raise SystemExit(
+            f"{checkpoint}: was trained for {' and '.join(tasks)} alone; a combiner "
+            "needs separation and directions"
+        )
+    keys = {"dereverberations": config.dereverberations or 3, "combiner_blocks": blocks}
+    if loaded.model.equaliser is None:
+        keys["equaliser_channels"] = channels
+    heads = HeadsConfig.model_validate({**config.model_dump(), **keys})
+    model = description.model.model_copy(update={"heads": heads})
     trained = {**description.config, "model": model.model_dump(mode="json")}
-    return description.model_copy(update={"model": model, "config": trained})
+    return description.model_copy(update={"model": model, "config": trained, "metrics": {}})
+
+
+def with_weights(description: Description, checkpoint: str) -> MSDET:
+    """The network with a new combiner and a checkpoint's other weights."""
+    model, before = description.build(), load_checkpoint(checkpoint).model.state_dict()
+    others = {name: value for name, value in before.items() if not name.startswith("combiner.")}
+    model.load_state_dict({**model.state_dict(), **others})
+    return model
 
 
 # --- examples -----------------------------------------------------------------------------------
@@ -116,22 +133,25 @@ def examples(checkpoint: str, folder: Path | None, workers: int, split: Split, c
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, mp_context=context) as pool:
         made = [*track(pool.map(make, chunks), f"{split} examples", total=len(chunks))]
-    return {name: torch.cat([each[name] for each in made]) for name in made[0]}
+    return {
+        name: torch.from_numpy(np.concatenate([each[name] for each in made])) for name in made[0]
+    }
 
 
-def chunk(checkpoint: str, folder: Path | None, split: Split, numbers: Sequence[int]) -> Kept:
-    """Of some examples, what is kept."""
+def chunk(
+    checkpoint: str, folder: Path | None, split: Split, numbers: Sequence[int]
+) -> dict[str, NDArray[Any]]:
+    """Of some examples, what is kept; as arrays, since each tensor from a process holds a file."""
     path = folder and folder / f"{split}-{numbers[0]:06d}-{len(numbers)}.pt"
     if path and path.exists():
-        read: Kept = torch.load(path)
-        return read
+        return {name: value.numpy() for name, value in torch.load(path).items()}
     kept = [heard(checkpoint, split, number) for number in numbers]
     made = {name: torch.cat([each[name] for each in kept]) for name in kept[0]}
     if path:
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as file:
             torch.save(made, file)
-    return made
+    return {name: value.numpy() for name, value in made.items()}
 
 
 @cache
@@ -140,8 +160,7 @@ def opened(checkpoint: str, split: Split) -> tuple[Checkpoint, list[SimulatedMix
     torch.set_num_threads(1)
     loaded = load_checkpoint(checkpoint)
     description = with_combiner(checkpoint, 1, 4)
-    model = description.build()
-    model.load_state_dict(loaded.model.state_dict(), strict=False)
+    model = with_weights(description, checkpoint)
     config: Any = description.config
     wrong = {**config["scene"]["imperfections"], "position": POSITION}
     scene = SceneConfig.model_validate({**config["scene"], "imperfections": wrong})
@@ -175,7 +194,7 @@ def heard(checkpoint: str, split: Split, number: int) -> Kept:
     model.estimate(spectra, model.steering(drawn.array))
     hook.remove()
     estimates, dry, statistics = (given[0] for given in asked)
-    targets = model.stft(torch.from_numpy(example.targets))
+    targets = model.stft(torch.from_numpy(example.targets[example.targets.any(1)]))
     slots = torch.tensor(closest(estimates, targets))
     signals = torch.stack([estimates[slots], dry[slots]], dim=2)  # [slot, freq, 2, frame]
     energy = power(targets).sum((-2, -1))[:, None]
@@ -200,8 +219,8 @@ def closest(estimates: Tensor, targets: Tensor) -> tuple[int, ...]:
 
 def fit(combiner: Combiner, train: Kept, epochs: int) -> None:
     """Train the combiner, in place."""
-    torch.manual_seed(0)
-    count, size = len(train["share"]), 16
+    count = len(train["share"])
+    size = min(16, count)
     steps = epochs * (count // size)
     optimizer = torch.optim.AdamW(combiner.parameters(), 2e-3, weight_decay=0.05)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2e-3, steps + 1, pct_start=0.1)

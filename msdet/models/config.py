@@ -150,13 +150,13 @@ class HeadsConfig(Config):
             which removes reverberation (see *The network*).
         refinements: how often, each time with the beamformer of the last estimates and the same
             weights.
-        dereverberations: turns of a last step without weights, 3 being enough, that averages the
+        dereverberations: turns of a last step, 3 being enough, that averages the
             estimates with beams towards the speakers from which what filters of the estimates over
             the present and past frames explain, others' sound and reverberation, was taken away;
             0: none.
         combiner_blocks: residual blocks over frequency that read two complex weights for each slot
-            and frequency, those of that average, from statistics over the utterance; 0: the same
-            average everywhere, which needs no training.
+            and frequency from statistics over the utterance, in place of that average, which
+            needs no training; 0: none. Needs `dereverberations`.
         refinement_blocks: residual blocks in the refinement, at a quarter of the frequencies.
         refinement_channels: of these blocks.
         equaliser_blocks: of `convolutive`: residual blocks over frequency of the equaliser, one

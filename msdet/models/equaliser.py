@@ -24,7 +24,7 @@ _STATISTICS = 2 * len(RELATIVE_BEAMS) + 8
 """Of an estimate: at the beams around it and its own, its late part, its own past, its level."""
 
 _LARGEST = 4.0
-"""Statistics of next to nothing are cut off here."""
+"""A combiner's statistics of next to nothing are cut off here."""
 
 
 class _OverFrequency(nn.Module):
@@ -129,7 +129,8 @@ def statistics_of_two(
     """Return what a combiner's weights are read from, ``[batch, slot, statistic, freq]``.
 
     Args:
-        estimates, dry: complex ``[batch, slot, freq, frame]``. paths, dry_paths: of each.
+        estimates, dry: complex ``[batch, slot, freq, frame]``.
+        paths, dry_paths: of the estimates, and those that ``dry`` was made by.
         around: beams around each slot's direction, as of :meth:`Equaliser.forward`.
     """
     first, second = power(estimates).mean(dim=-1), power(dry).mean(dim=-1)

@@ -206,7 +206,8 @@ class MSDET(nn.Module):
                     frequencies, heads.equaliser_channels, heads.equaliser_blocks
                 )
         self.combiner: Combiner | None = None
-        if heads.dereverberations and heads.combiner_blocks and "separation" in tasks:
+        combined = heads.dereverberations > 0 and heads.combiner_blocks > 0
+        if combined and localises and "separation" in tasks:
             self.combiner = Combiner(frequencies, heads.equaliser_channels, heads.combiner_blocks)
         self.distance_head = (
             None if heads.distance == "none" else DistanceHead(full, bottom, heads.distance)
@@ -373,7 +374,8 @@ class MSDET(nn.Module):
     def _dereverberated(
         self, last: Tensor, spectra: Tensor, fine: Tensor, steering: Steering
     ) -> Tensor:
-        """The ``last`` estimates, averaged with what beams hear without reverberation.
+        """The ``last`` estimates, averaged with what beams hear without reverberation, or summed
+        by the combiner's weights.
 
         Args:
             fine: logits of the directions that the beams are steered to.
@@ -393,8 +395,8 @@ class MSDET(nn.Module):
         return combined
 
     def _around(self, azimuths: Tensor, relative: Tensor, steering: Steering) -> Tensor:
-        """Superdirective beams beside each slot's direction, complex
-        ``[batch, slot * beam, freq, mic]``.
+        """Superdirective beams beside each slot's direction (of a line, mirrored into 0 to 180
+        degrees), complex ``[batch, slot * beam, freq, mic]``.
 
         Args:
             azimuths: degrees ``[batch, slot]``. relative: degrees ``[beam]`` from them.

@@ -125,6 +125,11 @@ def _check_tasks(config: TrainConfig) -> None:
                 f"criterion.weight={criterion.weight:g}: nothing trains the directions that it is "
                 f"steered to; give {instead}, or a weight below 1"
             )
+    if model.heads.combiner_blocks and not model.heads.dereverberations:
+        raise InputError(
+            f"model.heads.combiner_blocks={model.heads.combiner_blocks} with "
+            "model.heads.dereverberations=0: there is nothing to combine; give dereverberations=3"
+        )
     if model.sharing != "hard" and not {"separation", "direction"} <= set(tasks):
         raise InputError(
             f"model.sharing={model.sharing!r} with {' and '.join(tasks)} alone: parts of the "

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -216,6 +217,17 @@ def test_dereverberation_is_a_last_stage_that_moves_no_direction(
     assert (beams - found.stages[-2]).abs().max() > 0.1 * found.stages[-2].abs().max()
     louder = beams.abs().square().mean((2, 3)) / found.stages[-2].abs().square().mean((2, 3))
     assert louder.max() < 4.01
+
+
+def test_a_new_combiner_is_the_average(make_model: Make, mixture: torch.Tensor) -> None:
+    keys: dict[str, Any] = {"beamformer": "steered", "dereverberations": 2}
+    plain = make_model(**keys).eval()
+    model = make_model(**keys, combiner_blocks=2).eval()
+    assert model.combiner is not None
+    torch.nn.init.zeros_(model.combiner.out.weight)
+    others = {**model.state_dict(), **plain.state_dict()}
+    model.load_state_dict(others)
+    torch.testing.assert_close(model(mixture).spectra, plain(mixture).spectra)
 
 
 # --- the second stage ---------------------------------------------------------------------

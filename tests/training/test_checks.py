@@ -83,6 +83,13 @@ def test_nothing_is_steered_to_directions_that_nothing_trains(key: str) -> None:
         check(config, config.array.build())
 
 
+def test_a_combiner_of_nothing_is_refused() -> None:
+    overrides = ["experiment=debug", "model.heads.combiner_blocks=2"]
+    config = parse(TrainConfig, compose("train", overrides))
+    with pytest.raises(InputError, match=r"combiner_blocks=2 with .*dereverberations=0"):
+        check(config, config.array.build())
+
+
 def test_fewer_slots_than_speakers_are_refused() -> None:
     overrides = ["experiment=debug", "scene.num_speakers=[2,3]", "model.slots=2"]
     config = parse(TrainConfig, compose("train", overrides))
