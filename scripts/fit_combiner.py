@@ -56,8 +56,8 @@ POSITION = 0.001
 CHUNK = 25
 
 Kept = dict[str, Tensor]
-"""Of slots: `statistics` ``[slot, statistic, freq]``; `covariance` ``[slot, freq, 2, 2]`` of
-their two signals and `cross` ``[slot, freq, 2]``, theirs with the target, complex, both
+"""Kept of slots: `statistics` ``[slot, statistic, freq]``; `covariance` ``[slot, freq, 2, 2]`` of
+its two signals and `cross` ``[slot, freq, 2]``, theirs with the target, both complex,
 relative to the target's energy; `share` ``[slot, freq]``, of the target's energy."""
 
 
@@ -77,12 +77,13 @@ def main() -> None:
     parser.add_argument("--cache", help="a folder, empty or of the same command")
     options = parser.parse_args()
     os.environ["OMP_NUM_THREADS"] = "1"  # of the workers
-    description = with_combiner(options.checkpoint, options.blocks, options.channels)
+    loaded = load_checkpoint(options.checkpoint)
+    description = with_combiner(loaded, options.blocks, options.channels)
     folder = Path(options.cache) if options.cache else None
     make = partial(examples, options.checkpoint, folder, options.workers)
     valid, train = make("valid", options.valid_examples), make("train", options.examples)
     torch.manual_seed(0)
-    model = with_weights(description, options.checkpoint)
+    model = with_weights(description, loaded)
     assert model.combiner is not None
     fit(model.combiner, train, options.epochs)
     fixed = torch.tensor([1.0 - DRY_SHARE, DRY_SHARE]).to(torch.complex64)
@@ -96,14 +97,17 @@ def main() -> None:
     print(json.dumps({name: round(score, 2) for name, score in scores.items()}))
 
 
-def with_combiner(checkpoint: str, blocks: int, channels: int) -> Description:
-    """What a checkpoint says of its network, with the keys of a combiner."""
-    loaded = load_checkpoint(checkpoint)
+def with_combiner(loaded: Checkpoint, blocks: int, channels: int) -> Description:
+    """Return a checkpoint's description with the keys of a combiner.
+
+    Args:
+        channels: of the combiner's blocks; a network with an equaliser keeps those of that.
+    """
     description, config = loaded.description, loaded.description.model.heads
     tasks = trained_tasks(description.weight, description.distance_weight)
     if not {"separation", "direction"} <= set(tasks):
         raise SystemExit(
-            f"{checkpoint}: was trained for {' and '.join(tasks)} alone; a combiner "
+            f"{loaded.path}: was trained for {' and '.join(tasks)} alone; a combiner "
             "needs separation and directions"
         )
     keys = {"dereverberations": config.dereverberations or 3, "combiner_blocks": blocks}
@@ -115,9 +119,9 @@ def with_combiner(checkpoint: str, blocks: int, channels: int) -> Description:
     return description.model_copy(update={"model": model, "config": trained, "metrics": {}})
 
 
-def with_weights(description: Description, checkpoint: str) -> MSDET:
-    """The network with a new combiner and a checkpoint's other weights."""
-    model, before = description.build(), load_checkpoint(checkpoint).model.state_dict()
+def with_weights(description: Description, loaded: Checkpoint) -> MSDET:
+    """Return the network with a new combiner and a checkpoint's other weights."""
+    model, before = description.build(), loaded.model.state_dict()
     others = {name: value for name, value in before.items() if not name.startswith("combiner.")}
     model.load_state_dict({**model.state_dict(), **others})
     return model
@@ -141,7 +145,7 @@ def examples(checkpoint: str, folder: Path | None, workers: int, split: Split, c
 def chunk(
     checkpoint: str, folder: Path | None, split: Split, numbers: Sequence[int]
 ) -> dict[str, NDArray[Any]]:
-    """Of some examples, what is kept; as arrays, since each tensor from a process holds a file."""
+    """Hear some examples, or read them; arrays, since each tensor from a process holds a file."""
     path = folder and folder / f"{split}-{numbers[0]:06d}-{len(numbers)}.pt"
     if path and path.exists():
         return {name: value.numpy() for name, value in torch.load(path).items()}
@@ -159,8 +163,8 @@ def opened(checkpoint: str, split: Split) -> tuple[Checkpoint, list[SimulatedMix
     """The network, with a combiner to be asked, and scenes of each array that it was trained on."""
     torch.set_num_threads(1)
     loaded = load_checkpoint(checkpoint)
-    description = with_combiner(checkpoint, 1, 4)
-    model = with_weights(description, checkpoint)
+    description = with_combiner(loaded, 1, 4)
+    model = with_weights(description, loaded)
     config: Any = description.config
     wrong = {**config["scene"]["imperfections"], "position": POSITION}
     scene = SceneConfig.model_validate({**config["scene"], "imperfections": wrong})
@@ -183,7 +187,7 @@ def opened(checkpoint: str, split: Split) -> tuple[Checkpoint, list[SimulatedMix
 
 @torch.inference_mode()
 def heard(checkpoint: str, split: Split, number: int) -> Kept:
-    """One example: of the slots that hold its speakers, what is kept."""
+    """Hear one example, and keep what fitting needs of the slots that hold its speakers."""
     loaded, mixtures = opened(checkpoint, split)
     model, drawn = loaded.model, mixtures[number % len(mixtures)]
     example = drawn.example(0, number)
@@ -228,7 +232,7 @@ def fit(combiner: Combiner, train: Kept, epochs: int) -> None:
     for _ in track(range(epochs), "passes"):
         for chosen in torch.randperm(count)[: count // size * size].split(size):
             part = {name: values[chosen] for name, values in train.items()}
-            loss = error(combine_weights(combiner, part["statistics"]), part).log().mean()
+            loss = error(weights_of(combiner, part["statistics"]), part).log().mean()
             optimizer.zero_grad()
             loss.backward()
             torch.nn.utils.clip_grad_norm_(combiner.parameters(), 1.0)
@@ -237,16 +241,15 @@ def fit(combiner: Combiner, train: Kept, epochs: int) -> None:
     combiner.eval()
 
 
-def combine_weights(combiner: Combiner, statistics: Tensor) -> Tensor:
-    """Weights ``[slot, freq, 2]``, complex."""
-    x = combiner.weights(statistics[None])[0].mT
-    return torch.complex(x[..., 0::2], x[..., 1::2])
+def weights_of(combiner: Combiner, statistics: Tensor) -> Tensor:
+    """Return the combiner's weights, complex ``[slot, freq, 2]``."""
+    return combiner.complex_weights(statistics[None])[0].mT
 
 
 @torch.no_grad()
 def predicted(combiner: Combiner, statistics: Tensor) -> Tensor:
     """The weights of many slots, some at a time."""
-    return torch.cat([combine_weights(combiner, part) for part in statistics.split(32)])
+    return torch.cat([weights_of(combiner, part) for part in statistics.split(32)])
 
 
 def energy_of(weights: Tensor, kept: Kept) -> Tensor:

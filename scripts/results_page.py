@@ -76,7 +76,9 @@ def read_summary(folder: Path) -> dict[str, Any]:
 
 
 def write_numbers(checkpoint: Path, page: Path, summaries: Mapping[str, Any]) -> Path:
-    """The summaries as JSON; of a model that ships, beside those of the others that do."""
+    """The summaries as JSON, without scores by condition, which are half of it; of a model that
+    ships, beside those of the others that do."""
+    summaries = {scenes: _without_conditions(summary) for scenes, summary in summaries.items()}
     if checkpoint.resolve().parent != models_dir().resolve():
         write_json(page.with_suffix(".json"), summaries)
         return page.with_suffix(".json")
@@ -84,6 +86,13 @@ def write_numbers(checkpoint: Path, page: Path, summaries: Mapping[str, Any]) ->
     others = read_json(path, "take it from git") if path.exists() else {}
     write_json(path, {**others, checkpoint.stem: summaries})
     return path
+
+
+def _without_conditions(summary: Mapping[str, Any]) -> dict[str, Any]:
+    kept = {key: value for key, value in summary.items() if key != "breakdowns"}
+    if "systems" in kept:
+        kept["systems"] = {name: _without_conditions(of) for name, of in kept["systems"].items()}
+    return kept
 
 
 def training_of(run: Path, pictures: Path) -> str:
@@ -145,7 +154,8 @@ def text_of(
 ) -> str:
     """The page as Markdown."""
     notes = page.with_name(f"{page.stem}-notes.md")
-    made = f"{made_of(description)} All numbers: [{numbers.name}]({numbers.name})."
+    link = f"[{numbers.name}]({numbers.name})"
+    made = f"{made_of(description)} All numbers but those by condition: {link}."
     parts = [f"# {page.stem}\n", f"{made}\n"]
     if notes.exists():
         parts.append(notes.read_text(encoding="utf-8"))

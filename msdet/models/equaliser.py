@@ -21,7 +21,8 @@ RELATIVE_BEAMS = (-135.0, -90.0, -60.0, -30.0, 30.0, 60.0, 90.0, 135.0)
 """Degrees from a slot's own direction."""
 
 _STATISTICS = 2 * len(RELATIVE_BEAMS) + 8
-"""Of an estimate: at the beams around it and its own, its late part, its own past, its level."""
+"""Numbers for each frequency: at beams around the direction and towards it, the late part, lags of
+one and two frames, the level."""
 
 _LARGEST = 4.0
 """A combiner's statistics of next to nothing are cut off here."""
@@ -116,10 +117,13 @@ class Combiner(_OverFrequency):
             estimates, dry: complex ``[batch, slot, freq, frame]``.
             statistics: of both, from :func:`statistics_of_two`.
         """
-        x = self.weights(statistics)[..., None]
-        on_estimates = torch.complex(x[:, :, 0], x[:, :, 1])
-        on_dry = torch.complex(x[:, :, 2], x[:, :, 3])
-        return on_estimates * estimates + on_dry * dry
+        weights = self.complex_weights(statistics)[..., None]
+        return weights[:, :, 0] * estimates + weights[:, :, 1] * dry
+
+    def complex_weights(self, statistics: Tensor) -> Tensor:
+        """Return the weights of both, complex ``[batch, slot, 2, freq]``."""
+        x = self.weights(statistics)
+        return torch.complex(x[:, :, 0::2], x[:, :, 1::2])
 
 
 @torch.no_grad()
