@@ -76,9 +76,7 @@ def read_summary(folder: Path) -> dict[str, Any]:
 
 
 def write_numbers(checkpoint: Path, page: Path, summaries: Mapping[str, Any]) -> Path:
-    """The summaries as JSON, without scores by condition, which are half of it; of a model that
-    ships, beside those of the others that do."""
-    summaries = {scenes: _without_conditions(summary) for scenes, summary in summaries.items()}
+    """The summaries as JSON; of a model that ships, beside those of the others that do."""
     if checkpoint.resolve().parent != models_dir().resolve():
         write_json(page.with_suffix(".json"), summaries)
         return page.with_suffix(".json")
@@ -86,13 +84,6 @@ def write_numbers(checkpoint: Path, page: Path, summaries: Mapping[str, Any]) ->
     others = read_json(path, "take it from git") if path.exists() else {}
     write_json(path, {**others, checkpoint.stem: summaries})
     return path
-
-
-def _without_conditions(summary: Mapping[str, Any]) -> dict[str, Any]:
-    kept = {key: value for key, value in summary.items() if key != "breakdowns"}
-    if "systems" in kept:
-        kept["systems"] = {name: _without_conditions(of) for name, of in kept["systems"].items()}
-    return kept
 
 
 def training_of(run: Path, pictures: Path) -> str:
@@ -154,8 +145,7 @@ def text_of(
 ) -> str:
     """The page as Markdown."""
     notes = page.with_name(f"{page.stem}-notes.md")
-    link = f"[{numbers.name}]({numbers.name})"
-    made = f"{made_of(description)} All numbers but those by condition: {link}."
+    made = f"{made_of(description)} All numbers: [{numbers.name}]({numbers.name})."
     parts = [f"# {page.stem}\n", f"{made}\n"]
     if notes.exists():
         parts.append(notes.read_text(encoding="utf-8"))
