@@ -29,7 +29,8 @@ class Stft(nn.Module):
     def __init__(self, window: int, hop: int) -> None:
         super().__init__()
         self.window, self.hop = window, hop
-        taper = torch.hann_window(window, dtype=torch.float64).sqrt()
+        with torch.device("cpu"):  # on the meta device this would import torch's compiler: a second
+            taper = torch.hann_window(window, dtype=torch.float64).sqrt()
         self.register_buffer("taper", (taper / taper.norm()).float(), persistent=False)
 
     @property
