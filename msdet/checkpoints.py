@@ -32,7 +32,8 @@ from msdet.criteria.labels import Labels
 from msdet.errors import InputError, first_mistake
 from msdet.files import replacing
 from msdet.geometry import MicrophoneArray
-from msdet.models.config import MOST_SLOTS, ModelConfig
+from msdet.models.config import MOST_SLOTS, DirectionalConfig, ModelConfig
+from msdet.models.folding import fold_looks
 from msdet.models.msdet import MSDET
 from msdet.parsing import SampleRate
 from msdet.parts import own_targets
@@ -266,13 +267,19 @@ def read_description(path: str | Path) -> Description:
 def load_matching_weights(model: MSDET, path: str | Path, init_parts: Sequence[str] = ()) -> None:
     """Start ``model`` from another checkpoint's weights.
 
+    A model for lines may start from one for planar arrays with ``2 * (N - 1)`` look directions
+    for its N (:mod:`msdet.models.folding`).
+
     Args:
         init_parts: names of the parts that start from it; none: all.
     Raises:
         InputError: the checkpoint's weights have other names or shapes, or are not finite.
     """
-    _, _, weights = _opened(path)
+    _, description, weights = _opened(path)
     own = model.state_dict()
+    if model.array.is_linear and _folds(description, model):
+        looks, classes = model.look_grid.num_classes, model.grid.num_classes
+        weights = fold_looks(weights, looks, classes, model.num_slots)
     if init_parts:
         own, weights = (
             {name: w for name, w in held.items() if name.split(".")[0] in init_parts}
@@ -292,6 +299,19 @@ def load_matching_weights(model: MSDET, path: str | Path, init_parts: Sequence[s
     if name := not_finite(weights):
         raise InputError(f"init_from={path}: holds weights that are no finite numbers ({name})")
     model.load_state_dict(weights, strict=not init_parts)
+
+
+def _folds(description: Description, line: MSDET) -> bool:
+    """Return whether a checkpoint is of a network like ``line``, but for planar arrays."""
+    frontend, heads = description.model.frontend, description.model.heads
+    return (
+        not description.array.is_linear
+        and isinstance(frontend, DirectionalConfig)
+        and isinstance(line.config.frontend, DirectionalConfig)
+        and frontend.directions == 2 * (line.look_grid.num_classes - 1)
+        and heads.resolution == line.config.heads.resolution
+        and description.num_slots == line.num_slots
+    )
 
 
 def _opened(path: str | Path) -> tuple[Path, Description, dict[str, torch.Tensor]]:

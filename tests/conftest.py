@@ -76,6 +76,7 @@ def make_model(arrays: dict[str, MicrophoneArray]) -> Callable[..., MSDET]:
         dereverberations: int = 0,
         combiner_blocks: int = 0,
         frontend: str = "directional",
+        directions: int = 13,
         reference_mic: int = 0,
         channels: int = 6,
         weight: float = 0.97,
@@ -87,7 +88,7 @@ def make_model(arrays: dict[str, MicrophoneArray]) -> Callable[..., MSDET]:
         config = ModelConfig.model_validate(
             {
                 "stft": {"window": 128, "hop": 64},
-                "frontend": {"name": frontend, "directions": 13, "elevations": [0.0]},
+                "frontend": {"name": frontend, "directions": directions, "elevations": [0.0]},
                 "encoder": {
                     "name": "unet",
                     "full_channels": 4,

@@ -10,6 +10,8 @@ import random
 import re
 import resource
 import struct
+import subprocess
+import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -275,6 +277,12 @@ def test_weights_that_do_not_fit_the_description(
     assert "weights" in refusal(tmp_path / "odd.ckpt")
 
 
+def test_loading_does_not_load_torch_s_compiler(saved: Path) -> None:
+    """Which takes a second, for every command."""
+    code = "import sys, msdet; msdet.load(sys.argv[1]); sys.exit('torch._dynamo' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code, saved], check=False).returncode == 0
+
+
 # --- init_from ----------------------------------------------------------------------------
 
 
@@ -288,6 +296,22 @@ def test_starting_from_another_model_s_weights(saved: Path, make_model: Make) ->
 
 def test_weights_of_one_array_start_a_model_for_another(saved: Path, make_model: Make) -> None:
     load_matching_weights(make_model("circle6"), saved)
+
+
+def test_a_model_for_lines_starts_from_one_for_planar_arrays(
+    make_model: Make, describe: Callable[..., Description], tmp_path: Path
+) -> None:
+    planar = make_model(directions=14)
+    save_portable(tmp_path / "planar.ckpt", planar, describe(planar))
+    line = make_model("line4", directions=8, seed=1)
+    load_matching_weights(line, tmp_path / "planar.ckpt")
+    first = "encoder.down.0.0.weight"
+    before, after = planar.state_dict()[first], line.state_dict()[first]
+    torch.testing.assert_close(after[:, 0], before[:, 0])
+    torch.testing.assert_close(after[:, 1], before[:, 1] + before[:, 13])
+    for other in (make_model("line4", directions=12), make_model("line4", slots=3, directions=8)):
+        with pytest.raises(InputError, match="another model"):
+            load_matching_weights(other, tmp_path / "planar.ckpt")
 
 
 @pytest.mark.parametrize(

@@ -84,8 +84,8 @@ class TrainConfig(Config):
         output: its folder; `${name}` stands for the name.
         seed: of everything that is drawn, and of the network's first weights.
         sample_rate: hertz, of audio and model.
-        init_from: checkpoint whose weights to start from (same sizes; the array may differ); null
-            starts from random ones.
+        init_from: checkpoint whose weights to start from (same sizes; the array may differ; a line
+            with N look directions starts from planar arrays with 2 (N - 1)); null: random ones.
         init_parts: parts of the network that start from it, such as [encoder]; none: all.
         evaluate: score the test scenes when training is done.
     """
