@@ -64,17 +64,19 @@ def main() -> None:
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(options.workers, mp_context=context) as pool:
 
-        def measured(of: Measure, count: int, what: str) -> list[Measured]:
+        def measured(of: Measure, count: int, what: str) -> list[list[Measured]]:
             found = pool.map(partial(of, options.checkpoint), range(count))
-            return [row for each in track(found, what, total=count) for row in each]
+            return [*track(found, what, total=count)]
 
-        rows = measured(_scenes, options.scenes, "scenes")
-        rows += measured(_windows, options.conversations, "conversations")
+        drawn = measured(_scenes, options.scenes, "scenes")
+        drawn += measured(_windows, options.conversations, "conversations")
+    rows = [row for each in drawn for row in each]
     measures = np.concatenate([row for row, _ in rows])
     speaks = np.concatenate([row for _, row in rows])
-    scene = np.repeat(np.arange(len(rows)), [len(row) for row, _ in rows])
+    counts = [sum(len(row) for row, _ in each) for each in drawn]
+    draw = np.repeat(np.arange(len(drawn)), counts)  # what was drawn together is held out together
     path = Path(presence.__file__).with_name(presence.WEIGHTS_NAME)
-    weights, wrong, loss = fit(measures, speaks, scene % 5)
+    weights, wrong, loss = fit(measures, speaks, draw % 5)
     made = f"scripts/calibrate_presence.py {options.checkpoint} --scenes {options.scenes}"
     content = {"made_by": made, "candidates": len(speaks), **weights}
     path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")

@@ -12,12 +12,13 @@ Examples are drawn from the scenes and arrays that the checkpoint was trained on
 train voices; microphones are off by 1 mm besides. What is fitted is the mean logarithm of the
 error's energy relative to the speaker's. The last line is one JSON object: SI-SDR in dB on examples
 of valid voices, of the network's estimates, of the average that the combiner starts as, and of the
-combiner. Stopping and starting again goes on from the examples that are in ``--cache``.
+combiner. Stopping and starting again goes on from the examples of this checkpoint in ``--cache``.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import itertools
 import json
 import multiprocessing
@@ -46,6 +47,7 @@ from msdet.models.config import HeadsConfig
 from msdet.models.equaliser import Combiner
 from msdet.models.frontends import power
 from msdet.models.msdet import MSDET
+from msdet.provenance import git_commit, versions
 from msdet.simulation import SceneConfig
 from msdet.tasks import trained_tasks
 
@@ -74,12 +76,12 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=12)
     parser.add_argument("--blocks", type=int, choices=range(1, 13), default=7)
     parser.add_argument("--channels", type=int, default=64)
-    parser.add_argument("--cache", help="a folder, empty or of the same command")
+    parser.add_argument("--cache", help="a folder for the examples, of some hundred megabytes")
     options = parser.parse_args()
     os.environ["OMP_NUM_THREADS"] = "1"  # of the workers
     loaded = load_checkpoint(options.checkpoint)
     description = with_combiner(loaded, options.blocks, options.channels)
-    folder = Path(options.cache) if options.cache else None
+    folder = Path(options.cache) / _digest(loaded.path) if options.cache else None
     make = partial(examples, options.checkpoint, folder, options.workers)
     valid, train = make("valid", options.valid_examples), make("train", options.examples)
     torch.manual_seed(0)
@@ -93,8 +95,13 @@ def main() -> None:
         "combiner": si_sdr(predicted(model.combiner, valid["statistics"]), valid),
     }
     training = {**description.training, "combiner_examples": options.examples}
-    save_portable(options.output, model, description.model_copy(update={"training": training}))
+    made = {"training": training, "versions": versions(), "git_commit": git_commit()}
+    save_portable(options.output, model, description.model_copy(update=made))
     print(json.dumps({name: round(score, 2) for name, score in scores.items()}))
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:12]
 
 
 def with_combiner(loaded: Checkpoint, blocks: int, channels: int) -> Description:

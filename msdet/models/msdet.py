@@ -118,10 +118,13 @@ class MSDET(nn.Module):
     encoder, a separation head and a direction head, trained together.
 
     Args:
-        num_slots: how many speakers it puts out. reference_mic: where it puts them out.
+        num_slots: how many speakers it puts out, two or more.
+        reference_mic: where it puts them out.
         tasks: what it is for. A head that serves none of them is not built; without separation,
             slots are masks of one stage, through which directions are pooled.
         empty_slots: scenes may have fewer speakers than slots.
+    Raises:
+        InputError: there is nothing to separate in one slot; or a part of one's own cannot be made.
     """
 
     def __init__(
@@ -135,6 +138,10 @@ class MSDET(nn.Module):
         empty_slots: bool = False,
     ) -> None:
         super().__init__()
+        if num_slots < 2:
+            raise InputError(
+                f"num_slots={num_slots}: there is nothing to separate in one; 2 or more"
+            )
         self.config, self.array, self.sample_rate = config, array, sample_rate
         self.num_slots, self.reference_mic = num_slots, reference_mic
         self.empty_slots = empty_slots

@@ -169,6 +169,11 @@ def test_an_example_does_not_hear_its_neighbours(
 # --- guidance -----------------------------------------------------------------------------
 
 
+def test_one_slot_is_refused(make_model: Make) -> None:
+    with pytest.raises(InputError, match="num_slots=1"):
+        make_model(slots=1)
+
+
 def test_oracle_guidance_needs_the_azimuths(make_model: Make, mixture: torch.Tensor) -> None:
     model = make_model(guidance="oracle").eval()
     with pytest.raises(InputError, match="azimuth"):
