@@ -64,10 +64,10 @@ def _average_put_out(weight: Tensor, fold: Tensor) -> Tensor:
 def _coarse_output(weight: Tensor, fold: Tensor, num_slots: int) -> Tensor:
     """Fold the coarse head's last layer, or its bias: from ``channel x look`` and a summary of
     ``channel`` numbers to ``slot x (look and, where slots may be empty, nobody)``."""
-    slots = [_average_put_out(rows, fold) for rows in weight.unflatten(0, (num_slots, -1))]
+    slots = [_average_put_out(rows, fold) for rows in weight.chunk(num_slots)]
     out = torch.cat(slots)
     if out.ndim == 1:
         return out
     channels = out.shape[1] // (fold.shape[1] + 1)
-    looks, summary = out[:, :-channels].unflatten(1, (channels, -1)), out[:, -channels:]
+    looks, summary = out[:, :-channels].reshape(len(out), channels, -1), out[:, -channels:]
     return torch.cat([torch.einsum("okc,lc->okl", looks, fold).flatten(1), summary], dim=1)
