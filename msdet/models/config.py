@@ -194,9 +194,10 @@ class ModelConfig(Config):
     """The network; the defaults are of a size for CPUs.
 
     Attributes:
-        sharing: one encoder for all tasks (`hard`: Caruana 1997); one for separation and one for
-            the others (`none`); or likewise with a penalty on their distance (`soft`). With an
-            encoder each, what one task feeds the other carries no gradient.
+        sharing: one encoder that all tasks train (`hard`: Caruana 1997); one that separation alone
+            trains and all read (`detached`, the control that tells what direction teaches it); one
+            for separation and one for the others (`none`); or likewise with a penalty on their
+            distance (`soft`). But with `hard`, what one task feeds the other carries no gradient.
         slots: outputs; null: as many as `scene.num_speakers` allows. Outputs to spare learn to be
             empty, and serve when training goes on (`init_from`) with more speakers.
     """
@@ -205,5 +206,5 @@ class ModelConfig(Config):
     frontend: FrontendConfig = DirectionalConfig()
     encoder: EncoderConfig = UNetConfig()
     heads: HeadsConfig = HeadsConfig()
-    sharing: Literal["hard", "soft", "none"] = "hard"
+    sharing: Literal["hard", "detached", "soft", "none"] = "hard"
     slots: int | None = Field(default=None, ge=2, le=MOST_SLOTS)

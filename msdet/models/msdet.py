@@ -220,9 +220,9 @@ class MSDET(nn.Module):
             None if heads.distance == "none" else DistanceHead(full, bottom, heads.distance)
         )
         self.direction_encoder = (
-            None
-            if config.sharing == "hard"
-            else make_encoder(config.encoder, self.frontend.out_channels, num_freqs)
+            make_encoder(config.encoder, self.frontend.out_channels, num_freqs)
+            if config.sharing in ("soft", "none")
+            else None
         )
         self._steering: dict[tuple[object, torch.device], Steering] = {}
         self.to(memory_format=torch.channels_last)
@@ -300,7 +300,10 @@ class MSDET(nn.Module):
         directional = self.coarse_features(differences, steering.coarse)
         features = self.frontend(spectra, directional, self.reference_mic)
         encoding = self.encoder(features)
-        located = encoding if self.direction_encoder is None else self.direction_encoder(features)
+        if self.direction_encoder is not None:
+            located = self.direction_encoder(features)
+        else:
+            located = Encoding(*map(self._across, encoding))
         energy = magnitude(reference).sqrt()
         coarse = None
         if self.coarse_head is not None:
@@ -442,8 +445,8 @@ class MSDET(nn.Module):
         )
 
     def _across(self, features: Tensor) -> Tensor:
-        """From one task to the other: without a gradient where they share no encoder."""
-        return features if self.direction_encoder is None else features.detach()
+        """From one task to the other: without a gradient unless they train one encoder."""
+        return features if self.config.sharing == "hard" else features.detach()
 
     def _guidance(
         self, coarse: Tensor | None, azimuth: Tensor | None, estimate_of: Tensor | None = None

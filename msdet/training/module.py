@@ -134,7 +134,7 @@ class Training(pl.LightningModule):
 
     def _measures_gradients(self) -> bool:
         interval = self.config.gradient_interval
-        shares = self.model.direction_encoder is None and not self.config.compile
+        shares = self.model.config.sharing == "hard" and not self.config.compile
         return interval is not None and shares and self.global_step % interval == 0
 
     def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:

@@ -51,6 +51,23 @@ def test_with_an_encoder_each_no_task_trains_the_other_s_parts(
     assert other == {"direction_encoder", "coarse_head", "fine_head"}
 
 
+@pytest.mark.parametrize("guidance", ["none", "estimated"])
+def test_a_detached_direction_head_trains_itself_alone(
+    make_model: Make, mixture: torch.Tensor, guidance: str
+) -> None:
+    """And says what it says with a shared encoder."""
+    model, shared = (make_model(sharing=s, guidance=guidance) for s in ("detached", "hard"))
+    one, other = model(mixture), shared(mixture)
+    torch.testing.assert_close(one.audio, other.audio)
+    torch.testing.assert_close(one.azimuth_logits, other.azimuth_logits)
+    assert reached(model, direction(model(mixture))) == {"coarse_head", "fine_head"}
+    assert reached(model, separation(model(mixture))) == {
+        "encoder",
+        "separation_head",
+        "refinement_head",
+    }
+
+
 def test_a_shared_encoder_is_trained_by_both(make_model: Make, mixture: torch.Tensor) -> None:
     model = make_model(guidance="none")
     assert model.direction_encoder is None

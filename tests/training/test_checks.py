@@ -22,7 +22,7 @@ SAMPLES = 2000
 CASES = list(
     product(
         ("criterion.weight=1", "criterion.weight=0.9", "criterion.weight=0"),
-        ("hard", "soft", "none"),
+        ("hard", "detached", "soft", "none"),
         ("none", "estimated", "oracle"),
         (False, True),
         ("[2,2]", "[1,3]"),
