@@ -69,6 +69,7 @@ def make_model(arrays: dict[str, MicrophoneArray]) -> Callable[..., MSDET]:
         array: str | MicrophoneArray = "circle4",
         slots: int = 2,
         *,
+        separation: str = "mask",
         guidance: str = "estimated",
         beamformer: str = "mask",
         refinements: int = 1,
@@ -97,6 +98,7 @@ def make_model(arrays: dict[str, MicrophoneArray]) -> Callable[..., MSDET]:
                     "dilations": [1, 2],
                 },
                 "heads": {
+                    "separation": separation,
                     "guidance": guidance,
                     "beamformer": beamformer,
                     "refinements": refinements,

@@ -139,7 +139,9 @@ class HeadsConfig(Config):
 
     Attributes:
         separation: what the speakers are first made by: complex masks on the reference microphone
-            (`mask`), or a class, a `msdet.models.heads.SeparationHead`.
+            (`mask`); complex weights of it and of eight fixed superdirective beams around the
+            array (`beams`), which separate by place from the first; or a class, a
+            `msdet.models.heads.SeparationHead`.
         guidance: what tells each mask where its speaker is: nothing (`none`: plain multitask
             heads), the network's own direction (`estimated`), or the true one (`oracle`, a
             ceiling).
@@ -169,7 +171,7 @@ class HeadsConfig(Config):
             (`regression`), or a class (`classes`); with `criterion.distance_weight`.
     """
 
-    separation: NameOrOwn[Literal["mask"]] = "mask"
+    separation: NameOrOwn[Literal["mask", "beams"]] = "mask"
     guidance: Literal["none", "estimated", "oracle"] = "estimated"
     beamformer: Literal["none", "mask", "steered", "convolutive"] = "mask"
     refinements: int = Field(default=1, ge=1, le=MOST_BLOCKS)

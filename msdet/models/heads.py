@@ -229,16 +229,33 @@ class SeparationHead(Protocol):
 
 
 class MaskHead(nn.Module):
-    """Bounded complex masks on the reference microphone, all slots at once."""
+    """Bounded complex weights for every bin, all slots at once: of the reference microphone
+    (masks), or also of beams.
 
-    def __init__(self, in_channels: int, channels: int, num_slots: int, bound: float) -> None:
+    Args:
+        beams: how many.
+    """
+
+    def __init__(
+        self, in_channels: int, channels: int, num_slots: int, bound: float, beams: int = 0
+    ) -> None:
         super().__init__()
-        self.num_slots, self.bound = num_slots, bound
+        self.num_slots, self.bound, self.beams = num_slots, bound, beams
         self.hidden = nn.Conv2d(in_channels, channels, 3, padding=1, bias=False)
         self.norm = normalisation(channels)
-        self.out = nn.Conv2d(channels, 2 * num_slots, 3, padding=1)
+        self.out = nn.Conv2d(channels, 2 * num_slots * (1 + beams), 3, padding=1)
 
-    def forward(self, features: Tensor, spectra: Tensor, reference: int) -> Tensor:
+    def forward(
+        self, features: Tensor, spectra: Tensor, reference: int, beams: Tensor | None = None
+    ) -> Tensor:
+        """As a :class:`SeparationHead`. ``beams``: complex ``[batch, beam, freq, frame]``."""
         x = self.out(F.relu(self.norm(self.hidden(features))))
         real, imag = (self.bound * torch.tanh(x / self.bound)).float().chunk(2, dim=1)
-        return torch.complex(real + 1.0 / self.num_slots, imag) * spectra[:, reference, None]
+        slots = self.num_slots
+        masked = torch.complex(real[:, :slots] + 1.0 / slots, imag[:, :slots])
+        out = masked * spectra[:, reference, None]
+        if beams is None:
+            return out
+        weights = zip(real[:, slots:].chunk(slots, 1), imag[:, slots:].chunk(slots, 1), strict=True)
+        weighted = [(torch.complex(*parts) * beams).sum(dim=1) for parts in weights]
+        return out + torch.stack(weighted, dim=1)

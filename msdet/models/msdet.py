@@ -107,6 +107,9 @@ def _size(steering: Steering) -> int:
     return sum(part.nbytes for part in vars(steering).values())
 
 
+_FIXED_BEAMS = 8
+"""Looks of a fixed beamformer, a beam each."""
+
 STEERING_BYTES = 2**28
 """The 48 arrays of three to six microphones that the shipped model learned from take two thirds."""
 
@@ -195,7 +198,11 @@ class MSDET(nn.Module):
             )
         else:
             self.separation_head = MaskHead(
-                in_channels, heads.mask_channels, num_slots, heads.mask_bound
+                in_channels,
+                heads.mask_channels,
+                num_slots,
+                heads.mask_bound,
+                _FIXED_BEAMS * (heads.separation == "beams"),
             )
         self.refinement_head: RefinementHead | FilterHead | None = None
         self.equaliser: Equaliser | None = None
@@ -313,7 +320,10 @@ class MSDET(nn.Module):
             posterior = self._across(self._guidance(coarse, azimuth, estimate_of))
             guidance = torch.einsum("bnk,bfkt->bnft", posterior, directional)
             mask_input = torch.cat([mask_input, guidance], dim=1)
-        stages = [self.separation_head(mask_input, spectra, self.reference_mic)]
+        fixed = {}
+        if self.config.heads.separation == "beams":
+            fixed["beams"] = self._fixed_beams(spectra, steering)
+        stages = [self.separation_head(mask_input, spectra, self.reference_mic, **fixed)]
         if isinstance(self.refinement_head, RefinementHead):
             for _ in range(self.config.heads.refinements):
                 last = stages[-1].detach()
@@ -413,6 +423,16 @@ class MSDET(nn.Module):
         """
         beside = (azimuths[..., None] + relative).flatten(1)
         return superdirective_weights(self._plane_waves(beside, steering), steering.diffuse)
+
+    def _fixed_beams(self, spectra: Tensor, steering: Steering) -> Tensor:
+        """Superdirective beams around the array, complex ``[batch, beam, freq, frame]``."""
+        span = 180.0 if self.grid.linear else 360.0
+        towards = torch.arange(_FIXED_BEAMS, device=spectra.device) * span / _FIXED_BEAMS
+        if self.grid.linear:  # to both ends
+            towards = towards * _FIXED_BEAMS / (_FIXED_BEAMS - 1)
+        waves = self._plane_waves(towards[None], steering)
+        weights = superdirective_weights(waves, steering.diffuse)[0]
+        return torch.einsum("kfm,bmft->bkft", weights.conj(), spectra)
 
     @torch.no_grad()
     def _azimuths(

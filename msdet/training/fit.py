@@ -106,7 +106,7 @@ def fit(
         devices=settings.devices,
         num_nodes=settings.num_nodes,
         strategy=settings.strategy,
-        precision=settled_precision(config, model, criterion),
+        precision=settled_precision(config, model, criterion, folder),
         max_epochs=settings.epochs,
         max_time=None if settings.minutes is None else timedelta(minutes=settings.minutes),
         gradient_clip_val=settings.gradient_clip,

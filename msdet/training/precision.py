@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import copy
 import time
-from typing import Literal
+from pathlib import Path
+from typing import Literal, cast, get_args
 
 import torch
 from rich.console import Console
 
 from msdet.criteria import Criterion
+from msdet.errors import InputError
+from msdet.files import read_json, write_json
 from msdet.models.msdet import MSDET
 from msdet.training.config import TrainConfig
 from msdet.training.module import forward, losses_of
@@ -29,14 +32,35 @@ _STEPS = 3
 """Timed in turn; of each precision the fastest counts, since other work only makes them slower."""
 
 
-def settled_precision(config: TrainConfig, model: MSDET, criterion: Criterion) -> Precision:
+_NAME = "precision.json"
+
+
+def settled_precision(
+    config: TrainConfig, model: MSDET, criterion: Criterion, folder: Path
+) -> Precision:
     """Return the precision to train in: the one that is asked for, or, of `auto`, the faster one.
 
-    On a GPU that is bfloat16 where it has it; on a CPU steps with a copy of the network tell.
+    What `auto` chose is kept in the run's folder, for a run that goes on.
+
+    Raises:
+        InputError: what is kept there cannot be read.
     """
     asked = config.trainer.precision
     if asked != "auto":
         return asked
+    path, mend = folder / _NAME, "delete it, and the run chooses anew"
+    if path.exists():
+        kept = read_json(path, mend).get("precision")
+        if kept not in get_args(Precision):
+            raise InputError(f"{path}: precision={kept!r}: is not one of ours; {mend}")
+        return cast(Precision, kept)
+    chosen = _faster_precision(config, model, criterion)
+    write_json(path, {"precision": chosen})
+    return chosen
+
+
+def _faster_precision(config: TrainConfig, model: MSDET, criterion: Criterion) -> Precision:
+    """On a GPU that is bfloat16 where it has it; on a CPU steps with a copy of the network tell."""
     if config.trainer.accelerator != "cpu" and torch.cuda.is_available():
         return "bf16-mixed" if torch.cuda.is_bf16_supported() else "32-true"
     seconds = _step_seconds(config, model, criterion)

@@ -52,6 +52,7 @@ KINDS: dict[str, dict[str, Any]] = {
     "steered along a line, dereverberated": {
         "beamformer": "steered",
         "array": "line4",
+        "separation": "beams",
         "dereverberations": 2,
         "combiner_blocks": 2,
     },
@@ -59,6 +60,7 @@ KINDS: dict[str, dict[str, Any]] = {
         "weight": 1.0,
         "guidance": "none",
         "frontend": "ri",
+        "separation": "beams",
     },
     "direction alone, plain": {"weight": 0.0, "guidance": "none", "beamformer": "none"},
 }

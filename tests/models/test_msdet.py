@@ -27,7 +27,7 @@ KINDS: tuple[dict[str, object], ...] = (
     {"guidance": "estimated", "beamformer": "none"},
     {"guidance": "none", "beamformer": "mask"},
     PLAIN,
-    {"frontend": "ri"},
+    {"frontend": "ri", "separation": "beams"},
     {"frontend": "ri", **PLAIN},
     {"beamformer": "convolutive", "refinements": 2},
     {"beamformer": "steered", "dereverberations": 2},

@@ -98,20 +98,28 @@ def test_weights_that_a_step_broke_are_neither_scored_nor_saved(training: Traini
     [((1.0, 0.5), "bf16-mixed"), ((1.0, 0.95), "32-true"), ((1.0, 6.0), "32-true")],
 )
 def test_a_precision_is_chosen_by_the_time_of_a_step(
-    seconds: tuple[float, float], chosen: str, monkeypatch: pytest.MonkeyPatch
+    seconds: tuple[float, float], chosen: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
+    """Once: a run that goes on keeps its choice."""
     measured = dict(zip((torch.float32, torch.bfloat16), seconds, strict=True))
     monkeypatch.setattr(precision, "_step_seconds", lambda *_: measured)
     asked = config("trainer.precision=auto", "trainer.accelerator=cpu")
     model, criterion = build_model(asked, asked.array.build()), Criterion(asked.criterion)
-    assert precision.settled_precision(asked, model, criterion) == chosen
+    assert precision.settled_precision(asked, model, criterion, tmp_path) == chosen
+    other = dict(zip(measured, reversed(seconds), strict=True))
+    monkeypatch.setattr(precision, "_step_seconds", lambda *_: other)
+    assert precision.settled_precision(asked, model, criterion, tmp_path) == chosen
+    (tmp_path / "precision.json").write_text('{"precision": "64"}')
+    with pytest.raises(InputError, match=r"precision\.json: precision='64'"):
+        precision.settled_precision(asked, model, criterion, tmp_path)
 
 
-def test_measuring_precisions_leaves_the_network_alone() -> None:
+def test_measuring_precisions_leaves_the_network_alone(tmp_path: Path) -> None:
     asked = config("trainer.precision=auto", "trainer.accelerator=cpu")
     model, criterion = build_model(asked, asked.array.build()), Criterion(asked.criterion)
     before = {name: weight.clone() for name, weight in model.state_dict().items()}
-    assert precision.settled_precision(asked, model, criterion) in ("32-true", "bf16-mixed")
+    chosen = precision.settled_precision(asked, model, criterion, tmp_path)
+    assert chosen in ("32-true", "bf16-mixed")
     assert all(torch.equal(before[name], weight) for name, weight in model.state_dict().items())
     assert all(weight.grad is None for weight in model.parameters())
 
