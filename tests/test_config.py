@@ -256,6 +256,15 @@ def test_configs_are_frozen_and_take_no_other_keys(model: type[BaseModel]) -> No
         (["criterion.label_width=-1"], "criterion.label_width"),
         (["criterion.balancing=magic"], "criterion.balancing"),
         (["criterion.balancing=dwa", "criterion.weight=1"], "criterion.balancing='dwa'"),
+        (
+            [
+                "criterion.balancing=anneal",
+                "criterion.weight=0",
+                "criterion.distance_weight=0.1",
+                "model.heads.distance=classes",
+            ],
+            "criterion.balancing='anneal' without separation",
+        ),
         (["criterion.balancing=upgrad", "trainer.devices=2"], "criterion.balancing='upgrad'"),
         (["criterion.balancing=upgrad", "trainer.precision=bf16-mixed"], "trainer.precision"),
         (["criterion.balancing=upgrad", "model.sharing=none"], "model.sharing='none'"),

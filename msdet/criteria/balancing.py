@@ -2,6 +2,7 @@
 """Balancing: what becomes of the tasks' fixed weights in training.
 
 - ``fixed``: nothing.
+- ``anneal``: the weights of all tasks but separation fall to zero.
 - ``uncertainty``: weights are learned (Kendall, Gal, Cipolla, CVPR 2018, arXiv 1705.07115).
 - ``dwa``: dynamic weight average (Liu, Johns, Davison, CVPR 2019, arXiv 1803.10704).
 - ``upgrad``: unconflicting projection of gradients (Quinton, Rey, 2024, arXiv 2406.16232).
@@ -36,6 +37,8 @@ class LossBalance(nn.Module):
 
     A loss of exactly 0 is that of a batch without the task's labels, and tells nothing of the task.
 
+    - ``anneal``: all weights but that of separation are multiplied with what is left of the
+      training (`left`), so that the other tasks shape the encoder first and separation last.
     - ``uncertainty``: the sum of exp(-s) * loss + c * s, s learned for each task. exp(-s) starts at
       the fixed weight, since a separation loss below 1 and a cross-entropy of ln(classes) are far
       from balanced at s = 0, and an optimiser with steps of its learning rate takes more than a
@@ -48,6 +51,9 @@ class LossBalance(nn.Module):
 
     Args:
         weights: by task, above 0; all that are trained.
+
+    Attributes:
+        left: share of the training that is still to come, set before each step.
     """
 
     log_scales: nn.Parameter
@@ -59,7 +65,7 @@ class LossBalance(nn.Module):
 
     def __init__(self, method: Balancing, weights: Mapping[Task, float]) -> None:
         super().__init__()
-        self.method, self.weights = method, dict(weights)
+        self.method, self.weights, self.left = method, dict(weights), 1.0
         fixed = torch.tensor(list(weights.values()))
         if method == "uncertainty":
             self.log_scales = nn.Parameter(-fixed.log())
@@ -87,6 +93,9 @@ class LossBalance(nn.Module):
             return (self._dynamic_weights() * values).sum()
         return torch.stack(self.weighted(losses)).sum()
 
+    def _left(self, task: Task) -> float:
+        return self.left if self.method == "anneal" and task != "separation" else 1.0
+
     def close_epoch(self) -> None:
         """To be called after each training epoch: the next one's weights come into force.
 
@@ -106,11 +115,11 @@ class LossBalance(nn.Module):
             return dict(zip(self.weights, (-self.log_scales).exp().tolist(), strict=True))
         if self.method == "dwa":
             return dict(zip(self.weights, self._dynamic_weights().tolist(), strict=True))
-        return dict(self.weights)
+        return {task: weight * self._left(task) for task, weight in self.weights.items()}
 
     def weighted(self, losses: Mapping[Task, Tensor]) -> list[Tensor]:
-        """Return the losses times their fixed weights."""
-        return [weight * losses[task] for task, weight in self.weights.items()]
+        """Return the losses times their weights, which are fixed or annealed."""
+        return [weight * self._left(task) * losses[task] for task, weight in self.weights.items()]
 
     def _take_note(self, values: Tensor) -> None:
         told = torch.stack([values, (values != 0).to(values.dtype)])

@@ -30,7 +30,7 @@ NEEDS: dict[AssignmentName, frozenset[Label]] = {
 }
 """Labels that every example must have; a joint search makes do with either kind."""
 
-Balancing = Literal["fixed", "uncertainty", "dwa", "upgrad"]
+Balancing = Literal["fixed", "anneal", "uncertainty", "dwa", "upgrad"]
 
 
 class CriterionConfig(Config):
@@ -48,9 +48,9 @@ class CriterionConfig(Config):
         weight: w in w · separation + (1 - w) · direction. 1 trains separation alone, 0 direction
             alone.
         distance_weight: of the distance head's loss, beside these two.
-        balancing: what becomes of these weights in training: nothing (`fixed`); weights that
-            training finds (`uncertainty`, `dwa`); or the tasks' gradients on the shared encoder
-            are combined (`upgrad`).
+        balancing: what becomes of these weights in training: nothing (`fixed`); all but that of
+            separation fall to zero (`anneal`); training finds them (`uncertainty`, `dwa`); or the
+            tasks' gradients on the shared encoder are combined (`upgrad`).
         label_width: degrees: azimuth labels are Gaussian around the truth with this standard
             deviation; 0 puts all into the nearest class.
         sharing_strength: of the penalty on the distance between the tasks' encoders, with

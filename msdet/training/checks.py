@@ -147,6 +147,11 @@ def _check_tasks(config: TrainConfig) -> None:
             f"{asked} with {' and '.join(tasks) or 'no task'} alone: there is nothing to balance; "
             "give 'fixed', or train two tasks (0 < criterion.weight < 1)"
         )
+    if criterion.balancing == "anneal" and "separation" not in tasks:
+        raise InputError(
+            f"{asked} without separation: the weights of {' and '.join(tasks)} would fall to zero; "
+            "give 'fixed', or a criterion.weight above 0"
+        )
     if criterion.balancing == "upgrad":
         for setting, why, mend in _against_upgrad(config):
             raise InputError(

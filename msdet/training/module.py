@@ -98,6 +98,8 @@ class Training(pl.LightningModule):
 
     def training_step(self, batch: Batch, index: int) -> dict[str, Any]:
         """The weighted loss of one batch."""
+        steps = self.global_step / self.trainer.estimated_stepping_batches
+        self.criterion.balance.left = 1.0 - min(1.0, max(steps, self._share_of_time()))
         output, losses = self._losses(batch)
         penalty = self.penalty()
         total = losses.total if penalty is None else losses.total + penalty
@@ -107,7 +109,7 @@ class Training(pl.LightningModule):
         measured = {"loss": total}
         told = {task: loss for task, loss in losses.tasks.items() if losses.labelled.get(task, 1)}
         measured |= {f"{task}_loss": loss for task, loss in told.items()}
-        if self.criterion.config.balancing in ("uncertainty", "dwa"):
+        if self.criterion.config.balancing in ("anneal", "uncertainty", "dwa"):
             weights = self.criterion.balance.current().items()
             measured |= {f"{task}_weight": torch.tensor(weight) for task, weight in weights}
         if self._measures_gradients():

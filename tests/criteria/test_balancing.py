@@ -131,6 +131,17 @@ def test_a_real_network_takes_projected_gradients_where_its_tasks_share_weights(
     assert_same(gradients(model), plain | expected)
 
 
+def test_annealed_weights_fall_with_what_is_left_of_the_training() -> None:
+    balance = LossBalance("anneal", {"separation": 0.9, "direction": 0.1})
+    losses: dict[Task, Tensor] = {"separation": torch.tensor(2.0), "direction": torch.tensor(30.0)}
+    totals = []
+    for left in (1.0, 0.5, 0.0):
+        balance.left = left
+        assert balance.current() == {"separation": 0.9, "direction": 0.1 * left}
+        totals.append(float(balance.total(losses)))
+    assert totals == pytest.approx([4.8, 3.3, 1.8])
+
+
 def test_gradients_are_added_to_those_that_are_there() -> None:
     losses, features, shared, _ = conflict(torch.eye(2))
     shared.grad = torch.tensor([10.0, 20.0])

@@ -32,6 +32,7 @@ def history(folder: Path) -> list[dict[str, Any]]:
             "model.heads.distance=classes",
             "criterion.distance_weight=0.1",
         ),
+        ("criterion.balancing=anneal",),
         (
             "criterion.balancing=dwa",
             "model.sharing=soft",
@@ -65,6 +66,8 @@ def test_every_way_trains_and_a_stopped_run_goes_on_to_the_same_weights(
     assert all(math.isfinite(row["train_separation_loss"]) for row in rows)
     shared = "model.sharing=soft" not in settings
     assert ("train_gradient_cosine_separation_direction" in rows[-1]) is shared
+    if "criterion.balancing=anneal" in settings:
+        assert rows[-1]["train_direction_weight"] < rows[0]["train_direction_weight"]
     for name in ("model.ckpt", "last.ckpt"):
         load_checkpoint(tmp_path / "whole" / name)
 
