@@ -426,11 +426,9 @@ class MSDET(nn.Module):
 
     def _fixed_beams(self, spectra: Tensor, steering: Steering) -> Tensor:
         """Superdirective beams around the array, complex ``[batch, beam, freq, frame]``."""
-        span = 180.0 if self.grid.linear else 360.0
-        towards = torch.arange(_FIXED_BEAMS, device=spectra.device) * span / _FIXED_BEAMS
-        if self.grid.linear:  # to both ends
-            towards = towards * _FIXED_BEAMS / (_FIXED_BEAMS - 1)
-        waves = self._plane_waves(towards[None], steering)
+        looks = look_grid(_FIXED_BEAMS, self.grid.linear).centres
+        towards = torch.as_tensor(looks, device=spectra.device)[None]
+        waves = self._plane_waves(towards, steering)
         weights = superdirective_weights(waves, steering.diffuse)[0]
         return torch.einsum("kfm,bmft->bkft", weights.conj(), spectra)
 
