@@ -253,6 +253,10 @@ def test_configs_are_frozen_and_take_no_other_keys(model: type[BaseModel]) -> No
         (["scene.num_speakers=[1,1]"], "scene.num_speakers=[1, 1]: training needs"),
         (["scene.num_speakers=[2,6]"], "scene.num_speakers"),
         (["scene.conversation={most_heard: 1}"], "scene.conversation.most_heard=1: training needs"),
+        (
+            ["scene.movement={}", "scene.rirs=hybrid"],
+            "scene.movement: training takes one direction",
+        ),
         (["criterion.label_width=-1"], "criterion.label_width"),
         (["criterion.balancing=magic"], "criterion.balancing"),
         (["criterion.balancing=dwa", "criterion.weight=1"], "criterion.balancing='dwa'"),

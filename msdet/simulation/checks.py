@@ -38,6 +38,9 @@ _BOUNDS = {
     "conversation.overlap": (0, 60, " s"),
     "conversation.backchannel": (0, 1, ", as shares"),
     "conversation.most_heard": (1, MOST_SPEAKERS, ""),
+    "movement.share": (0, 1, ", as shares"),
+    "movement.speed": (0.01, 10, " m/s"),
+    "movement.pause": (0, 3600, " s"),
     "background.talkers": (1, _MOST_VOICES, ""),
     "background.sources": (1, _MOST_VOICES, ""),
     "array.wall_distance": (0, math.inf, " m"),
@@ -112,6 +115,8 @@ def _number_keys(record: BaseModel, prefix: str = "") -> Iterator[str]:
 def _choices(config: SceneConfig, array: MicrophoneArray) -> Mistakes:
     if not 0 <= config.reference_mic < array.num_mics:
         yield "reference_mic", f"array {array.name!r} has microphones 0 to {array.num_mics - 1}"
+    if config.movement is not None and config.rirs == "exact":
+        yield "rirs", "speakers who move need 'hybrid' (or 'anechoic'); give scene.rirs=hybrid"
     factors = config.t60_per_octave
     if factors is not None and (
         len(factors) != len(OCTAVES_HZ) or not all(0 < factor < math.inf for factor in factors)

@@ -110,6 +110,21 @@ class ConversationRanges(Record):
     most_heard: int | None = None
 
 
+class MovementRanges(Record):
+    """How speakers walk about: straight to a place in the ranges of `scene.speaker`, where they
+    stand, and on to the next.
+
+    Attributes:
+        share: of the speakers who do, in the mean; the others stand still.
+        speed: metres per second, the mean over a way.
+        pause: seconds of standing before each way.
+    """
+
+    share: float = 1.0
+    speed: Range = (0.3, 1.2)
+    pause: Range = (0.0, 2.0)
+
+
 class BackgroundRanges(Record):
     """The background: all that is heard besides the speakers and the microphones' own noise.
 
@@ -194,6 +209,8 @@ class SceneConfig(Record):
         conversation: people take turns, and who says nothing in a scene is not in it: it may hold
             fewer speakers than `num_speakers`, or none. The keys of its ranges, such as
             {turn: [1, 4]}, or {} for their defaults; null: all speak as `overlap` says.
+        movement: speakers walk about; the keys of its ranges, such as {speed: [0.5, 1]}, or {} for
+            their defaults; null: all stand still. Needs `rirs` hybrid or anechoic.
         t60: asked reverberation time, seconds (Sabine); labels carry the measured one.
         t60_per_octave: seven factors on it, at 125, 250, 500, 1000, 2000, 4000 and 8000 Hz, such as
             [1.2, 1.1, 1, 1, 0.9, 0.8, 0.6]; null: walls absorb all frequencies alike.
@@ -215,6 +232,7 @@ class SceneConfig(Record):
 
     num_speakers: tuple[int, int] = (2, 2)
     conversation: ConversationRanges | None = None
+    movement: MovementRanges | None = None
     room: RoomRanges = RoomRanges()
     t60: Range = (0.15, 0.35)
     t60_per_octave: tuple[float, ...] | None = None

@@ -42,6 +42,9 @@ Format = Literal["folder", "tar"]
 TargetsAt = Literal["reference", "symmetric"]
 """Microphones whose targets are kept: the reference, or all that may become it."""
 
+_TRACK_SECONDS = 0.1
+"""Between labels of those who walk."""
+
 MIXTURE_NAME = "mixture.wav"
 LABELS_NAME = "labels.json"
 FOLDERS = {"folder": "audio", "tar": "shards"}
@@ -161,7 +164,9 @@ def labels(example: Example, corpus: Corpus, scale: float) -> dict[str, Any]:
     where there is none; ``scene`` is the row of ``scenes.jsonl``. ``other_references`` is there
     where targets of other microphones are: what belongs to each of these. ``speakers`` are those
     who are heard, with the seconds in which they are (``activity``, see `Example`), and either the
-    stretch of an utterance that they say or, in a conversation, their ``turns``. `files` adds
+    stretch of an utterance that they say or, in a conversation, their ``turns``. Who walks has a
+    ``track``, the seconds, azimuths and distances of every tenth of a second; their other labels
+    are those of the scene's start. `files` adds
     ``checksums``: CRC-32 of each file, of the labels that of what they say.
     """
     scene = example.scene
@@ -212,10 +217,21 @@ def _speakers(example: Example, corpus: Corpus) -> list[dict[str, Any]]:
                 "level_db": crops[0].level_db,
                 "speaker": corpus.by_id(crops[0].utterance).speaker,
                 "activity": example.activity and example.activity[i],
+                **_track(scene, number),
                 **({"turns": said} if scene.is_conversation else said[0]),
             }
         )
     return found
+
+
+def _track(scene: Scene, number: int) -> dict[str, Any]:
+    """Where somebody is over time; nothing of those who stand still."""
+    if number not in {path.speaker for path in scene.paths}:
+        return {}
+    seconds = np.arange(0, scene.num_samples / scene.sample_rate, _TRACK_SECONDS)
+    distance = np.linalg.norm(scene.positions(seconds)[number], axis=-1)
+    track = {"seconds": seconds, "azimuth": scene.azimuths(seconds)[number], "distance": distance}
+    return {"track": {key: values.round(3).tolist() for key, values in track.items()}}
 
 
 def _finite(value: float) -> float | None:

@@ -16,6 +16,7 @@ from msdet.errors import InputError
 from msdet.geometry import MicrophoneArray
 from msdet.simulation.config import Target
 from msdet.simulation.convolution import Convolution
+from msdet.simulation.moving import MovingSource
 from msdet.simulation.noise import background_noise, sensor_noise
 from msdet.simulation.recorder import coloured, recorded, rumble
 from msdet.simulation.rirs import Rirs
@@ -127,6 +128,8 @@ def render(scene: Scene, corpus: Corpus, rirs: Rirs, others: Sequence[int] = ())
             channel[:] = work.gains @ work.reference_images
         else:
             channel[:] = work.convolution.mixed(work.responses[:, mic], work.gains)
+            for row, early in work.moving_early.items():
+                channel += work.gains[row] * early[mic]
     if scene.mismatch is not None:
         mixture = _mismatched(scene.mismatch, mixture)
     mixture += work.noise
@@ -162,7 +165,7 @@ def render_parts(scene: Scene, corpus: Corpus, rirs: Rirs) -> Parts:
     work = _Rendering(scene, corpus, rirs)
     reference = scene.reference_mic
     mics = range(rirs.image.shape[1])
-    images = np.stack([work.convolution.each(work.responses[:, mic]) for mic in mics], axis=1)
+    images = np.stack([work.images(mic) for mic in mics], axis=1)
     images *= work.gains[:, None, None]
     if scene.mismatch is not None:
         images = _mismatched(scene.mismatch, images)
@@ -182,7 +185,9 @@ class _Rendering:
     Attributes:
         rirs: of the speakers who are heard.
         crops: of each of them. activity: when each speaks.
-        responses: ``[speaker, mic, freq]``, of the convolution.
+        responses: ``[speaker, mic, freq]``, of the convolution; of those who walk their tails.
+        moving: those who walk, by their place among the speakers. moving_early: what is heard of
+            them besides the tails, ``[mic, sample]``.
         reference_images: ``[speaker, sample]``, without the gains. gains: ``[speaker]``.
         sensor_noise: ``[mic, sample]``. background: the same, if there is one.
         noise: all that is heard besides the speakers ``[mic, sample]``.
@@ -209,8 +214,15 @@ class _Rendering:
         )
         # The responses' own delay is taken from the signals, not by cutting responses.
         self.convolution = Convolution(dry[:, rirs.delay :], taps, num_mics + 2 * len(dry))
-        self.responses = self.convolution.transform(rirs.image)
-        self.reference_images = self.convolution.each(self.responses[:, reference])
+        self.moving = self._moving(list(crops), dry[:, rirs.delay :], taps - 1)
+        self.moving_early = {row: one.early() for row, one in self.moving.items()}
+        self.tails = rirs.image
+        if self.moving:
+            self.tails = rirs.image.copy()
+            for row, one in self.moving.items():
+                self.tails[row] = one.tail_of(rirs.image[row])
+        self.responses = self.convolution.transform(self.tails)
+        self.reference_images = self.images(reference)
         self.gains = _speaker_gains(scene, self.crops, self.reference_images)
         power = self._speech_power(self.reference_images)
         self.noise = self.sensor_noise = sensor_noise(scene.noise.seed, num_mics, scene.num_samples)
@@ -231,6 +243,36 @@ class _Rendering:
             heard = rumble(recorder, scene.num_samples, scene.sample_rate)
             self.noise = self.noise + heard * _noise_gain(heard, power, recorder.rumble_snr_db)
 
+    def _moving(
+        self, numbers: Sequence[int], dry: NDArray[np.float32], lead: int
+    ) -> dict[int, MovingSource]:
+        scene = self.scene
+        paths = {path.speaker: path for path in scene.paths}
+        mics = scene.room.microphones(scene.microphone_array())
+        try:
+            return {
+                row: MovingSource(
+                    scene.room,
+                    paths[number],
+                    mics,
+                    signal,
+                    lead,
+                    scene.num_samples,
+                    scene.sample_rate,
+                )
+                for row, (number, signal) in enumerate(zip(numbers, dry, strict=True))
+                if number in paths
+            }
+        except InputError as error:
+            raise InputError(f"scene {scene.id}: {error}") from error
+
+    def images(self, mic: int) -> NDArray[np.float32]:
+        """Reverberant speech ``[speaker, sample]`` at a microphone, without the gains."""
+        images = self.convolution.each(self.responses[:, mic])
+        for row, early in self.moving_early.items():
+            images[row] += early[mic]
+        return images
+
     def targets(
         self, kind: Target, mic: int, images: NDArray[np.float32], gain: float
     ) -> NDArray[np.float32]:
@@ -239,11 +281,14 @@ class _Rendering:
         if kind != "image":
             responses = self.rirs.early(mic) if kind == "early" else self.rirs.direct[:, mic]
             targets = self.convolution.each(self.convolution.transform(responses))
+            for row, one in self.moving.items():
+                tail = self.tails[row, mic]
+                targets[row] = one.direct(mic) if kind == "direct" else one.up_to(mic, tail)
         return targets * (self.gains[:, None] * np.float32(gain))
 
     def at(self, mic: int, gain: float) -> AtMicrophone:
         """Return targets and levels at a microphone that is not the reference."""
-        images = self.convolution.each(self.responses[:, mic])
+        images = self.images(mic)
         rms = _spoken_rms(self.crops, images) * self.gains
         first = np.array([crops[0].level_db for crops in self.crops[:1]])
         levels = first + 20 * np.log10(rms / rms[:1])

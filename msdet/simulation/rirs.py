@@ -32,6 +32,8 @@ _SINC_POINTS = 20
 _LONGEST_CALL = 0.5
 """Seconds of responses that are summed in one call, which counts time in single precision: to
 2e-8 s here."""
+EARLY_MILLISECONDS = 50.0
+"""After the direct path: reflections that help to understand speech."""
 IMAGE_FLOOR = 1e-6
 """The weakest images that together carry less than -60 dB of the energy are left out."""
 
@@ -81,7 +83,7 @@ class Rirs:
             drr_db=self.drr_db[chosen],
         )
 
-    def early(self, mic: int, milliseconds: float = 50.0) -> NDArray[np.float32]:
+    def early(self, mic: int, milliseconds: float = EARLY_MILLISECONDS) -> NDArray[np.float32]:
         """Responses ``[speaker, tap]`` at a microphone, up to a time after the direct peak."""
         after = round(milliseconds / 1000 * self.sample_rate)
         ends = np.abs(self.direct[:, mic]).argmax(axis=-1) + after
@@ -145,18 +147,18 @@ def _reverberant(
     """Responses ``[source, mic, tap]`` of image sources, and of a tail in place of late ones."""
     reflections = wall_reflections(room)
     hybrid = room.rirs == "hybrid"
-    travel = np.linalg.norm(sources - room.array_centre, axis=-1) / SPEED_OF_SOUND
-    mixed = travel + mixing_time(room.size)
-    responses = []
-    for source, start in zip(sources, mixed, strict=True):
-        seconds = start + _FADE if hybrid else room.longest_t60
-        images = image_sources(room.size, source, room.array_centre, max(reflections), seconds)
-        weights: NDArray[np.float64] | float = 1.0
-        if hybrid:
-            distance = np.linalg.norm(images.positions.T - room.array_centre, axis=-1)
-            fade = np.clip((distance / SPEED_OF_SOUND - start) / _FADE, 0, 1)
-            weights = np.cos(np.pi / 2 * fade)
-        responses.append(reflected(images, reflections, mics, sample_rate, weights))
+    mixed = mixed_from(room, sources)
+    responses = [
+        early_response(room, mics, source, float(start), sample_rate)
+        if hybrid
+        else reflected(
+            image_sources(room.size, source, room.array_centre, max(reflections), room.longest_t60),
+            reflections,
+            mics,
+            sample_rate,
+        )
+        for source, start in zip(sources, mixed, strict=True)
+    ]
     first, stop = round(mixed.min() * sample_rate), math.ceil(room.longest_t60 * sample_rate)
     if not hybrid or stop <= first:
         return _stack(responses)
@@ -176,6 +178,31 @@ def _reverberant(
     stacked = _stack(responses, at_least=stop + DELAY)
     stacked[..., first + DELAY : stop + DELAY] += tail
     return stacked
+
+
+def mixed_from(room: Room, sources: NDArray[np.float64]) -> NDArray[np.float64]:
+    """When the tails of hybrid responses begin, seconds ``[source]``, of ``[source, 3]``."""
+    travel = np.linalg.norm(sources - room.array_centre, axis=-1) / SPEED_OF_SOUND
+    return np.asarray(travel + mixing_time(room.size))
+
+
+def early_response(
+    room: Room,
+    mics: NDArray[np.float64],
+    source: NDArray[np.float64],
+    start: float,
+    sample_rate: int,
+) -> NDArray[np.float32]:
+    """A hybrid response without its tail ``[mic, tap]``: images that give way to it at `start`.
+
+    Args:
+        mics: ``[mic, 3]``. source: ``[3]``, metres in the room. start: seconds.
+    """
+    reflections = wall_reflections(room)
+    images = image_sources(room.size, source, room.array_centre, max(reflections), start + _FADE)
+    distance = np.linalg.norm(images.positions.T - room.array_centre, axis=-1)
+    fade = np.clip((distance / SPEED_OF_SOUND - start) / _FADE, 0, 1)
+    return reflected(images, reflections, mics, sample_rate, np.cos(np.pi / 2 * fade))
 
 
 def mixing_time(size: Sequence[float]) -> float:

@@ -39,7 +39,7 @@ _TRIALS = 10
 """Rooms that are drawn to see that a config can be."""
 
 _SPLITS = {"train": 0, "valid": 1, "test": 2}
-POOL_ROOM, FRESH_ROOM, SPEECH, BACKGROUND, MISMATCH, RECORDER = 0, 1, 2, 3, 4, 5
+POOL_ROOM, FRESH_ROOM, SPEECH, BACKGROUND, MISMATCH, RECORDER, PATHS = 0, 1, 2, 3, 4, 5, 6
 
 
 class Placement(Record):

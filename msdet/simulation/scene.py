@@ -7,18 +7,21 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
-from pydantic import Field
+from numpy.typing import ArrayLike, NDArray
+from pydantic import Field, model_validator
 
 from msdet.corpora import Corpus, Split
 from msdet.errors import InputError
-from msdet.geometry import MicrophoneArray
+from msdet.geometry import MicrophoneArray, rotate_about_vertical
 from msdet.parts import OwnPart
 from msdet.simulation.config import Record, SceneConfig, Target, is_none
 from msdet.simulation.noise_sources import Recordings, open_noise
+from msdet.simulation.paths import SpeakerPath, draw_paths
 from msdet.simulation.rooms import (
     BACKGROUND,
     FRESH_ROOM,
     MISMATCH,
+    PATHS,
     RECORDER,
     SPEECH,
     Room,
@@ -120,6 +123,7 @@ class Scene(Record):
     Attributes:
         speech: one crop a speaker, in the order of `room`; of a conversation its turns, which name
             their speakers.
+        paths: of the speakers who walk; labels of `room` are those at the start.
     """
 
     id: str
@@ -137,7 +141,18 @@ class Scene(Record):
     background: Background | None = None
     mismatch: Mismatch | None = None
     recorder: Recorder | None = Field(default=None, exclude_if=is_none)
+    paths: tuple[SpeakerPath, ...] = Field(default=(), exclude_if=lambda paths: not paths)
     corpus: str
+
+    @model_validator(mode="after")
+    def _paths_are_of_the_room_s_speakers(self) -> Scene:
+        numbers = [path.speaker for path in self.paths]
+        if len(set(numbers)) < len(numbers) or max(numbers, default=0) >= len(self.room.speakers):
+            raise ValueError(
+                f"paths: of speakers {numbers}; expected one each, of 0 to "
+                f"{len(self.room.speakers) - 1}"
+            )
+        return self
 
     def microphone_array(self) -> MicrophoneArray:
         return MicrophoneArray(self.array.name, self.array.positions)
@@ -161,6 +176,25 @@ class Scene(Record):
             number: [crop for speaker, crop in turns if speaker == number]
             for number in sorted({speaker for speaker, _ in turns})
         }
+
+    def positions(self, seconds: ArrayLike) -> NDArray[np.float64]:
+        """Return where the speakers of the room are at times ``[time]``, in metres from the array's
+        centre and in its frame, ``[speaker, time, 3]``."""
+        moments = np.asarray(seconds, np.float64)
+        paths = {path.speaker: path for path in self.paths}
+        places = [
+            paths[number].at(moments)
+            if number in paths
+            else np.broadcast_to(speaker.position, (*moments.shape, 3))
+            for number, speaker in enumerate(self.room.speakers)
+        ]
+        offsets = np.reshape(places, (len(places), *moments.shape, 3)) - self.room.array_centre
+        return np.asarray(rotate_about_vertical(offsets, -self.room.array_rotation))
+
+    def azimuths(self, seconds: ArrayLike) -> NDArray[np.float64]:
+        """Return azimuth labels of the room's speakers at times ``[time]``, degrees
+        ``[speaker, time]``."""
+        return self.microphone_array().azimuth_of(self.positions(seconds))
 
     @property
     def heard(self) -> tuple[int, ...]:
@@ -240,6 +274,7 @@ def draw_scene(
         ),
         mismatch=_draw_mismatch(config, array.num_mics, generator(MISMATCH)),
         recorder=_draw_recorder(config, array.num_mics, generator(RECORDER)),
+        paths=draw_paths(config, array, room, num_samples / sample_rate, generator(PATHS)),
         corpus=corpus.fingerprint,
     )
 

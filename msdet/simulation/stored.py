@@ -198,6 +198,8 @@ def _misfit(scene: dict[str, Any], wanted: Wanted) -> str:
     for key in ("sample_rate", "target", "reference_mic"):
         if scene[key] != getattr(wanted, key):
             return f"{key} is {scene[key]!r}, that of training {getattr(wanted, key)!r}"
+    if scene.get("paths"):
+        return "its speakers walk; training takes one direction a speaker, of those who stand"
     fewest, most = wanted.num_speakers
     numbers = [crop.get("speaker") for crop in scene["speech"]]
     if None not in numbers and fewest > 0:

@@ -97,6 +97,10 @@ def _check_tasks(config: TrainConfig) -> None:
     conversation = config.scene.conversation
     if conversation is not None and conversation.most_heard is not None:
         speakers += f", scene.conversation.most_heard={conversation.most_heard}"
+    if config.scene.movement is not None:
+        raise InputError(
+            "scene.movement: training takes one direction a speaker, of those who stand; give null"
+        )
     if config.scene.heard_speakers[1] < 2:
         raise InputError(
             f"{speakers}: training needs scenes of up to 2 speakers or more, there is nothing to "

@@ -19,7 +19,7 @@ import pytest
 from msdet.errors import InputError
 from msdet.geometry import MicrophoneArray
 from msdet.simulation import Scene, SceneConfig, compute_rirs, render, rotated
-from msdet.simulation.config import ConversationRanges, ImperfectionRanges
+from msdet.simulation.config import ConversationRanges, ImperfectionRanges, MovementRanges
 from msdet.simulation.engines import make_locally
 from msdet.simulation.mixture_files import turned
 from msdet.simulation.scene_files import DrawnScenes
@@ -82,6 +82,12 @@ def test_what_is_read_is_what_was_rendered(
             expected = getattr(example, name)
             assert np.array_equal(getattr(found, name), expected), name
             assert getattr(found, name).dtype == expected.dtype
+
+
+def test_training_takes_no_speakers_who_walk(make: Callable[..., Shards], task: Wanted) -> None:
+    folder = make(config=SCENE.model_copy(update={"movement": MovementRanges()})).output
+    with pytest.raises(InputError, match=r"scene train-.*: its speakers walk"):
+        open_mixtures(folder, task)
 
 
 def test_conversations_serve_a_training_of_absent_speakers(
