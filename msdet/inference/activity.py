@@ -25,9 +25,9 @@ from numpy.typing import NDArray
 from scipy.ndimage import find_objects, label, percentile_filter
 
 FRAME_SECONDS = 0.032
-OWN_RANGE_DB = 20.0
+OWN_RANGE_DB = 17.0
 NOISE_DB, NOISE_RANGE_DB, NOISE_SECONDS = 6.0, 10.0, 8.0
-OTHERS_RANGE_DB = 10.0
+OTHERS_RANGE_DB = 8.0
 MIXTURE_RANGE_DB = 20.0
 FLOOR_DB = 30.0
 SHORTEST_PAUSE = 0.5
