@@ -248,7 +248,11 @@ class MaskHead(nn.Module):
     def forward(
         self, features: Tensor, spectra: Tensor, reference: int, beams: Tensor | None = None
     ) -> Tensor:
-        """As a :class:`SeparationHead`. ``beams``: complex ``[batch, beam, freq, frame]``."""
+        """Return the speakers, like a :class:`SeparationHead`.
+
+        Args:
+            beams: complex ``[batch, beam, freq, frame]``.
+        """
         x = self.out(F.relu(self.norm(self.hidden(features))))
         real, imag = (self.bound * torch.tanh(x / self.bound)).float().chunk(2, dim=1)
         slots = self.num_slots
