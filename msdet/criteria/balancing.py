@@ -56,6 +56,7 @@ class LossBalance(nn.Module):
         left: share of the training that is still to come, set before each step.
     """
 
+    left: float
     log_scales: nn.Parameter
     log_scale_factors: Tensor
     fixed: Tensor
