@@ -81,7 +81,8 @@ def main() -> None:
     os.environ["OMP_NUM_THREADS"] = "1"  # of the workers
     loaded = load_checkpoint(options.checkpoint)
     description = with_combiner(loaded, options.blocks, options.channels)
-    folder = Path(options.cache) / _digest(loaded.path) if options.cache else None
+    digest = hashlib.sha256(loaded.path.read_bytes()).hexdigest()[:12]
+    folder = Path(options.cache) / digest if options.cache else None
     make = partial(examples, options.checkpoint, folder, options.workers)
     valid, train = make("valid", options.valid_examples), make("train", options.examples)
     torch.manual_seed(0)
@@ -98,10 +99,6 @@ def main() -> None:
     made = {"training": training, "versions": versions(), "git_commit": git_commit()}
     save_portable(options.output, model, description.model_copy(update=made))
     print(json.dumps({name: round(score, 2) for name, score in scores.items()}))
-
-
-def _digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()[:12]
 
 
 def with_combiner(loaded: Checkpoint, blocks: int, channels: int) -> Description:

@@ -278,7 +278,7 @@ def test_weights_that_do_not_fit_the_description(
 
 
 def test_loading_does_not_load_torch_s_compiler(saved: Path) -> None:
-    """Which takes a second, for every command."""
+    """It would cost every command a second."""
     code = "import sys, msdet; msdet.load(sys.argv[1]); sys.exit('torch._dynamo' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code, saved], check=False).returncode == 0
 

@@ -166,8 +166,8 @@ def labels(example: Example, corpus: Corpus, scale: float) -> dict[str, Any]:
     who are heard, with the seconds in which they are (``activity``, see `Example`), and either the
     stretch of an utterance that they say or, in a conversation, their ``turns``. Who walks has a
     ``track``, the seconds, azimuths and distances of every tenth of a second; their other labels
-    are those of the scene's start. `files` adds
-    ``checksums``: CRC-32 of each file, of the labels that of what they say.
+    are those of the scene's start. `files` adds ``checksums``: CRC-32 of each file, of the labels
+    that of what they say.
     """
     scene = example.scene
     room, background = scene.room, scene.background

@@ -9,13 +9,22 @@ reflections; the diffuse tail of the first place stays.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import scipy
 from numpy.typing import NDArray
 
 from msdet.errors import InputError
 from msdet.simulation.paths import SpeakerPath
-from msdet.simulation.rirs import EARLY_MILLISECONDS, direct_paths, early_response, mixed_from
+from msdet.simulation.rirs import (
+    EARLY_MILLISECONDS,
+    direct_paths,
+    image_response,
+    mixed_from,
+    stacked,
+    wall_reflections,
+)
 from msdet.simulation.rooms import Room
 
 SPACING = 0.005
@@ -23,11 +32,11 @@ SPACING = 0.005
 ``(pi * SPACING * f / c) ** 2 / 2`` of its level: -60 dB at 1 kHz, -36 dB at 4 kHz."""
 NEAREST = 0.1
 """Metres: nobody's mouth comes closer to a microphone."""
-_SHORTEST_HOP = 16
 _TOGETHER = 128
-"""Windows that are transformed in one call."""
+"""Windows that are heard at once: what bounds the memory."""
 
 Responses = NDArray[np.float32]
+Places = NDArray[np.float64]
 
 
 class MovingSource:
@@ -82,22 +91,15 @@ class MovingSource:
 
     def direct(self, mic: int) -> NDArray[np.float32]:
         """Return the direct path at a microphone ``[sample]``."""
-        responses = direct_paths(self.places, self.mics[mic : mic + 1], self.sample_rate)
-        return np.asarray(self._heard(responses)[0])
+        return np.asarray(self._heard(lambda places: self._direct_paths(places, mic))[0])
 
     def early(self) -> NDArray[np.float32]:
         """Return the sound at all microphones, without the tail, ``[mic, sample]``."""
-        if self.room.rirs == "anechoic":
-            return self._heard(direct_paths(self.places, self.mics, self.sample_rate))
-        return self._heard(stacked(self._early_responses(self.places)))
+        return self._heard(self._early_responses)
 
     def tail_of(self, response: Responses) -> Responses:
         """Return what a response of the first place ``[mic, tap]`` has besides its early part."""
-        tail = response.copy()
-        if self.room.rirs == "anechoic":
-            early = direct_paths(self.first, self.mics, self.sample_rate)[0]
-        else:
-            early = self._early_responses(self.first)[0]
+        tail, early = response.copy(), self._early_responses(self.first)[0]
         tail[:, : early.shape[-1]] -= early[:, : tail.shape[-1]]
         return tail
 
@@ -109,51 +111,54 @@ class MovingSource:
         Args:
             tail: :meth:`tail_of` the response there ``[tap]``.
         """
-        direct = direct_paths(self.places, self.mics[mic : mic + 1], self.sample_rate)
-        ends = np.abs(direct[:, 0]).argmax(axis=-1) + round(milliseconds / 1000 * self.sample_rate)
-        responses = np.zeros((len(ends), 1, int(ends.max()) + 1), np.float32)
-        found = direct
-        if self.room.rirs != "anechoic":
-            found = stacked([r[mic : mic + 1] for r in self._early_responses(self.places)])
-        taps = min(responses.shape[-1], found.shape[-1])
-        responses[..., :taps] = found[..., :taps]
-        responses[..., : len(tail)] += tail[: responses.shape[-1]]
-        responses[np.arange(responses.shape[-1]) > ends[:, None, None]] = 0
-        return np.asarray(self._heard(responses)[0])
+        after = round(milliseconds / 1000 * self.sample_rate)
 
-    def _early_responses(self, places: NDArray[np.float64]) -> list[Responses]:
-        return [
-            early_response(self.room, self.mics, place, self.start, self.sample_rate)
-            for place in places
-        ]
+        def cut(places: Places) -> Responses:
+            ends = np.abs(self._direct_paths(places, mic)[:, 0]).argmax(axis=-1) + after
+            early = self._early_responses(places)[:, mic]
+            whole = np.zeros((len(places), max(early.shape[-1], len(tail))), np.float32)
+            whole[:, : early.shape[-1]] = early
+            whole[:, : len(tail)] += tail
+            whole[np.arange(whole.shape[-1]) > ends[:, None]] = 0
+            return whole[:, None, : int(ends.max()) + 1]
 
-    def _heard(self, responses: Responses) -> NDArray[np.float32]:
-        """Each piece through the response ``[place, mic, tap]`` of its place: ``[mic, sample]``."""
-        taps = responses.shape[-1]
-        size = scipy.fft.next_fast_len(2 * self.hop + taps - 1, real=True)
-        length = 2 * self.hop + taps - 1
-        out = np.zeros((responses.shape[1], self.count * self.hop + size), np.float32)
+        return np.asarray(self._heard(cut)[0])
+
+    def _direct_paths(self, places: Places, mic: int) -> Responses:
+        return direct_paths(places, self.mics[mic : mic + 1], self.sample_rate)
+
+    def _early_responses(self, places: Places) -> Responses:
+        """``[place, mic, tap]``"""
+        room, mics, rate = self.room, self.mics, self.sample_rate
+        if room.rirs == "anechoic":
+            return direct_paths(places, mics, rate)
+        walls = wall_reflections(room)
+        return stacked([image_response(room, walls, mics, p, self.start, rate) for p in places])
+
+    def _heard(self, respond: Callable[[Places], Responses]) -> NDArray[np.float32]:
+        """Each piece through the response of its place: ``[mic, sample]``.
+
+        Args:
+            respond: from places ``[place, 3]`` to responses ``[place, mic, tap]``.
+        """
+        end = self.lead + self.num_samples + self.hop  # the first piece begins a hop early
+        out: NDArray[np.float32] | None = None
         for first in range(0, self.count, _TOGETHER):
-            numbers = slice(first, min(first + _TOGETHER, self.count))
+            numbers = slice(first, first + _TOGETHER)
+            known, which = np.unique(self.place_of[numbers], return_inverse=True)
+            responses = respond(self.places[known])
+            if out is None:
+                out = np.zeros((responses.shape[1], end), np.float32)
+            length = 2 * self.hop + responses.shape[-1] - 1
+            size = scipy.fft.next_fast_len(length, real=True)
             pieces = scipy.fft.rfft(self.pieces[numbers], size, axis=-1)
-            places = self.place_of[numbers]
-            known, which = np.unique(places, return_inverse=True)
-            spectra = scipy.fft.rfft(responses[known], size, axis=-1)[which]
-            sounds = scipy.fft.irfft(pieces[:, None] * spectra, size, axis=-1)
+            spectra = scipy.fft.rfft(responses, size, axis=-1)[which]
+            sounds = scipy.fft.irfft(pieces[:, None] * spectra, size, axis=-1)[..., :length]
             for number, sound in enumerate(sounds, first):
-                begin = number * self.hop
-                out[:, begin : begin + length] += sound[:, :length]
-        whole = out[:, self.hop :]  # the first piece begins a hop before the sound
-        return whole[:, self.lead : self.lead + self.num_samples]
-
-
-def stacked(responses: list[Responses]) -> Responses:
-    """``[place, mic, tap]`` of responses ``[mic, tap]``, zeros at the end of shorter ones."""
-    out = np.zeros((len(responses), len(responses[0]), max(r.shape[-1] for r in responses)))
-    out = out.astype(np.float32)
-    for into, response in zip(out, responses, strict=True):
-        into[:, : response.shape[-1]] = response
-    return out
+                into = out[:, number * self.hop : number * self.hop + length]
+                into += sound[:, : into.shape[-1]]
+        assert out is not None  # there are two pieces at least
+        return out[:, self.lead + self.hop :]
 
 
 def _hop(path: SpeakerPath, sample_rate: int) -> int:
@@ -162,7 +167,7 @@ def _hop(path: SpeakerPath, sample_rate: int) -> int:
     fastest = float(steps.max(initial=0.0))
     if fastest == 0.0:
         return sample_rate
-    return max(_SHORTEST_HOP, min(sample_rate, int(SPACING / fastest * sample_rate)))
+    return max(1, min(sample_rate, int(SPACING / fastest * sample_rate)))
 
 
 def _in_turn(places: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.intp]]:

@@ -187,7 +187,8 @@ class _Rendering:
         crops: of each of them. activity: when each speaks.
         responses: ``[speaker, mic, freq]``, of the convolution; of those who walk their tails.
         moving: those who walk, by their place among the speakers. moving_early: what is heard of
-            them besides the tails, ``[mic, sample]``.
+            them besides the tails, ``[mic, sample]``. tails: ``[speaker, mic, tap]``, the responses
+            that do not change: of those who walk the tails, of the others all.
         reference_images: ``[speaker, sample]``, without the gains. gains: ``[speaker]``.
         sensor_noise: ``[mic, sample]``. background: the same, if there is one.
         noise: all that is heard besides the speakers ``[mic, sample]``.
@@ -216,11 +217,9 @@ class _Rendering:
         self.convolution = Convolution(dry[:, rirs.delay :], taps, num_mics + 2 * len(dry))
         self.moving = self._moving(list(crops), dry[:, rirs.delay :], taps - 1)
         self.moving_early = {row: one.early() for row, one in self.moving.items()}
-        self.tails = rirs.image
-        if self.moving:
-            self.tails = rirs.image.copy()
-            for row, one in self.moving.items():
-                self.tails[row] = one.tail_of(rirs.image[row])
+        self.tails = rirs.image.copy() if self.moving else rirs.image
+        for row, one in self.moving.items():
+            self.tails[row] = one.tail_of(rirs.image[row])
         self.responses = self.convolution.transform(self.tails)
         self.reference_images = self.images(reference)
         self.gains = _speaker_gains(scene, self.crops, self.reference_images)

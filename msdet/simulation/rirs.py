@@ -149,19 +149,12 @@ def _reverberant(
     hybrid = room.rirs == "hybrid"
     mixed = mixed_from(room, sources)
     responses = [
-        early_response(room, mics, source, float(start), sample_rate)
-        if hybrid
-        else reflected(
-            image_sources(room.size, source, room.array_centre, max(reflections), room.longest_t60),
-            reflections,
-            mics,
-            sample_rate,
-        )
-        for source, start in zip(sources, mixed, strict=True)
+        image_response(room, reflections, mics, source, start if hybrid else None, sample_rate)
+        for source, start in zip(sources, mixed.tolist(), strict=True)
     ]
     first, stop = round(mixed.min() * sample_rate), math.ceil(room.longest_t60 * sample_rate)
     if not hybrid or stop <= first:
-        return _stack(responses)
+        return stacked(responses)
     tail = diffuse_tail(
         room.size,
         reflections,
@@ -175,9 +168,9 @@ def _reverberant(
     time = np.arange(first, stop, dtype=np.float32) / np.float32(sample_rate)
     fade = np.clip((time - mixed[:, None].astype(np.float32)) / np.float32(_FADE), 0, 1)
     tail *= np.sin(np.float32(np.pi / 2) * fade)[:, None]
-    stacked = _stack(responses, at_least=stop + DELAY)
-    stacked[..., first + DELAY : stop + DELAY] += tail
-    return stacked
+    whole = stacked(responses, at_least=stop + DELAY)
+    whole[..., first + DELAY : stop + DELAY] += tail
+    return whole
 
 
 def mixed_from(room: Room, sources: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -186,23 +179,29 @@ def mixed_from(room: Room, sources: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(travel + mixing_time(room.size))
 
 
-def early_response(
+def image_response(
     room: Room,
+    reflections: Sequence[float],
     mics: NDArray[np.float64],
     source: NDArray[np.float64],
-    start: float,
+    start: float | None,
     sample_rate: int,
 ) -> NDArray[np.float32]:
-    """A hybrid response without its tail ``[mic, tap]``: images that give way to it at `start`.
+    """The response of image sources ``[mic, tap]``.
 
     Args:
-        mics: ``[mic, 3]``. source: ``[3]``, metres in the room. start: seconds.
+        reflections: :func:`wall_reflections` of the room.
+        mics: ``[mic, 3]``. source: ``[3]``, metres in the room.
+        start: seconds after which they give way to a tail; None takes all of them.
     """
-    reflections = wall_reflections(room)
-    images = image_sources(room.size, source, room.array_centre, max(reflections), start + _FADE)
-    distance = np.linalg.norm(images.positions.T - room.array_centre, axis=-1)
-    fade = np.clip((distance / SPEED_OF_SOUND - start) / _FADE, 0, 1)
-    return reflected(images, reflections, mics, sample_rate, np.cos(np.pi / 2 * fade))
+    seconds = room.longest_t60 if start is None else start + _FADE
+    images = image_sources(room.size, source, room.array_centre, max(reflections), seconds)
+    weights: NDArray[np.float64] | float = 1.0
+    if start is not None:
+        distance = np.linalg.norm(images.positions.T - room.array_centre, axis=-1)
+        fade = np.clip((distance / SPEED_OF_SOUND - start) / _FADE, 0, 1)
+        weights = np.cos(np.pi / 2 * fade)
+    return reflected(images, reflections, mics, sample_rate, weights)
 
 
 def mixing_time(size: Sequence[float]) -> float:
@@ -222,13 +221,13 @@ def _generator_of(room: Room) -> np.random.Generator:
     return np.random.Generator(np.random.SFC64(int.from_bytes(digest[:16])))
 
 
-def _stack(responses: Sequence[NDArray[np.float32]], at_least: int = 0) -> NDArray[np.float32]:
+def stacked(responses: Sequence[NDArray[np.float32]], at_least: int = 0) -> NDArray[np.float32]:
     """``[source, mic, tap]`` of responses ``[mic, tap]``, zeros at the end of shorter ones."""
     taps = max(at_least, *(r.shape[-1] for r in responses))
-    stacked = np.zeros((len(responses), len(responses[0]), taps), np.float32)
-    for into, response in zip(stacked, responses, strict=True):
+    out = np.zeros((len(responses), len(responses[0]), taps), np.float32)
+    for into, response in zip(out, responses, strict=True):
         into[:, : response.shape[-1]] = response
-    return stacked
+    return out
 
 
 # --- the image-source method (Allen and Berkley, 1979) ------------------------------------

@@ -98,8 +98,9 @@ class Training(pl.LightningModule):
 
     def training_step(self, batch: Batch, index: int) -> dict[str, Any]:
         """The weighted loss of one batch."""
-        steps = self.global_step / self.trainer.estimated_stepping_batches
-        self.criterion.balance.left = 1.0 - min(1.0, max(steps, self._share_of_time()))
+        if self.criterion.config.balancing == "anneal":
+            steps = self.global_step / self.trainer.estimated_stepping_batches
+            self.criterion.balance.left = 1.0 - min(1.0, max(steps, self._share_of_time()))
         output, losses = self._losses(batch)
         penalty = self.penalty()
         total = losses.total if penalty is None else losses.total + penalty

@@ -25,14 +25,13 @@ from msdet.training.preflight import noise_batch
 
 Precision = Literal["32-true", "16-mixed", "bf16-mixed"]
 
+_NAME = "precision.json"
+"""In a run's folder."""
 _WORTH = 0.9
 """Share of float32's time that a step may take in bfloat16 to be worth its rounding."""
 
 _STEPS = 3
 """Timed in turn; of each precision the fastest counts, since other work only makes them slower."""
-
-
-_NAME = "precision.json"
 
 
 def settled_precision(
