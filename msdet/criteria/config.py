@@ -41,8 +41,9 @@ class CriterionConfig(Config):
         nearest_gap: degrees, of the assignment of this name: scenes in which any two speakers are
             closer are sorted by distance, the others by azimuth.
         separation_loss: between separated speakers and their targets: `l1`, the L1 in the
-            frequency domain (`msdet.criteria.losses.spectral_l1`), or a class, a
-            `msdet.criteria.losses.SeparationLoss`.
+            frequency domain (`msdet.criteria.losses.spectral_l1`); `snr`, the negative SNR in
+            decibels (`msdet.criteria.losses.NegativeSnr`), which wants `weight=0.5`; or a class,
+            a `msdet.criteria.losses.SeparationLoss`.
         direction_loss: between a direction head's output and the speakers' azimuths:
             `cross_entropy`, or a class, a `msdet.criteria.losses.DirectionLoss`.
         weight: w in w · separation + (1 - w) · direction. 1 trains separation alone, 0 direction
@@ -60,7 +61,7 @@ class CriterionConfig(Config):
 
     assignment: Assignment = "azimuth"
     nearest_gap: float = Field(default=20.0, gt=0, le=180)
-    separation_loss: NameOrOwn[Literal["l1"]] = "l1"
+    separation_loss: NameOrOwn[Literal["l1", "snr"]] = "l1"
     direction_loss: NameOrOwn[Literal["cross_entropy"]] = "cross_entropy"
     weight: float = Field(default=0.97, ge=0, le=1)
     distance_weight: float = Field(default=0.0, ge=0, le=1e9)

@@ -19,6 +19,7 @@ from msdet.criteria.config import CriterionConfig
 from msdet.criteria.labels import Labels, Predictions
 from msdet.criteria.losses import (
     DirectionLoss,
+    NegativeSnr,
     SeparationLoss,
     azimuth_targets,
     cross_entropy,
@@ -29,6 +30,12 @@ from msdet.errors import InputError
 from msdet.geometry import AzimuthGrid
 from msdet.parts import OwnPart, build
 from msdet.tasks import LABEL_OF, Task, task_weights
+
+_OURS: dict[str, Callable[..., Tensor]] = {
+    "l1": spectral_l1,
+    "snr": NegativeSnr(),
+    "cross_entropy": cross_entropy,
+}
 
 
 @dataclass(frozen=True)
@@ -75,8 +82,8 @@ class Criterion(nn.Module):
             linear=linear_array,
             weights=self.balance.current,
         )
-        self.separation_loss: SeparationLoss = _loss("separation_loss", config, spectral_l1)
-        self.direction_loss: DirectionLoss = _loss("direction_loss", config, cross_entropy)
+        self.separation_loss: SeparationLoss = _loss("separation_loss", config)
+        self.direction_loss: DirectionLoss = _loss("direction_loss", config)
 
     @property
     def on_signals(self) -> bool:
@@ -160,11 +167,11 @@ def predictions_by_slot(predictions: Predictions, num_speakers: int) -> list[Pre
     ]
 
 
-def _loss(key: str, config: CriterionConfig, ours: Callable[..., Tensor]) -> Any:
+def _loss(key: str, config: CriterionConfig) -> Any:
     """Return a loss: ours, or the one that the config names."""
     part = getattr(config, key)
     if not isinstance(part, OwnPart):
-        return ours
+        return _OURS[part]
     made = build(part, f"criterion.{key}")
     if not callable(made):
         raise InputError(f"criterion.{key}: {part.target} cannot be called; a loss is a function")

@@ -63,6 +63,28 @@ def _parts(spectra: Tensor) -> Tensor:
     return torch.stack([spectra.real, spectra.imag, spectra.abs()])
 
 
+class NegativeSnr:
+    """The negative signal-to-noise ratio in decibels, softly limited at 30 dB.
+
+    The limit is that of Wisdom et al. 2020 (arXiv 2006.12701). Of a silent target the loss is the
+    estimate's level against the mixture, limited at -30 dB (Wisdom et al. 2021, arXiv 2011.00803).
+    """
+
+    domain = "signal"
+
+    def __call__(self, estimate: Tensor, target: Tensor) -> Tensor:
+        """Return ``[...]``, decibels.
+
+        Args:
+            estimate, target: ``[..., sample]``, broadcast against each other; signals divided by
+                the mixture's RMS.
+        """
+        error = (estimate - target).float().square().mean(-1)
+        power = target.float().square().mean(-1)
+        reference = torch.where(power > 0, power, 1.0)
+        return 10 * (error / reference + 1e-3).log10()
+
+
 def azimuth_targets(
     azimuth: Tensor,
     present: Tensor | None,

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from msdet.criteria.losses import (
+    NegativeSnr,
     azimuth_targets,
     cross_entropy,
     spectral_l1,
@@ -49,6 +50,27 @@ def test_the_loss_is_the_mean_over_bins_of_each_slot() -> None:
         for t in range(5)
     ]
     assert float(found[1, 2]) == pytest.approx(float(torch.stack(bins).mean()), rel=1e-5)
+
+
+@pytest.mark.parametrize("snr", [-5.0, 0.0, 10.0])
+def test_the_snr_is_the_one_asked_for_up_to_its_limit(snr: float) -> None:
+    target = torch.randn(2, 3, 16_000, generator=torch.Generator().manual_seed(0))
+    error = torch.randn(2, 3, 16_000, generator=torch.Generator().manual_seed(1))
+    error *= target.norm(dim=-1, keepdim=True) / error.norm(dim=-1, keepdim=True)
+    found = NegativeSnr()(target + error * 10 ** (-snr / 20), target)
+    limited = 10 * math.log10(10 ** (-snr / 10) + 1e-3)
+    torch.testing.assert_close(found, torch.full((2, 3), limited), atol=1e-3, rtol=0)
+    assert float(NegativeSnr()(target, target).max()) == pytest.approx(-30)
+
+
+def test_the_snr_of_a_silent_target_is_the_level_that_is_left() -> None:
+    silent = torch.zeros(1, 1, 1000)
+    estimate = torch.full((1, 1, 1000), 0.1, requires_grad=True)
+    loss = NegativeSnr()(estimate, silent)
+    assert float(loss) == pytest.approx(10 * math.log10(0.01 + 1e-3), abs=1e-4)
+    loss.sum().backward()
+    assert estimate.grad is not None
+    assert bool((estimate.grad > 0).all())
 
 
 def test_silence_costs_about_two() -> None:
