@@ -68,6 +68,7 @@ _HEADS_BEFORE = {
     "dereverberations": 0,
     "combiner_blocks": 0,
     "distance": "none",
+    "span": None,
 }
 """Settings of networks from before these were keys. Today's defaults may be others."""
 

@@ -84,6 +84,7 @@ def make_model(arrays: dict[str, MicrophoneArray]) -> Callable[..., MSDET]:
         sharing: str = "hard",
         distance: str = "none",
         empty_slots: bool = False,
+        span: float | None = None,
         seed: int = 0,
     ) -> MSDET:
         config = ModelConfig.model_validate(
@@ -113,6 +114,7 @@ def make_model(arrays: dict[str, MicrophoneArray]) -> Callable[..., MSDET]:
                     "mask_channels": 4,
                     "mask_bound": 2.0,
                     "distance": distance,
+                    "span": span,
                 },
                 "sharing": sharing,
             }

@@ -255,8 +255,19 @@ def test_configs_are_frozen_and_take_no_other_keys(model: type[BaseModel]) -> No
         (["scene.conversation={most_heard: 1}"], "scene.conversation.most_heard=1: training needs"),
         (
             ["scene.movement={}", "scene.rirs=hybrid"],
-            "scene.movement: training takes one direction",
+            "scene.movement: who walks has no one direction",
         ),
+        (
+            [
+                "scene.movement={}",
+                "scene.rirs=hybrid",
+                "model.heads.span=1",
+                "model.heads.guidance=oracle",
+            ],
+            "scene.movement: model.heads.guidance=oracle",
+        ),
+        (["model.heads.span=1", "criterion.weight=1"], "model.heads.span=1: criterion.weight=1"),
+        (["model.heads.span=0"], "model.heads.span"),
         (["criterion.label_width=-1"], "criterion.label_width"),
         (["criterion.balancing=magic"], "criterion.balancing"),
         (["criterion.balancing=dwa", "criterion.weight=1"], "criterion.balancing='dwa'"),

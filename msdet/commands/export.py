@@ -67,7 +67,8 @@ class SpectralNetwork(nn.Module):
             parts = ComplexParts(mixture[..., 0], mixture[..., 1])
             found = model.estimate(parts, model.steering_of(positions), azimuth)  # type: ignore[arg-type]
         outputs = [torch.stack([found.spectra.real, found.spectra.imag], dim=-1)]
-        outputs += [x for x in (found.azimuth_logits, found.coarse_logits) if x is not None]
+        logits = found.azimuth_logits, found.track_logits, found.coarse_logits
+        outputs += [x for x in logits if x is not None]
         if model.distance_head is not None and found.distance is not None:
             outputs.append(model.distance_head.decode(found.distance))
         return tuple(outputs)
@@ -77,11 +78,13 @@ def output_names(model: MSDET) -> list[str]:
     """Return the names of the file's outputs, in order.
 
     ``speakers`` ``[batch, slot, freq, frame, 2]``, ``azimuth_logits`` ``[batch, slot, class]``,
-    ``coarse_logits`` ``[batch, slot, direction]``, ``distance`` ``[batch, slot]`` in metres; the
-    last three of the networks that have them.
+    ``track_logits`` ``[batch, slot, frame, class]``, ``coarse_logits`` ``[batch, slot,
+    direction]``, ``distance`` ``[batch, slot]`` in metres; all but the first of the networks that
+    have them.
     """
     heads = {
         "azimuth_logits": model.fine_head,
+        "track_logits": model.fine_head if model.span else None,
         "coarse_logits": model.coarse_head,
         "distance": model.distance_head,
     }

@@ -124,6 +124,7 @@ class Criterion(nn.Module):
                 self.direction_loss(logits, self._azimuths(logits, grid, labels), grid)
                 for logits, grid in predictions.directions
             ]
+            stages += [self._over_time(*stage, labels) for stage in predictions.tracks]
         else:
             assert predictions.distance is not None
             assert labels.distance is not None
@@ -133,10 +134,32 @@ class Criterion(nn.Module):
         return torch.stack(stages).mean(dim=0)
 
     def _azimuths(self, logits: Tensor, grid: AzimuthGrid, labels: Labels) -> Tensor:
+        """Probabilities ``[batch, speaker, class]``; of who walks, the share of the time that the
+        speaker is heard from there."""
         assert labels.azimuth is not None
-        return azimuth_targets(
+        still = azimuth_targets(
             labels.azimuth, labels.present, grid, logits.shape[-1], self.config.label_width
         )
+        if labels.track is None:
+            return still
+        heard = (~labels.track.isnan())[..., None]
+        shares = (self._moments(labels.track, grid, logits.shape[-1]) * heard).sum(dim=2)
+        return torch.where(heard.any(dim=2), shares / heard.sum(dim=2).clamp_min(1), still)
+
+    def _over_time(self, logits: Tensor, grid: AzimuthGrid, labels: Labels) -> Tensor:
+        """Return the direction's loss, the mean over the frames in which a speaker is heard,
+        ``[batch, slot]``."""
+        assert labels.track is not None
+        heard = ~labels.track.isnan()
+        losses = self.direction_loss(
+            logits, self._moments(labels.track, grid, logits.shape[-1]), grid
+        )
+        return (losses * heard).sum(-1) / heard.sum(-1).clamp_min(1)
+
+    def _moments(self, track: Tensor, grid: AzimuthGrid, num_outputs: int) -> Tensor:
+        """Probabilities ``[batch, speaker, frame, class]``."""
+        width = self.config.label_width
+        return azimuth_targets(track.nan_to_num(), None, grid, num_outputs, width)
 
     def _pairs(
         self, weights: dict[Task, float], predictions: Predictions, labels: Labels
@@ -161,6 +184,7 @@ def predictions_by_slot(predictions: Predictions, num_speakers: int) -> list[Pre
         Predictions(
             [estimate[:, n : n + 1] for estimate in predictions.estimates],
             [(logits[:, n : n + 1], grid) for logits, grid in predictions.directions],
+            [(logits[:, n : n + 1], grid) for logits, grid in predictions.tracks],
             None if distance is None else distance[:, n : n + 1].expand(-1, num_speakers, -1),
         )
         for n in range(given[0].shape[1])

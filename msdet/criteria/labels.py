@@ -24,12 +24,14 @@ class Predictions:
             loss on signals).
         directions: logits ``[batch, slot, class]`` and the grid of their azimuths, one pair for
             each stage. A class more than the grid has stands for "no speaker".
+        tracks: as ``directions``, over time: logits ``[batch, slot, frame, class]``.
         distance: ``[batch, slot, 1]`` octaves above a metre, or logits ``[batch, slot, class]``
             of :func:`msdet.criteria.losses.distance_octaves`.
     """
 
     estimates: Sequence[Tensor] = ()
     directions: Sequence[tuple[Tensor, AzimuthGrid]] = ()
+    tracks: Sequence[tuple[Tensor, AzimuthGrid]] = ()
     distance: Tensor | None = None
 
 
@@ -40,6 +42,8 @@ class Labels:
     Attributes:
         targets: their signals, as the predictions' estimates have them ``[batch, speaker, ...]``.
         azimuth, elevation: degrees ``[batch, speaker]``. distance: metres, same shape.
+        track: degrees ``[batch, speaker, frame]``, the azimuth over time, NaN where a speaker
+            is not heard; None: all stand still, and ``azimuth`` says where.
         present: bool ``[batch, speaker]``; None where all are there. A scene may have fewer
             speakers than the network has slots: the others are listed as absent.
         has_targets, has_azimuth, has_distance: bool ``[batch]``, the examples that have such
@@ -50,20 +54,21 @@ class Labels:
     azimuth: Tensor | None = None
     distance: Tensor | None = None
     elevation: Tensor | None = None
+    track: Tensor | None = None
     present: Tensor | None = None
     has_targets: Tensor | None = None
     has_azimuth: Tensor | None = None
     has_distance: Tensor | None = None
 
     @classmethod
-    def of(cls, batch: Any, targets: Tensor | None = None) -> Labels:
+    def of(cls, batch: Any, targets: Tensor | None = None, track: Tensor | None = None) -> Labels:
         """Return the labels of a `msdet.datasets.Batch`.
 
         Args:
-            targets: as the estimates that they are compared with; None: none are needed.
+            targets, track: as the estimates that they are compared with; None: none are needed.
         """
         values = {field.name: getattr(batch, field.name) for field in fields(cls)}
-        return cls(**{**values, "targets": targets})
+        return cls(**{**values, "targets": targets, "track": track})
 
     @property
     def num_speakers(self) -> int:
@@ -78,7 +83,7 @@ class Labels:
 
     def ordered(self, order: Tensor) -> Labels:
         """Return them with the slots' order ``[batch, slot]`` in place of the speakers'."""
-        per_speaker = ("targets", "azimuth", "distance", "elevation", "present")
+        per_speaker = ("targets", "azimuth", "distance", "elevation", "track", "present")
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         taken = {
             name: take(values[name], order) for name in per_speaker if values[name] is not None

@@ -95,12 +95,12 @@ def azimuth_targets(
     """Return what a direction head is trained to say of each speaker.
 
     Args:
-        azimuth: degrees ``[batch, speaker]``. present: bool, same shape; None: all are there.
+        azimuth: degrees ``[...]``. present: bool, same shape; None: all are there.
         num_outputs: the grid's classes, or one more, "no speaker", which absent speakers get.
         width: degrees, the standard deviation of a Gaussian around the azimuth, circular unless
             the grid is linear; 0 puts everything into the nearest class.
     Returns:
-        Probabilities ``[batch, speaker, output]``.
+        Probabilities ``[..., output]``.
     """
     if width > 0:
         centres = torch.as_tensor(grid.centres, dtype=torch.float64, device=azimuth.device)

@@ -24,6 +24,8 @@ class LabelledMixture(Protocol):
 
     ``mixture`` is ``[mic, sample]``; ``targets`` ``[speaker, sample]``; azimuth, elevation
     (degrees) and distance (metres) are ``[speaker]``; each is None where it is not known.
+    ``track`` is ``[speaker, moment]``, the azimuth every ``msdet.moments.TRACK_SECONDS``,
+    not wrapped at 360 degrees; None where all stand.
     ``array`` is what it is recorded with, None for that of the training. ``index`` tells it from
     the others of its set.
     """
@@ -38,6 +40,8 @@ class LabelledMixture(Protocol):
     def elevation(self) -> NDArray[np.float32] | None: ...
     @property
     def distance(self) -> NDArray[np.float32] | None: ...
+    @property
+    def track(self) -> NDArray[np.float32] | None: ...
     @property
     def array(self) -> MicrophoneArray | None: ...
     @property
@@ -55,6 +59,9 @@ class Batch:
     Attributes:
         mixture: ``[batch, mic, sample]``. targets: ``[batch, speaker, sample]``.
         azimuth, elevation: degrees ``[batch, speaker]``. distance: metres, same shape.
+        track: degrees ``[batch, speaker, moment]``, not wrapped at 360, the azimuth every
+            ``msdet.moments.TRACK_SECONDS``; None where nobody walks. ``azimuth`` is that
+            of the start.
         present: bool ``[batch, speaker]``, a scene's speakers first.
         has_targets, has_azimuth, has_distance: bool ``[batch]``, the examples that have such
             labels; None where all have them.
@@ -72,6 +79,7 @@ class Batch:
     has_targets: Tensor | None = None
     has_azimuth: Tensor | None = None
     has_distance: Tensor | None = None
+    track: Tensor | None = None
     array: MicrophoneArray | None = None
 
     def to(self, device: torch.device, non_blocking: bool = False) -> Batch:
@@ -122,5 +130,20 @@ class Batch:
             present=torch.from_numpy(present),
             **labelled,
             index=torch.tensor([e.index for e in examples]),
+            track=_tracks(examples, width),
             array=next(iter(arrays.values()), None),
         )
+
+
+def _tracks(examples: Sequence[LabelledMixture], width: int) -> Tensor | None:
+    """Azimuths ``[batch, speaker, moment]``; None where nobody walks."""
+    moments = max((e.track.shape[1] for e in examples if e.track is not None), default=None)
+    if moments is None:
+        return None
+    tracks = np.zeros((len(examples), width, moments), np.float32)
+    for example, track in zip(examples, tracks, strict=True):
+        if example.track is not None:
+            track[: example.num_speakers] = example.track
+        elif example.azimuth is not None:
+            track[: example.num_speakers] = example.azimuth[:, None]
+    return torch.from_numpy(tracks)

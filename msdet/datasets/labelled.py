@@ -184,6 +184,7 @@ class LabelledExample:
     distance: NDArray[np.float32] | None
     num_speakers: int
     index: int
+    track: None = None
     array: None = None
 
 

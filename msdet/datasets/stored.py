@@ -9,9 +9,11 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from msdet.datasets.batch import ALL_LABELS
 from msdet.datasets.examples import CROP, SYMMETRY, ExampleSet, in_turn, start_of_crop
+from msdet.moments import TRACK_SECONDS, moments_of
 from msdet.simulation import Example, Room, Scene, SceneConfig, StoredMixtures
 from msdet.simulation.rooms import draw_symmetry, random_generator
 
@@ -64,7 +66,8 @@ class StoredExamples(ExampleSet):
 def random_crop(example: Example, num_samples: int, rng: np.random.Generator) -> Example:
     """A stretch in which all targets speak, see `start_of_crop`, with an RMS of 1 again.
 
-    Of a conversation any stretch, with those who are active in it.
+    Of a conversation any stretch, with those who are active in it. Labels of who walks are those
+    of its start.
     """
 
     def quietest(start: int) -> float:
@@ -77,6 +80,8 @@ def random_crop(example: Example, num_samples: int, rng: np.random.Generator) ->
         example = _within(example, start, num_samples)
     else:
         start = start_of_crop(spare, rng, quietest)
+    if example.places is not None:
+        example = _later(example, example.places, start, num_samples)
     window = slice(start, start + num_samples)
     reference = example.mixture[example.scene.reference_mic, window]
     power = float(np.mean(np.square(reference, dtype=np.float64)))
@@ -86,6 +91,23 @@ def random_crop(example: Example, num_samples: int, rng: np.random.Generator) ->
         mixture=example.mixture[:, window] * np.float32(gain),
         targets=example.targets[:, window] * np.float32(gain),
         gain=example.gain * gain,
+    )
+
+
+def _later(example: Example, places: NDArray[np.float64], start: int, num_samples: int) -> Example:
+    """The labels of a stretch of a mixture whose speakers are at ``places``."""
+    rate, known = example.scene.sample_rate, np.arange(places.shape[1]) * TRACK_SECONDS
+    moments = start / rate + moments_of(num_samples / rate)
+    there = [[np.interp(moments, known, axis) for axis in place.T] for place in places]
+    found = np.reshape(there, (len(places), 3, len(moments))).swapaxes(1, 2)
+    first = found[:, 0]
+    distance = np.linalg.norm(first, axis=-1)
+    return replace(
+        example,
+        azimuth=example.array.azimuth_of(first).astype(np.float32),
+        elevation=np.degrees(np.arcsin(first[:, 2] / distance)).astype(np.float32),
+        distance=distance.astype(np.float32),
+        places=found,
     )
 
 
@@ -107,4 +129,5 @@ def _within(example: Example, start: int, num_samples: int) -> Example:
     ]
     names = ("targets", "azimuth", "elevation", "distance", "drr_db")
     labels: dict[str, Any] = {name: getattr(example, name)[active] for name in names}
+    labels["places"] = None if example.places is None else example.places[active]
     return replace(example, **labels, activity=tuple(activity[number] for number in active))

@@ -100,6 +100,7 @@ class SceneScorer:
             example.distance,
             images=heard.parts.images[:, heard.reference_mic],
             early=heard.parts.early,
+            track=example.track,
         )
         scores = {}
         for system in self.scoring.systems:
@@ -107,7 +108,7 @@ class SceneScorer:
             scores[system] = score_scene(
                 estimate.audio,
                 truth,
-                Claims(estimate.azimuth, estimate.distance, estimate.empty),
+                Claims(estimate.azimuth, estimate.distance, estimate.empty, estimate.track),
                 metrics=self.scoring.metrics[system],
                 order=model.order(heard) if isinstance(model, Network | Separating) else None,
             )

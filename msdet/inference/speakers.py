@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from msdet.geometry import AzimuthGrid
 from msdet.inference.activity import FRAME_SECONDS, activities_of, frame_length, segments_of
 from msdet.inference.tracks import Track, Tracks
+from msdet.moments import moments_of
 
 if TYPE_CHECKING:
     pass
@@ -44,6 +45,9 @@ class Speakers:
             by which thresholds). frame_seconds: how long a frame is.
         window_times: float64 ``[window]`` seconds, the middle of each window of the recording.
         window_azimuth: float64 ``[speaker, window]`` degrees; NaN where there is no speech.
+        track: float64 ``[speaker, moment]`` degrees, where speakers are over time, at the moments
+            of :func:`msdet.moments.moments_of`; NaN where nothing was found of one; None of a model
+            that was trained without ``heads.span``.
         is_linear: whether azimuths are angles to a line, [0, 180], or lie on the circle.
         duration: seconds.
         warnings: what the user should know, a sentence each.
@@ -58,6 +62,7 @@ class Speakers:
     frame_seconds: float = FRAME_SECONDS
     window_times: NDArray[np.float64] = field(repr=False)
     window_azimuth: NDArray[np.float64] = field(repr=False)
+    track: NDArray[np.float64] | None = field(default=None, repr=False)
     is_linear: bool
     duration: float
     warnings: tuple[str, ...] = ()
@@ -108,6 +113,7 @@ class Speakers:
             frame_seconds=frame_seconds,
             window_times=tracks.window_times,
             window_azimuth=window_azimuth,
+            track=_tracks(chosen, tracks.num_samples / tracks.sample_rate),
             is_linear=grid.linear,
             duration=tracks.num_samples / tracks.sample_rate,
             warnings=tuple(warnings),
@@ -137,6 +143,17 @@ def mass_near(posterior: NDArray[np.float64], azimuth: float, grid: AzimuthGrid)
         last = np.minimum(high + turn, azimuth + CONFIDENCE_DEGREES)
         within += (last - first).clip(0.0, None)
     return float(posterior @ (within / (high - low)))
+
+
+def _tracks(chosen: Sequence[Track], seconds: float) -> NDArray[np.float64] | None:
+    """``[speaker, moment]``; None where no window told of any."""
+    if not any(track.azimuth_at for track in chosen):
+        return None
+    found = np.full((len(chosen), len(moments_of(seconds))), np.nan)
+    for row, track in zip(found, chosen, strict=True):
+        for moment, degrees in track.azimuth_at.items():
+            row[moment] = degrees
+    return found
 
 
 def _posteriors(tracks: Sequence[Track], grid: AzimuthGrid) -> NDArray[np.float64] | None:

@@ -14,10 +14,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from msdet.checkpoints import Description
 from msdet.geometry import MicrophoneArray
+from msdet.moments import TRACK_SECONDS
 
 if TYPE_CHECKING:
     from msdet.inference.speakers import Speakers
@@ -52,6 +54,13 @@ class Located(_Record):
     """Metres from the array's centre; missing where the model does not say."""
 
 
+class SpeakerTrack(_Record):
+    """The azimuth over time, every tenth of a second of speech."""
+
+    seconds: tuple[float, ...]
+    azimuth_deg: tuple[float, ...]
+
+
 class Speaker(Located):
     """A speaker who was found."""
 
@@ -67,6 +76,8 @@ class Speaker(Located):
     """Length of all segments together."""
     segments: tuple[tuple[float, float], ...]
     """Start and end of each stretch of speech, seconds."""
+    track: SpeakerTrack | None = None
+    """Of a model that reads directions over time; missing of others."""
     true_azimuth_deg: float | None = None
     """Degrees; of simulated scenes on the page alone."""
     si_sdr_improvement_db: float | None = None
@@ -256,16 +267,37 @@ def azimuth_frame(array: MicrophoneArray) -> str:
 
 def _speaker(found: Speakers, index: int, name: str, truth: dict[str, Any]) -> Speaker:
     azimuth, segments = _rounded(found.azimuth[index], 1), found.segments[index]
-    distance = {} if found.distance is None else {"distance_m": _rounded(found.distance[index], 2)}
+    more: dict[str, Any] = {}  # keys that not every model has
+    if found.distance is not None:
+        more["distance_m"] = _rounded(found.distance[index], 2)
+    if found.track is not None:
+        more["track"] = _track(found.track[index], segments)
     return Speaker(
         file=name,
         azimuth_deg=azimuth if azimuth is None else azimuth % 360,  # 359.97 is rounded to 360
         confidence=_rounded(found.confidence[index], 3),
         presence=round(float(found.presence[index]), 3),
-        **distance,
         spoken_seconds=round(sum(end - start for start, end in segments), 2),
         segments=tuple((round(start, 2), round(end, 2)) for start, end in segments),
+        **more,
         **truth,
+    )
+
+
+def _track(degrees: NDArray[np.float64], segments: Sequence[tuple[float, float]]) -> SpeakerTrack:
+    """Return where somebody is while speaking.
+
+    Args:
+        degrees: ``[moment]``. segments: of speech, seconds.
+    """
+    moments = np.arange(len(degrees)) * TRACK_SECONDS
+    speaks = np.zeros(len(degrees), np.bool_)
+    for start, end in segments:
+        speaks |= (start <= moments) & (moments <= end)
+    speaks &= np.isfinite(degrees)
+    return SpeakerTrack(
+        seconds=tuple(moments[speaks].round(1).tolist()),
+        azimuth_deg=tuple((degrees[speaks].round(1) % 360).tolist()),
     )
 
 

@@ -7,6 +7,7 @@ it goes to a track (:mod:`msdet.inference.stitching`), whose windows are crossfa
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
@@ -23,6 +24,7 @@ from msdet.inference.activity import (
 )
 from msdet.inference.stitching import Assignment, Known
 from msdet.inference.window_network import WindowNetwork, WindowSpeakers
+from msdet.moments import TRACK_SECONDS
 
 Audio = NDArray[np.float32]
 Sink = Callable[[int, Audio], None]
@@ -76,6 +78,8 @@ class Track(Known):
         posterior, distance: sums over windows, weighted by ``weight``.
         presence: the highest probability of any window that this is a speaker.
         spoken_in, azimuth_in: seconds of speech, and azimuth, by the number of the window.
+        azimuth_at: degrees, by the number of the moment (:mod:`msdet.moments`); empty of a model
+            that does not tell.
     """
 
     def __init__(self, overlap: int, sample_rate: int) -> None:
@@ -85,6 +89,7 @@ class Track(Known):
         self.distance = self.weight = self.presence = 0.0
         self.spoken_in: dict[int, float] = {}
         self.azimuth_in: dict[int, float] = {}
+        self.azimuth_at: dict[int, float] = {}
         phase = (np.arange(overlap) + 0.5) / overlap
         self._rise = np.asarray(np.sin(0.5 * np.pi * phase) ** 2, np.float32)
 
@@ -103,6 +108,23 @@ class Track(Known):
         self.spoken_in[window] = seconds
         self.azimuth_in[window] = float(speakers.azimuth[index])
         self.hear(self.azimuth_in[window], speakers.voice[index], seconds)
+
+    def walk(self, speakers: WindowSpeakers, index: int, start: float, shared: float) -> None:
+        """Take where a window has one of its speakers over time, from the middle of what it shares
+        with the one before.
+
+        Args:
+            start: of the window, seconds. shared: with the window before, seconds.
+        """
+        if speakers.track is None:
+            return
+        track, step = speakers.track[index], speakers.frame_seconds
+        first = math.ceil((start + shared / 2) / TRACK_SECONDS)
+        last = math.floor((start + (len(track) - 1) * step) / TRACK_SECONDS)
+        moments = np.arange(first, last + 1)
+        frames = np.rint((moments * TRACK_SECONDS - start) / step).astype(np.int64)
+        degrees = track[frames.clip(0, len(track) - 1)]
+        self.azimuth_at.update(zip(moments.tolist(), degrees.tolist(), strict=True))
 
     def crossfaded(self, audio: Audio, window: Window) -> Audio:
         """Take this track's ``[sample]`` of a window; return what no later window changes.
@@ -201,6 +223,8 @@ class Tracker:
                     self._begin_until(number, sink)
                     track, count = self._tracks[number], len(self._times)
                     track.add_findings(speakers, index, count, spoken[index])
+                    shared = self._overlap / self._rate if window.start else 0.0
+                    track.walk(speakers, index, window.start / self._rate, shared)
         size = window.audio.shape[1]
         settled = size if window.last else size - self._overlap
         for number, track in enumerate(self._tracks):

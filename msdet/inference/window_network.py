@@ -55,6 +55,8 @@ class WindowSpeakers:
         voice: ``[speaker, band]`` decibels, mean log-mel spectrum of the loud frames, less its
             mean over bands: how somebody sounds, however loud.
         presence: ``[speaker]``, the probability that it is one.
+        track: degrees ``[speaker, frame]``, over time; None of a model that does not tell.
+        frame_seconds: between two frames.
         asked: which of the directions that were asked for each of them is in; None where none
             were.
     """
@@ -66,6 +68,8 @@ class WindowSpeakers:
     voice: NDArray[np.float64]
     presence: NDArray[np.float64]
     asked: tuple[int, ...] | None = None
+    track: NDArray[np.float64] | None = None
+    frame_seconds: float = 0.0
 
 
 class WindowNetwork:
@@ -176,6 +180,7 @@ class WindowNetwork:
         locations = model.locate(output)
         heads = [group[0] for group in who.slots]
         azimuth, posterior, distance = np.full(len(heads), np.nan), None, None
+        track = None if locations is None else locations.track
         if locations is not None:
             posterior = locations.posterior[0, heads].double().cpu().numpy()
             azimuth = model.grid.decode(locations.posterior[0, heads]).double().cpu().numpy()
@@ -204,6 +209,8 @@ class WindowNetwork:
             self._voice(voices),
             who.probability[chosen],
             tuple(chosen.tolist()) if self._asked is not None else None,
+            None if track is None else track[0, heads].double().cpu().numpy()[chosen],
+            model.config.stft.hop / model.sample_rate,
         )
 
     def _beams(self, spectra: torch.Tensor, azimuth: NDArray[np.float64]) -> torch.Tensor:

@@ -21,9 +21,9 @@ from numpy.typing import NDArray
 from msdet.metrics import signals
 from msdet.metrics.metric import Metric, say
 from msdet.metrics.signals.error_parts import PARTS
+from msdet.metrics.tracks import WITHIN_DEGREES
 
 Statistic = Literal["mean", "median"]
-WITHIN_DEGREES = (5, 10, 15)
 BEST_MATCHED = "_best_matched"
 """Ends the name of an error in directions that were matched with speakers by themselves."""
 
@@ -147,6 +147,24 @@ _TOGETHER = (
     ),
     *_azimuth("", "as claimed", "claim", "validation"),
     *_azimuth(BEST_MATCHED, "best matched", "best"),
+    *(
+        _share(
+            f"frames_within_{limit}deg",
+            f"moments within {limit} degrees",
+            f"frames_within_{limit}deg",
+            *(("tables", "comparison", "validation") if limit == 10 else ("report",)),
+            short=f"moments\nwithin\n{limit} deg",
+            higher_is_better=True,
+        )
+        for limit in WITHIN_DEGREES
+    ),
+    Measure(
+        name="identity_switches",
+        title="tracks that change over, per minute",
+        quantity="identity_switches",
+        digits=1,
+        places=("report", "comparison"),
+    ),
     _share("wrong_slot_rate", "wrong slot", "wrong_slot", *_RATE, short="wrong\nslot"),
     _share("wrong_slot_rate_unambiguous", "wrong slot, unambiguous", "wrong_slot_unambiguous"),
     _share(

@@ -35,6 +35,8 @@ class SceneTruth:
             with its room; None where it is not known.
         early: float64 ``[speaker, sample]``, of the images what comes up to 50 ms after the direct
             path; None where it is not known.
+        track: float64 ``[speaker, moment]`` degrees, the azimuth every
+            ``msdet.moments.TRACK_SECONDS`` from the start; None where nobody walks.
         active: the speakers that are not silent.
     """
 
@@ -48,6 +50,7 @@ class SceneTruth:
         *,
         images: ArrayLike | None = None,
         early: ArrayLike | None = None,
+        track: ArrayLike | None = None,
     ) -> None:
         """Check the shapes.
 
@@ -79,6 +82,11 @@ class SceneTruth:
             None if signals is None else np.asarray(signals, np.float64)
             for signals in (images, early)
         )
+        self.track = None if track is None else np.asarray(track, np.float64)
+        if self.track is not None and (
+            self.track.shape[:1] != shape[:1] or not np.isfinite(self.track).all()
+        ):
+            raise ValueError(f"track must be {shape[0]} rows of finite numbers, got {self.track}")
         for name in ("images", "early"):
             known = getattr(self, name)
             if known is not None and (known.shape != shape or not np.isfinite(known).all()):

@@ -30,6 +30,8 @@ from msdet.metrics.metric import (
 )
 from msdet.metrics.scores import Claims, Failure, SceneScore, Scores, SpeakerScore
 from msdet.metrics.signals.si_sdr import si_sdr
+from msdet.metrics.tracks import frames_within, heard_moments, identity_switches, track_errors
+from msdet.moments import TRACK_SECONDS
 from msdet.parts import OwnPart
 
 AMBIGUOUS_DB = 1.0
@@ -102,6 +104,7 @@ def score_scene(
     audio, azimuth, distance, nobody = _slots(estimates, truth, claims)
     speaker_of_slot: Matching = (None,) * len(nobody)
     by_azimuth = margin = azimuth_margin = errors = range_errors = order_correct = None
+    walked: _Walked | None = None
     scores: dict[int, Scores] = {}
     failures: list[Failure] = []
     attenuation: tuple[float | None, ...] = ()
@@ -130,6 +133,9 @@ def score_scene(
         from msdet.geometry import angular_error
 
         errors = angular_error(azimuth[:, None], np.asarray(truth.azimuth)[None, :])
+        if truth.track is not None:
+            walked = _Walked(truth, claims, azimuth)
+            errors = walked.errors
         # A slot without an azimuth is as wrong as can be, for the matching only.
         by_azimuth, azimuth_margin = _match_active(np.nan_to_num(errors, nan=180.0), truth)
     if distance is not None:
@@ -156,6 +162,7 @@ def score_scene(
                 distance_estimate=_at(distance, own),
                 distance_error=_at(range_errors, own, speaker),
                 azimuth_estimate_best_matched=_at(azimuth, best),
+                frames_within=None if walked is None else walked.within(own, speaker),
             )
         )
         for name, of in (("azimuth", own), ("azimuth_best_matched", best)):
@@ -192,7 +199,42 @@ def score_scene(
         speakers_claimed=None
         if claims.empty is None
         else int((~np.asarray(claims.empty, bool)).sum()),
+        identity_switches=None if walked is None else walked.switches(speaker_of_slot),
     )
+
+
+class _Walked:
+    """The directions of a scene in which people walk.
+
+    Args:
+        azimuth: ``[slot]``, claimed for all of the scene.
+    """
+
+    def __init__(self, truth: SceneTruth, claims: Claims, azimuth: NDArray[np.float64]) -> None:
+        assert truth.track is not None
+        self.true, moments = truth.track, truth.track.shape[1]
+        self.claimed = np.repeat(azimuth[:, None], moments, axis=1)
+        if claims.track is not None:
+            track = np.asarray(claims.track, np.float64)
+            if track.shape[1:] != (moments,) or len(track) > len(azimuth):
+                raise ValueError(f"expected tracks of {moments} moments, got {track.shape}")
+            self.claimed[: len(track)] = track
+        seconds = np.asarray(np.arange(moments) * TRACK_SECONDS, np.float64)
+        self.heard = heard_moments(truth.targets, truth.sample_rate, seconds)
+        self.minutes = truth.targets.shape[1] / truth.sample_rate / 60
+        self.errors = track_errors(self.claimed, self.true, self.heard)
+
+    def within(self, slot: int | None, speaker: int) -> dict[int, float] | None:
+        """Return the shares of the moments by their error; None without a slot."""
+        if slot is None:
+            return None
+        return frames_within(self.claimed[slot], self.true[speaker], self.heard[speaker])
+
+    def switches(self, speaker_of_slot: Matching) -> float:
+        """Return how often tracks change over, per minute."""
+        slots = {one: slot for slot, one in enumerate(speaker_of_slot) if one is not None}
+        count = identity_switches(self.claimed, self.true, self.heard, slots)
+        return _rounded(count / self.minutes)
 
 
 def _slots(

@@ -44,14 +44,17 @@ class SpeakerScore:
             ``m_unprocessed`` (reference microphone against target) and ``m_improvement`` (their
             difference, positive where the estimate is better). dB for SI-SDR, SDR, SIR and SAR.
             None where it failed, and for the SIR of a single speaker.
-        azimuth: degrees, the truth; None where it is not known.
+        azimuth: degrees, the truth (where people walk, of the start); None where it is not known.
         azimuth_estimate: degrees, of the speaker's slot, as claimed.
-        azimuth_error: degrees, of ``azimuth_estimate``; None for a system that does not both
-            separate and find directions.
+        azimuth_error: degrees, of ``azimuth_estimate``, where people walk the mean over the moments
+            at which the speaker is heard; None for a system that does not both separate and find
+            directions.
         azimuth_error_best_matched: degrees, under pi_doa.
         distance_estimate, distance_error: metres, of the speaker's slot; None for a model that
             does not say.
         azimuth_estimate_best_matched: degrees, of the slot that pi_doa gives this speaker.
+        frames_within: of these moments, by a limit in degrees, the share with at most that error as
+            claimed; None where nobody walks.
     """
 
     speaker: int
@@ -65,6 +68,7 @@ class SpeakerScore:
     distance_estimate: float | None = None
     distance_error: float | None = None
     azimuth_estimate_best_matched: float | None = None
+    frames_within: Mapping[int, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -92,6 +96,8 @@ class SceneScore:
             a number; that nobody was found is none.
         speakers_claimed: how many slots the system says hold a speaker; None for one that does
             not say.
+        identity_switches: per minute, how often the tracks of two speakers change over; None where
+            nobody walks.
     """
 
     speakers: tuple[SpeakerScore, ...]
@@ -105,6 +111,7 @@ class SceneScore:
     attenuation_db: tuple[float | None, ...]
     failures: tuple[Failure, ...]
     speakers_claimed: int | None = None
+    identity_switches: float | None = None
 
 
 @dataclass(frozen=True)
@@ -115,11 +122,14 @@ class Claims:
         azimuth: ``[slot]`` degrees; NaN for a slot that claims none; None for a model without DoA.
         distance: ``[slot]`` metres; None for a model that does not say.
         empty: ``[slot]`` whether nobody is there; None for a model that cannot say so.
+        track: ``[slot, moment]`` degrees, at the moments of :attr:`SceneTruth.track`; None for a
+            system that claims one direction a slot.
     """
 
     azimuth: ArrayLike | None = None
     distance: ArrayLike | None = None
     empty: ArrayLike | None = None
+    track: ArrayLike | None = None
 
 
 class Record(BaseModel):

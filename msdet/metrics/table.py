@@ -7,12 +7,13 @@ A pandas frame in long form with the columns ``scene`` (the row's index), ``syst
 - of a speaker: for each metric ``m``, ``m``, ``m_unprocessed`` and ``m_improvement``; the shares
   of the parts of the error, which sum to 1;
   ``azimuth_error`` and ``azimuth_error_best_matched`` in degrees, ``MISSED_DEGREES`` for a speaker
-  whom no slot claims; ``distance_error`` in metres; ``wrong_slot`` and
+  whom no slot claims; of scenes in which people walk ``frames_within_10deg`` and its like, shares
+  of the moments; ``distance_error`` in metres; ``wrong_slot`` and
   ``wrong_slot_unambiguous``, 0 or 1; ``silent``, 1 for silent targets, which have nothing else;
-- of a whole scene: ``order_correct``, ``ambiguous`` and ``count_correct``, 0 or 1; ``missed``, the
-  share of the speakers for whom no output came, and ``invented``, the share of the outputs that are
-  more than there are speakers; ``not_scored``, how many values could not be computed; and
-  ``attenuation_db`` of each slot that is left over.
+- of a whole scene: ``identity_switches``, per minute; ``order_correct``, ``ambiguous`` and
+  ``count_correct``, 0 or 1; ``missed``, the share of the speakers for whom no output came, and
+  ``invented``, the share of the outputs that are more than there are speakers; ``not_scored``, how
+  many values could not be computed; and ``attenuation_db`` of each slot that is left over.
 
 What there is not has no line.
 """
@@ -104,11 +105,14 @@ def _values(score: SceneScore) -> Iterator[tuple[int, str, float | None]]:
         yield of.speaker, "azimuth_error", azimuth_error(score, of)
         best_matched = azimuth_error(score, of, best_matched=True)
         yield of.speaker, "azimuth_error_best_matched", best_matched
+        for limit, share in (of.frames_within or {}).items():
+            yield of.speaker, f"frames_within_{limit}deg", share
         yield of.speaker, "distance_error", of.distance_error
         wrong = None if of.slot is None else score.wrong_slot[of.slot]
         yield of.speaker, "wrong_slot", wrong
         yield of.speaker, "wrong_slot_unambiguous", wrong if score.ambiguous is False else None
     claimed, there = score.speakers_claimed, num_active(score)
+    yield WHOLE_SCENE, "identity_switches", score.identity_switches
     yield WHOLE_SCENE, "order_correct", score.order_correct
     yield WHOLE_SCENE, "ambiguous", score.ambiguous
     yield WHOLE_SCENE, "not_scored", len(score.failures)

@@ -165,6 +165,8 @@ class HeadsConfig(Config):
             complex gain for each slot and frequency behind each refinement; 0: none.
         equaliser_channels: of these blocks, and of the combiner's.
         resolution: degrees per azimuth class; must divide 360 (180 for a line).
+        span: seconds over which the fine direction head reads where a speaker is, moment by moment,
+            beside the whole utterance: for speakers who walk. null: the utterance alone.
         direction_channels, mask_channels: widths of the heads.
         mask_bound: largest real and imaginary part that a mask adds to an even share.
         distance: what a third head says of each speaker's distance: nothing (`none`), a number
@@ -182,6 +184,7 @@ class HeadsConfig(Config):
     equaliser_blocks: int = Field(default=7, ge=0, le=12)  # the last is dilated 2**11 bins
     equaliser_channels: int = Field(default=32, ge=4, le=MOST_CHANNELS)
     resolution: float = Field(default=5.0, ge=0.25, le=90)  # no array tells finer ones apart
+    span: float | None = Field(default=None, gt=0, le=60)
     direction_channels: int = Field(default=32, ge=4, le=MOST_CHANNELS)
     mask_channels: int = Field(default=16, ge=4, le=MOST_CHANNELS)
     mask_bound: float = Field(default=2.0, gt=0, le=1e6)

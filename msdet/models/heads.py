@@ -129,15 +129,52 @@ class FineDirectionHead(nn.Module):
         batch, slots = weight.shape[:2]
         pooled = pool_over_time(differences, weight)  # [batch, slot, freq, 2 * pair]
         towards = torch.einsum("fkp,bnfp->bnfk", steering, pooled)
-        x = self.convolutions(towards.flatten(0, 1))
-        summary = F.relu(self.trunk(_shared_out(weight, full)))
-        logits: Tensor = self.out(x)[:, 0] + self.bias(summary.flatten(0, 1))
+        shared, level = _shared_out(weight, full), slot_levels(weight, mixture)
+        return self._read(towards.flatten(0, 1), shared, level).reshape(batch, slots, -1)
+
+    def over_time(
+        self,
+        differences: Tensor,
+        steering: Tensor,
+        weight: Tensor,
+        mixture: Tensor,
+        full: Tensor,
+        span: int,
+    ) -> Tensor:
+        """Logits ``[batch, slot, frame, class]``, each as :meth:`forward` reads a span around a
+        frame, with the same weights.
+
+        Args:
+            span: frames, an odd number. The others are those of :meth:`forward`.
+        """
+        batch, slots, num_freqs, frames = weight.shape
+        whole = _moving_mean(weight.sum(2), span)
+        heard = weight[:, :, :, None] * differences[:, None]  # [batch, slot, freq, 2 * pair, frame]
+        pooled = _moving_mean(heard, span) / (whole / num_freqs + 1e-8)[:, :, None, None]
+        towards = torch.einsum("fkp,bnfpt->bntfk", steering, pooled)
+        weighted = torch.einsum("bnft,bcft->bnct", weight, full)
+        shared = _moving_mean(weighted, span) / (whole + 1e-8)[:, :, None]
+        energy = _moving_mean(weight.square().sum(2), span)
+        mixed = _moving_mean(mixture.abs().square().sum(1), span)[:, None]
+        level = _log_share(energy, mixed).flatten()
+        logits = self._read(towards.flatten(0, 2), shared.transpose(2, 3), level)
+        return logits.reshape(batch, slots, frames, -1)
+
+    def _read(self, towards: Tensor, shared: Tensor, level: Tensor) -> Tensor:
+        """Logits ``[row, class]``.
+
+        Args:
+            towards: how well what is pooled fits each class ``[row, freq, class]``.
+            shared: the trunk's features ``[..., channel]``. level: of the slots ``[...]``.
+        """
+        x = self.convolutions(towards)
+        summary = F.relu(self.trunk(shared)).flatten(0, -2)
+        logits: Tensor = self.out(x)[:, 0] + self.bias(summary)
         if self.nobody is not None:
             # what is pooled does not show that there was next to nothing to pool
-            level = slot_levels(weight, mixture).flatten()[:, None]
-            seen = [x.amax(dim=-1), summary.flatten(0, 1), level]
+            seen = [x.amax(dim=-1), summary, level.flatten()[:, None]]
             logits = torch.cat([logits, self.nobody(torch.cat(seen, dim=1))], dim=1)
-        return logits.reshape(batch, slots, -1)
+        return logits
 
 
 _DISTANCE_CLASSES = 21
@@ -198,8 +235,17 @@ def slot_levels(weight: Tensor, mixture: Tensor) -> Tensor:
         mixture: the reference microphone ``[batch, freq, frame]``, complex or magnitude.
     """
     whole = mixture.abs().square().sum((1, 2))[:, None]
-    share = weight.square().sum((2, 3)) / (whole + 1e-8)
-    return (share + math.exp(-8)).log() / 2
+    return _log_share(weight.square().sum((2, 3)), whole)
+
+
+def _log_share(energy: Tensor, whole: Tensor) -> Tensor:
+    return (energy / (whole + 1e-8) + math.exp(-8)).log() / 2
+
+
+def _moving_mean(values: Tensor, span: int) -> Tensor:
+    """Mean over the frames ``[..., frame]`` around each; beyond the ends there is silence."""
+    flat = values.flatten(0, -2)
+    return F.avg_pool1d(flat, span, stride=1, padding=span // 2).reshape(values.shape)
 
 
 def _shared_out(weight: Tensor, features: Tensor) -> Tensor:

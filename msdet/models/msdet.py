@@ -53,6 +53,8 @@ class Estimates:
         azimuth_logits: ``[batch, slot, class]``, the fine stage: what is reported; None where the
             network is for separation alone. Of a network whose slots may be empty, a last class
             stands for "no speaker".
+        track_logits: ``[batch, slot, frame, class]``, the fine stage read around each frame; None
+            unless ``heads.span`` asks for it.
         coarse_logits: ``[batch, slot, direction]``, likewise, the stage that guides the masks;
             None where nothing trains it.
         distance: the distance head's output, ``[batch, slot, ...]``; None without one.
@@ -62,6 +64,7 @@ class Estimates:
     spectra: Tensor
     stages: tuple[Tensor, ...]
     azimuth_logits: Tensor | None
+    track_logits: Tensor | None
     coarse_logits: Tensor | None
     distance: Tensor | None
     encoding: Encoding
@@ -83,11 +86,14 @@ class Locations:
         posterior: probabilities of the azimuth classes ``[batch, slot, class]``, given that there
             is a speaker.
         empty: bool ``[batch, slot]``: more likely than not, no speaker.
+        track: degrees ``[batch, slot, frame]``, where a speaker is over time, whether heard at that
+            moment or not; NaN for an empty slot; None of a network that does not tell.
     """
 
     azimuth: Tensor
     posterior: Tensor
     empty: Tensor
+    track: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -152,6 +158,7 @@ class MSDET(nn.Module):
         self.stft = Stft(config.stft.window, config.stft.hop)
         frequencies, num_freqs = self.stft.frequencies(sample_rate), self.stft.num_freqs
         self.grid = AzimuthGrid(heads.resolution, linear)
+        self.span = self._frames_of(heads.span)
         num_directions = config.frontend.directions
         self.look_grid = look_grid(num_directions, linear)
         self.coarse_features = DirectionalFeatures(
@@ -338,14 +345,17 @@ class MSDET(nn.Module):
             stages += self._filtered(
                 stages[0].detach(), spectra, differences, steering, encoding, located
             )
-        weight, fine, distance = self._across(stages[-1].abs()), None, None
+        weight, fine, track, distance = self._across(stages[-1].abs()), None, None, None
         if self.fine_head is not None:
-            fine = self.fine_head(differences, steering.fine[0], weight, reference, located.full)
+            heard = differences, steering.fine[0], weight, reference, located.full
+            fine = self.fine_head(*heard)
+            if self.span is not None:
+                track = self.fine_head.over_time(*heard, self.span)
         if self.distance_head is not None:
             distance = self.distance_head(weight, reference, located.full, located.bottom)
         if fine is not None and self.config.heads.dereverberations:
             stages.append(self._dereverberated(stages[-1], spectra, fine, steering))
-        return Estimates(stages[-1], tuple(stages), fine, coarse, distance, encoding)
+        return Estimates(stages[-1], tuple(stages), fine, track, coarse, distance, encoding)
 
     def locate(self, output: Output) -> Locations | None:
         """Read the directions of an output; None of a network for separation alone."""
@@ -357,7 +367,10 @@ class MSDET(nn.Module):
         empty = here < 0.5 if self.empty_slots else torch.zeros_like(here, dtype=torch.bool)
         posterior = classes / here[..., None].clamp_min(1e-12)
         azimuth = self.grid.decode(posterior).masked_fill(empty, torch.nan)
-        return Locations(azimuth, posterior, empty)
+        track = None
+        if output.track_logits is not None:
+            track = self._decoded(output.track_logits).masked_fill(empty[..., None], torch.nan)
+        return Locations(azimuth, posterior, empty, track)
 
     def _filtered(
         self,
@@ -449,7 +462,8 @@ class MSDET(nn.Module):
 
     @torch.no_grad()
     def _decoded(self, logits: Tensor) -> Tensor:
-        """Degrees ``[batch, slot]`` from a fine head's logits, as if all slots held somebody."""
+        """Degrees ``[...]`` from a fine head's logits ``[..., class]``, as if all slots held
+        somebody."""
         return self.grid.decode(logits[..., : self.grid.num_classes].float().softmax(dim=-1))
 
     def _plane_waves(self, azimuths: Tensor, steering: Steering) -> Tensor:
@@ -461,6 +475,12 @@ class MSDET(nn.Module):
             self.reference_mic,
             self.grid.linear,
         )
+
+    def _frames_of(self, seconds: float | None) -> int | None:
+        """An odd number of frames that lasts about as long."""
+        if seconds is None:
+            return None
+        return 2 * round(seconds * self.sample_rate / self.config.stft.hop / 2) + 1
 
     def _across(self, features: Tensor) -> Tensor:
         """From one task to the other: without a gradient unless they train one encoder."""

@@ -34,6 +34,7 @@ import scipy
 from numpy.typing import NDArray
 
 from msdet.corpora import Corpus
+from msdet.moments import TRACK_SECONDS
 from msdet.simulation.render import AtMicrophone, Example, directions
 from msdet.simulation.rooms import Room, channel_order, other_references
 from msdet.simulation.scene import Scene
@@ -42,7 +43,6 @@ Format = Literal["folder", "tar"]
 TargetsAt = Literal["reference", "symmetric"]
 """Microphones whose targets are kept: the reference, or all that may become it."""
 
-_TRACK_SECONDS = 0.1
 """Between labels of those who walk."""
 
 MIXTURE_NAME = "mixture.wav"
@@ -228,7 +228,7 @@ def _track(scene: Scene, number: int) -> dict[str, Any]:
     """Where somebody is over time; nothing of those who stand still."""
     if number not in {path.speaker for path in scene.paths}:
         return {}
-    seconds = np.arange(0, scene.num_samples / scene.sample_rate, _TRACK_SECONDS)
+    seconds = np.arange(0, scene.num_samples / scene.sample_rate, TRACK_SECONDS)
     distance = np.linalg.norm(scene.positions(seconds)[number], axis=-1)
     track = {"seconds": seconds, "azimuth": scene.azimuths(seconds)[number], "distance": distance}
     return {"track": {key: values.round(3).tolist() for key, values in track.items()}}
@@ -337,7 +337,7 @@ def turned(example: Example, room: Room, heard: AtMicrophone | None = None) -> E
         example,
         mixture=mixture * np.float32(gain),
         targets=(heard or example).targets * np.float32(gain),
-        azimuth=directions(scene, room)["azimuth"],
+        **directions(scene, room),
         drr_db=(heard or example).drr_db,
         gain=example.gain * gain,
         scene=scene.model_copy(update=changes),

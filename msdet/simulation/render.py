@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from msdet.corpora import Corpus
 from msdet.errors import InputError
 from msdet.geometry import MicrophoneArray
+from msdet.moments import moments_of
 from msdet.simulation.config import Target
 from msdet.simulation.convolution import Convolution
 from msdet.simulation.moving import MovingSource
@@ -62,6 +63,9 @@ class Example:
         gain: what the mixture and targets were multiplied by; before it, the first speaker's
             image is the recording through the room's response, whose direct path is 1/distance.
         others: what belongs to further microphones, by their number, where it was asked for.
+        places: float64 ``[speaker, moment, 3]``, metres in the array's frame, where speakers are at
+            each of :func:`msdet.moments.moments_of`; None where all stand still. Other
+            labels are those of the start.
         activity: when each speaker speaks, seconds, read off the dry speech; None of a mixture that
             was stored without it.
     """
@@ -77,6 +81,7 @@ class Example:
     scene: Scene
     others: Mapping[int, AtMicrophone] = field(default_factory=dict)
     activity: tuple[Intervals, ...] | None = None
+    places: NDArray[np.float64] | None = None
 
     @property
     def num_speakers(self) -> int:
@@ -91,6 +96,14 @@ class Example:
     def array(self) -> MicrophoneArray:
         """The array that it is recorded with."""
         return self.scene.microphone_array()
+
+    @property
+    def track(self) -> NDArray[np.float32] | None:
+        """Return the azimuths at the moments of ``places``, degrees that are not wrapped at 360,
+        float32 ``[speaker, moment]``; None where all stand still."""
+        if self.places is None:
+            return None
+        return np.unwrap(self.array.azimuth_of(self.places), period=360).astype(np.float32)
 
 
 @dataclass(frozen=True)
@@ -151,13 +164,19 @@ def render(scene: Scene, corpus: Corpus, rirs: Rirs, others: Sequence[int] = ())
 
 
 def directions(scene: Scene, room: Room) -> dict[str, Any]:
-    """Azimuth, elevation and distance of a scene's speakers, as an `Example` has them.
+    """Azimuth, elevation and distance of a scene's speakers, and where they are over time, as an
+    `Example` has them.
 
     Args:
         room: that of the scene, its array in any pose.
     """
     keys, placed = ("azimuth", "elevation", "distance"), [room.speakers[n] for n in scene.heard]
-    return {k: np.array([getattr(s, k) for s in placed], np.float32) for k in keys}
+    found: dict[str, Any] = {k: np.array([getattr(s, k) for s in placed], np.float32) for k in keys}
+    if scene.paths:
+        seen = scene.model_copy(update={"room": room})
+        moments = moments_of(scene.num_samples / scene.sample_rate)
+        found["places"] = seen.positions(moments)[list(scene.heard)]
+    return found
 
 
 def render_parts(scene: Scene, corpus: Corpus, rirs: Rirs) -> Parts:

@@ -41,6 +41,7 @@ class Wanted:
     Attributes:
         split: whose speakers; those of another are kept for scoring.
         num_speakers: least and most of a scene. num_samples: that they have at least.
+        over_time: the model reads directions over time, so that speakers may walk.
     """
 
     split: Split
@@ -50,6 +51,7 @@ class Wanted:
     reference_mic: int
     num_speakers: tuple[int, int]
     num_samples: int
+    over_time: bool = False
 
 
 @dataclass(frozen=True)
@@ -198,8 +200,8 @@ def _misfit(scene: dict[str, Any], wanted: Wanted) -> str:
     for key in ("sample_rate", "target", "reference_mic"):
         if scene[key] != getattr(wanted, key):
             return f"{key} is {scene[key]!r}, that of training {getattr(wanted, key)!r}"
-    if scene.get("paths"):
-        return "its speakers walk; training takes one direction a speaker, of those who stand"
+    if scene.get("paths") and not wanted.over_time:
+        return "its speakers walk; model.heads.span=0.5 reads directions over time"
     fewest, most = wanted.num_speakers
     numbers = [crop.get("speaker") for crop in scene["speech"]]
     if None not in numbers and fewest > 0:

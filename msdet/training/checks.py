@@ -97,9 +97,20 @@ def _check_tasks(config: TrainConfig) -> None:
     conversation = config.scene.conversation
     if conversation is not None and conversation.most_heard is not None:
         speakers += f", scene.conversation.most_heard={conversation.most_heard}"
-    if config.scene.movement is not None:
+    span = model.heads.span
+    if config.scene.movement is not None and span is None:
         raise InputError(
-            "scene.movement: training takes one direction a speaker, of those who stand; give null"
+            "scene.movement: who walks has no one direction; model.heads.span=0.5 reads directions "
+            "over time"
+        )
+    if config.scene.movement is not None and model.heads.guidance == "oracle":
+        raise InputError(
+            "scene.movement: model.heads.guidance=oracle tells a network one direction a speaker; "
+            "give estimated or none"
+        )
+    if span is not None and criterion.weight == 1:
+        raise InputError(
+            f"model.heads.span={span:g}: criterion.weight=1 trains no directions; give null"
         )
     if config.scene.heard_speakers[1] < 2:
         raise InputError(

@@ -24,6 +24,7 @@ from msdet.metrics.scores import SceneRow
 from msdet.models.msdet import MSDET, Output
 from msdet.parts import OwnPart, build
 from msdet.training.config import TrainerConfig
+from msdet.training.tracks import track_of
 from msdet.training.validation import score_batch
 
 _CHECKED_EVERY = 10
@@ -32,7 +33,7 @@ _CHECKED_EVERY = 10
 
 def predictions_of(model: MSDET, output: Output, criterion: Criterion) -> Predictions:
     """Return what a criterion reads of a network's output."""
-    estimates, directions = output.stages, []
+    estimates, directions, tracks = output.stages, [], []
     if criterion.on_signals:
         last = output.audio.shape[-1]
         estimates = tuple(model.stft.inverse(stage, last) for stage in output.stages)
@@ -41,14 +42,17 @@ def predictions_of(model: MSDET, output: Output, criterion: Criterion) -> Predic
             (output.azimuth_logits, model.grid),
             (output.coarse_logits, model.look_grid),
         ]
-    return Predictions(estimates, directions, output.distance)
+        if output.track_logits is not None:
+            tracks = [(output.track_logits, model.grid)]
+    return Predictions(estimates, directions, tracks, output.distance)
 
 
 def labels_of(model: MSDET, batch: Batch, criterion: Criterion) -> Labels:
     """Return what a criterion compares a network's output on a batch with."""
-    if "separation" not in criterion.tasks:
-        return Labels.of(batch)
-    return Labels.of(batch, batch.targets if criterion.on_signals else model.stft(batch.targets))
+    targets = None
+    if "separation" in criterion.tasks:
+        targets = batch.targets if criterion.on_signals else model.stft(batch.targets)
+    return Labels.of(batch, targets, None if model.span is None else track_of(model, batch))
 
 
 def losses_of(criterion: Criterion, model: MSDET, output: Output, batch: Batch) -> Losses:

@@ -5,13 +5,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
 from msdet.datasets import Batch
 from msdet.metrics.metric import SceneTruth
 from msdet.metrics.scene import score_scene
 from msdet.metrics.scores import Claims, SceneLabels, SceneRow
-from msdet.models.msdet import MSDET, Output
+from msdet.models.msdet import MSDET, Locations, Output
+from msdet.moments import moments_of
 
 
 def claims_of(model: MSDET, output: Output) -> list[Claims]:
@@ -25,9 +28,23 @@ def claims_of(model: MSDET, output: Output) -> list[Claims]:
             azimuth=None if found is None else found.azimuth[i].double().cpu().numpy(),
             distance=None if distance is None else distance[i],
             empty=found.empty[i].cpu().numpy() if found and model.empty_slots else None,
+            track=_track(model, output, found, i),
         )
         for i in range(len(output.audio))
     ]
+
+
+def _track(
+    model: MSDET, output: Output, found: Locations | None, number: int
+) -> NDArray[np.float64] | None:
+    """Degrees ``[slot, moment]`` of an example, every ``TRACK_SECONDS``; None where a network says
+    one direction for all of it."""
+    if found is None or found.track is None:
+        return None
+    seconds = moments_of(output.audio.shape[-1] / model.sample_rate)
+    frames = (seconds * model.sample_rate / model.config.stft.hop).round().astype(np.int64)
+    track = found.track[number].double().cpu().numpy()
+    return track[:, frames.clip(max=track.shape[1] - 1)]
 
 
 def score_batch(
@@ -49,6 +66,7 @@ def score_batch(
             model.sample_rate,
             batch.azimuth[i, :count].cpu().numpy(),
             distance,
+            track=None if batch.track is None else batch.track[i, :count].cpu().numpy(),
         )
         prescribed = None if order is None else [int(speaker) for speaker in order[i][:count]]
         score = score_scene(audio[i], truth, claims, order=prescribed)

@@ -29,7 +29,7 @@ Case = tuple[MSDET, Output, Batch]
 TENSORS = [
     field.name
     for field in fields(Batch)
-    if field.name != "array" and not field.name.startswith("has_")
+    if field.name not in ("array", "track") and not field.name.startswith("has_")
 ]
 
 

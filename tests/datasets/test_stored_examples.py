@@ -15,6 +15,7 @@ import torch
 from msdet.datasets import Batch, ExampleSampler
 from msdet.datasets.stored import StoredExamples, random_crop
 from msdet.geometry import MicrophoneArray
+from msdet.moments import moments_of
 from msdet.simulation import Example
 from msdet.simulation.mixture_files import Format
 from msdet.simulation.stored import StoredMixtures
@@ -42,7 +43,7 @@ def example(number: int = 0, num_samples: int = 1000) -> Example:
     places = {"azimuth": (10.0, 80.0), "elevation": (0.0, 1.0), "distance": (1.0, 2.0)}
     array = MicrophoneArray("l3", ((0.0, 0.0, 0.0), (0.05, 0.0, 0.0), (0.0, 0.05, 0.0)))
     attributes = {"reference_mic": 1, "index": number, "microphone_array": lambda: array}
-    attributes |= {"is_conversation": False, "sample_rate": 1000}
+    attributes |= {"is_conversation": False, "sample_rate": 1000, "paths": ()}
     scene: Any = type("Scene", (), attributes)
     return Example(
         mixture=mixture,
@@ -182,3 +183,28 @@ def test_devices_see_together_what_one_sees_alone() -> None:
     shares = [[examples.number(*divmod(number, 6)) for number in share] for share in samplers]
     assert {number for share in shares for number in share} == alone
     assert sum(map(len, shares)) == len(alone) == 6
+
+
+def test_a_crop_of_people_who_walk_has_the_labels_of_its_start() -> None:
+    whole = example(num_samples=3000)
+    seconds = moments_of(3.0)[:, None]
+    walks = np.array([[1.0, -1.0, 0.5], [0.0, 2.0, 0.0]])[:, None]
+    way = np.array([[0.0, 1.0, 0.0], [-1.0, 0.0, 0.1]])[:, None]
+    whole = replace(whole, places=walks + way * seconds)
+    crop = random_crop(whole, 1000, np.random.default_rng(0))
+    pattern = crop.mixture[0] * whole.gain / crop.gain
+    match = [np.allclose(pattern, whole.mixture[0, i : i + 1000], atol=1e-5) for i in range(2001)]
+    start = match.index(True) / 1000
+    assert start > 0
+    expected = walks + way * (start + moments_of(1.0)[:, None])
+    assert crop.places is not None
+    np.testing.assert_allclose(crop.places, expected)
+    first = expected[:, 0]
+    distance = np.linalg.norm(first, axis=-1)
+    np.testing.assert_allclose(crop.azimuth, whole.array.azimuth_of(first), rtol=1e-5)
+    np.testing.assert_allclose(crop.distance, distance, rtol=1e-5)
+    elevation = np.degrees(np.arcsin(first[:, 2] / distance))
+    np.testing.assert_allclose(crop.elevation, elevation, rtol=1e-5)
+    assert crop.track is not None
+    assert np.abs(np.diff(crop.track)).max() < 20  # the first walks through 0 degrees
+    np.testing.assert_allclose(crop.track[:, 0] % 360, crop.azimuth, rtol=1e-5)

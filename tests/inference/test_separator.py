@@ -7,6 +7,7 @@ import json
 import textwrap
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,9 @@ from msdet.cli import main
 from msdet.errors import InputError
 from msdet.geometry import MicrophoneArray
 from msdet.inference.separator import Separator
+from msdet.inference.tracks import Track
 from msdet.models.msdet import MSDET
+from msdet.moments import moments_of
 
 RATE = 8000
 Build = Callable[..., MicrophoneArray]
@@ -151,6 +154,48 @@ def test_a_model_for_separation_alone_says_no_direction(
     result = separator_of({"weight": 1.0}, guidance="none", weight=1.0).separate(recording, RATE)
     assert np.isnan(result.azimuth).all()
     assert np.isfinite(result.audio).all()
+
+
+def test_directions_over_time_are_put_out_where_the_network_reads_them(
+    separator_of: Callable[..., Separator], recording: NDArray[np.float32], tmp_path: Path
+) -> None:
+    separator = separator_of(span=0.2)
+    seconds = recording.shape[1] / RATE
+    moments = moments_of(seconds)
+    for window_seconds, windows in ((8.0, 1), (seconds / 2, 2)):
+        result = separator.separate(recording, RATE, window_seconds=window_seconds)
+        assert result.window_times.size >= windows
+        assert result.track is not None
+        assert result.track.shape == (result.num_speakers, len(moments))
+        # behind the last frame there is nothing to say
+        assert np.isfinite(result.track[0, moments <= seconds - 0.1]).all()
+    result.save(tmp_path / "speakers")
+    written = json.loads((tmp_path / "speakers" / "speakers.json").read_text())
+    for speaker, track, segments in zip(
+        written["speakers"], result.track, result.segments, strict=True
+    ):
+        said = speaker["track"]
+        assert len(said["seconds"]) == len(said["azimuth_deg"])
+        for moment, degrees in zip(said["seconds"], said["azimuth_deg"], strict=True):
+            assert any(start <= moment + 1e-6 and moment <= end + 1e-6 for start, end in segments)
+            assert degrees == pytest.approx(track[round(10 * moment)], abs=0.051)
+    plain = separator_of().separate(recording, RATE)
+    assert plain.track is None
+    plain.save(tmp_path / "plain")
+    assert '"track"' not in (tmp_path / "plain" / "speakers.json").read_text()
+
+
+def test_a_track_takes_each_moment_from_the_window_that_it_is_farther_in() -> None:
+    track, frame_seconds = Track(400, RATE), 0.02  # windows share .05 s
+    for number, start in enumerate((0.0, 0.95)):
+        degrees = 100.0 * number + np.arange(51.0)[None]
+        speakers: Any = SimpleNamespace(track=degrees, frame_seconds=frame_seconds)
+        track.walk(speakers, 0, start, 0.05 if number else 0.0)
+    assert sorted(track.azimuth_at) == list(range(20))
+    for moment, degrees in track.azimuth_at.items():
+        first = moment < 10  # .975 is the middle of what they share
+        frame = (moment * 0.1 - (0.0 if first else 0.95)) / frame_seconds
+        assert degrees == pytest.approx((0 if first else 100) + frame, abs=0.51)
 
 
 def test_outputs_to_spare_are_never_put_out(

@@ -18,6 +18,7 @@ import pytest
 
 from msdet.errors import InputError
 from msdet.geometry import MicrophoneArray
+from msdet.moments import moments_of
 from msdet.simulation import Scene, SceneConfig, compute_rirs, render, rotated
 from msdet.simulation.config import ConversationRanges, ImperfectionRanges, MovementRanges
 from msdet.simulation.engines import make_locally
@@ -84,10 +85,18 @@ def test_what_is_read_is_what_was_rendered(
             assert getattr(found, name).dtype == expected.dtype
 
 
-def test_training_takes_no_speakers_who_walk(make: Callable[..., Shards], task: Wanted) -> None:
+def test_speakers_who_walk_serve_directions_over_time(
+    make: Callable[..., Shards], task: Wanted
+) -> None:
     folder = make(config=SCENE.model_copy(update={"movement": MovementRanges()})).output
     with pytest.raises(InputError, match=r"scene train-.*: its speakers walk"):
         open_mixtures(folder, task)
+    mixtures = open_mixtures(folder, replace(task, over_time=True))
+    example = mixtures.read(0, lambda scene: scene.room)
+    assert example.places is not None
+    assert example.track is not None
+    expected = example.scene.azimuths(moments_of(0.5))
+    np.testing.assert_allclose(example.track % 360, expected, atol=1e-3)
 
 
 def test_conversations_serve_a_training_of_absent_speakers(

@@ -53,6 +53,8 @@ class Estimate:
             None of a system that separates alone.
         distance: float64 ``[slot]`` metres; None of a system that does not say.
         empty: bool ``[slot]``, nobody is there; None of a system that cannot say so.
+        track: float64 ``[slot, moment]`` degrees, every ``msdet.moments.TRACK_SECONDS``;
+            None of a system that says one direction a slot.
         posterior: float32 ``[slot, class]``, for pictures; None of a system without one.
     """
 
@@ -61,3 +63,4 @@ class Estimate:
     distance: NDArray[np.float64] | None = None
     empty: NDArray[np.bool_] | None = None
     posterior: NDArray[np.float32] | None = None
+    track: NDArray[np.float64] | None = None

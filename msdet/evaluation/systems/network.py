@@ -41,6 +41,7 @@ class Network:
             distance=_array(claims.distance),
             empty=_array(claims.empty),
             posterior=None if found is None else found.posterior[0].float().numpy(),
+            track=_array(claims.track),
         )
 
     def order(self, heard: Heard) -> tuple[int, ...] | None:

@@ -30,6 +30,7 @@ class Separating:
             azimuth=found.azimuth if self._localises else None,
             distance=found.distance,
             empty=np.zeros(found.num_speakers, np.bool_),
+            track=found.track,
             posterior=None if found.posterior is None else found.posterior.astype(np.float32),
         )
 
