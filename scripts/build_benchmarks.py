@@ -23,7 +23,12 @@ from msdet.geometry import ArrayConfig, Circle, Line, LShape, Positions, wrap_de
 from msdet.metrics.conditions import OPPOSITION_DEGREES, SEAM_DEGREES
 from msdet.simulation import Room, Scene, SceneConfig, check_scene_config, draw_room, write_scenes
 from msdet.simulation.chosen_scenes import chosen_rooms, scene_in, to_seam, widest_angle
-from msdet.simulation.config import BackgroundRanges, ConversationRanges, SpeakerRanges
+from msdet.simulation.config import (
+    BackgroundRanges,
+    ConversationRanges,
+    MovementRanges,
+    SpeakerRanges,
+)
 from msdet.simulation.rooms import random_generator, split_key
 
 BENCHMARKS = Path(__file__).resolve().parent.parent / "data" / "benchmarks"
@@ -125,6 +130,13 @@ RECIPES = (
         ),
         seconds=60.0,
         count=20,
+    ),
+    Recipe(
+        "bundled-moving",
+        "easy, with speakers who walk",
+        scene=EASY.model_copy(update={"rirs": "hybrid", "movement": MovementRanges()}),
+        seconds=8.0,
+        count=100,
     ),
 )
 

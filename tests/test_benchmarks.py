@@ -41,8 +41,9 @@ NAMES = (
     "bundled-one",
     "bundled-line",
     "bundled-conversation",
+    "bundled-moving",
 )
-COUNTS = dict.fromkeys(NAMES, 200) | {"bundled-conversation": 20}
+COUNTS = dict.fromkeys(NAMES, 200) | {"bundled-conversation": 20, "bundled-moving": 100}
 SCRIPT = Path(__file__).parents[1] / "scripts" / "build_benchmarks.py"
 
 
@@ -80,7 +81,7 @@ def test_they_are_all_there() -> None:
     assert benchmark_names() == NAMES
     listed = {benchmark.file for benchmark in benchmarks().values()} | {"benchmarks.json"}
     assert {path.name for path in benchmarks_dir().iterdir()} == listed
-    assert sum(path.stat().st_size for path in benchmarks_dir().iterdir()) < 300_000
+    assert sum(path.stat().st_size for path in benchmarks_dir().iterdir()) < 400_000
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -148,7 +149,8 @@ def test_scenes_are_within_their_ranges(name: str, scenes: dict[str, tuple[Scene
             assert noise[name][0] <= scene.background.snr_db <= noise[name][1]
         else:
             assert scene.background is None
-        assert scene.room.rirs == "exact"
+        assert scene.room.rirs == ("hybrid" if name == "bundled-moving" else "exact")
+        assert len(scene.paths) == (2 if name == "bundled-moving" else 0)
 
 
 def test_each_one_is_what_it_is_called(scenes: dict[str, tuple[Scene, ...]]) -> None:
@@ -169,6 +171,9 @@ def test_each_one_is_what_it_is_called(scenes: dict[str, tuple[Scene, ...]]) -> 
     talks = scenes["bundled-conversation"]
     assert all(s.is_conversation and len(s.heard) == len(s.room.speakers) for s in talks)
     assert {len(s.heard) for s in talks} == {2, 3, 4}
+    seconds = np.arange(0, 8, 0.1)
+    walks = [np.unwrap(s.azimuths(seconds), period=360) for s in scenes["bundled-moving"]]
+    assert np.median(np.ptp(walks, axis=-1)) > 90
 
 
 def test_training_on_many_arrays_has_none_of_the_unseen_shapes(
@@ -190,7 +195,7 @@ def gaps(array: MicrophoneArray) -> NDArray[np.float64]:
 
 def test_no_two_scenes_share_speech_or_id(scenes: dict[str, tuple[Scene, ...]]) -> None:
     every = [scene for held in scenes.values() for scene in held]
-    assert len({scene.id for scene in every}) == len({scene.speech for scene in every}) == 1620
+    assert len({scene.id for scene in every}) == len({scene.speech for scene in every}) == 1720
 
 
 def test_full_band_speakers_alone(scenes: dict[str, tuple[Scene, ...]], corpus: Corpus) -> None:
@@ -202,7 +207,14 @@ def test_full_band_speakers_alone(scenes: dict[str, tuple[Scene, ...]], corpus: 
 
 
 @pytest.mark.parametrize(
-    "name", ["bundled-hard", "bundled-unseen-array", "bundled-line", "bundled-conversation"]
+    "name",
+    [
+        "bundled-hard",
+        "bundled-unseen-array",
+        "bundled-line",
+        "bundled-conversation",
+        "bundled-moving",
+    ],
 )
 def test_they_can_be_rendered(
     name: str, scenes: dict[str, tuple[Scene, ...]], corpus: Corpus
