@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Trained models that ship with msdet: ``data/models/NAME.ckpt``, each with a card ``NAME.md``.
 
-The file ``default`` beside them holds the name of the one that is taken where none is named.
+The file ``default`` beside them holds the names of those that are taken where none is named: for
+microphones that are on no line, and for those on a line.
 """
 
 from __future__ import annotations
@@ -35,8 +36,11 @@ def shipped_models() -> list[ShippedModel]:
     ]
 
 
-def default_model() -> ShippedModel:
+def default_model(linear: bool = False) -> ShippedModel:
     """Return the model that is taken where none is named.
+
+    Args:
+        linear: the microphones are on a line.
 
     Raises:
         InputError: none ships.
@@ -48,8 +52,8 @@ def default_model() -> ShippedModel:
             "model.ckpt that `msdet train` made"
         )
     choice = models_dir() / "default"
-    name = choice.read_text(encoding="utf-8").strip() if choice.is_file() else min(models)
-    return models[name]
+    names = choice.read_text(encoding="utf-8").split() if choice.is_file() else [min(models)]
+    return models[names[-1] if linear else names[0]]
 
 
 def find_checkpoint(name: str | Path) -> Path:

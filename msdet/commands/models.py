@@ -15,7 +15,7 @@ def run(values: dict[str, Any]) -> None:
     if not models:
         print("no model ships with this version of msdet; `msdet train` makes one")
         return
-    default = default_model().name
+    default = {default_model(linear).name: linear for linear in (True, False)}
     for model in models:
         made = read_description(model.path)
         served = "lines" if made.array.is_linear else "arrays that are no lines"
@@ -28,6 +28,8 @@ def run(values: dict[str, Any]) -> None:
             f"trained on {made.trained_arrays}",
             f"serves {served}",
         ]
-        chosen = " (default)" if model.name == default else ""
+        chosen = ""
+        if model.name in default:
+            chosen = " (default for lines)" if default[model.name] else " (default)"
         summary = f"; {model.summary}" if model.summary else ""
         print(f"{model.name}{chosen}: {', '.join(facts)}{summary}")

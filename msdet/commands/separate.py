@@ -38,7 +38,7 @@ from msdet.inference.speakers import Speakers
 from msdet.inference.speakers_file import SPEAKERS_NAME, azimuth_frame, speakers_file
 from msdet.inference.tracks import Sink
 from msdet.parsing import parse
-from msdet.shipped import default_model
+from msdet.shipped import ShippedModel, default_model
 from msdet.workers import available_cores, in_processes
 
 _LONG_SECONDS = 10.0
@@ -65,7 +65,7 @@ def separate(config: SeparateConfig) -> None:
         except OSError as error:  # a name that is too long, a folder that is not one's own
             raise InputError(f"output={paths.folder}: {error.strerror}") from error
     if config.checkpoint is None:
-        print(f"model: {default_model().name}, the default one; checkpoint= takes another")
+        print(f"model: {_default(config).name}, the default one; checkpoint= takes another")
     work = _Work(config)
     assumed = "" if config.array else ", that of training; array= takes another"
     bad, frame = 0, [azimuth_frame(work.array) + assumed]
@@ -101,7 +101,7 @@ class _Work:
     def __init__(self, config: SeparateConfig) -> None:
         self._config = config
         self._options = Options(**{of.name: getattr(config, of.name) for of in fields(Options)})
-        path = config.checkpoint or default_model().path
+        path = config.checkpoint or _default(config).path
         self._separator = load(path, config.device, trust=config.trust)
         check_options(self._options, self._separator.description)
         self.array = self._separator.array_for(config.array.build() if config.array else None)
@@ -158,6 +158,10 @@ class _Work:
         with seconds_done(paths.recording.name, recording.duration, rate, shown) as counted:
             blocks = counted(_at_rate(recording, rate))
             return self._separator.track(blocks, self.array, self._options, sink)
+
+
+def _default(config: SeparateConfig) -> ShippedModel:
+    return default_model(config.array is not None and config.array.build().is_linear)
 
 
 def _warn(paths: RecordingPaths, warnings: tuple[str, ...]) -> None:

@@ -12,6 +12,7 @@ from msdet.checkpoints import Description
 from msdet.errors import InputError
 from msdet.geometry import MicrophoneArray
 from msdet.named_arrays import check_metres, find_array, named_arrays
+from msdet.shipped import default_model
 
 ArrayLike = MicrophoneArray | Sequence[Sequence[float]] | str | Path
 """An array or the name of one, positions ``[mic][3]`` in metres, or a file of them."""
@@ -48,7 +49,7 @@ def served_array(given: ArrayLike | None, description: Description) -> Microphon
         kind = "on a line" if array.is_linear else "not on a line"
         raise InputError(
             f"array {array.name!r}: its {array.num_mics} microphones are {kind}, and this "
-            f"model needs {needs(description)}; {how_to_train(array, array.is_linear)}"
+            f"model needs {needs(description)}; {other_model(array)}"
         )
     return array
 
@@ -74,6 +75,20 @@ def needs(description: Description) -> str:
     if description.array.is_linear:
         return "two or more microphones on a line"
     return "three or more microphones that are not on one line"
+
+
+def other_model(array: MicrophoneArray | None) -> str:
+    """Return, in a sentence, what serves microphones that a model does not, being on a line or not.
+
+    Args:
+        array: None for two microphones that are not known.
+    """
+    linear = array is None or array.is_linear
+    name = default_model(linear).name
+    if name == default_model(not linear).name:
+        return how_to_train(array, linear)
+    kind = "two microphones and those on a line" if linear else "those that are not on one line"
+    return f"checkpoint={name} is for {kind}"
 
 
 def how_to_train(array: MicrophoneArray | None, linear: bool) -> str:

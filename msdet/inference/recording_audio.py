@@ -23,7 +23,7 @@ from msdet.checkpoints import Description
 from msdet.errors import InputError
 from msdet.geometry import MicrophoneArray
 from msdet.inference.examination import BLOCK_SECONDS, examine
-from msdet.inference.microphones import how_to_train, needs
+from msdet.inference.microphones import needs, other_model
 
 _ESTIMATED_SECONDS = 0.5
 """By so much a compressed file may be shorter than its number of frames lets expect."""
@@ -226,7 +226,7 @@ def _microphones(
     picks = array.microphones_of(count) if channels is None else tuple(channels)
     if picks is None:
         few = not description.array.is_linear and count < 3
-        more = f"; {how_to_train(None, linear=True)}" if few else ""
+        more = f"; {other_model(None)}" if few else ""
         raise InputError(
             f"{path}: {what}, but the array {array.name!r} has {array.num_mics} microphones; give "
             "array= of your microphones, or channels= to say which channel is each of them; this "

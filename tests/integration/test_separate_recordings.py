@@ -369,10 +369,7 @@ BROKEN: dict[str, tuple[Callable[[Audio], Audio], str]] = {
     "deaf": (lambda x: x * [0, 1, 1, 1], "channel 0 is silent"),
     "tiny": (lambda x: 1e-30 * x, "the recording is silent"),
     "broken": (lambda x: x * [1, 1, 1e19, 1], "louder than channel 0"),
-    "stereo": (
-        lambda x: x[:, :2],
-        "train experiment=quickstart array=FILE.json criterion.assignment",
-    ),
+    "stereo": (lambda x: x[:, :2], "checkpoint=line-pairs is for two microphones"),
     "copied": (lambda x: np.repeat(x[:, :1], 4, axis=1), "all channels are the same"),
     "empty": (lambda x: x[:0], "holds no samples"),
     "short": (lambda x: x[:100], "too short"),
