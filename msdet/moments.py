@@ -18,5 +18,5 @@ def moments_of(seconds: float) -> NDArray[np.float64]:
     >>> moments_of(0.25).round(1).tolist()
     [0.0, 0.1, 0.2, 0.3]
     """
-    count = math.ceil(seconds / TRACK_SECONDS) + 1
+    count = math.ceil(round(seconds / TRACK_SECONDS, 6)) + 1  # .3 / .1 is a little less than 3
     return np.asarray(np.arange(count) * TRACK_SECONDS, np.float64)

@@ -268,6 +268,7 @@ def test_configs_are_frozen_and_take_no_other_keys(model: type[BaseModel]) -> No
         ),
         (["model.heads.span=1", "criterion.weight=1"], "model.heads.span=1: criterion.weight=1"),
         (["model.heads.span=0"], "model.heads.span"),
+        (["model.heads.span=30"], "model.heads.span=30: is not shorter than data.crop_seconds"),
         (["criterion.label_width=-1"], "criterion.label_width"),
         (["criterion.balancing=magic"], "criterion.balancing"),
         (["criterion.balancing=dwa", "criterion.weight=1"], "criterion.balancing='dwa'"),

@@ -124,7 +124,8 @@ class Criterion(nn.Module):
                 self.direction_loss(logits, self._azimuths(logits, grid, labels), grid)
                 for logits, grid in predictions.directions
             ]
-            stages += [self._over_time(*stage, labels) for stage in predictions.tracks]
+            once = torch.stack(stages).mean(dim=0) if stages else torch.zeros(())
+            stages += [self._over_time(*stage, labels, once) for stage in predictions.tracks]
         else:
             assert predictions.distance is not None
             assert labels.distance is not None
@@ -146,18 +147,18 @@ class Criterion(nn.Module):
         shares = (self._moments(labels.track, grid, logits.shape[-1]) * heard).sum(dim=2)
         return torch.where(heard.any(dim=2), shares / heard.sum(dim=2).clamp_min(1), still)
 
-    def _over_time(self, logits: Tensor, grid: AzimuthGrid, labels: Labels) -> Tensor:
-        """Return the direction's loss, the mean over the frames in which a speaker is heard,
-        ``[batch, slot]``."""
+    def _over_time(self, logits: Tensor, grid: AzimuthGrid, labels: Labels, once: Tensor) -> Tensor:
+        """Return the direction's loss, the mean over the moments at which a speaker is heard,
+        ``[batch, slot]``; that of the utterance, ``once``, of a slot with nobody to hear."""
         assert labels.track is not None
         heard = ~labels.track.isnan()
-        losses = self.direction_loss(
-            logits, self._moments(labels.track, grid, logits.shape[-1]), grid
-        )
-        return (losses * heard).sum(-1) / heard.sum(-1).clamp_min(1)
+        moments = self._moments(labels.track, grid, logits.shape[-1])
+        losses = self.direction_loss(logits, moments, grid)
+        mean = (losses * heard).sum(-1) / heard.sum(-1).clamp_min(1)
+        return torch.where(heard.any(dim=-1), mean, once.to(mean))
 
     def _moments(self, track: Tensor, grid: AzimuthGrid, num_outputs: int) -> Tensor:
-        """Probabilities ``[batch, speaker, frame, class]``."""
+        """Probabilities ``[batch, speaker, moment, class]``."""
         width = self.config.label_width
         return azimuth_targets(track.nan_to_num(), None, grid, num_outputs, width)
 
@@ -178,14 +179,15 @@ class Criterion(nn.Module):
 def predictions_by_slot(predictions: Predictions, num_speakers: int) -> list[Predictions]:
     """Return each slot's predictions ``[batch, 1, ...]``, to be broadcast against all speakers."""
     distance = predictions.distance
-    given = [*predictions.estimates, *(logits for logits, _ in predictions.directions)]
+    told = [*predictions.directions, *predictions.tracks]
+    given = [*predictions.estimates, *(logits for logits, _ in told)]
     given += [] if distance is None else [distance]
     return [
         Predictions(
             [estimate[:, n : n + 1] for estimate in predictions.estimates],
             [(logits[:, n : n + 1], grid) for logits, grid in predictions.directions],
-            [(logits[:, n : n + 1], grid) for logits, grid in predictions.tracks],
             None if distance is None else distance[:, n : n + 1].expand(-1, num_speakers, -1),
+            [(logits[:, n : n + 1], grid) for logits, grid in predictions.tracks],
         )
         for n in range(given[0].shape[1])
     ]

@@ -24,15 +24,15 @@ class Predictions:
             loss on signals).
         directions: logits ``[batch, slot, class]`` and the grid of their azimuths, one pair for
             each stage. A class more than the grid has stands for "no speaker".
-        tracks: as ``directions``, over time: logits ``[batch, slot, frame, class]``.
         distance: ``[batch, slot, 1]`` octaves above a metre, or logits ``[batch, slot, class]``
             of :func:`msdet.criteria.losses.distance_octaves`.
+        tracks: as ``directions``, over time: logits ``[batch, slot, moment, class]``.
     """
 
     estimates: Sequence[Tensor] = ()
     directions: Sequence[tuple[Tensor, AzimuthGrid]] = ()
-    tracks: Sequence[tuple[Tensor, AzimuthGrid]] = ()
     distance: Tensor | None = None
+    tracks: Sequence[tuple[Tensor, AzimuthGrid]] = ()
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Labels:
     Attributes:
         targets: their signals, as the predictions' estimates have them ``[batch, speaker, ...]``.
         azimuth, elevation: degrees ``[batch, speaker]``. distance: metres, same shape.
-        track: degrees ``[batch, speaker, frame]``, the azimuth over time, NaN where a speaker
+        track: degrees ``[batch, speaker, moment]``, the azimuth over time, NaN where a speaker
             is not heard; None: all stand still, and ``azimuth`` says where.
         present: bool ``[batch, speaker]``; None where all are there. A scene may have fewer
             speakers than the network has slots: the others are listed as absent.

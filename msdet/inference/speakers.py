@@ -47,7 +47,7 @@ class Speakers:
         window_azimuth: float64 ``[speaker, window]`` degrees; NaN where there is no speech.
         track: float64 ``[speaker, moment]`` degrees, where speakers are over time, at the moments
             of :func:`msdet.moments.moments_of`; NaN where nothing was found of one; None of a model
-            that was trained without ``heads.span``.
+            that was trained without ``heads.span``, and where nobody was found.
         is_linear: whether azimuths are angles to a line, [0, 180], or lie on the circle.
         duration: seconds.
         warnings: what the user should know, a sentence each.

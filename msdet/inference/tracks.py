@@ -109,22 +109,25 @@ class Track(Known):
         self.azimuth_in[window] = float(speakers.azimuth[index])
         self.hear(self.azimuth_in[window], speakers.voice[index], seconds)
 
-    def walk(self, speakers: WindowSpeakers, index: int, start: float, shared: float) -> None:
-        """Take where a window has one of its speakers over time, from the middle of what it shares
-        with the one before.
+    def walk(
+        self, speakers: WindowSpeakers, index: int, start: float, end: float, shared: float
+    ) -> None:
+        """Take where a window has one of its speakers over time; what the window before said of
+        the first half of what they share stays.
 
         Args:
-            start: of the window, seconds. shared: with the window before, seconds.
+            start, end: of the window, seconds. shared: with the window before, seconds.
         """
         if speakers.track is None:
             return
-        track, step = speakers.track[index], speakers.frame_seconds
-        first = math.ceil((start + shared / 2) / TRACK_SECONDS)
-        last = math.floor((start + (len(track) - 1) * step) / TRACK_SECONDS)
-        moments = np.arange(first, last + 1)
-        frames = np.rint((moments * TRACK_SECONDS - start) / step).astype(np.int64)
-        degrees = track[frames.clip(0, len(track) - 1)]
-        self.azimuth_at.update(zip(moments.tolist(), degrees.tolist(), strict=True))
+        track = speakers.track[index]
+        moments = np.arange(_moment(start), _moment(end) + 1)
+        nearest = np.rint((moments * TRACK_SECONDS - start) / speakers.track_seconds)
+        degrees = track[nearest.astype(np.int64).clip(0, len(track) - 1)]
+        settled = _moment(start + shared / 2)
+        for moment, there in zip(moments.tolist(), degrees.tolist(), strict=True):
+            if moment >= settled or moment not in self.azimuth_at:
+                self.azimuth_at[moment] = there
 
     def crossfaded(self, audio: Audio, window: Window) -> Audio:
         """Take this track's ``[sample]`` of a window; return what no later window changes.
@@ -160,6 +163,11 @@ class Tracks:
         """Seconds of speech of each track."""
         powers = np.array([track.powers.powers() for track in self.tracks])
         return _spoken(powers.reshape(-1, len(self.mixture)), self.mixture, self.sample_rate)
+
+
+def _moment(seconds: float) -> int:
+    """The first moment that is not before a time."""
+    return math.ceil(round(seconds / TRACK_SECONDS, 6))
 
 
 class Tracker:
@@ -224,7 +232,9 @@ class Tracker:
                     track, count = self._tracks[number], len(self._times)
                     track.add_findings(speakers, index, count, spoken[index])
                     shared = self._overlap / self._rate if window.start else 0.0
-                    track.walk(speakers, index, window.start / self._rate, shared)
+                    start = window.start / self._rate
+                    end = start + window.audio.shape[1] / self._rate
+                    track.walk(speakers, index, start, end, shared)
         size = window.audio.shape[1]
         settled = size if window.last else size - self._overlap
         for number, track in enumerate(self._tracks):

@@ -55,8 +55,8 @@ class WindowSpeakers:
         voice: ``[speaker, band]`` decibels, mean log-mel spectrum of the loud frames, less its
             mean over bands: how somebody sounds, however loud.
         presence: ``[speaker]``, the probability that it is one.
-        track: degrees ``[speaker, frame]``, over time; None of a model that does not tell.
-        frame_seconds: between two frames.
+        track: degrees ``[speaker, moment]``, over time; None of a model that does not tell.
+        track_seconds: between two of these moments.
         asked: which of the directions that were asked for each of them is in; None where none
             were.
     """
@@ -69,7 +69,7 @@ class WindowSpeakers:
     presence: NDArray[np.float64]
     asked: tuple[int, ...] | None = None
     track: NDArray[np.float64] | None = None
-    frame_seconds: float = 0.0
+    track_seconds: float = 0.0
 
 
 class WindowNetwork:
@@ -210,7 +210,7 @@ class WindowNetwork:
             who.probability[chosen],
             tuple(chosen.tolist()) if self._asked is not None else None,
             None if track is None else track[0, heads].double().cpu().numpy()[chosen],
-            model.config.stft.hop / model.sample_rate,
+            model.track_seconds,
         )
 
     def _beams(self, spectra: torch.Tensor, azimuth: NDArray[np.float64]) -> torch.Tensor:

@@ -219,6 +219,8 @@ class _Walked:
             if track.shape[1:] != (moments,) or len(track) > len(azimuth):
                 raise ValueError(f"expected tracks of {moments} moments, got {track.shape}")
             self.claimed[: len(track)] = track
+            self.claimed[np.isnan(azimuth)] = np.nan
+        self.tracks = claims.track is not None
         seconds = np.asarray(np.arange(moments) * TRACK_SECONDS, np.float64)
         self.heard = heard_moments(truth.targets, truth.sample_rate, seconds)
         self.minutes = truth.targets.shape[1] / truth.sample_rate / 60
@@ -230,11 +232,13 @@ class _Walked:
             return None
         return frames_within(self.claimed[slot], self.true[speaker], self.heard[speaker])
 
-    def switches(self, speaker_of_slot: Matching) -> float:
-        """Return how often tracks change over, per minute."""
+    def switches(self, speaker_of_slot: Matching) -> float | None:
+        """Return how often tracks change over, per minute; None where there are no two."""
+        if not self.tracks:
+            return None
         slots = {one: slot for slot, one in enumerate(speaker_of_slot) if one is not None}
         count = identity_switches(self.claimed, self.true, self.heard, slots)
-        return _rounded(count / self.minutes)
+        return None if count is None else _rounded(count / self.minutes)
 
 
 def _slots(

@@ -97,7 +97,7 @@ class SceneScore:
         speakers_claimed: how many slots the system says hold a speaker; None for one that does
             not say.
         identity_switches: per minute, how often the tracks of two speakers change over; None where
-            nobody walks.
+            nobody walks, and of a system that has no two tracks.
     """
 
     speakers: tuple[SpeakerScore, ...]

@@ -44,14 +44,18 @@ def heard_moments(
 
 def track_errors(claimed: Track, true: Track, heard: NDArray[np.bool_]) -> NDArray[np.float64]:
     """Return the mean errors in degrees ``[slot, speaker]`` over the moments at which a speaker is
-    heard; NaN for a slot that claims nothing, and for a speaker who is never heard.
+    heard, of which one without a direction counts as 180; NaN for a slot that claims nothing at
+    all, and for a speaker who is never heard.
 
     Args:
-        claimed: ``[slot, moment]``. true, heard: ``[speaker, moment]``.
+        claimed: ``[slot, moment]``, NaN where nothing is claimed. true, heard: ``[speaker,
+            moment]``.
     """
-    errors = angular_error(claimed[:, None], true[None])
+    errors = np.nan_to_num(angular_error(claimed[:, None], true[None]), nan=180.0)
     count = heard.sum(axis=-1)
-    return np.where(count > 0, (errors * heard).sum(axis=-1) / np.maximum(count, 1), np.nan)
+    mean = (errors * heard).sum(axis=-1) / np.maximum(count, 1)
+    nothing = np.isnan(claimed).all(axis=-1)[:, None] | (count == 0)
+    return np.where(nothing, np.nan, mean)
 
 
 def frames_within(
@@ -65,8 +69,9 @@ def frames_within(
 
 def identity_switches(
     claimed: Track, true: Track, heard: NDArray[np.bool_], slots: Mapping[int, int]
-) -> int:
-    """Return how often tracks of two speakers change over from one to the other, and back.
+) -> int | None:
+    """Return how often tracks of two speakers change over from one to the other, and back; None
+    where there are no two tracks.
 
     Two tracks have changed over where they fit better with the speakers exchanged, by 10 degrees
     in the mean of the two; between these moments they are as they were.
@@ -74,8 +79,11 @@ def identity_switches(
     Args:
         slots: of each speaker, the slot that holds the voice.
     """
+    known = [speaker for speaker, slot in slots.items() if np.isfinite(claimed[slot]).any()]
+    if len(known) < 2:
+        return None
     switches = 0
-    for one, other in itertools.combinations(slots, 2):
+    for one, other in itertools.combinations(known, 2):
         pair, swapped = [slots[one], slots[other]], [slots[other], slots[one]]
         both = heard[one] & heard[other]
         truth = true[[one, other]][:, both]

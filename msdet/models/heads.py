@@ -140,25 +140,31 @@ class FineDirectionHead(nn.Module):
         mixture: Tensor,
         full: Tensor,
         span: int,
+        stride: int = 1,
     ) -> Tensor:
-        """Logits ``[batch, slot, frame, class]``, each as :meth:`forward` reads a span around a
+        """Logits ``[batch, slot, moment, class]``, each as :meth:`forward` reads a span around a
         frame, with the same weights.
 
         Args:
-            span: frames, an odd number. The others are those of :meth:`forward`.
+            span: frames, an odd number. stride: every so many frames are a moment, from the first
+                on. The others are those of :meth:`forward`.
         """
-        batch, slots, num_freqs, frames = weight.shape
-        whole = _moving_mean(weight.sum(2), span)
+        batch, slots, num_freqs, _ = weight.shape
+
+        def mean(values: Tensor) -> Tensor:
+            return moving_mean(values, span, stride)
+
+        whole = mean(weight.sum(2))
         heard = weight[:, :, :, None] * differences[:, None]  # [batch, slot, freq, 2 * pair, frame]
-        pooled = _moving_mean(heard, span) / (whole / num_freqs + 1e-8)[:, :, None, None]
+        pooled = mean(heard) / (whole / num_freqs + 1e-8)[:, :, None, None]
         towards = torch.einsum("fkp,bnfpt->bntfk", steering, pooled)
         weighted = torch.einsum("bnft,bcft->bnct", weight, full)
-        shared = _moving_mean(weighted, span) / (whole + 1e-8)[:, :, None]
-        energy = _moving_mean(weight.square().sum(2), span)
-        mixed = _moving_mean(mixture.abs().square().sum(1), span)[:, None]
+        shared = mean(weighted) / (whole + 1e-8)[:, :, None]
+        energy = mean(weight.square().sum(2))
+        mixed = mean(mixture.abs().square().sum(1))[:, None]
         level = _log_share(energy, mixed).flatten()
         logits = self._read(towards.flatten(0, 2), shared.transpose(2, 3), level)
-        return logits.reshape(batch, slots, frames, -1)
+        return logits.reshape(batch, slots, whole.shape[-1], -1)
 
     def _read(self, towards: Tensor, shared: Tensor, level: Tensor) -> Tensor:
         """Logits ``[row, class]``.
@@ -242,10 +248,15 @@ def _log_share(energy: Tensor, whole: Tensor) -> Tensor:
     return (energy / (whole + 1e-8) + math.exp(-8)).log() / 2
 
 
-def _moving_mean(values: Tensor, span: int) -> Tensor:
-    """Mean over the frames ``[..., frame]`` around each; beyond the ends there is silence."""
-    flat = values.flatten(0, -2)
-    return F.avg_pool1d(flat, span, stride=1, padding=span // 2).reshape(values.shape)
+def moving_mean(values: Tensor, span: int, stride: int = 1) -> Tensor:
+    """Return the mean of ``[..., frame]`` around every ``stride``-th frame, ``[..., moment]``; beyond
+    the ends there is silence.
+
+    Args:
+        span: frames, an odd number.
+    """
+    pooled = F.avg_pool1d(values.flatten(0, -2), span, stride=stride, padding=span // 2)
+    return pooled.reshape(*values.shape[:-1], pooled.shape[-1])
 
 
 def _shared_out(weight: Tensor, features: Tensor) -> Tensor:

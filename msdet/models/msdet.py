@@ -38,6 +38,7 @@ from msdet.models.heads import (
     MaskHead,
 )
 from msdet.models.refinement import FilterHead, RefinementHead
+from msdet.moments import TRACK_SECONDS
 from msdet.parts import OwnPart, build_module
 from msdet.tasks import Task
 
@@ -53,8 +54,8 @@ class Estimates:
         azimuth_logits: ``[batch, slot, class]``, the fine stage: what is reported; None where the
             network is for separation alone. Of a network whose slots may be empty, a last class
             stands for "no speaker".
-        track_logits: ``[batch, slot, frame, class]``, the fine stage read around each frame; None
-            unless ``heads.span`` asks for it.
+        track_logits: ``[batch, slot, moment, class]``, the fine stage read around every
+            ``track_stride``-th frame; None unless ``heads.span`` asks for it.
         coarse_logits: ``[batch, slot, direction]``, likewise, the stage that guides the masks;
             None where nothing trains it.
         distance: the distance head's output, ``[batch, slot, ...]``; None without one.
@@ -86,8 +87,8 @@ class Locations:
         posterior: probabilities of the azimuth classes ``[batch, slot, class]``, given that there
             is a speaker.
         empty: bool ``[batch, slot]``: more likely than not, no speaker.
-        track: degrees ``[batch, slot, frame]``, where a speaker is over time, whether heard at that
-            moment or not; NaN for an empty slot; None of a network that does not tell.
+        track: degrees ``[batch, slot, moment]``, where a speaker is every ``track_seconds``,
+            whether anybody is heard or not; None of a network that does not tell.
     """
 
     azimuth: Tensor
@@ -159,6 +160,7 @@ class MSDET(nn.Module):
         frequencies, num_freqs = self.stft.frequencies(sample_rate), self.stft.num_freqs
         self.grid = AzimuthGrid(heads.resolution, linear)
         self.span = self._frames_of(heads.span)
+        self.track_stride = max(1, int(TRACK_SECONDS * sample_rate / config.stft.hop))
         num_directions = config.frontend.directions
         self.look_grid = look_grid(num_directions, linear)
         self.coarse_features = DirectionalFeatures(
@@ -240,6 +242,11 @@ class MSDET(nn.Module):
         )
         self._steering: dict[tuple[object, torch.device], Steering] = {}
         self.to(memory_format=torch.channels_last)
+
+    @property
+    def track_seconds(self) -> float:
+        """Return the time between two moments of a track."""
+        return self.track_stride * self.config.stft.hop / self.sample_rate
 
     def steering(self, array: MicrophoneArray) -> Steering:
         """Steering matrices of an array, computed once per array and device.
@@ -350,7 +357,7 @@ class MSDET(nn.Module):
             heard = differences, steering.fine[0], weight, reference, located.full
             fine = self.fine_head(*heard)
             if self.span is not None:
-                track = self.fine_head.over_time(*heard, self.span)
+                track = self.fine_head.over_time(*heard, self.span, self.track_stride)
         if self.distance_head is not None:
             distance = self.distance_head(weight, reference, located.full, located.bottom)
         if fine is not None and self.config.heads.dereverberations:
@@ -369,7 +376,7 @@ class MSDET(nn.Module):
         azimuth = self.grid.decode(posterior).masked_fill(empty, torch.nan)
         track = None
         if output.track_logits is not None:
-            track = self._decoded(output.track_logits).masked_fill(empty[..., None], torch.nan)
+            track = self._decoded(output.track_logits)
         return Locations(azimuth, posterior, empty, track)
 
     def _filtered(

@@ -43,8 +43,6 @@ Format = Literal["folder", "tar"]
 TargetsAt = Literal["reference", "symmetric"]
 """Microphones whose targets are kept: the reference, or all that may become it."""
 
-"""Between labels of those who walk."""
-
 MIXTURE_NAME = "mixture.wav"
 LABELS_NAME = "labels.json"
 FOLDERS = {"folder": "audio", "tar": "shards"}

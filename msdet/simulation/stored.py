@@ -41,7 +41,8 @@ class Wanted:
     Attributes:
         split: whose speakers; those of another are kept for scoring.
         num_speakers: least and most of a scene. num_samples: that they have at least.
-        over_time: the model reads directions over time, so that speakers may walk.
+        over_time: the model reads directions over time, and is not told one, so that speakers may
+            walk.
     """
 
     split: Split
@@ -201,7 +202,10 @@ def _misfit(scene: dict[str, Any], wanted: Wanted) -> str:
         if scene[key] != getattr(wanted, key):
             return f"{key} is {scene[key]!r}, that of training {getattr(wanted, key)!r}"
     if scene.get("paths") and not wanted.over_time:
-        return "its speakers walk; model.heads.span=0.5 reads directions over time"
+        return (
+            "its speakers walk; model.heads.span=0.5 reads directions over time, with any guidance "
+            "but oracle"
+        )
     fewest, most = wanted.num_speakers
     numbers = [crop.get("speaker") for crop in scene["speech"]]
     if None not in numbers and fewest > 0:

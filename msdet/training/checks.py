@@ -108,6 +108,11 @@ def _check_tasks(config: TrainConfig) -> None:
             "scene.movement: model.heads.guidance=oracle tells a network one direction a speaker; "
             "give estimated or none"
         )
+    if span is not None and span >= config.data.crop_seconds:
+        raise InputError(
+            f"model.heads.span={span:g}: is not shorter than data.crop_seconds="
+            f"{config.data.crop_seconds:g}"
+        )
     if span is not None and criterion.weight == 1:
         raise InputError(
             f"model.heads.span={span:g}: criterion.weight=1 trains no directions; give null"

@@ -186,7 +186,8 @@ def _open_mixtures(config: TrainConfig, array: MicrophoneArray) -> StoredMixture
             reference_mic=config.scene.reference_mic,
             num_speakers=config.scene.heard_speakers,
             num_samples=_crop_samples(config),
-            over_time=config.model.heads.span is not None,
+            over_time=config.model.heads.span is not None
+            and config.model.heads.guidance != "oracle",
         ),
     )
     Console(stderr=True).print(f"{config.data.simulated}: {len(mixtures)} mixtures to train on")

@@ -44,7 +44,7 @@ def predictions_of(model: MSDET, output: Output, criterion: Criterion) -> Predic
         ]
         if output.track_logits is not None:
             tracks = [(output.track_logits, model.grid)]
-    return Predictions(estimates, directions, tracks, output.distance)
+    return Predictions(estimates, directions, output.distance, tracks)
 
 
 def labels_of(model: MSDET, batch: Batch, criterion: Criterion) -> Labels:

@@ -5,9 +5,9 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from msdet.datasets import Batch
+from msdet.models.heads import moving_mean
 from msdet.models.msdet import MSDET
 from msdet.moments import TRACK_SECONDS
 
@@ -17,21 +17,21 @@ _HEARD = 1e-3
 
 @torch.no_grad()
 def track_of(model: MSDET, batch: Batch) -> Tensor:
-    """Return degrees ``[batch, speaker, frame]``, NaN where a speaker is not heard.
+    """Return degrees ``[batch, speaker, moment]``, NaN where a speaker is not heard.
 
-    A frame stands for the span around it that the network reads. Of examples without targets it is
+    A moment stands for the span around it that the network reads. Of examples without targets it is
     not known who is heard: there, all are.
     """
     assert model.span is not None
     energy = model.stft(batch.targets).abs().square().sum(dim=2)
-    energy = F.avg_pool1d(energy, model.span, stride=1, padding=model.span // 2)
+    energy = moving_mean(energy, model.span, model.track_stride)
     heard = energy > _HEARD * energy.amax(-1, keepdim=True)
     if batch.has_targets is not None:
         heard |= ~batch.has_targets[:, None, None]
     heard &= batch.present[..., None]
     azimuth = batch.azimuth[..., None].expand(heard.shape)
     if batch.track is not None:
-        seconds = torch.arange(heard.shape[-1]) * model.config.stft.hop / model.sample_rate
+        seconds = torch.arange(heard.shape[-1]) * model.track_seconds
         azimuth = _at(batch.track, seconds.to(batch.track) / TRACK_SECONDS)
     return azimuth.masked_fill(~heard, torch.nan)
 

@@ -42,9 +42,9 @@ def _track(
     if found is None or found.track is None:
         return None
     seconds = moments_of(output.audio.shape[-1] / model.sample_rate)
-    frames = (seconds * model.sample_rate / model.config.stft.hop).round().astype(np.int64)
+    nearest = (seconds / model.track_seconds).round().astype(np.int64)
     track = found.track[number].double().cpu().numpy()
-    return track[:, frames.clip(max=track.shape[1] - 1)]
+    return track[:, nearest.clip(max=track.shape[1] - 1)]
 
 
 def score_batch(

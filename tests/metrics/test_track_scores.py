@@ -44,6 +44,7 @@ def test_a_track_that_is_true_has_no_error(truth: SceneTruth) -> None:
 
 def test_who_says_one_direction_is_as_wrong_as_the_speaker_walks_away(truth: SceneTruth) -> None:
     score = scored(truth, None)
+    assert score.identity_switches is None
     for speaker in score.speakers:
         assert speaker.azimuth_error == pytest.approx(30)  # the mean of 0 to 60
         assert speaker.frames_within == {
@@ -70,7 +71,23 @@ def test_a_slot_that_claims_nothing_is_as_wrong_as_can_be(truth: SceneTruth) -> 
     score = scored(truth, track, azimuth=[TRUE[0, 0] % 360, np.nan])
     assert score.speakers[1].azimuth_error is None
     assert score.speakers[1].frames_within == {5: 0, 10: 0, 15: 0}
+    assert score.identity_switches is None
     assert [f.metric for f in score.failures] == ["azimuth", "azimuth_best_matched"]
+
+
+def test_a_moment_without_a_direction_is_180_degrees_off(truth: SceneTruth) -> None:
+    track = TRUE % 360
+    track[0, 10:20] = np.nan
+    (first, _) = scored(truth, track).speakers
+    assert first.azimuth_error == pytest.approx(180 * 10 / MOMENTS)
+    assert first.frames_within == {limit: pytest.approx(51 / 61, abs=1e-6) for limit in (5, 10, 15)}
+    targets = truth.targets.copy()
+    targets[:, RATE * 3 :] = 0
+    quiet = SceneTruth(targets, truth.mixture, RATE, truth.azimuth, track=TRUE)
+    track = TRUE % 360
+    track[:, 40:] = np.nan  # nobody is heard there
+    for speaker in score_scene(targets, quiet, Claims(TRUE[:, 0] % 360, track=track)).speakers:
+        assert speaker.azimuth_error == pytest.approx(0, abs=1e-9)
 
 
 def test_silence_does_not_count(truth: SceneTruth) -> None:

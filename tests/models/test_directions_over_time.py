@@ -52,6 +52,12 @@ def test_a_frame_reads_its_span_alone(empty_slots: bool) -> None:
         torch.testing.assert_close(found[:, :, frame], alone, atol=1e-4, rtol=1e-4)
 
 
+def test_moments_are_every_so_many_frames() -> None:
+    head, inputs = head_and_inputs(False)
+    every = head.over_time(*inputs, 5)
+    torch.testing.assert_close(head.over_time(*inputs, 5, 3), every[:, :, ::3])
+
+
 def test_a_network_reads_the_same_weights_with_and_without_a_span(
     make_model: Callable[..., MSDET],
 ) -> None:
@@ -65,8 +71,10 @@ def test_a_network_reads_the_same_weights_with_and_without_a_span(
     located = over_time.locate(found)
     assert located is not None
     assert located.track is not None
-    frames = found.spectra.shape[-1]
-    assert located.track.shape == (1, plain.num_slots, frames)
+    stride = over_time.track_stride
+    assert over_time.track_seconds == pytest.approx(0.096)  # 12 of 125 frames a second
+    moments = (found.spectra.shape[-1] - 1) // stride + 1
+    assert located.track.shape == (1, plain.num_slots, moments)
     assert bool(((located.track >= 0) & (located.track < 360)).all())
 
 

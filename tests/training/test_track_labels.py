@@ -47,7 +47,7 @@ def batch() -> Batch:
 
 def test_labels_are_where_a_speaker_is_while_heard(model: MSDET, batch: Batch) -> None:
     track = track_of(model, batch)[0]
-    seconds = torch.arange(track.shape[-1]) * model.config.stft.hop / RATE
+    seconds = torch.arange(track.shape[-1]) * model.track_seconds
     expected = (340 + 20 * seconds).remainder(360)
     early, late = seconds < 0.9, seconds > 1.15
     torch.testing.assert_close(track[0, early], expected[early], atol=1e-3, rtol=0)
@@ -79,6 +79,22 @@ def test_the_loss_over_time_is_the_mean_over_the_frames_with_a_speaker() -> None
     losses = cross_entropy(logits, targets)[0]
     expected = (losses[0, :2].mean() + losses[1].mean()) / 2
     torch.testing.assert_close(found, expected)
+
+
+def test_a_slot_with_nobody_to_hear_is_left_to_the_utterance() -> None:
+    grid = AzimuthGrid(15.0)
+    track = torch.tensor([[[30.0, 30.0], [torch.nan, torch.nan]]])
+    present = torch.tensor([[True, False]])
+    labels = Labels(azimuth=torch.tensor([[30.0, 0.0]]), track=track, present=present)
+    criterion = Criterion(CriterionConfig(assignment="azimuth", weight=0.0))
+    once = torch.randn(1, 2, 25, generator=torch.Generator().manual_seed(0))
+    over_time = torch.randn(1, 2, 2, 25, generator=torch.Generator().manual_seed(1))
+    parts = {"directions": [(once, grid)]}
+    alone = criterion(Predictions(**parts), labels).tasks["direction"]  # type: ignore[arg-type]
+    both = criterion(Predictions(**parts, tracks=[(over_time, grid)]), labels)  # type: ignore[arg-type]
+    first = cross_entropy(once[0, 0], azimuth_targets(track[0, :1, :1], None, grid, 25)[0, 0])
+    read = cross_entropy(over_time[0, 0], azimuth_targets(track[0, :1], None, grid, 25)[0]).mean()
+    torch.testing.assert_close(both.tasks["direction"], alone + (read - first) / 4)
 
 
 def test_the_direction_of_an_utterance_is_shared_out_by_time() -> None:
