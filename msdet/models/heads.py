@@ -249,8 +249,9 @@ def _log_share(energy: Tensor, whole: Tensor) -> Tensor:
 
 
 def moving_mean(values: Tensor, span: int, stride: int = 1) -> Tensor:
-    """Return the mean of ``[..., frame]`` around every ``stride``-th frame, ``[..., moment]``; beyond
-    the ends there is silence.
+    """Return the mean of ``[..., frame]`` around every ``stride``-th frame, ``[..., moment]``.
+
+    Beyond the ends there is silence.
 
     Args:
         span: frames, an odd number.
