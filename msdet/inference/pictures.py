@@ -101,6 +101,8 @@ def _draw_directions(axes: Any, found: Speakers, shown: Sequence[int]) -> None:
         angles = np.radians(found.window_azimuth[speaker])
         marker = _MARKERS[speaker % len(_MARKERS)]
         axes.plot(angles, found.window_times, marker, markersize=4, **style)
+        seconds, degrees = found.way(speaker)
+        axes.plot(np.radians(degrees), seconds, ".", markersize=2, color=style["color"])
         mean = np.radians(found.azimuth[speaker])
         if np.isfinite(mean):
             axes.plot([mean, mean], [0.0, found.duration], linewidth=1.0, color=style["color"])

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from msdet.geometry import AzimuthGrid
 from msdet.inference.activity import FRAME_SECONDS, activities_of, frame_length, segments_of
 from msdet.inference.tracks import Track, Tracks
-from msdet.moments import moments_of
+from msdet.moments import TRACK_SECONDS, moments_of
 
 if TYPE_CHECKING:
     pass
@@ -70,6 +70,17 @@ class Speakers:
     @property
     def num_speakers(self) -> int:
         return len(self.azimuth)
+
+    def way(self, speaker: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return when and where a speaker is while speaking, seconds and degrees ``[moment]``;
+        without moments where ``track`` says nothing."""
+        degrees = np.zeros(0) if self.track is None else self.track[speaker]
+        seconds = np.asarray(np.arange(len(degrees)) * TRACK_SECONDS, np.float64)
+        speaks = np.zeros(len(degrees), np.bool_)
+        for start, end in self.segments[speaker]:
+            speaks |= (start <= seconds) & (seconds <= end)
+        speaks &= np.isfinite(degrees)
+        return seconds[speaks], degrees[speaks]
 
     @property
     def segments(self) -> list[list[tuple[float, float]]]:

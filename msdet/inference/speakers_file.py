@@ -14,12 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from msdet.checkpoints import Description
 from msdet.geometry import MicrophoneArray
-from msdet.moments import TRACK_SECONDS
 
 if TYPE_CHECKING:
     from msdet.inference.speakers import Speakers
@@ -271,7 +269,11 @@ def _speaker(found: Speakers, index: int, name: str, truth: dict[str, Any]) -> S
     if found.distance is not None:
         more["distance_m"] = _rounded(found.distance[index], 2)
     if found.track is not None:
-        more["track"] = _track(found.track[index], segments)
+        seconds, degrees = found.way(index)
+        more["track"] = SpeakerTrack(
+            seconds=tuple(seconds.round(1).tolist()),
+            azimuth_deg=tuple((degrees.round(1) % 360).tolist()),
+        )
     return Speaker(
         file=name,
         azimuth_deg=azimuth if azimuth is None else azimuth % 360,  # 359.97 is rounded to 360
@@ -281,23 +283,6 @@ def _speaker(found: Speakers, index: int, name: str, truth: dict[str, Any]) -> S
         segments=tuple((round(start, 2), round(end, 2)) for start, end in segments),
         **more,
         **truth,
-    )
-
-
-def _track(degrees: NDArray[np.float64], segments: Sequence[tuple[float, float]]) -> SpeakerTrack:
-    """Return where somebody is while speaking.
-
-    Args:
-        degrees: ``[moment]``. segments: of speech, seconds.
-    """
-    moments = np.arange(len(degrees)) * TRACK_SECONDS
-    speaks = np.zeros(len(degrees), np.bool_)
-    for start, end in segments:
-        speaks |= (start <= moments) & (moments <= end)
-    speaks &= np.isfinite(degrees)
-    return SpeakerTrack(
-        seconds=tuple(moments[speaks].round(1).tolist()),
-        azimuth_deg=tuple((degrees[speaks].round(1) % 360).tolist()),
     )
 
 

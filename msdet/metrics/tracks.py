@@ -54,7 +54,7 @@ def track_errors(claimed: Track, true: Track, heard: NDArray[np.bool_]) -> NDArr
     errors = np.nan_to_num(angular_error(claimed[:, None], true[None]), nan=180.0)
     count = heard.sum(axis=-1)
     mean = (errors * heard).sum(axis=-1) / np.maximum(count, 1)
-    nothing = np.isnan(claimed).all(axis=-1)[:, None] | (count == 0)
+    nothing = np.isnan(claimed).all(axis=-1, keepdims=True) | (count == 0)
     return np.where(nothing, np.nan, mean)
 
 
