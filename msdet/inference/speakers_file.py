@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from msdet.checkpoints import Description
 from msdet.geometry import MicrophoneArray
@@ -41,6 +41,23 @@ class _Record(BaseModel):
     )
 
 
+class SpeakerTrack(_Record):
+    """The azimuth over time, every tenth of a second of speech."""
+
+    seconds: tuple[float, ...]
+    """Ascending."""
+    azimuth_deg: tuple[float, ...]
+    """Degrees in the array's frame, as many."""
+
+    @model_validator(mode="after")
+    def _one_azimuth_a_time(self) -> SpeakerTrack:
+        if len(self.seconds) != len(self.azimuth_deg):
+            raise ValueError(f"{len(self.azimuth_deg)} azimuth_deg for {len(self.seconds)} seconds")
+        if any(b <= a for a, b in zip(self.seconds, self.seconds[1:], strict=False)):
+            raise ValueError("seconds do not ascend")
+        return self
+
+
 class Located(_Record):
     """A speaker's file and place, as far as they are known."""
 
@@ -50,13 +67,8 @@ class Located(_Record):
     """Degrees in the array's frame; null where none is known."""
     distance_m: float | None = Field(default=None, ge=0)
     """Metres from the array's centre; missing where the model does not say."""
-
-
-class SpeakerTrack(_Record):
-    """The azimuth over time, every tenth of a second of speech."""
-
-    seconds: tuple[float, ...]
-    azimuth_deg: tuple[float, ...]
+    track: SpeakerTrack | None = None
+    """Where the speaker is over time; missing where the model does not say."""
 
 
 class Speaker(Located):
@@ -74,8 +86,6 @@ class Speaker(Located):
     """Length of all segments together."""
     segments: tuple[tuple[float, float], ...]
     """Start and end of each stretch of speech, seconds."""
-    track: SpeakerTrack | None = None
-    """Of a model that reads directions over time; missing of others."""
     true_azimuth_deg: float | None = None
     """Degrees; of simulated scenes on the page alone."""
     si_sdr_improvement_db: float | None = None

@@ -31,6 +31,7 @@ from msdet.errors import InputError, first_mistake
 from msdet.evaluation.systems.estimate import Estimate
 from msdet.geometry import wrap_degrees
 from msdet.inference.speakers_file import SPEAKERS_NAME, Located, SpeakersFile
+from msdet.moments import moments_of, nearest_known
 from msdet.simulation import Example, Scene
 from msdet.simulation.mixture_files import scale_of
 
@@ -78,7 +79,8 @@ class FolderEstimates:
     """Estimates in a folder; can be sent to other processes.
 
     Attributes:
-        separates: whether there is audio. localises: whether any azimuth is claimed.
+        separates: whether there is audio. localises: whether any azimuth is claimed. tracks:
+            whether any is over time.
         clipped: samples at full scale in files of integers, by ``SCENE ID/FILE``.
     """
 
@@ -110,6 +112,7 @@ class FolderEstimates:
             any(np.isfinite(of.numbers(name)).any() for of in found)
             for name in ("azimuth_deg", "distance_m")
         )
+        self.tracks = any(s.track for of in found for s in of.directions or ())
         for id, of in {} if mistakes else self._found.items():
             if self.separates and not of.audio and of.directions != ():
                 mistakes.append(f"{id}/speaker1.wav: is missing, though other scenes have audio")
@@ -154,11 +157,13 @@ class FolderEstimates:
             InputError: names a file that is not what it was, and what is wrong with it now.
         """
         found = self._found[scene.id]
-        azimuth = distance = audio = empty = None
+        azimuth = distance = audio = empty = track = None
         if self.localises:
             azimuth = found.numbers("azimuth_deg")
             if not scene.microphone_array().is_linear:
                 azimuth = wrap_degrees(azimuth)
+            if self.tracks:
+                track = _tracks(found.directions or (), azimuth, scene)
         if self._ranges:
             distance = found.numbers("distance_m")
         if self.separates:
@@ -175,7 +180,21 @@ class FolderEstimates:
                 empty = np.asarray(~audio.any(axis=1))
             elif azimuth is not None:
                 empty = np.isnan(azimuth)
-        return Estimate(audio=audio, azimuth=azimuth, distance=distance, empty=empty)
+        return Estimate(audio, azimuth, distance, empty, track=track)
+
+
+def _tracks(
+    speakers: Sequence[Located], azimuth: NDArray[np.float64], scene: Scene
+) -> NDArray[np.float64]:
+    """``[slot, moment]``, between the times of a track that of the nearest; without a track the
+    slot's one azimuth."""
+    moments = moments_of(scene.num_samples / scene.sample_rate)
+    found = np.repeat(azimuth[:, None], len(moments), axis=1)
+    for row, speaker in zip(found, speakers, strict=True):
+        if speaker.track is not None and speaker.track.seconds:
+            known = np.array(speaker.track.seconds), np.array(speaker.track.azimuth_deg)
+            row[:] = nearest_known(*known, moments)
+    return found
 
 
 def as_rendered(estimate: Estimate, example: Example) -> Estimate:
@@ -278,5 +297,7 @@ def _read_directions(path: Path, scene: Scene, num_files: int) -> tuple[tuple[Lo
                 f"speakers.{i}.azimuth_deg={azimuth:g}: expected 0 to 180, the angle to the line "
                 "of the microphones"
             )
+        if speaker.track is not None and azimuth is None:
+            raise ValueError(f"speakers.{i}.track: there is no azimuth_deg beside it")
     gain_db = directions.gain_db if isinstance(directions, SpeakersFile) else 0.0
     return speakers, 10 ** (gain_db / 20)

@@ -18,6 +18,7 @@ import soundfile
 from msdet.errors import InputError
 from msdet.evaluation.systems.folder import FolderEstimates, as_rendered
 from msdet.geometry import Circle, Line, MicrophoneArray
+from msdet.moments import moments_of
 from msdet.simulation import Example, Room, Scene
 from msdet.simulation.rooms import place
 from msdet.simulation.scene import ArrayRecord, Noise
@@ -100,6 +101,36 @@ def test_what_separate_writes_is_read(tmp_path: Path, more: dict[str, Any]) -> N
             np.testing.assert_array_equal(found.distance, [1.5, 1.5])
         else:
             assert found.distance is None
+
+
+def test_directions_over_time_are_read(tmp_path: Path) -> None:
+    assert FolderEstimates(write(tmp_path / "plain"), SCENES).estimate(SCENES[0]).track is None
+    ends = LENGTH / RATE
+    folder = write(tmp_path / "walks", track={"seconds": [0.0, ends], "azimuth_deg": [10.0, 30.0]})
+    path = folder / SCENES[0].id / "directions.json"
+    content = json.loads(path.read_text())
+    del content["speakers"][1]["track"]
+    path.write_text(json.dumps(content))
+    track = FolderEstimates(folder, SCENES).estimate(SCENES[0]).track
+    assert track is not None
+    moments = moments_of(ends)
+    np.testing.assert_array_equal(track[0], np.where(moments <= ends / 2, 10.0, 30.0))
+    np.testing.assert_array_equal(track[1], np.full(len(moments), 200.0))
+
+
+@pytest.mark.parametrize(
+    ("track", "says"),
+    [
+        ({"seconds": [0.0], "azimuth_deg": [10.0, 20.0]}, "2 azimuth_deg for 1 seconds"),
+        ({"seconds": [0.1, 0.1], "azimuth_deg": [10.0, 20.0]}, "seconds do not ascend"),
+        ({"seconds": [0.1]}, "azimuth_deg"),
+    ],
+)
+def test_tracks_that_cannot_be_are_refused(
+    tmp_path: Path, track: dict[str, Any], says: str
+) -> None:
+    with pytest.raises(InputError, match=rf"directions\.json: speakers\.0\.track.*{says}"):
+        FolderEstimates(write(tmp_path, track=track), SCENES)
 
 
 def speakers_json(azimuths: Sequence[float | None]) -> dict[str, Any]:
