@@ -101,7 +101,9 @@ def test_what_does_not_shape_the_examples_may_differ(study: Studies) -> None:
 
 
 def test_a_study_is_found_by_name_or_file(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="there are assignments, debug, details, longer, losses, main"):
+    with pytest.raises(
+        InputError, match="there are assignments, debug, details, longer, losses, main"
+    ):
         load_study("mian")
     path = tmp_path / "own.yaml"
     with pytest.raises(InputError, match=r"own\.yaml: cannot be read"):
