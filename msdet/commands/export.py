@@ -130,9 +130,11 @@ def to_onnx(model: MSDET, array: MicrophoneArray, about: dict[str, str]) -> byte
     """
     slots, oracle = model.num_slots, model.config.heads.guidance == "oracle"
     generator = torch.Generator().manual_seed(0)  # other sizes than 1, which would be kept
-    shape = (2, array.num_mics, model.stft.num_freqs, 20, 2)
+    # Of fewer frames, a track has one moment; the graph holds for two and more.
+    least = 2 if model.span is None else model.track_stride + 1
+    shape = (2, array.num_mics, model.stft.num_freqs, max(20, 2 * least), 2)
     inputs = [torch.randn(shape, generator=generator), torch.tensor(array.positions).float()]
-    batch, frame = torch.export.Dim("batch"), torch.export.Dim("frame", min=2)
+    batch, frame = torch.export.Dim("batch"), torch.export.Dim("frame", min=least)
     dynamic: list[dict[int, Any] | None] = [{0: batch, 3: frame}, None]
     if oracle:
         inputs.append(torch.arange(2.0 * slots).reshape(2, slots) * 20)

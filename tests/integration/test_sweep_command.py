@@ -63,7 +63,7 @@ def test_a_grid_goes_on_after_ctrl_c_and_after_a_kill(
     assert [run["state"] for run in content["runs"]] == ["finished", "finished"]
     for run in content["runs"]:
         metrics = load_checkpoint(folder / run["folder"] / "model.ckpt").description.metrics
-        assert run["valid"] == {name: metrics[name] for name in run["valid"]}
+        assert run["valid"] == {name: metrics.get(name) for name in run["valid"]}
         assert run["objective"] in run["valid"]
         assert run["test"] == {}
     weights = load_checkpoint(first / "model.ckpt").model.state_dict()
