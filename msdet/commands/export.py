@@ -78,7 +78,7 @@ def output_names(model: MSDET) -> list[str]:
     """Return the names of the file's outputs, in order.
 
     ``speakers`` ``[batch, slot, freq, frame, 2]``, ``azimuth_logits`` ``[batch, slot, class]``,
-    ``track_logits`` ``[batch, slot, frame, class]``, ``coarse_logits`` ``[batch, slot,
+    ``track_logits`` ``[batch, slot, moment, class]``, ``coarse_logits`` ``[batch, slot,
     direction]``, ``distance`` ``[batch, slot]`` in metres; all but the first of the networks that
     have them.
     """

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -15,9 +14,6 @@ from msdet.geometry import AzimuthGrid
 from msdet.inference.activity import FRAME_SECONDS, activities_of, frame_length, segments_of
 from msdet.inference.tracks import Track, Tracks
 from msdet.moments import TRACK_SECONDS, moments_of
-
-if TYPE_CHECKING:
-    pass
 
 CONFIDENCE_DEGREES = 10.0
 """Half the width of what :attr:`Speakers.confidence` sums over."""

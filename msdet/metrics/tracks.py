@@ -61,8 +61,12 @@ def track_errors(claimed: Track, true: Track, heard: NDArray[np.bool_]) -> NDArr
 def frames_within(
     claimed: NDArray[np.float64], true: NDArray[np.float64], heard: NDArray[np.bool_]
 ) -> dict[int, float]:
-    """Return the shares of the moments at which a speaker is heard ``[moment]`` with an error of at
-    most so many degrees; none where nothing is claimed."""
+    """Return, by a limit in degrees, the share of the moments at which a speaker is heard with at
+    most that error; a moment at which nothing is claimed is 180 degrees off.
+
+    Args:
+        claimed, true: degrees ``[moment]``. heard: ``[moment]``.
+    """
     errors = np.nan_to_num(angular_error(claimed[heard], true[heard]), nan=180.0)
     return {limit: round(float((errors <= limit).mean()), 6) for limit in WITHIN_DEGREES}
 

@@ -245,6 +245,7 @@ def slot_levels(weight: Tensor, mixture: Tensor) -> Tensor:
 
 
 def _log_share(energy: Tensor, whole: Tensor) -> Tensor:
+    """Half the log of the share that energy has of the whole, -8 or more before it is halved."""
     return (energy / (whole + 1e-8) + math.exp(-8)).log() / 2
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Labels of directions over time: where each speaker is in each frame in which one is heard."""
+"""Labels of directions over time: where each speaker is at each moment at which one is heard."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from msdet.models.msdet import MSDET
 from msdet.moments import TRACK_SECONDS
 
 _HEARD = 1e-3
-"""Of the most energy that a span has: -30 dB."""
+"""A speaker is heard in a span with this share of the energy of that speaker's loudest: -30 dB."""
 
 
 @torch.no_grad()
@@ -37,8 +37,12 @@ def track_of(model: MSDET, batch: Batch) -> Tensor:
 
 
 def _at(track: Tensor, moments: Tensor) -> Tensor:
-    """Return a track ``[..., moment]`` between its moments, ``[..., frame]``, degrees from 0 to
-    360."""
+    """Return a track in degrees ``[..., known]`` at other moments, linearly between the known ones,
+    degrees from 0 to 360 ``[..., moment]``.
+
+    Args:
+        moments: in units of the time between two known ones ``[moment]``.
+    """
     before = moments.long().clamp_max(track.shape[-1] - 2)
     share = moments - before
     return (track[..., before] * (1 - share) + track[..., before + 1] * share).remainder(360.0)
