@@ -69,6 +69,7 @@ _HEADS_BEFORE = {
     "combiner_blocks": 0,
     "distance": "none",
     "span": None,
+    "filter_span": None,
 }
 """Settings of networks from before these were keys. Today's defaults may be others."""
 

@@ -201,7 +201,7 @@ def heard(checkpoint: str, split: Split, number: int) -> Kept:
     spectra = model.stft(torch.from_numpy(example.mixture)[None])
     model.estimate(spectra, model.steering(drawn.array))
     hook.remove()
-    estimates, dry, statistics = (given[0] for given in asked)
+    estimates, dry, statistics = asked[0][0], asked[1][0], asked[2][0, :, 0]
     targets = model.stft(torch.from_numpy(example.targets[example.targets.any(1)]))
     slots = torch.tensor(closest(estimates, targets))
     signals = torch.stack([estimates[slots], dry[slots]], dim=2)  # [slot, freq, 2, frame]

@@ -85,6 +85,7 @@ def make_model(arrays: dict[str, MicrophoneArray]) -> Callable[..., MSDET]:
         distance: str = "none",
         empty_slots: bool = False,
         span: float | None = None,
+        filter_span: float | None = None,
         seed: int = 0,
     ) -> MSDET:
         config = ModelConfig.model_validate(
@@ -115,6 +116,7 @@ def make_model(arrays: dict[str, MicrophoneArray]) -> Callable[..., MSDET]:
                     "mask_bound": 2.0,
                     "distance": distance,
                     "span": span,
+                    "filter_span": filter_span,
                 },
                 "sharing": sharing,
             }

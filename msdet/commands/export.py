@@ -84,7 +84,7 @@ def output_names(model: MSDET) -> list[str]:
     """
     heads = {
         "azimuth_logits": model.fine_head,
-        "track_logits": model.fine_head if model.span else None,
+        "track_logits": model.fine_head if model.config.heads.span else None,
         "coarse_logits": model.coarse_head,
         "distance": model.distance_head,
     }
@@ -131,7 +131,7 @@ def to_onnx(model: MSDET, array: MicrophoneArray, about: dict[str, str]) -> byte
     slots, oracle = model.num_slots, model.config.heads.guidance == "oracle"
     generator = torch.Generator().manual_seed(0)  # other sizes than 1, which would be kept
     # Of fewer frames, a track has one moment; the graph holds for two and more.
-    least = 2 if model.span is None else model.track_stride + 1
+    least = 2 if model.config.heads.span is None else model.track_stride + 1
     shape = (2, array.num_mics, model.stft.num_freqs, max(20, 2 * least), 2)
     inputs = [torch.randn(shape, generator=generator), torch.tensor(array.positions).float()]
     batch, frame = torch.export.Dim("batch"), torch.export.Dim("frame", min=least)

@@ -24,6 +24,7 @@ class EvaluationConfig(Config):
             {mine: FOLDER, theirs: FOLDER}; or null.
         scenes: the name of a benchmark or a file of scenes (`.jsonl`, `.jsonl.xz`); null: the
             scenes of the split as training drew them.
+        moving: checkpoints follow people who walk, as with `msdet separate moving=true`.
         split: whose speakers and rooms.
         num_scenes: how many; null: as many as the training config says, or all of the file.
         corpus: where the speech is; null: the corpus of training; of a benchmark, and without a
@@ -52,6 +53,7 @@ class EvaluationConfig(Config):
     output: str = "outputs/evaluation"
     estimates: str | dict[str, str] | None = None
     scenes: str | None = None
+    moving: bool = False
     split: Literal["valid", "test"] = "test"
     num_scenes: int | None = Field(default=None, ge=1, le=10**6)
     corpus: CorpusConfig | None = None

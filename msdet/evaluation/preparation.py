@@ -105,6 +105,7 @@ def prepare(config: EvaluationConfig) -> Prepared:
         error_window_ms=config.error_window_ms,
         own_metrics={m.name: p.model_dump_json() for m, p in zip(own, parts, strict=True)},
         as_networks=False,
+        moving=config.moving,
     )
     return Prepared(
         scenes=scenes,
@@ -117,6 +118,7 @@ def prepare(config: EvaluationConfig) -> Prepared:
             bank=rirs_folder(config.cache),
             systems=systems,
             metrics=of_system,
+            moving=config.moving,
         ),
         header=header,
         main=next((name for name in systems if name in models), systems[0]),

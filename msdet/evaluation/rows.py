@@ -36,6 +36,7 @@ class RowsHeader(Record):
         error_window_ms: windows that the parts of the error are told apart in.
         own_metrics: classes and arguments of the user's own metrics, by name.
         as_networks: checkpoints are scored as networks alone, not as ``msdet separate`` uses them.
+        moving: they follow people who walk, as with ``msdet separate moving=true``.
     """
 
     models: Mapping[str, str]
@@ -45,6 +46,7 @@ class RowsHeader(Record):
     error_window_ms: float = WINDOW_MS
     own_metrics: Mapping[str, str] = {}
     as_networks: bool = True
+    moving: bool = False
 
 
 class SceneTime(Record):

@@ -35,7 +35,7 @@ class Scoring:
         systems: names, see :mod:`msdet.evaluation.systems.names`; in the rows' order.
         metrics: of each system.
         as_networks: score all outputs of checkpoints as they are, in place of what ``msdet
-            separate`` puts out.
+            separate`` puts out. moving: what it puts out with ``moving=true``.
     """
 
     models: Mapping[str, Path | FolderEstimates]
@@ -46,6 +46,7 @@ class Scoring:
     systems: tuple[str, ...]
     metrics: Mapping[str, tuple[Metric, ...]]
     as_networks: bool = False
+    moving: bool = False
 
     @classmethod
     def of_network(
@@ -78,7 +79,7 @@ class SceneScorer:
         self.scoring = scoring
         self.models = {
             # whether it is trusted was asked when it was first opened
-            name: _opened(load_checkpoint(model, trust=True), scoring.as_networks)
+            name: _opened(load_checkpoint(model, trust=True), scoring.as_networks, scoring.moving)
             if isinstance(model, Path)
             else model
             for name, model in scoring.models.items()
@@ -144,14 +145,14 @@ class SceneScorer:
         return Heard(render(scene, self.corpus, rirs), array, parts)
 
 
-def _opened(checkpoint: Checkpoint, as_network: bool) -> Network | Separating:
+def _opened(checkpoint: Checkpoint, as_network: bool, moving: bool) -> Network | Separating:
     """A model that `msdet separate` cannot use, as it holds no voices or must be told directions,
     is scored as the network that it is."""
     description = checkpoint.description
     told = description.model.heads.guidance == "oracle"
     if as_network or told or not separates(description):
         return Network(checkpoint)
-    return Separating(checkpoint)
+    return Separating(checkpoint, moving)
 
 
 def _apply(system: str, done: Done) -> Estimate:

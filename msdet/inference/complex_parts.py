@@ -52,11 +52,14 @@ class ComplexParts:
     def detach(self) -> ComplexParts:
         return self
 
+    def is_complex(self) -> bool:
+        return True
+
     def sum(self, dim: int) -> ComplexParts:
         return self._each(lambda part: part.sum(dim))
 
-    def mean(self, dim: int) -> ComplexParts:
-        return self._each(lambda part: part.mean(dim))
+    def mean(self, dim: int, keepdim: bool = False) -> ComplexParts:
+        return self._each(lambda part: part.mean(dim, keepdim))
 
     def reshape(self, *shape: int) -> ComplexParts:
         return self._each(lambda part: part.reshape(*shape))

@@ -38,6 +38,7 @@ class SeparateConfig(Config):
         overlap: share of a window that the next one has too; what is shared is computed twice.
         num_speakers: people in a recording, where that is known; null: as many as are found.
         max_speakers: people in a recording at most; null: as many as are found.
+        moving: people walk about: they are followed, by directions and beams of moments.
         exact: 32-bit floats at the recording's own level, however loud, in place of 16 or 24 bits
             that any player plays.
         picture: draw `speakers.png`.
@@ -58,6 +59,7 @@ class SeparateConfig(Config):
     overlap: float = Field(default=OVERLAP, gt=0, le=0.5)
     num_speakers: int | None = Field(default=None, ge=1)
     max_speakers: int | None = Field(default=None, ge=1)
+    moving: bool = False
     exact: bool = False
     picture: bool = True
     num_workers: int | None = Field(default=1, ge=1, le=MOST_WORKERS)

@@ -15,6 +15,7 @@ from msdet.errors import InputError
 from msdet.inference.config import OVERLAP, WINDOW_SECONDS
 from msdet.inference.guidance import checked_directions
 from msdet.inference.speakers_file import SeparatedWith
+from msdet.tasks import trained_tasks
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,7 @@ class Options:
     overlap: float = OVERLAP
     num_speakers: int | None = None
     max_speakers: int | None = None
+    moving: bool = False
 
     def as_plain(self) -> SeparatedWith:
         """Return them as ``speakers.json`` has them, of Python's own types."""
@@ -37,6 +39,7 @@ class Options:
             overlap=float(self.overlap),
             num_speakers=None if self.num_speakers is None else int(self.num_speakers),
             max_speakers=None if self.max_speakers is None else int(self.max_speakers),
+            moving=bool(self.moving),
         )
 
 
@@ -53,6 +56,10 @@ def check_options(options: Options, description: Description) -> None:
             "this model's masks are guided by true azimuths (model.heads.guidance=oracle), and "
             "it finds none itself: give azimuth, the directions of its speakers"
         )
+    if options.moving and "direction" not in trained_tasks(
+        description.weight, description.distance_weight
+    ):
+        raise InputError("moving: this model finds no directions, so that it can follow nobody")
     shortest = 4 * description.model.stft.window / description.sample_rate
     if not shortest <= options.window_seconds < math.inf:
         raise InputError(

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import math
 from collections import defaultdict
@@ -34,6 +35,9 @@ from msdet.inference.stitching import SHORTEST_SPEAKER, Assignment
 from msdet.inference.tracks import Sink, Tracker, Tracks
 from msdet.inference.window_network import WindowNetwork
 from msdet.workers import progress_bar
+
+SPAN, FILTER_SPAN = 0.8, 2.0
+"""Seconds, of a model that was not trained to follow people who walk (docs/separating.md)."""
 
 
 class Separator:
@@ -81,6 +85,7 @@ class Separator:
         overlap: float = OVERLAP,
         num_speakers: int | None = None,
         max_speakers: int | None = None,
+        moving: bool = False,
         progress: bool = False,
     ) -> Separation:
         """Separate and localise the speakers of one recording.
@@ -104,6 +109,8 @@ class Separator:
                 than not.
             max_speakers: people in the recording at most, where that is known: those who speak
                 most.
+            moving: people walk about: they are followed, by directions and beams of moments (see
+                *Separating*), and ``track`` of the result says where they were.
             progress: show on stderr how much is done, and how long the rest will take.
 
         >>> asked = separator.separate(audio, 8000, azimuth=[200, 40])
@@ -118,7 +125,7 @@ class Separator:
             InputError: the recording is mono, silent, too short, holds NaN, or does not fit the
                 array; the model serves its own array only, or follows no directions.
         """
-        options = Options(azimuth, window_seconds, overlap, num_speakers, max_speakers)
+        options = Options(azimuth, window_seconds, overlap, num_speakers, max_speakers, moving)
         microphones = self.array_for(array)
         check_options(options, self.description)
         channels = _checked_audio(audio, sample_rate, microphones)
@@ -176,8 +183,9 @@ class Separator:
             assignment = Assignment(overlap, linear, limit)
         else:
             asked = checked_directions(options.azimuth, description)
+        checkpoint = following(self._checkpoint) if options.moving else self._checkpoint
         tracker = Tracker(
-            WindowNetwork(self._checkpoint, array, asked),
+            WindowNetwork(checkpoint, array, asked),
             assignment,
             length=round(options.window_seconds * description.sample_rate),
             overlap=overlap,
@@ -244,6 +252,15 @@ class Separator:
             InputError: it does not serve them, or they are no microphones.
         """
         return served_array(array, self.description)
+
+
+def following(checkpoint: Checkpoint) -> Checkpoint:
+    """Return a network of the same weights that looks at moments, to follow people who walk."""
+    model = copy.copy(checkpoint.model)
+    heads = model.config.heads
+    spans = {"span": heads.span or SPAN, "filter_span": heads.filter_span or FILTER_SPAN}
+    model.config = model.config.model_copy(update={"heads": heads.model_copy(update=spans)})
+    return replace(checkpoint, model=model)
 
 
 def _speakers(tracks: Tracks, options: Options) -> list[int]:

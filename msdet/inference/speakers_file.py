@@ -135,6 +135,8 @@ class SeparatedWith(_Record):
     overlap: float
     num_speakers: int | None
     max_speakers: int | None
+    moving: bool = False
+    """Whether people were followed as they walk about."""
 
 
 class SpeakersFile(_Record):

@@ -180,10 +180,12 @@ class WindowNetwork:
         locations = model.locate(output)
         heads = [group[0] for group in who.slots]
         azimuth, posterior, distance = np.full(len(heads), np.nan), None, None
-        track = None if locations is None else locations.track
+        way = None
         if locations is not None:
             posterior = locations.posterior[0, heads].double().cpu().numpy()
             azimuth = model.grid.decode(locations.posterior[0, heads]).double().cpu().numpy()
+            if locations.track is not None:
+                way = locations.track[0, heads].double().cpu().numpy()
         if model.distance_head is not None and output.distance is not None:
             distance = model.distance_head.decode(output.distance)[0, heads].double().cpu().numpy()
         present = who.probability >= PRESENT
@@ -199,7 +201,7 @@ class WindowNetwork:
         voices = _summed(output.spectra[0], [who.slots[i] for i in chosen])
         audio = _summed(output.audio[0], [who.slots[i] for i in chosen])
         if alone and len(chosen) and np.isfinite(azimuth[chosen[0]]):
-            voices = self._beams(spectra, azimuth[chosen])
+            voices = self._beams(spectra, azimuth[chosen] if way is None else way[chosen])
             audio = model.stft.inverse(voices, size)
         return WindowSpeakers(
             (audio * level).float().cpu().numpy(),
@@ -209,19 +211,22 @@ class WindowNetwork:
             self._voice(voices),
             who.probability[chosen],
             tuple(chosen.tolist()) if self._asked is not None else None,
-            None if track is None else track[0, heads].double().cpu().numpy()[chosen],
+            None if way is None else way[chosen],
             model.track_seconds,
         )
 
     def _beams(self, spectra: torch.Tensor, azimuth: NDArray[np.float64]) -> torch.Tensor:
-        """Superdirective beams ``[beam, freq, frame]`` towards azimuths in degrees."""
+        """Superdirective beams ``[beam, freq, frame]`` towards azimuths in degrees ``[beam]``, or
+        over time ``[beam, moment]``."""
         frequencies = self._model.fine_features.frequencies
         reference, linear = self._model.reference_mic, self._model.grid.linear
-        towards = torch.as_tensor(azimuth, device=self._device)[None]
+        towards = torch.as_tensor(azimuth, device=self._device).reshape(1, len(azimuth), -1)
         array = self._model.steering(self._array)
         waves = plane_waves(towards, array.positions, frequencies, reference, linear)
-        weights = superdirective_weights(waves, array.diffuse)[0]
-        return torch.einsum("nfm,mft->nft", weights.conj(), spectra)
+        weights = superdirective_weights(waves, array.diffuse).conj()
+        span = self._model.config.heads.span if azimuth.ndim > 1 else None
+        timeline = self._model.timeline(spectra.shape[-1], span)
+        return timeline.apply(weights, spectra.transpose(0, 1)[None])[0]
 
     def _more(
         self, mixture: torch.Tensor, spectra: torch.Tensor, known: Azimuths, count: int

@@ -19,6 +19,7 @@ from torch.nn import functional as F
 
 from msdet.geometry import SPEED_OF_SOUND
 from msdet.models.frontends import line_axis, power
+from msdet.models.timeline import WHOLE, Timeline, linear
 
 _LOADING = 1e-3
 """Diagonal loading relative to the trace, for covariances of a few seconds of speech."""
@@ -53,7 +54,9 @@ places by 3 mm (standard deviations)."""
 
 
 @torch.no_grad()
-def beamform(spectra: Tensor, estimates: Tensor, reference: int) -> Tensor:
+def beamform(
+    spectra: Tensor, estimates: Tensor, reference: int, timeline: Timeline = WHOLE
+) -> Tensor:
     """MVDR outputs, one per slot, from the slots' first estimates.
 
     The beamformer is an analysis of the mixture: no gradient passes through it.
@@ -62,20 +65,22 @@ def beamform(spectra: Tensor, estimates: Tensor, reference: int) -> Tensor:
         spectra: mixture, complex ``[batch, mic, freq, frame]``.
         estimates: complex ``[batch, slot, freq, frame]`` at the reference microphone.
         reference: index of the reference microphone.
+        timeline: which frames the covariances of a moment are of.
     Returns:
         complex ``[batch, slot, freq, frame]``.
     """
     explained = power(estimates)
     residual = power(spectra[:, reference] - estimates.sum(1))
     share = explained / (explained.sum(1) + residual + 1e-8)[:, None]
-    wanted, unwanted = covariance(spectra, share), covariance(spectra, 1.0 - share)
+    wanted = covariance(spectra, share, timeline)
+    unwanted = covariance(spectra, 1.0 - share, timeline)
     weights = mvdr_weights(wanted, unwanted, reference)
-    return torch.einsum("bnfm,bmft->bnft", weights.conj(), spectra)
+    return timeline.apply(weights.conj(), spectra.transpose(1, 2))
 
 
 @torch.no_grad()
 def beamform_towards(
-    spectra: Tensor, estimates: Tensor, steering: Tensor, reference: int
+    spectra: Tensor, estimates: Tensor, steering: Tensor, timeline: Timeline = WHOLE
 ) -> Tensor:
     """MVDR outputs, one per slot, which leave a plane wave from the slot's direction as it is.
 
@@ -85,26 +90,31 @@ def beamform_towards(
     Args:
         spectra: mixture, complex ``[batch, mic, freq, frame]``.
         estimates: complex ``[batch, slot, freq, frame]`` at the reference microphone.
-        steering: :func:`plane_waves` from the slots' directions.
-        reference: index of the reference microphone.
+        steering: :func:`plane_waves` from the slots' directions, complex
+            ``[batch, slot, moment, freq, mic]``.
+        timeline: which frames the covariances of a moment are of.
     Returns:
         complex ``[batch, slot, freq, frame]``.
     """
-    frames = spectra.shape[-1]
     mixture = spectra.transpose(1, 2)  # [batch, freq, mic, frame]
     slots = estimates.transpose(1, 2)  # [batch, freq, slot, frame]
-    everything = (mixture @ mixture.mH)[:, None] / frames  # [batch, 1, freq, mic, mic]
-    cross = (mixture @ slots.mH).transpose(2, 3).transpose(1, 2) / frames
-    level = power(estimates).mean(dim=-1)  # [batch, slot, freq]
+    everything = timeline.product(mixture, mixture)[:, None]
+    cross = _by_slot(timeline.product(mixture, slots).transpose(-2, -1))
+    level = timeline.mean(power(estimates)).transpose(-2, -1)  # [batch, slot, moment, freq]
     towards, crossed = steering[..., None], cross[..., None]
     explained = crossed @ towards.mH
     rest = everything - explained - explained.mH + (towards @ towards.mH) * level[..., None, None]
     loading = _LOADING * rest.diagonal(dim1=-2, dim2=-1).sum(-1).real + 1e-8
     identity = torch.eye(rest.shape[-1], device=rest.device)
     product = torch.linalg.solve(rest + identity * loading[..., None, None], towards)
-    response = (towards.mH @ product)[..., 0] + 1e-8  # [batch, slot, freq, 1]
+    response = (towards.mH @ product)[..., 0] + 1e-8  # [batch, slot, moment, freq, 1]
     weights = product[..., 0] / response
-    return torch.einsum("bnfm,bmft->bnft", weights.conj(), spectra)
+    return timeline.apply(weights.conj(), mixture)
+
+
+def _by_slot(values: Tensor) -> Tensor:
+    """From ``[batch, moment, freq, slot, mic]`` to ``[batch, slot, moment, freq, mic]``."""
+    return values.transpose(1, 3).transpose(2, 3)
 
 
 def superdirective_weights(steering: Tensor, inverse: Tensor) -> Tensor:
@@ -114,13 +124,13 @@ def superdirective_weights(steering: Tensor, inverse: Tensor) -> Tensor:
     Simmer 2001, in Brandstein, Ward: Microphone Arrays, eq. 2.26).
 
     Args:
-        steering: :func:`plane_waves` from the directions, complex ``[batch, slot, freq, mic]``.
+        steering: :func:`plane_waves` from the directions, complex ``[..., freq, mic]``.
         inverse: :func:`inverse_coherence`.
     Returns:
-        complex ``[batch, slot, freq, mic]``.
+        complex ``[..., freq, mic]``.
     """
     inverse = torch.complex(inverse, torch.zeros_like(inverse))
-    product = torch.einsum("bnfm,fml->bnfl", steering, inverse)
+    product = torch.einsum("...fm,fml->...fl", steering, inverse)
     response = (steering.conj() * product).sum(-1).real
     weights: Tensor = product / response[..., None]
     return weights
@@ -150,11 +160,11 @@ class Paths:
     """How estimates reach the microphones, and what beams hear without one another's.
 
     Attributes:
-        transfer: from an estimate to the microphones, complex ``[batch, slot, freq, mic]``; scaled
-            down where the beam hears more than 4 times the estimate.
-        beam: the same behind the slot's beam, complex ``[batch, slot, freq]``.
+        transfer: from an estimate to the microphones, complex ``[batch, slot, moment, freq, mic]``;
+            scaled down where the beam hears more than 4 times the estimate.
+        beam: the same behind the slot's beam, complex ``[batch, slot, moment, freq]``.
         late: the energy of the taps of the past behind the beam, over all of them
-            ``[batch, slot, freq]``.
+            ``[batch, slot, moment, freq]``.
         alone: the slot's beam without what the other estimates explain of it, complex
             ``[batch, slot, freq, frame]``. dry: and without the slot's own past frames.
     """
@@ -167,7 +177,9 @@ class Paths:
 
 
 @torch.no_grad()
-def predict_paths(spectra: Tensor, estimates: Tensor, weights: Tensor) -> Paths:
+def predict_paths(
+    spectra: Tensor, estimates: Tensor, weights: Tensor, timeline: Timeline = WHOLE
+) -> Paths:
     """Explain beams by filters of the estimates over the present and past frames.
 
     Forward convolutive prediction (Wang, Wichern, Le Roux 2021): one least-squares problem for all
@@ -177,53 +189,52 @@ def predict_paths(spectra: Tensor, estimates: Tensor, weights: Tensor) -> Paths:
     Args:
         spectra: mixture, complex ``[batch, mic, freq, frame]``.
         estimates: complex ``[batch, slot, freq, frame]`` at the reference microphone.
-        weights: of each slot's beam, complex ``[batch, slot, freq, mic]``.
+        weights: of each slot's beam, complex ``[batch, slot, moment, freq, mic]``.
+        timeline: which frames the filters of a moment explain.
     """
-    slots, frames = estimates.shape[1], estimates.shape[-1]
-    own_level = power(estimates).mean(dim=-1, keepdim=True)
+    slots = estimates.shape[1]
+    mixture = spectra.transpose(1, 2)
+    taps = torch.cat([delayed(estimates, tap) for tap in range(_TAPS)], dim=1)
+    regressors = taps.transpose(1, 2)  # [batch, freq, tap * slot, frame]
+    own_level = timeline.mean(power(estimates)).transpose(-2, -1)  # [batch, slot, moment, freq]
     loudest = own_level.amax(dim=1, keepdim=True)
     level = (own_level + _LEAKAGE * loudest + _SILENCE).sqrt()
-    taps = torch.cat([delayed(estimates / level, tap) for tap in range(_TAPS)], dim=1)
-    regressors = taps.transpose(1, 2)  # [batch, freq, tap * slot, frame]
-    gram = regressors @ regressors.mH / frames
-    cross = regressors @ spectra.transpose(1, 2).mH / frames
+    scale = (1.0 / level).permute(0, 2, 3, 1).repeat(1, 1, 1, _TAPS)  # [.., tap * slot]
+    gram = timeline.product(regressors, regressors) * (scale[..., None] * scale[..., None, :])
+    cross = timeline.product(regressors, mixture) * scale[..., None]
     identity = torch.eye(gram.shape[-1], device=gram.device)
     filters = torch.linalg.solve(gram + _LOADING * identity, cross)  # conjugate [.., mic]
-    behind = torch.einsum("bfim,bnfm->bnfi", filters, weights).conj()
+    behind = torch.einsum("bkfim,bnkfm->bnkfi", filters, weights).conj()
     whose = torch.arange(slots, device=gram.device).repeat(_TAPS)
-    own = (whose == torch.arange(slots, device=gram.device)[:, None])[None, :, None].float()
+    own = (whose == torch.arange(slots, device=gram.device)[:, None])[None, :, None, None].float()
     past = own * (torch.arange(slots * _TAPS, device=gram.device) >= slots).float()
-    beams = torch.einsum("bnfm,bmft->bnft", weights.conj(), spectra)
-    alone = beams - torch.einsum("bnfi,bfit->bnft", behind * (1 - own), regressors)
-    dry = alone - torch.einsum("bnfi,bfit->bnft", behind * past, regressors)
+    beams = timeline.apply(weights.conj(), mixture)
+    alone = beams - timeline.apply(behind * ((1 - own) * scale[:, None]), regressors)
+    dry = alone - timeline.apply(behind * (past * scale[:, None]), regressors)
     late = (power(behind) * past).sum(-1) / ((power(behind) * own).sum(-1) + 1e-8)
-    transfer = filters[:, :, :slots].conj().transpose(1, 2) / level
+    transfer = _by_slot(filters[..., :slots, :].conj()) / level[..., None]
     beam = (transfer * weights.conj()).sum(-1)
     bound = (_LOUDEST_BEAM * (power(beam) + 1e-12).rsqrt()).clamp_max(1.0)
     return Paths(transfer * bound[..., None], beam * bound, late, alone, dry)
 
 
-def no_louder(spectra: Tensor, estimates: Tensor) -> Tensor:
+def no_louder(spectra: Tensor, estimates: Tensor, timeline: Timeline = WHOLE) -> Tensor:
     """Scale spectra down, slot by slot, to about the estimates' power.
 
     A beam towards where a slot's estimate of next to nothing seems to come from hears the room.
 
     Args:
         spectra, estimates: complex ``[batch, slot, freq, frame]``.
+        timeline: over which frames power is compared.
     """
-    allowed = _LOUDER * power(estimates).mean(dim=(-2, -1), keepdim=True)
-    found = power(spectra).mean(dim=(-2, -1), keepdim=True)
-    return spectra * (allowed / (found + 1e-12)).sqrt().clamp_max(1.0)
+    allowed = _LOUDER * timeline.mean(power(estimates).mean(dim=-2))
+    found = timeline.mean(power(spectra).mean(dim=-2))
+    return spectra * timeline.held((allowed / (found + 1e-12)).sqrt().clamp_max(1.0))[:, :, None]
 
 
 def delayed(spectra: Tensor, frames: int) -> Tensor:
     """Shift complex ``[..., frame]`` into the past: zeros come in."""
-    if frames == 0:
-        return spectra
-    real, imag = (
-        F.pad(part, (frames, 0))[..., : part.shape[-1]] for part in (spectra.real, spectra.imag)
-    )
-    return torch.complex(real, imag)
+    return linear(lambda x: F.pad(x, (frames, 0))[..., : spectra.shape[-1]], spectra)
 
 
 @torch.no_grad()
@@ -233,11 +244,11 @@ def plane_waves(
     """Return what plane waves measure at the microphones relative to the reference.
 
     Args:
-        azimuth: degrees ``[batch, slot]``; of a linear array, the angle to its line.
+        azimuth: degrees ``[...]``; of a linear array, the angle to its line.
         positions: ``[mic, 3]`` metres. frequencies: hertz ``[freq]``.
         reference: index of the reference microphone. linear: whether the array is a line.
     Returns:
-        complex ``[batch, slot, freq, mic]``.
+        complex ``[..., freq, mic]``.
     """
     angle = torch.deg2rad(azimuth.float())[..., None]
     offsets = (positions - positions[reference : reference + 1]).float()
@@ -245,7 +256,7 @@ def plane_waves(
         leads = angle.cos() * (offsets * line_axis(positions).float()).sum(-1)
     else:
         leads = angle.cos() * offsets[:, 0] + angle.sin() * offsets[:, 1]
-    phases = (2 * math.pi / SPEED_OF_SOUND) * frequencies[:, None] * leads[:, :, None]
+    phases = (2 * math.pi / SPEED_OF_SOUND) * frequencies[:, None] * leads[..., None, :]
     return torch.complex(phases.cos(), phases.sin())
 
 
@@ -269,7 +280,7 @@ def mvdr_weights(wanted: Tensor, unwanted: Tensor, reference: int) -> Tensor:
     return weights
 
 
-def covariance(spectra: Tensor, weight: Tensor) -> Tensor:
+def covariance(spectra: Tensor, weight: Tensor, timeline: Timeline = WHOLE) -> Tensor:
     """Covariance of the microphones for every slot, the mean over frames by weights.
 
     One product of matrices: torchaudio's ``psd`` keeps the outer product of every bin, which takes
@@ -277,10 +288,11 @@ def covariance(spectra: Tensor, weight: Tensor) -> Tensor:
 
     Args:
         spectra: complex ``[batch, mic, freq, frame]``.
-        weight: ``[batch, slot, freq, frame]``.
+        weight: ``[batch, slot, freq, frame]``. timeline: which frames a moment's mean is over.
     Returns:
-        complex ``[batch, slot, freq, mic, mic]``.
+        complex ``[batch, slot, moment, freq, mic, mic]``.
     """
-    share = weight / (weight.sum(dim=-1, keepdim=True) + 1e-10)
     by_frequency = spectra.transpose(1, 2)[:, None]  # [batch, 1, freq, mic, frame]
-    return (by_frequency * share[:, :, :, None]) @ by_frequency.mH
+    product = timeline.product(by_frequency * weight[:, :, :, None], by_frequency)
+    whole = timeline.mean(weight).transpose(-2, -1)
+    return product * (1.0 / (whole + 1e-10))[..., None, None]

@@ -167,6 +167,8 @@ class HeadsConfig(Config):
         resolution: degrees per azimuth class; must divide 360 (180 for a line).
         span: seconds over which the fine direction head reads where a speaker is, moment by moment,
             beside the whole utterance: for speakers who walk. null: the utterance alone.
+        filter_span: seconds that the beams, filters and gains of a moment are computed from; null:
+            the utterance, one set of them for all of it. Needs `span`.
         direction_channels, mask_channels: widths of the heads.
         mask_bound: largest real and imaginary part that a mask adds to an even share.
         distance: what a third head says of each speaker's distance: nothing (`none`), a number
@@ -185,10 +187,20 @@ class HeadsConfig(Config):
     equaliser_channels: int = Field(default=32, ge=4, le=MOST_CHANNELS)
     resolution: float = Field(default=5.0, ge=0.25, le=90)  # no array tells finer ones apart
     span: float | None = Field(default=None, gt=0, le=60)
+    filter_span: float | None = Field(default=None, gt=0, le=60)
     direction_channels: int = Field(default=32, ge=4, le=MOST_CHANNELS)
     mask_channels: int = Field(default=16, ge=4, le=MOST_CHANNELS)
     mask_bound: float = Field(default=2.0, gt=0, le=1e6)
     distance: Literal["none", "regression", "classes"] = "none"
+
+    @model_validator(mode="after")
+    def _filters_follow_directions(self) -> HeadsConfig:
+        if self.filter_span is not None and self.span is None:
+            raise ValueError(
+                f"filter_span={self.filter_span:g}: what is computed moment by moment follows "
+                "directions over time: give span too, such as 0.8"
+            )
+        return self
 
 
 MOST_SLOTS = 32

@@ -12,21 +12,24 @@ from torch.nn import functional as F
 
 from msdet.geometry import DISTANCES, distance_octaves
 from msdet.models.encoders.unet import normalisation
+from msdet.models.frontends import power
+from msdet.models.timeline import WHOLE, Timeline
 
 
-def pool_over_time(directional: Tensor, weight: Tensor) -> Tensor:
+def pool_over_time(directional: Tensor, weight: Tensor, timeline: Timeline = WHOLE) -> Tensor:
     """Weighted mean over frames.
 
     Args:
         directional: ``[batch, freq, feature, frame]``.
         weight: ``[batch, slot, freq, frame]``, non-negative.
+        timeline: which frames are pooled for a moment.
     Returns:
-        ``[batch, slot, freq, feature]``, each bin divided by the utterance's mean weight a
-        frequency, so that frequencies without energy count for nothing.
+        ``[batch, slot, moment, freq, feature]``, each bin divided by the mean weight of these
+        frames, so that frequencies without energy count for nothing.
     """
-    pooled = torch.einsum("bnft,bfkt->bnfk", weight, directional)
-    scale = weight.sum(dim=(2, 3), keepdim=True) / weight.shape[2]
-    return pooled / (scale + 1e-8)
+    pooled = timeline.product(weight.transpose(1, 2), directional)  # [.., freq, slot, feature]
+    scale = timeline.mean(weight.mean(dim=2))[..., None, None]
+    return pooled.permute(0, 3, 1, 2, 4) / (scale + 1e-8)
 
 
 class DirectionConvolutions(nn.Module):
@@ -85,7 +88,7 @@ class CoarseDirectionHead(nn.Module):
             weight: energy weight per bin ``[batch, freq, frame]``.
             bottom: the trunk's lowest features ``[batch, channel, reduced freq, frame]``.
         """
-        per_frequency = pool_over_time(directional, weight[:, None])[:, 0]
+        per_frequency = pool_over_time(directional, weight[:, None])[:, 0, 0]
         shares = self.histogram(bottom).softmax(dim=1)
         reduced = F.adaptive_avg_pool2d(weight[:, None], (bottom.shape[2], bottom.shape[3]))
         histogram = (shares * reduced).sum(dim=(2, 3)) / (reduced.sum(dim=(2, 3)) + 1e-8)
@@ -115,9 +118,15 @@ class FineDirectionHead(nn.Module):
         self.nobody = nn.Linear(2 * channels + 1, 1) if empty_slots else None
 
     def forward(
-        self, differences: Tensor, steering: Tensor, weight: Tensor, mixture: Tensor, full: Tensor
+        self,
+        differences: Tensor,
+        steering: Tensor,
+        weight: Tensor,
+        mixture: Tensor,
+        full: Tensor,
+        timeline: Timeline = WHOLE,
     ) -> Tensor:
-        """Logits ``[batch, slot, class]``; with empty slots, one more for "no speaker".
+        """Logits ``[batch, slot, moment, class]``; with empty slots, one more for "no speaker".
 
         Args:
             differences: phase differences ``[batch, freq, 2 * pair, frame]``.
@@ -125,46 +134,14 @@ class FineDirectionHead(nn.Module):
             weight: the slots' magnitudes ``[batch, slot, freq, frame]``.
             mixture: the reference microphone, complex ``[batch, freq, frame]``.
             full: the trunk's features ``[batch, channel, freq, frame]``.
+            timeline: which frames are pooled for a moment.
         """
-        batch, slots = weight.shape[:2]
-        pooled = pool_over_time(differences, weight)  # [batch, slot, freq, 2 * pair]
-        towards = torch.einsum("fkp,bnfp->bnfk", steering, pooled)
-        shared, level = _shared_out(weight, full), slot_levels(weight, mixture)
-        return self._read(towards.flatten(0, 1), shared, level).reshape(batch, slots, -1)
-
-    def over_time(
-        self,
-        differences: Tensor,
-        steering: Tensor,
-        weight: Tensor,
-        mixture: Tensor,
-        full: Tensor,
-        span: int,
-        stride: int = 1,
-    ) -> Tensor:
-        """Logits ``[batch, slot, moment, class]``, each as :meth:`forward` reads a span around a
-        frame, with the same weights.
-
-        Args:
-            span: frames, an odd number. stride: every so many frames are a moment, from the first
-                on. The others are those of :meth:`forward`.
-        """
-        batch, slots, num_freqs, _ = weight.shape
-
-        def mean(values: Tensor) -> Tensor:
-            return moving_mean(values, span, stride)
-
-        whole = mean(weight.sum(2))
-        heard = weight[:, :, :, None] * differences[:, None]  # [batch, slot, freq, 2 * pair, frame]
-        pooled = mean(heard) / (whole / num_freqs + 1e-8)[:, :, None, None]
-        towards = torch.einsum("fkp,bnfpt->bntfk", steering, pooled)
-        weighted = torch.einsum("bnft,bcft->bnct", weight, full)
-        shared = mean(weighted) / (whole + 1e-8)[:, :, None]
-        energy = mean(weight.square().sum(2))
-        mixed = mean(mixture.abs().square().sum(1))[:, None]
-        level = _log_share(energy, mixed).flatten()
-        logits = self._read(towards.flatten(0, 2), shared.transpose(2, 3), level)
-        return logits.reshape(batch, slots, whole.shape[-1], -1)
+        pooled = pool_over_time(differences, weight, timeline)
+        towards = torch.einsum("fkp,bnmfp->bnmfk", steering, pooled)
+        shared = _shared_out(weight, full, timeline)
+        level = slot_levels(weight, mixture, timeline)
+        logits = self._read(towards.flatten(0, 2), shared, level)
+        return logits.reshape(*towards.shape[:3], -1)
 
     def _read(self, towards: Tensor, shared: Tensor, level: Tensor) -> Tensor:
         """Logits ``[row, class]``.
@@ -217,10 +194,10 @@ class DistanceHead(nn.Module):
                 its reduced resolution.
         """
         reduced = F.adaptive_avg_pool2d(weight, (bottom.shape[2], bottom.shape[3]))
-        pooled = [_shared_out(weight, full), _shared_out(reduced, bottom)]
+        pooled = [_shared_out(weight, full)[:, :, 0], _shared_out(reduced, bottom)[:, :, 0]]
         everywhere = torch.cat([full.mean((2, 3)), bottom.mean((2, 3))], dim=1)
         slots = weight.shape[1]
-        level = slot_levels(weight, mixture)[..., None]
+        level = slot_levels(weight, mixture)
         features = [*pooled, everywhere[:, None].expand(-1, slots, -1), level]
         out: Tensor = self.layers(torch.cat(features, dim=-1))
         return out
@@ -233,39 +210,25 @@ class DistanceHead(nn.Module):
         return torch.exp2((output.float().softmax(-1) * scale).sum(-1))
 
 
-def slot_levels(weight: Tensor, mixture: Tensor) -> Tensor:
-    """Log energy of slots relative to the mixture, ``[batch, slot]``, -8 or more, over 2.
+def slot_levels(weight: Tensor, mixture: Tensor, timeline: Timeline = WHOLE) -> Tensor:
+    """Log energy of slots relative to the mixture, ``[batch, slot, moment]``, -8 or more, over 2.
 
     Args:
         weight: the slots' magnitudes ``[batch, slot, freq, frame]``.
-        mixture: the reference microphone ``[batch, freq, frame]``, complex or magnitude.
+        mixture: the reference microphone, complex ``[batch, freq, frame]``.
+        timeline: which frames are compared.
     """
-    whole = mixture.abs().square().sum((1, 2))[:, None]
-    return _log_share(weight.square().sum((2, 3)), whole)
-
-
-def _log_share(energy: Tensor, whole: Tensor) -> Tensor:
-    """Half the log of the share that energy has of the whole, -8 or more before it is halved."""
+    energy = timeline.mean(weight.square().sum(dim=2))
+    whole = timeline.mean(power(mixture).sum(dim=1))[:, None]
     return (energy / (whole + 1e-8) + math.exp(-8)).log() / 2
 
 
-def moving_mean(values: Tensor, span: int, stride: int = 1) -> Tensor:
-    """Return the mean of ``[..., frame]`` around every ``stride``-th frame, ``[..., moment]``.
-
-    Beyond the ends there is silence.
-
-    Args:
-        span: frames, an odd number.
-    """
-    pooled = F.avg_pool1d(values.flatten(0, -2), span, stride=stride, padding=span // 2)
-    return pooled.reshape(*values.shape[:-1], pooled.shape[-1])
-
-
-def _shared_out(weight: Tensor, features: Tensor) -> Tensor:
+def _shared_out(weight: Tensor, features: Tensor, timeline: Timeline = WHOLE) -> Tensor:
     """Mean of features ``[batch, channel, freq, frame]`` weighted by each slot's magnitude,
-    ``[batch, slot, channel]``."""
-    share = weight / (weight.sum((2, 3), keepdim=True) + 1e-8)
-    return torch.einsum("bnft,bcft->bnc", share, features)
+    ``[batch, slot, moment, channel]``."""
+    weighted = timeline.mean(torch.einsum("bnft,bcft->bnct", weight, features))
+    whole = timeline.mean(weight.sum(dim=2))[..., None]
+    return weighted.transpose(2, 3) / (whole + 1e-8)
 
 
 class SeparationHead(Protocol):

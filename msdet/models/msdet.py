@@ -38,6 +38,7 @@ from msdet.models.heads import (
     MaskHead,
 )
 from msdet.models.refinement import FilterHead, RefinementHead
+from msdet.models.timeline import WHOLE, Around, Timeline
 from msdet.moments import TRACK_SECONDS
 from msdet.parts import OwnPart, build_module
 from msdet.tasks import Task
@@ -54,10 +55,10 @@ class Estimates:
         azimuth_logits: ``[batch, slot, class]``, the fine stage: what is reported; None where the
             network is for separation alone. Of a network whose slots may be empty, a last class
             stands for "no speaker".
-        track_logits: ``[batch, slot, moment, class]``, the fine stage read around every
-            ``track_stride``-th frame; None unless ``heads.span`` asks for it.
-        coarse_logits: ``[batch, slot, direction]``, likewise, the stage that guides the masks;
-            None where nothing trains it.
+        track_logits: ``[batch, slot, moment, class]``, the fine stage read moment by moment, every
+            ``track_seconds``; None unless ``heads.span`` asks for it.
+        coarse_logits: ``[batch, slot, direction]``, likewise, the stage that guides the masks; None
+            where nothing trains it.
         distance: the distance head's output, ``[batch, slot, ...]``; None without one.
         encoding: the encoder's features, where the tasks part.
     """
@@ -114,6 +115,27 @@ def _size(steering: Steering) -> int:
     return sum(part.nbytes for part in vars(steering).values())
 
 
+@dataclass(frozen=True)
+class _Scene:
+    """What stays the same while the estimates of a mixture are refined.
+
+    Attributes:
+        spectra: complex ``[batch, mic, freq, frame]``. reference: its reference microphone.
+        differences: of its phases. located: the encoding as directions are read from it.
+        places: which frames the directions of beams are read from. filters: which ones the beams
+            and filters themselves are computed from.
+    """
+
+    spectra: Tensor
+    reference: Tensor
+    differences: Tensor
+    steering: Steering
+    encoding: Encoding
+    located: Encoding
+    places: Timeline
+    filters: Timeline
+
+
 _FIXED_BEAMS = 8
 """Looks of a fixed beamformer, a beam each."""
 
@@ -159,7 +181,6 @@ class MSDET(nn.Module):
         self.stft = Stft(config.stft.window, config.stft.hop)
         frequencies, num_freqs = self.stft.frequencies(sample_rate), self.stft.num_freqs
         self.grid = AzimuthGrid(heads.resolution, linear)
-        self.span = self._frames_of(heads.span)
         self.track_stride = max(1, int(TRACK_SECONDS * sample_rate / config.stft.hop))
         num_directions = config.frontend.directions
         self.look_grid = look_grid(num_directions, linear)
@@ -338,31 +359,50 @@ class MSDET(nn.Module):
         if self.config.heads.separation == "beams":
             fixed["beams"] = self._fixed_beams(spectra, steering)
         stages = [self.separation_head(mask_input, spectra, self.reference_mic, **fixed)]
+        frames, heads = spectra.shape[-1], self.config.heads
+        filters = self.timeline(frames, heads.filter_span)
+        places = WHOLE if heads.filter_span is None else self.timeline(frames, heads.span)
+        scene = _Scene(
+            spectra, reference, differences, steering, encoding, located, places, filters
+        )
         if isinstance(self.refinement_head, RefinementHead):
-            for _ in range(self.config.heads.refinements):
+            for _ in range(heads.refinements):
                 last = stages[-1].detach()
-                if self.config.heads.beamformer == "mask":
-                    beams = beamform(spectra, last, self.reference_mic)
+                if heads.beamformer == "mask":
+                    beams = beamform(spectra, last, self.reference_mic, filters)
                 else:
-                    azimuths = self._azimuths(differences, steering, last, reference, located)
-                    towards = self._plane_waves(azimuths, steering)
-                    beams = beamform_towards(spectra, last, towards, self.reference_mic)
+                    towards = self._plane_waves(self._azimuths(last, scene), steering)
+                    beams = beamform_towards(spectra, last, towards, filters)
                 stages.append(self.refinement_head(reference, beams, last, encoding.full))
         elif self.refinement_head is not None:
-            stages += self._filtered(
-                stages[0].detach(), spectra, differences, steering, encoding, located
-            )
+            stages += self._filtered(stages[0].detach(), scene)
         weight, fine, track, distance = self._across(stages[-1].abs()), None, None, None
         if self.fine_head is not None:
-            heard = differences, steering.fine[0], weight, reference, located.full
-            fine = self.fine_head(*heard)
-            if self.span is not None:
-                track = self.fine_head.over_time(*heard, self.span, self.track_stride)
+            fine = self._directions(weight, scene, WHOLE)
+            if heads.span is not None:
+                track = self._directions(weight, scene, self.timeline(frames, heads.span))
         if self.distance_head is not None:
             distance = self.distance_head(weight, reference, located.full, located.bottom)
-        if fine is not None and self.config.heads.dereverberations:
-            stages.append(self._dereverberated(stages[-1], spectra, fine, steering))
-        return Estimates(stages[-1], tuple(stages), fine, track, coarse, distance, encoding)
+        if fine is not None and heads.dereverberations:
+            towards = fine if heads.filter_span is None or track is None else track
+            stages.append(self._dereverberated(stages[-1], towards, scene))
+        return Estimates(
+            spectra=stages[-1],
+            stages=tuple(stages),
+            azimuth_logits=None if fine is None else fine[:, :, 0],
+            track_logits=track,
+            coarse_logits=coarse,
+            distance=distance,
+            encoding=encoding,
+        )
+
+    def timeline(self, frames: int, span: float | None) -> Timeline:
+        """Return how an utterance of so many frames is read that is looked at in spans, seconds;
+        None: as a whole."""
+        if span is None:
+            return WHOLE
+        reach = round((span / self.track_seconds - 1) / 2)
+        return Around(frames, self.track_stride, max(0, reach))
 
     def locate(self, output: Output) -> Locations | None:
         """Read the directions of an output; None of a network for separation alone."""
@@ -379,69 +419,61 @@ class MSDET(nn.Module):
             track = self._decoded(output.track_logits)
         return Locations(azimuth, posterior, empty, track)
 
-    def _filtered(
-        self,
-        last: Tensor,
-        spectra: Tensor,
-        differences: Tensor,
-        steering: Steering,
-        encoding: Encoding,
-        located: Encoding,
-    ) -> list[Tensor]:
+    def _filtered(self, last: Tensor, scene: _Scene) -> list[Tensor]:
         """Refinements by filters, each before and after its equaliser, of the ``last`` estimates.
 
-        A constant gain for each frequency changes no path but its own: what is known of estimates
-        before the equaliser serves it and the refinement behind it.
+        A gain for each frequency and moment changes no path but its own: what is known of
+        estimates before the equaliser serves it and the refinement behind it.
         """
         assert isinstance(self.refinement_head, FilterHead)
         stages: list[Tensor] = []
-        reference, refinements = spectra[:, self.reference_mic], self.config.heads.refinements
+        spectra, steering, timeline = scene.spectra, scene.steering, scene.filters
+        refinements = self.config.heads.refinements
         for turn in range(refinements + (self.equaliser is not None)):
-            azimuths = self._azimuths(differences, steering, last, reference, located)
+            azimuths = self._azimuths(last, scene)
             towards = self._plane_waves(azimuths, steering)
             weights = superdirective_weights(towards, steering.diffuse)
-            paths = predict_paths(spectra, last, weights)
+            paths = predict_paths(spectra, last, weights, timeline)
             if stages and self.equaliser is not None:
                 around = self._around(azimuths, self.equaliser.relative_beams, steering)
-                stages.append(self.equaliser(stages[-1], paths, around))
+                stages.append(self.equaliser(stages[-1], paths, around, timeline))
                 last = stages[-1].detach()
             if turn < refinements:
-                beams = beamform_towards(spectra, last, towards, self.reference_mic)
-                stages.append(self.refinement_head(reference, beams, paths, last, encoding.full))
+                beams = beamform_towards(spectra, last, towards, timeline)
+                full = scene.encoding.full
+                stages.append(self.refinement_head(scene.reference, beams, paths, last, full))
                 last = stages[-1].detach()
         return stages
 
-    def _dereverberated(
-        self, last: Tensor, spectra: Tensor, fine: Tensor, steering: Steering
-    ) -> Tensor:
+    def _dereverberated(self, last: Tensor, logits: Tensor, scene: _Scene) -> Tensor:
         """The ``last`` estimates, averaged with what beams hear without reverberation, or summed
         by the combiner's weights.
 
         Args:
-            fine: logits of the directions that the beams are steered to.
+            logits: of the directions that the beams are steered to, the fine head's.
         """
-        azimuths = self._decoded(fine)
+        azimuths, steering, timeline = self._decoded(logits), scene.steering, scene.filters
         weights = superdirective_weights(self._plane_waves(azimuths, steering), steering.diffuse)
         estimates, paths = last.detach(), []
         dry = estimates
         for _ in range(self.config.heads.dereverberations):
-            paths.append(predict_paths(spectra, dry, weights))
-            dry = no_louder(paths[-1].dry, estimates)
+            paths.append(predict_paths(scene.spectra, dry, weights, timeline))
+            dry = no_louder(paths[-1].dry, estimates, timeline)
         if self.combiner is None:
             return last + (dry - last) * DRY_SHARE
         around = self._around(azimuths, self.combiner.relative_beams, steering)
-        statistics = statistics_of_two(estimates, paths[0], dry, paths[-1], around)
-        combined: Tensor = self.combiner(last, dry, statistics)
+        statistics = statistics_of_two(estimates, paths[0], dry, paths[-1], around, timeline)
+        combined: Tensor = self.combiner(last, dry, statistics, timeline)
         return combined
 
     def _around(self, azimuths: Tensor, relative: Tensor, steering: Steering) -> Tensor:
         """Superdirective beams beside each slot's direction (of a line, mirrored into 0 to 180
-        degrees), complex ``[batch, slot * beam, freq, mic]``.
+        degrees), complex ``[batch, slot, moment, beam, freq, mic]``.
 
         Args:
-            azimuths: degrees ``[batch, slot]``. relative: degrees ``[beam]`` from them.
+            azimuths: degrees ``[batch, slot, moment]``. relative: degrees ``[beam]`` from them.
         """
-        beside = (azimuths[..., None] + relative).flatten(1)
+        beside = azimuths[..., None] + relative
         return superdirective_weights(self._plane_waves(beside, steering), steering.diffuse)
 
     def _fixed_beams(self, spectra: Tensor, steering: Steering) -> Tensor:
@@ -452,20 +484,20 @@ class MSDET(nn.Module):
         weights = superdirective_weights(waves, steering.diffuse)[0]
         return torch.einsum("kfm,bmft->bkft", weights.conj(), spectra)
 
-    @torch.no_grad()
-    def _azimuths(
-        self,
-        differences: Tensor,
-        steering: Steering,
-        estimates: Tensor,
-        reference: Tensor,
-        located: Encoding,
-    ) -> Tensor:
-        """Degrees ``[batch, slot]`` that the estimates come from."""
+    def _directions(self, weight: Tensor, scene: _Scene, timeline: Timeline) -> Tensor:
+        """The fine head's logits ``[batch, slot, moment, class]`` of what the slots hold, by their
+        magnitudes ``[batch, slot, freq, frame]``."""
         assert self.fine_head is not None  # the checks refuse such beamformers without directions
-        fine = steering.fine[0]
-        logits = self.fine_head(differences, fine, magnitude(estimates), reference, located.full)
-        return self._decoded(logits)
+        fine, full = scene.steering.fine[0], scene.located.full
+        logits: Tensor = self.fine_head(
+            scene.differences, fine, weight, scene.reference, full, timeline
+        )
+        return logits
+
+    @torch.no_grad()
+    def _azimuths(self, estimates: Tensor, scene: _Scene) -> Tensor:
+        """Degrees ``[batch, slot, moment]`` that the estimates come from."""
+        return self._decoded(self._directions(magnitude(estimates), scene, scene.places))
 
     @torch.no_grad()
     def _decoded(self, logits: Tensor) -> Tensor:
@@ -474,7 +506,7 @@ class MSDET(nn.Module):
         return self.grid.decode(logits[..., : self.grid.num_classes].float().softmax(dim=-1))
 
     def _plane_waves(self, azimuths: Tensor, steering: Steering) -> Tensor:
-        """Plane waves ``[batch, slot, freq, mic]`` from azimuths in degrees ``[batch, slot]``."""
+        """Plane waves ``[..., freq, mic]`` from azimuths in degrees ``[...]``."""
         return plane_waves(
             azimuths,
             steering.positions,
@@ -482,12 +514,6 @@ class MSDET(nn.Module):
             self.reference_mic,
             self.grid.linear,
         )
-
-    def _frames_of(self, seconds: float | None) -> int | None:
-        """An odd number of frames that lasts about as long."""
-        if seconds is None:
-            return None
-        return 2 * round(seconds * self.sample_rate / self.config.stft.hop / 2) + 1
 
     def _across(self, features: Tensor) -> Tensor:
         """From one task to the other: without a gradient unless they train one encoder."""

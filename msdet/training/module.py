@@ -52,7 +52,8 @@ def labels_of(model: MSDET, batch: Batch, criterion: Criterion) -> Labels:
     targets = None
     if "separation" in criterion.tasks:
         targets = batch.targets if criterion.on_signals else model.stft(batch.targets)
-    return Labels.of(batch, targets, None if model.span is None else track_of(model, batch))
+    track = None if model.config.heads.span is None else track_of(model, batch)
+    return Labels.of(batch, targets, track)
 
 
 def losses_of(criterion: Criterion, model: MSDET, output: Output, batch: Batch) -> Losses:

@@ -7,7 +7,6 @@ import torch
 from torch import Tensor
 
 from msdet.datasets import Batch
-from msdet.models.heads import moving_mean
 from msdet.models.msdet import MSDET
 from msdet.moments import TRACK_SECONDS
 
@@ -22,9 +21,8 @@ def track_of(model: MSDET, batch: Batch) -> Tensor:
     A moment stands for the span around it that the network reads. Of examples without targets it is
     not known who is heard: there, all are.
     """
-    assert model.span is not None
     energy = model.stft(batch.targets).abs().square().sum(dim=2)
-    energy = moving_mean(energy, model.span, model.track_stride)
+    energy = model.timeline(energy.shape[-1], model.config.heads.span).mean(energy)
     heard = energy > _HEARD * energy.amax(-1, keepdim=True)
     if batch.has_targets is not None:
         heard |= ~batch.has_targets[:, None, None]

@@ -184,6 +184,28 @@ def test_directions_over_time_are_put_out_where_the_network_reads_them(
     assert '"track"' not in (tmp_path / "plain" / "speakers.json").read_text()
 
 
+def test_people_who_walk_are_followed_by_a_model_that_was_trained_without(
+    separator_of: Callable[..., Separator], recording: NDArray[np.float32], tmp_path: Path
+) -> None:
+    parts = {"beamformer": "convolutive", "dereverberations": 1}
+    separator = separator_of(**parts)
+    before = separator.separate(recording, RATE)
+    followed = separator.separate(recording, RATE, moving=True)
+    assert followed.track is not None
+    assert followed.track.shape == (followed.num_speakers, len(moments_of(followed.duration)))
+    followed.save(tmp_path / "followed")
+    written = json.loads((tmp_path / "followed" / "speakers.json").read_text())
+    assert written["separated_with"]["moving"] is True
+    again = separator.separate(recording, RATE)
+    assert again.track is None, "the model itself is as it was"
+    assert np.array_equal(again.audio, before.audio)
+    trained = separator_of(span=0.8, filter_span=2.0, **parts)
+    expected = trained.separate(recording, RATE)
+    assert np.array_equal(followed.audio, expected.audio)
+    assert expected.track is not None
+    assert np.array_equal(followed.track, expected.track)
+
+
 def test_a_track_takes_each_moment_from_the_window_that_it_is_farther_in() -> None:
     windows = ((0.0, 1.0), (0.75, 1.75))  # they share .25 s
 

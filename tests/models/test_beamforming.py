@@ -129,7 +129,7 @@ def test_steered_it_passes_its_direction_and_removes_the_rest(
 ) -> None:
     targets = torch.from_numpy(images[:, reference]).float()
     towards = steering(arrays["circle4"], AZIMUTHS, reference)
-    beams = beamform_towards(STFT(mixture), STFT(targets)[None], towards, reference)
+    beams = beamform_towards(STFT(mixture), STFT(targets)[None], towards[:, :, None])
     heard = STFT.inverse(beams, targets.shape[-1])[0]
     gained = si_sdr(heard, targets) - si_sdr(mixture[0, reference].expand_as(targets), targets)
     assert (gained > 10.0).all(), gained
@@ -146,7 +146,7 @@ def test_steered_it_leaves_out_an_echo_that_the_estimate_does_not_hold(
     target = torch.from_numpy(images[0, 0]).float()[None]
     spectra, estimate = STFT(mixture), STFT(target)[None]
     towards = steering(arrays["circle4"], AZIMUTHS[:1])
-    steered = STFT.inverse(beamform_towards(spectra, estimate, towards, 0), target.shape[-1])[0]
+    steered = STFT.inverse(beamform_towards(spectra, estimate, towards[:, :, None]), target.shape[-1])[0]
     before = si_sdr(mixture[0, :1], target)
     assert (si_sdr(steered, target) - before > 10.0).all()
 
@@ -158,7 +158,7 @@ def test_steered_silent_and_loud_mixtures_stay_finite(
     spectra = STFT(mixture) * gain
     towards = steering(arrays["circle4"], AZIMUTHS)
     for estimates in (torch.zeros_like(spectra[:, :2]), spectra[:, :2] * 0.5):
-        beams = beamform_towards(spectra, estimates, towards, 0)
+        beams = beamform_towards(spectra, estimates, towards[:, :, None])
         assert torch.isfinite(torch.view_as_real(beams)).all()
         assert beams.abs().max() <= 10 * spectra.abs().max() + 1e-6
 
@@ -173,7 +173,7 @@ def noise(*shape: int) -> torch.Tensor:
 
 def test_delays_bring_in_silence() -> None:
     spectra = noise(2, 5, 6)
-    assert delayed(spectra, 0) is spectra
+    assert torch.equal(delayed(spectra, 0), spectra)
     assert not delayed(spectra, 2)[..., :2].any()
     assert torch.equal(delayed(spectra, 2)[..., 2:], spectra[..., :-2])
 
@@ -199,30 +199,31 @@ def reverberant() -> dict[str, torch.Tensor]:
 def test_paths_are_those_that_the_estimates_took(reverberant: dict[str, torch.Tensor]) -> None:
     sources, filters = reverberant["sources"], reverberant["filters"]
     images, weights = reverberant["images"], reverberant["weights"]
-    paths = predict_paths(images.sum(1), sources, weights)
-    torch.testing.assert_close(paths.transfer[0], filters[:, 0], atol=0.05, rtol=0.02)
+    paths = predict_paths(images.sum(1), sources, weights[:, :, None])
+    torch.testing.assert_close(paths.transfer[0, :, 0], filters[:, 0], atol=0.05, rtol=0.02)
     alone = torch.einsum("bnfm,bnmft->bnft", weights.conj(), images)
     direct = torch.einsum("bnfm,nfm->bnf", weights.conj(), filters[:, 0])
-    torch.testing.assert_close(paths.beam, direct, atol=0.2, rtol=0.02)
+    torch.testing.assert_close(paths.beam[:, :, 0], direct, atol=0.2, rtol=0.02)
     for found, expected in ((paths.alone, alone), (paths.dry, direct[..., None] * sources)):
         error = (found - expected).abs().square().mean(-1) / expected.abs().square().mean(-1)
         assert float(error.median()) < 1e-3, error
     taps = torch.einsum("bnfm,nkfm->bnfk", weights.conj(), filters).abs().square()
     torch.testing.assert_close(
-        paths.late, taps[..., 1:].sum(-1) / taps.sum(-1), atol=0.03, rtol=0.02
+        paths.late[:, :, 0], taps[..., 1:].sum(-1) / taps.sum(-1), atol=0.03, rtol=0.02
     )
 
 
 def test_paths_of_silence_are_silent(reverberant: dict[str, torch.Tensor]) -> None:
     sources = reverberant["sources"] * torch.tensor([1.0, 0.0])[:, None, None]
-    paths = predict_paths(reverberant["images"][:, 0], sources, reverberant["weights"])
+    weights = reverberant["weights"][:, :, None]
+    paths = predict_paths(reverberant["images"][:, 0], sources, weights)
     assert all(torch.isfinite(torch.view_as_real(part)).all() for part in (paths.alone, paths.dry))
     assert paths.alone[:, 1].abs().max() < 0.1 * reverberant["images"][:, 0].abs().max()
-    quiet = predict_paths(reverberant["images"][:, 0], sources * 1e-4, reverberant["weights"])
+    quiet = predict_paths(reverberant["images"][:, 0], sources * 1e-4, weights)
     assert 3.9 < quiet.beam[:, 0].abs().max() < 4.001, "what is next to nothing reaches no further"
-    behind = (quiet.transfer * reverberant["weights"].conj()).sum(-1)
+    behind = (quiet.transfer * weights.conj()).sum(-1)
     torch.testing.assert_close(quiet.beam, behind, msg="both are scaled alike")
-    nothing = predict_paths(sources[:, [1, 1, 1]], sources * 0, reverberant["weights"])
+    nothing = predict_paths(sources[:, [1, 1, 1]], sources * 0, weights)
     assert not nothing.alone.any()
     assert torch.isfinite(nothing.late).all()
 

@@ -77,5 +77,5 @@ def test_levels_are_halves_of_the_log_share_of_energy() -> None:
     expected = [0.0, torch.log(torch.tensor(0.01)) / 2, -4.0]
     for slot, level in enumerate(expected):
         torch.testing.assert_close(
-            found[:, slot], torch.full((2,), float(level)), atol=0.02, rtol=0.0
+            found[:, slot, 0], torch.full((2,), float(level)), atol=0.02, rtol=0.0
         )

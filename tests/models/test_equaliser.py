@@ -26,7 +26,7 @@ def noise(*shape: int) -> torch.Tensor:
 def heard() -> tuple[torch.Tensor, Paths]:
     """Estimates of two speakers and their paths to three microphones."""
     mixture, estimates = noise(2, 3, FREQS, FRAMES), noise(2, 2, FREQS, FRAMES)
-    return estimates, predict_paths(mixture, estimates, noise(2, 2, FREQS, 3))
+    return estimates, predict_paths(mixture, estimates, noise(2, 2, 1, FREQS, 3))
 
 
 def equaliser(bound: float) -> Equaliser:
@@ -37,7 +37,7 @@ def equaliser(bound: float) -> Equaliser:
 
 
 def around() -> torch.Tensor:
-    return noise(2, 2 * len(RELATIVE_BEAMS), FREQS, 3)
+    return noise(2, 2, 1, len(RELATIVE_BEAMS), FREQS, 3)
 
 
 def test_the_equaliser_starts_as_none() -> None:
@@ -55,9 +55,8 @@ def test_the_equaliser_has_one_gain_for_a_slot_and_frequency() -> None:
 def test_slots_are_equalised_by_themselves() -> None:
     estimates, paths = heard()
     turned = Paths(**{name: part.flip(1) for name, part in vars(paths).items()})
-    beams = around().reshape(2, 2, -1, FREQS, 3)
-    plain = equaliser(0.5)(estimates, paths, beams.flatten(1, 2))
-    swapped = equaliser(0.5)(estimates.flip(1), turned, beams.flip(1).flatten(1, 2))
+    plain = equaliser(0.5)(estimates, paths, around())
+    swapped = equaliser(0.5)(estimates.flip(1), turned, around().flip(1))
     torch.testing.assert_close(swapped.flip(1), plain)
 
 
@@ -107,7 +106,7 @@ def test_statistics_of_two_tell_how_alike_they_are() -> None:
     estimates, paths = heard()
     *_, real, imag, ratio = statistics_of_two(
         estimates, paths, 2j * estimates, paths, around()
-    ).unbind(2)
+    ).unbind(-2)
     torch.testing.assert_close(real, torch.zeros_like(real))
     torch.testing.assert_close(imag, torch.ones_like(imag))
     torch.testing.assert_close(ratio, torch.full_like(ratio, np.log(2.0)), atol=1e-4, rtol=0)

@@ -16,16 +16,16 @@ def noise(*shape: int) -> torch.Tensor:
 def test_pooling_with_equal_weights_is_the_mean_over_time() -> None:
     features = noise(2, 5, 7, 9)
     pooled = pool_over_time(features, torch.full((2, 3, 5, 9), 0.3))
-    assert pooled.shape == (2, 3, 5, 7)
+    assert pooled.shape == (2, 3, 1, 5, 7)
     for slot in range(3):
-        torch.testing.assert_close(pooled[:, slot], features.mean(-1), atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(pooled[:, slot, 0], features.mean(-1), atol=1e-5, rtol=1e-5)
 
 
 def test_pooling_hears_only_where_there_is_weight() -> None:
     features = noise(1, 4, 3, 6)
     weight = torch.zeros(1, 1, 4, 6)
     weight[0, 0, 2, 1] = 5.0
-    pooled = pool_over_time(features, weight)[0, 0]
+    pooled = pool_over_time(features, weight)[0, 0, 0]
     assert pooled[[0, 1, 3]].abs().max() == 0
     torch.testing.assert_close(pooled[2], 4 * features[0, 2, :, 1])
     assert pool_over_time(features, torch.zeros_like(weight)).abs().max() == 0

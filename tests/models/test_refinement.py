@@ -19,7 +19,7 @@ def noise(*shape: int) -> torch.Tensor:
 def heard() -> tuple[torch.Tensor, torch.Tensor, Paths]:
     """A mixture ``[batch, mic, freq, frame]``, two estimates of its speakers, their paths."""
     mixture, estimates = noise(2, 3, FREQS, FRAMES), noise(2, 2, FREQS, FRAMES)
-    return mixture, estimates, predict_paths(mixture, estimates, noise(2, 2, FREQS, 3))
+    return mixture, estimates, predict_paths(mixture, estimates, noise(2, 2, 1, FREQS, 3))
 
 
 def test_filters_start_from_both_beams() -> None:

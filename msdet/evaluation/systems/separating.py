@@ -17,17 +17,23 @@ from msdet.tasks import trained_tasks
 
 
 class Separating:
-    """Puts out who is there: as many outputs as it finds speakers, be it none."""
+    """Puts out who is there: as many outputs as it finds speakers, be it none.
 
-    def __init__(self, checkpoint: Checkpoint) -> None:
+    Args:
+        moving: they are followed as they walk about.
+    """
+
+    def __init__(self, checkpoint: Checkpoint, moving: bool = False) -> None:
         self.description = checkpoint.description
-        self._separator = Separator(checkpoint)
+        self._separator, self._moving = Separator(checkpoint), moving
         tasks = trained_tasks(self.description.weight, self.description.distance_weight)
         self._localises = "direction" in tasks
 
     def __call__(self, heard: Heard) -> Estimate:
         """Separate a scene."""
-        found = self._separator.separate(heard.example.mixture, heard.sample_rate, heard.array)
+        found = self._separator.separate(
+            heard.example.mixture, heard.sample_rate, heard.array, moving=self._moving
+        )
         return Estimate(
             audio=found.audio,
             azimuth=found.azimuth if self._localises else None,
