@@ -57,7 +57,7 @@ class TrainedWith(_Part):
     data: _Data = _Data()
 
 
-_MODEL_BEFORE = {"sharing": "hard", "slots": None}
+_MODEL_BEFORE = {"sharing": "hard", "slots": None, "causal": False}
 _HEADS_BEFORE = {
     "separation": "mask",
     "refinements": 1,

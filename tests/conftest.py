@@ -86,6 +86,7 @@ def make_model(arrays: dict[str, MicrophoneArray]) -> Callable[..., MSDET]:
         empty_slots: bool = False,
         span: float | None = None,
         filter_span: float | None = None,
+        causal: bool = False,
         seed: int = 0,
     ) -> MSDET:
         config = ModelConfig.model_validate(
@@ -119,6 +120,7 @@ def make_model(arrays: dict[str, MicrophoneArray]) -> Callable[..., MSDET]:
                     "filter_span": filter_span,
                 },
                 "sharing": sharing,
+                "causal": causal,
             }
         )
         chosen = arrays[array] if isinstance(array, str) else array

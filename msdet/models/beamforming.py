@@ -15,11 +15,10 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from msdet.geometry import SPEED_OF_SOUND
 from msdet.models.frontends import line_axis, power
-from msdet.models.timeline import WHOLE, Timeline, linear
+from msdet.models.timeline import WHOLE, Timeline
 
 _LOADING = 1e-3
 """Diagonal loading relative to the trace, for covariances of a few seconds of speech."""
@@ -194,7 +193,7 @@ def predict_paths(
     """
     slots = estimates.shape[1]
     mixture = spectra.transpose(1, 2)
-    taps = torch.cat([delayed(estimates, tap) for tap in range(_TAPS)], dim=1)
+    taps = torch.cat(delayed(estimates, _TAPS - 1, timeline), dim=1)
     regressors = taps.transpose(1, 2)  # [batch, freq, tap * slot, frame]
     own_level = timeline.mean(power(estimates)).transpose(-2, -1)  # [batch, slot, moment, freq]
     loudest = own_level.amax(dim=1, keepdim=True)
@@ -232,9 +231,11 @@ def no_louder(spectra: Tensor, estimates: Tensor, timeline: Timeline = WHOLE) ->
     return spectra * timeline.held((allowed / (found + 1e-12)).sqrt().clamp_max(1.0))[:, :, None]
 
 
-def delayed(spectra: Tensor, frames: int) -> Tensor:
-    """Shift complex ``[..., frame]`` into the past: zeros come in."""
-    return linear(lambda x: F.pad(x, (frames, 0))[..., : spectra.shape[-1]], spectra)
+def delayed(spectra: Tensor, frames: int, timeline: Timeline = WHOLE) -> list[Tensor]:
+    """Return ``[..., frame]`` as it is, and shifted later by one and up to so many frames: what was
+    before comes in, silence at the start."""
+    joined, count = timeline.before(spectra, frames), spectra.shape[-1]
+    return [joined[..., frames - tap : frames - tap + count] for tap in range(frames + 1)]
 
 
 @torch.no_grad()

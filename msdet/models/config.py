@@ -215,6 +215,9 @@ class ModelConfig(Config):
             trains and all read (`detached`, the control that tells what direction teaches it); one
             for separation and one for the others (`none`); or likewise with a penalty on their
             distance (`soft`). But with `hard`, what one task feeds the other carries no gradient.
+        causal: nothing looks at later frames, so that the network can hear a stream: means and
+            filters are of the frames so far, the older ones counting less (`heads.span` and
+            `filter_span`, twice their mean age, must be given).
         slots: outputs; null: as many as `scene.num_speakers` allows. Outputs to spare learn to be
             empty, and serve when training goes on (`init_from`) with more speakers.
     """
@@ -224,4 +227,26 @@ class ModelConfig(Config):
     encoder: EncoderConfig = UNetConfig()
     heads: HeadsConfig = HeadsConfig()
     sharing: Literal["hard", "detached", "soft", "none"] = "hard"
+    causal: bool = False
     slots: int | None = Field(default=None, ge=2, le=MOST_SLOTS)
+
+    @model_validator(mode="after")
+    def _causal_parts(self) -> ModelConfig:
+        if not self.causal:
+            return self
+        heads = self.heads
+        missing = [key for key in ("span", "filter_span") if getattr(heads, key) is None]
+        if missing:
+            raise ValueError(
+                f"causal=true: heads.{missing[0]} is null, the whole utterance; give seconds, such "
+                "as heads.span=0.8 and heads.filter_span=2"
+            )
+        for key, part in (("encoder", self.encoder), ("heads.separation", heads.separation)):
+            if isinstance(part, OwnPart):
+                raise ValueError(f"causal=true: {key} is a class; those of msdet alone are causal")
+        if heads.distance != "none":
+            raise ValueError(
+                f"causal=true: heads.distance={heads.distance} is read from the whole utterance; "
+                "give none"
+            )
+        return self

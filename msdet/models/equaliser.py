@@ -173,8 +173,8 @@ def _statistics(estimates: Tensor, paths: Paths, around: Tensor, timeline: Timel
     own = paths.beam[..., None, :]
     relative = heard * own.conj() / (power(own) + 1e-2)
     parts = [relative.real, relative.imag, own.real, own.imag, paths.late[..., None, :]]
-    for lag in (1, 2):
-        product = timeline.mean(estimates * delayed(estimates, lag).conj()).transpose(-2, -1)
+    for before in delayed(estimates, 2, timeline)[1:]:
+        product = timeline.mean(estimates * before.conj()).transpose(-2, -1)
         product = product / (energy + 1e-6)
         parts += [product.real[..., None, :], product.imag[..., None, :]]
     parts.append((energy + 1e-6).log()[..., None, :] / 4)

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from msdet.geometry import DISTANCES, distance_octaves
 from msdet.models.encoders.unet import normalisation
 from msdet.models.frontends import power
-from msdet.models.timeline import WHOLE, Timeline
+from msdet.models.timeline import WHOLE, Convolution, Timeline
 
 
 def pool_over_time(directional: Tensor, weight: Tensor, timeline: Timeline = WHOLE) -> Tensor:
@@ -55,7 +55,7 @@ class DirectionConvolutions(nn.Module):
 
 
 class CoarseDirectionHead(nn.Module):
-    """The look direction of each slot's speaker, from globally pooled features.
+    """The look direction of each slot's speaker, from features pooled over time.
 
     Energy-weighted directional features per frequency band and the mean and maximum of the
     trunk's features. The slots' order (say, by azimuth) is absolute, so the last layer is not a
@@ -80,22 +80,29 @@ class CoarseDirectionHead(nn.Module):
         outputs = num_directions + empty_slots
         self.out = nn.Linear(channels * num_directions + channels, num_slots * outputs)
 
-    def forward(self, directional: Tensor, weight: Tensor, bottom: Tensor) -> Tensor:
-        """Logits ``[batch, slot, direction]``; with empty slots, one more for "no speaker".
+    def forward(
+        self, directional: Tensor, weight: Tensor, bottom: Tensor, timeline: Timeline = WHOLE
+    ) -> Tensor:
+        """Logits ``[batch, slot, moment, direction]``; with empty slots, one more for "no speaker".
 
         Args:
             directional: ``[batch, freq, direction, frame]``.
             weight: energy weight per bin ``[batch, freq, frame]``.
             bottom: the trunk's lowest features ``[batch, channel, reduced freq, frame]``.
+            timeline: which frames are pooled for a moment.
         """
-        per_frequency = pool_over_time(directional, weight[:, None])[:, 0, 0]
+        per_frequency = pool_over_time(directional, weight[:, None], timeline)[:, 0]
         shares = self.histogram(bottom).softmax(dim=1)
         reduced = F.adaptive_avg_pool2d(weight[:, None], (bottom.shape[2], bottom.shape[3]))
-        histogram = (shares * reduced).sum(dim=(2, 3)) / (reduced.sum(dim=(2, 3)) + 1e-8)
-        x = self.convolutions(torch.cat([per_frequency, 10 * histogram[:, None]], dim=1))
-        summary = F.relu(self.pooled(torch.cat([bottom.mean((2, 3)), bottom.amax((2, 3))], dim=1)))
+        whole = timeline.mean(reduced.sum(dim=2))  # [batch, 1, moment]
+        histogram = timeline.mean((shares * reduced).sum(dim=2)) / (whole + 1e-8)
+        histogram = histogram.transpose(1, 2)[:, :, None]  # [batch, moment, 1, direction]
+        seen = torch.cat([per_frequency, 10 * histogram], dim=2)
+        x = self.convolutions(seen.flatten(0, 1))
+        levels = torch.cat([timeline.mean(bottom.mean(2)), timeline.peak(bottom.amax(2))], dim=1)
+        summary = F.relu(self.pooled(levels.transpose(1, 2))).flatten(0, 1)
         logits: Tensor = self.out(torch.cat([x.flatten(1), summary], dim=1))
-        return logits.reshape(logits.shape[0], self.num_slots, -1)
+        return logits.reshape(*seen.shape[:2], self.num_slots, -1).transpose(1, 2)
 
 
 class FineDirectionHead(nn.Module):
@@ -259,23 +266,34 @@ class MaskHead(nn.Module):
     """
 
     def __init__(
-        self, in_channels: int, channels: int, num_slots: int, bound: float, beams: int = 0
+        self,
+        in_channels: int,
+        channels: int,
+        num_slots: int,
+        bound: float,
+        beams: int = 0,
+        causal: bool = False,
     ) -> None:
         super().__init__()
         self.num_slots, self.bound, self.beams = num_slots, bound, beams
-        self.hidden = nn.Conv2d(in_channels, channels, 3, padding=1, bias=False)
+        self.hidden = Convolution(in_channels, channels, bias=False, causal=causal)
         self.norm = normalisation(channels)
-        self.out = nn.Conv2d(channels, 2 * num_slots * (1 + beams), 3, padding=1)
+        self.out = Convolution(channels, 2 * num_slots * (1 + beams), causal=causal)
 
     def forward(
-        self, features: Tensor, spectra: Tensor, reference: int, beams: Tensor | None = None
+        self,
+        features: Tensor,
+        spectra: Tensor,
+        reference: int,
+        beams: Tensor | None = None,
+        timeline: Timeline = WHOLE,
     ) -> Tensor:
         """Return the speakers, like a :class:`SeparationHead`.
 
         Args:
-            beams: complex ``[batch, beam, freq, frame]``.
+            beams: complex ``[batch, beam, freq, frame]``. timeline: of a causal network, its past.
         """
-        x = self.out(F.relu(self.norm(self.hidden(features))))
+        x = self.out(F.relu(self.norm(self.hidden(features, timeline))), timeline)
         real, imag = (self.bound * torch.tanh(x / self.bound)).float().chunk(2, dim=1)
         slots = self.num_slots
         masked = torch.complex(real[:, :slots] + 1.0 / slots, imag[:, :slots])

@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -30,6 +32,7 @@ from msdet.models.frontends import (
     magnitude,
     make_frontend,
     phase_differences,
+    power,
 )
 from msdet.models.heads import (
     CoarseDirectionHead,
@@ -38,7 +41,7 @@ from msdet.models.heads import (
     MaskHead,
 )
 from msdet.models.refinement import FilterHead, RefinementHead
-from msdet.models.timeline import WHOLE, Around, Timeline
+from msdet.models.timeline import WHOLE, Around, Memory, Past, Timeline
 from msdet.moments import TRACK_SECONDS
 from msdet.parts import OwnPart, build_module
 from msdet.tasks import Task
@@ -57,8 +60,8 @@ class Estimates:
             stands for "no speaker".
         track_logits: ``[batch, slot, moment, class]``, the fine stage read moment by moment, every
             ``track_seconds``; None unless ``heads.span`` asks for it.
-        coarse_logits: ``[batch, slot, direction]``, likewise, the stage that guides the masks; None
-            where nothing trains it.
+        coarse_logits: ``[batch, slot, direction]``, likewise, the stage that guides the masks; of a
+            causal network ``[batch, slot, moment, direction]``; None where nothing trains it.
         distance: the distance head's output, ``[batch, slot, ...]``; None without one.
         encoding: the encoder's features, where the tasks part.
     """
@@ -122,6 +125,7 @@ class _Scene:
     Attributes:
         spectra: complex ``[batch, mic, freq, frame]``. reference: its reference microphone.
         differences: of its phases. located: the encoding as directions are read from it.
+        past: what convolutions of a causal network see of it; else the whole.
         places: which frames the directions of beams are read from. filters: which ones the beams
             and filters themselves are computed from.
     """
@@ -132,12 +136,19 @@ class _Scene:
     steering: Steering
     encoding: Encoding
     located: Encoding
+    past: Timeline
     places: Timeline
     filters: Timeline
 
 
 _FIXED_BEAMS = 8
 """Looks of a fixed beamformer, a beam each."""
+
+LATENCY = 0.048
+"""Seconds from a sample to its separated one, of a causal network whose window is no longer."""
+
+_QUIETEST = 1e-4
+"""A causal network amplifies what is softer, full scale being one, no more than this."""
 
 STEERING_BYTES = 2**28
 """The 48 arrays of three to six microphones that the shipped model learned from take two thirds."""
@@ -182,6 +193,9 @@ class MSDET(nn.Module):
         frequencies, num_freqs = self.stft.frequencies(sample_rate), self.stft.num_freqs
         self.grid = AzimuthGrid(heads.resolution, linear)
         self.track_stride = max(1, int(TRACK_SECONDS * sample_rate / config.stft.hop))
+        if config.causal:  # a block is waited for
+            spare = LATENCY * sample_rate - config.stft.window
+            self.track_stride = 1 + max(0, int(spare / config.stft.hop))
         num_directions = config.frontend.directions
         self.look_grid = look_grid(num_directions, linear)
         self.coarse_features = DirectionalFeatures(
@@ -189,7 +203,8 @@ class MSDET(nn.Module):
         )
         self.fine_features = DirectionalFeatures(self.grid, frequencies)
         self.frontend = make_frontend(config.frontend, array.num_mics, frequencies)
-        self.encoder = make_encoder(config.encoder, self.frontend.out_channels, num_freqs)
+        causal = config.causal
+        self.encoder = make_encoder(config.encoder, self.frontend.out_channels, num_freqs, causal)
         full, bottom = self.encoder.full_channels, self.encoder.bottom_channels
         guided, localises = heads.guidance != "none", "direction" in tasks
         self.coarse_head = (
@@ -233,6 +248,7 @@ class MSDET(nn.Module):
                 num_slots,
                 heads.mask_bound,
                 _FIXED_BEAMS * (heads.separation == "beams"),
+                causal,
             )
         self.refinement_head: RefinementHead | FilterHead | None = None
         self.equaliser: Equaliser | None = None
@@ -241,9 +257,9 @@ class MSDET(nn.Module):
             sizes = full, heads.mask_channels
             blocks = heads.refinement_blocks, heads.refinement_channels
             self.refinement_head = (
-                FilterHead(*sizes, *blocks)
+                FilterHead(*sizes, *blocks, causal)
                 if filters
-                else RefinementHead(*sizes, heads.mask_bound, *blocks)
+                else RefinementHead(*sizes, heads.mask_bound, *blocks, causal)
             )
             if filters and heads.equaliser_blocks:
                 self.equaliser = Equaliser(
@@ -257,7 +273,7 @@ class MSDET(nn.Module):
             None if heads.distance == "none" else DistanceHead(full, bottom, heads.distance)
         )
         self.direction_encoder = (
-            make_encoder(config.encoder, self.frontend.out_channels, num_freqs)
+            make_encoder(config.encoder, self.frontend.out_channels, num_freqs, causal)
             if config.sharing in ("soft", "none")
             else None
         )
@@ -330,40 +346,53 @@ class MSDET(nn.Module):
         steering: Steering,
         azimuth: Tensor | None = None,
         estimate_of: Tensor | None = None,
+        memory: Memory | None = None,
     ) -> Estimates:
         """The network between the transforms.
 
         Args:
             spectra: the mixture's, complex ``[batch, mic, freq, frame]``.
             steering: of its microphones. azimuth, estimate_of: as of :meth:`forward`.
+            memory: of a causal network, what came before these frames, of which there are
+                ``track_stride`` or a multiple; it is left with what comes before the next ones.
         """
+        frames, heads = spectra.shape[-1], self.config.heads
+        past, level = self.timeline(frames, None), None
+        if self.config.causal:
+            if memory is not None:
+                memory.rewind()
+            past = self.timeline(frames, heads.filter_span, memory)
+            level = past.mean(power(spectra[:, self.reference_mic]).mean(dim=1))
+            level = past.held(level.clamp_min(_QUIETEST**2).sqrt())[:, None, None]
+            spectra = spectra / level
         reference = spectra[:, self.reference_mic]
         differences = phase_differences(spectra)
         directional = self.coarse_features(differences, steering.coarse)
         features = self.frontend(spectra, directional, self.reference_mic)
-        encoding = self.encoder(features)
+        in_time = {"timeline": past} if self.config.causal else {}  # ours alone know it
+        encoding = self.encoder(features, **in_time)
         if self.direction_encoder is not None:
-            located = self.direction_encoder(features)
+            located = self.direction_encoder(features, **in_time)
         else:
             located = Encoding(*map(self._across, encoding))
         energy = magnitude(reference).sqrt()
         coarse = None
         if self.coarse_head is not None:
-            coarse = self.coarse_head(directional, energy, located.bottom)
+            coarse = self.coarse_head(directional, energy, located.bottom, past)
         mask_input = encoding.full
         if self.config.heads.guidance != "none":
             posterior = self._across(self._guidance(coarse, azimuth, estimate_of))
-            guidance = torch.einsum("bnk,bfkt->bnft", posterior, directional)
+            guidance = past.apply(posterior[:, :, :, None], directional)
             mask_input = torch.cat([mask_input, guidance], dim=1)
-        fixed = {}
-        if self.config.heads.separation == "beams":
+        fixed: dict[str, Any] = {}
+        if heads.separation == "beams":
             fixed["beams"] = self._fixed_beams(spectra, steering)
-        stages = [self.separation_head(mask_input, spectra, self.reference_mic, **fixed)]
-        frames, heads = spectra.shape[-1], self.config.heads
-        filters = self.timeline(frames, heads.filter_span)
-        places = WHOLE if heads.filter_span is None else self.timeline(frames, heads.span)
+        stages = [self.separation_head(mask_input, spectra, self.reference_mic, **fixed, **in_time)]
+        filters = self.timeline(frames, heads.filter_span, memory)
+        moments = self.timeline(frames, heads.span, memory)
+        places = WHOLE if heads.filter_span is None else moments
         scene = _Scene(
-            spectra, reference, differences, steering, encoding, located, places, filters
+            spectra, reference, differences, steering, encoding, located, past, places, filters
         )
         if isinstance(self.refinement_head, RefinementHead):
             for _ in range(heads.refinements):
@@ -373,34 +402,42 @@ class MSDET(nn.Module):
                 else:
                     towards = self._plane_waves(self._azimuths(last, scene), steering)
                     beams = beamform_towards(spectra, last, towards, filters)
-                stages.append(self.refinement_head(reference, beams, last, encoding.full))
+                stages.append(self.refinement_head(reference, beams, last, encoding.full, past))
         elif self.refinement_head is not None:
             stages += self._filtered(stages[0].detach(), scene)
         weight, fine, track, distance = self._across(stages[-1].abs()), None, None, None
         if self.fine_head is not None:
             fine = self._directions(weight, scene, WHOLE)
             if heads.span is not None:
-                track = self._directions(weight, scene, self.timeline(frames, heads.span))
+                track = self._directions(weight, scene, moments)
         if self.distance_head is not None:
             distance = self.distance_head(weight, reference, located.full, located.bottom)
         if fine is not None and heads.dereverberations:
             towards = fine if heads.filter_span is None or track is None else track
             stages.append(self._dereverberated(stages[-1], towards, scene))
+        if level is not None:
+            stages = [stage * level for stage in stages]
         return Estimates(
             spectra=stages[-1],
             stages=tuple(stages),
             azimuth_logits=None if fine is None else fine[:, :, 0],
             track_logits=track,
-            coarse_logits=coarse,
+            coarse_logits=coarse if coarse is None or self.config.causal else coarse[:, :, 0],
             distance=distance,
             encoding=encoding,
         )
 
-    def timeline(self, frames: int, span: float | None) -> Timeline:
+    def timeline(self, frames: int, span: float | None, memory: Memory | None = None) -> Timeline:
         """Return how an utterance of so many frames is read that is looked at in spans, seconds;
-        None: as a whole."""
+        None: as a whole.
+
+        Args:
+            memory: of a causal network, what came before these frames.
+        """
         if span is None:
             return WHOLE
+        if self.config.causal:
+            return Past(frames, self.track_stride, math.exp(-2 * self.track_seconds / span), memory)
         reach = round((span / self.track_seconds - 1) / 2)
         return Around(frames, self.track_stride, max(0, reach))
 
@@ -441,7 +478,8 @@ class MSDET(nn.Module):
             if turn < refinements:
                 beams = beamform_towards(spectra, last, towards, timeline)
                 full = scene.encoding.full
-                stages.append(self.refinement_head(scene.reference, beams, paths, last, full))
+                heard = scene.reference, beams, paths, last, full, scene.past
+                stages.append(self.refinement_head(*heard))
                 last = stages[-1].detach()
         return stages
 
@@ -522,20 +560,22 @@ class MSDET(nn.Module):
     def _guidance(
         self, coarse: Tensor | None, azimuth: Tensor | None, estimate_of: Tensor | None = None
     ) -> Tensor:
-        """Weights over look directions ``[batch, slot, direction]``."""
+        """Weights over look directions ``[batch, slot, moment, direction]``, of one moment where
+        the azimuths are told."""
         if azimuth is None:
             return self._estimated(coarse)
         looks = torch.as_tensor(self.look_grid.centres, device=azimuth.device).to(azimuth.dtype)
-        gap = angular_error(looks, azimuth[..., None])
+        gap = angular_error(looks, azimuth[..., None, None])
         weight = (1.0 - gap / self.look_grid.resolution).clamp_min(0.0)
         given = (weight / weight.sum(-1, keepdim=True)).nan_to_num()
         if estimate_of is None or bool((estimate_of < 0).all()):
             return given
-        own = torch.take_along_dim(self._estimated(coarse), estimate_of.clamp_min(0)[..., None], 1)
-        return torch.where(estimate_of[..., None] < 0, given, own)
+        chosen = estimate_of[..., None, None]
+        own = torch.take_along_dim(self._estimated(coarse), chosen.clamp_min(0), 1)
+        return torch.where(chosen < 0, given, own)
 
     def _estimated(self, coarse: Tensor | None) -> Tensor:
-        """The network's own weights over look directions ``[batch, slot, direction]``."""
+        """The network's own weights over look directions ``[batch, slot, moment, direction]``."""
         if coarse is None or self.config.heads.guidance == "oracle":
             raise InputError("guidance 'oracle' needs the azimuth of every slot")
         return coarse.softmax(dim=-1)[..., : self.look_grid.num_classes]

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from msdet.models.beamforming import Paths, delayed
 from msdet.models.encoders.unet import ReducedContext, normalisation
 from msdet.models.frontends import log_magnitude, unit_phasors
+from msdet.models.timeline import WHOLE, Convolution, Timeline
 
 _PAST_FRAMES = 2
 """Frames before the present one, of each signal that a filter weighs."""
@@ -30,20 +31,28 @@ class RefinementHead(nn.Module):
         bound: float,
         blocks: int = 0,
         block_channels: int = 32,
+        causal: bool = False,
     ) -> None:
         super().__init__()
         self.bound = bound
-        self.trunk = nn.Conv2d(trunk_channels, channels, 3, padding=1, bias=False)
-        self.own = nn.Conv2d(8, channels, 3, padding=1, bias=False)
+        self.trunk = Convolution(trunk_channels, channels, bias=False, causal=causal)
+        self.own = Convolution(8, channels, bias=False, causal=causal)
         self.norm = normalisation(channels)
-        self.context = ReducedContext(channels, block_channels, blocks) if blocks else None
-        self.out = nn.Conv2d(channels, 4, 3, padding=1)
+        self.context = ReducedContext(channels, block_channels, blocks, causal) if blocks else None
+        self.out = Convolution(channels, 4, causal=causal)
         nn.init.zeros_(self.out.weight)
         with torch.no_grad():
             assert self.out.bias is not None
             self.out.bias.copy_(torch.tensor([0.5, 0.0, 0.0, 0.0]))
 
-    def forward(self, mixture: Tensor, beams: Tensor, estimates: Tensor, full: Tensor) -> Tensor:
+    def forward(
+        self,
+        mixture: Tensor,
+        beams: Tensor,
+        estimates: Tensor,
+        full: Tensor,
+        timeline: Timeline = WHOLE,
+    ) -> Tensor:
         """Refined estimates, complex ``[batch, slot, freq, frame]``.
 
         Args:
@@ -51,6 +60,7 @@ class RefinementHead(nn.Module):
             beams: a beamformer's output, complex ``[batch, slot, freq, frame]``.
             estimates: the first estimates, same shape.
             full: the trunk's features ``[batch, channel, freq, frame]``.
+            timeline: of a causal network, its past.
         """
         batch, slots = beams.shape[:2]
         level = log_magnitude(mixture)[:, None]
@@ -73,11 +83,13 @@ class RefinementHead(nn.Module):
             dim=2,
         )
         features = features.flatten(0, 1).contiguous(memory_format=torch.channels_last)
-        x = self.own(features) + self.trunk(full).repeat_interleave(slots, dim=0)
+        x = self.own(features, timeline) + self.trunk(full, timeline).repeat_interleave(
+            slots, dim=0
+        )
         x = F.relu(self.norm(x), inplace=True)
         if self.context is not None:
-            x = self.context(x)
-        x = self.out(x)
+            x = self.context(x, timeline)
+        x = self.out(x, timeline)
         parts = (self.bound * torch.tanh(x / self.bound)).float()
         parts = parts.reshape(batch, slots, *parts.shape[1:])
         on_beam = torch.complex(parts[:, :, 0], parts[:, :, 1])
@@ -101,14 +113,15 @@ class FilterHead(nn.Module):
         channels: int,
         blocks: int = 0,
         block_channels: int = 32,
+        causal: bool = False,
     ) -> None:
         super().__init__()
         signals = 3 * (_PAST_FRAMES + 1) + 1
-        self.trunk = nn.Conv2d(trunk_channels, channels, 3, padding=1, bias=False)
-        self.own = nn.Conv2d(12, channels, 3, padding=1, bias=False)
+        self.trunk = Convolution(trunk_channels, channels, bias=False, causal=causal)
+        self.own = Convolution(12, channels, bias=False, causal=causal)
         self.norm = normalisation(channels)
-        self.context = ReducedContext(channels, block_channels, blocks) if blocks else None
-        self.out = nn.Conv2d(channels, 2 * signals, 3, padding=1)
+        self.context = ReducedContext(channels, block_channels, blocks, causal) if blocks else None
+        self.out = Convolution(channels, 2 * signals, causal=causal)
         nn.init.zeros_(self.out.weight)
         with torch.no_grad():
             assert self.out.bias is not None
@@ -116,7 +129,13 @@ class FilterHead(nn.Module):
             self.out.bias[[0, _PAST_FRAMES + 1]] = 0.4
 
     def forward(
-        self, mixture: Tensor, beams: Tensor, paths: Paths, estimates: Tensor, full: Tensor
+        self,
+        mixture: Tensor,
+        beams: Tensor,
+        paths: Paths,
+        estimates: Tensor,
+        full: Tensor,
+        timeline: Timeline = WHOLE,
     ) -> Tensor:
         """Refined estimates, complex ``[batch, slot, freq, frame]``.
 
@@ -125,6 +144,7 @@ class FilterHead(nn.Module):
             beams: steered beams, complex ``[batch, slot, freq, frame]``.
             paths: of the estimates. estimates: the last ones, shaped as the beams.
             full: the trunk's features ``[batch, channel, freq, frame]``.
+            timeline: of a causal network, its past.
         """
         batch, slots = beams.shape[:2]
         level = log_magnitude(mixture)[:, None]
@@ -143,17 +163,18 @@ class FilterHead(nn.Module):
             relative = unit_phasors(spectra) * phase
             features += [relative.real, relative.imag]
         x = torch.stack(features, dim=2).flatten(0, 1).contiguous(memory_format=torch.channels_last)
-        x = self.own(x) + self.trunk(full).repeat_interleave(slots, dim=0)
+        trunk = self.trunk(full, timeline).repeat_interleave(slots, dim=0)
+        x = self.own(x, timeline) + trunk
         x = F.relu(self.norm(x), inplace=True)
         if self.context is not None:
-            x = self.context(x)
-        x = self.out(x).float()
+            x = self.context(x, timeline)
+        x = self.out(x, timeline).float()
         real, imag = x.reshape(batch, slots, *x.shape[1:]).chunk(2, dim=2)
         mixtures = mixture[:, None].expand_as(beams)
         signals = [
-            delayed(signal, frames)
+            shifted
             for signal in (beams, paths.alone, mixtures)
-            for frames in range(_PAST_FRAMES + 1)
+            for shifted in delayed(signal, _PAST_FRAMES, timeline)
         ]
         weighted = torch.complex(real, imag) * torch.stack([*signals, paths.dry], dim=2)
         return weighted.sum(dim=2)

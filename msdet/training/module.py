@@ -38,12 +38,11 @@ def predictions_of(model: MSDET, output: Output, criterion: Criterion) -> Predic
         last = output.audio.shape[-1]
         estimates = tuple(model.stft.inverse(stage, last) for stage in output.stages)
     if output.azimuth_logits is not None and output.coarse_logits is not None:
-        directions = [
-            (output.azimuth_logits, model.grid),
-            (output.coarse_logits, model.look_grid),
-        ]
+        directions = [(output.azimuth_logits, model.grid)]
+        coarse = output.coarse_logits, model.look_grid
         if output.track_logits is not None:
             tracks = [(output.track_logits, model.grid)]
+        (tracks if model.config.causal else directions).append(coarse)
     return Predictions(estimates, directions, output.distance, tracks)
 
 

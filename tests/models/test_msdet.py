@@ -203,7 +203,7 @@ def test_oracle_guidance_points_between_look_directions(make_model: Make) -> Non
     expected[0, 2] = 1.0
     expected[1, [2, 3]] = torch.tensor([0.75, 0.25])
     expected[2, [12, 0]] = 0.5
-    torch.testing.assert_close(weights[0], expected, atol=1e-4, rtol=0)
+    torch.testing.assert_close(weights[0, :, 0], expected, atol=1e-4, rtol=0)
 
 
 # --- the last step ------------------------------------------------------------------------

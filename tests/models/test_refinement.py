@@ -40,5 +40,5 @@ def test_filters_reach_two_frames_back() -> None:
     with torch.no_grad():
         head.out.bias.copy_(weights)
     refined = head(mixture[:, 0], beams, paths, estimates, full)
-    share = refined[..., 2:] / delayed(beams, 2)[..., 2:]
+    share = refined[..., 2:] / delayed(beams, 2)[2][..., 2:]
     torch.testing.assert_close(share, torch.full_like(share, share[0, 0, 0, 0].real.item()))

@@ -6,7 +6,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from msdet.models.timeline import WHOLE, Around, Timeline
+from msdet.models.timeline import WHOLE, Around, Memory, Past, Timeline
 
 FRAMES = 22
 
@@ -61,3 +61,52 @@ def test_one_weight_serves_all_frames(timeline: Timeline) -> None:
     expected = (weights[:, :, 0, :, :, None] * signals[:, None]).sum(3)
     torch.testing.assert_close(timeline.apply(weights, signals), expected)
     assert timeline.held(weights[..., 0]).shape[-1] == 1
+
+
+# --- the past -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("complex_", [False, True])
+def test_means_of_the_past_decay_with_age(complex_: bool) -> None:
+    timeline = Past(FRAMES, 4, 0.5, None)
+    values = noise(2, 5, FRAMES, complex_=complex_)
+    left, right = (noise(2, 5, n, FRAMES, complex_=complex_) for n in (3, 4))
+    means, products = timeline.mean(values), timeline.product(left, right)
+    for moment in range(timeline.blocks):
+        frames = torch.arange(min(FRAMES, 4 * (moment + 1)))
+        weights = 0.5 ** (moment - frames // 4)
+        weights = (weights / weights.sum()).to(values.dtype)
+        heard = values[..., : len(frames)]
+        torch.testing.assert_close(means[..., moment], (heard * weights).sum(-1))
+        ours, others = left[..., : len(frames)] * weights, right[..., : len(frames)]
+        torch.testing.assert_close(products[:, moment], ours @ others.mH, atol=1e-5, rtol=1e-4)
+
+
+def test_peaks_of_the_past_fall_with_age() -> None:
+    values = torch.zeros(1, 12)
+    values[0, 2], values[0, 9] = 8.0, 1.5
+    peaks = Past(12, 2, 0.5, None).peak(values)
+    torch.testing.assert_close(peaks, torch.tensor([[0.0, 8.0, 4.0, 2.0, 1.5, 0.75]]))
+
+
+@pytest.mark.parametrize("blocks", [(1, 1, 4), (3, 3), (2, 4)])
+def test_pieces_are_as_the_whole(blocks: tuple[int, ...]) -> None:
+    values, left, right = noise(2, 5, 24), noise(2, 5, 3, 24), noise(2, 5, 2, 24)
+    memory = Memory()
+
+    def heard(values: torch.Tensor, left: torch.Tensor, right: torch.Tensor) -> list[torch.Tensor]:
+        timeline = Past(values.shape[-1], 4, 0.7, memory)
+        before = timeline.before(values, 3)[..., : values.shape[-1]]
+        product = timeline.product(left, right).movedim(1, -1)
+        return [before, timeline.mean(values), timeline.peak(values.abs()), product]
+
+    expected = heard(values, left, right)
+    memory = Memory()
+    first, pieces = 0, []
+    for count in blocks:
+        some = slice(first, first + 4 * count)
+        memory.rewind()
+        pieces.append(heard(values[..., some], left[..., some], right[..., some]))
+        first += 4 * count
+    for whole, *parts in zip(expected, *pieces, strict=True):
+        torch.testing.assert_close(torch.cat(parts, dim=-1), whole)

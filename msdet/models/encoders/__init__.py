@@ -11,14 +11,18 @@ from msdet.models.encoders.unet import UNet
 from msdet.parts import OwnPart, build_module
 
 
-def make_encoder(config: UNetConfig | OwnPart, in_channels: int, num_freqs: int) -> Any:
+def make_encoder(
+    config: UNetConfig | OwnPart, in_channels: int, num_freqs: int, causal: bool = False
+) -> Any:
     """Return the encoder that a config names, an :class:`Encoder`.
 
+    Args:
+        causal: it sees no later frames; ours alone does.
     Raises:
         InputError: its class cannot be made, or lacks what an encoder must have.
     """
     if isinstance(config, UNetConfig):
-        return UNet(config, in_channels)
+        return UNet(config, in_channels, causal)
     return build_module(
         config,
         "model.encoder",

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from msdet.models.config import UNetConfig
 from msdet.models.encoders.protocol import Encoding
+from msdet.models.timeline import WHOLE, Convolution, Timeline
 
 
 def normalisation(channels: int) -> nn.Module:
@@ -22,47 +23,53 @@ def normalisation(channels: int) -> nn.Module:
 
 
 class ResidualBlock(nn.Module):
-    """Two 3x3 convolutions, the first dilated in time, and a global context gate."""
+    """Two 3x3 convolutions, the first dilated in time, and a gate that is read from all frames, or
+    of a causal network from those so far."""
 
-    def __init__(self, channels: int, dilation: int) -> None:
+    def __init__(self, channels: int, dilation: int, causal: bool = False) -> None:
         super().__init__()
-        self.first = nn.Conv2d(
-            channels, channels, 3, padding=(1, dilation), dilation=(1, dilation), bias=False
-        )
+        self.first = Convolution(channels, channels, dilation=dilation, bias=False, causal=causal)
         self.first_norm = normalisation(channels)
-        self.second = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
+        self.second = Convolution(channels, channels, bias=False, causal=causal)
         self.second_norm = normalisation(channels)
         self.context = nn.Linear(channels, channels)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, timeline: Timeline = WHOLE) -> Tensor:
         """``[batch, channel, freq, frame]``, shape kept."""
-        y = F.relu(self.first_norm(self.first(x)), inplace=True)
-        y = self.second_norm(self.second(y))
-        gate = self.context(y.mean(dim=(2, 3)))[:, :, None, None]
-        return F.relu(x + y * torch.sigmoid(gate), inplace=True)
+        y = F.relu(self.first_norm(self.first(x, timeline)), inplace=True)
+        y = self.second_norm(self.second(y, timeline))
+        gate = self.context(timeline.mean(y.mean(dim=2)).transpose(1, 2)).transpose(1, 2)
+        gate = timeline.held(torch.sigmoid(gate))[:, :, None]
+        return F.relu(x + y * gate, inplace=True)
 
 
 class ReducedContext(nn.Module):
     """Residual blocks at a quarter of the frequencies, dilated in time 1, 2, 4, ... frames, whose
     output is added at full resolution."""
 
-    def __init__(self, outer: int, channels: int, blocks: int) -> None:
+    def __init__(self, outer: int, channels: int, blocks: int, causal: bool = False) -> None:
         super().__init__()
-        self.down = nn.Conv2d(outer, channels, (5, 3), (4, 1), (2, 1), bias=False)
+        self.down = Convolution(outer, channels, (5, 3), stride=4, bias=False, causal=causal)
         self.down_norm = normalisation(channels)
-        self.blocks = nn.Sequential(*(ResidualBlock(channels, 2**i) for i in range(blocks)))
+        self.blocks = nn.ModuleList(ResidualBlock(channels, 2**i, causal) for i in range(blocks))
         self.up = nn.ConvTranspose2d(channels, outer, (4, 1), (4, 1))
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, timeline: Timeline = WHOLE) -> Tensor:
         """``[batch, outer, freq, frame]``, shape kept."""
-        y = self.up(self.blocks(F.relu(self.down_norm(self.down(x)), inplace=True)))
-        return F.relu(x + y[:, :, : x.shape[2]], inplace=True)
+        y = F.relu(self.down_norm(self.down(x, timeline)), inplace=True)
+        for block in self.blocks:
+            y = block(y, timeline)
+        return F.relu(x + self.up(y)[:, :, : x.shape[2]], inplace=True)
 
 
 class UNet(nn.Module):
-    """Frequency is reduced by 4, then by 2 a level, and restored with skips; time is kept."""
+    """Frequency is reduced by 4, then by 2 a level, and restored with skips; time is kept.
 
-    def __init__(self, config: UNetConfig, in_channels: int) -> None:
+    Args:
+        causal: it sees no later frames.
+    """
+
+    def __init__(self, config: UNetConfig, in_channels: int, causal: bool = False) -> None:
         super().__init__()
         self.full_channels, self.bottom_channels = config.full_channels, config.channels[-1]
         self.skip = nn.Conv2d(in_channels, config.full_channels, 1)
@@ -79,28 +86,31 @@ class UNet(nn.Module):
             lowest = level == len(config.channels) - 1
             self.down.append(
                 nn.Sequential(
-                    nn.Conv2d(previous, channels, (stride + 1, 3), (stride, 1), (stride // 2, 1)),
+                    Convolution(previous, channels, (stride + 1, 3), stride=stride, causal=causal),
                     normalisation(channels),
-                    nn.ReLU(inplace=True),
                 )
             )
             dilations = config.dilations if lowest else (1,)
             self.levels.append(
-                nn.Sequential(
-                    *(ResidualBlock(channels, dilations[i % len(dilations)]) for i in range(blocks))
+                nn.ModuleList(
+                    ResidualBlock(channels, dilations[i % len(dilations)], causal)
+                    for i in range(blocks)
                 )
             )
             self.up.append(nn.ConvTranspose2d(channels, upper, (stride, 1), (stride, 1)))
             previous, upper = channels, channels
         self.full_norm = normalisation(config.full_channels)
 
-    def forward(self, features: Tensor) -> Encoding:
+    def forward(self, features: Tensor, timeline: Timeline = WHOLE) -> Encoding:
         """``[batch, in_channels, freq, frame]`` to an :class:`Encoding`."""
         features = features.contiguous(memory_format=torch.channels_last)
         skips = [self.skip(features)]
         x = features
-        for down, blocks in zip(self.down, self.levels, strict=True):
-            x = blocks(down(x))
+        for down, level in zip(self.down, self.levels, strict=True):
+            convolution, norm = down.children()
+            x = F.relu(norm(convolution(x, timeline)), inplace=True)
+            for block in level.children():
+                x = block(x, timeline)
             skips.append(x)
         bottom = skips.pop()
         for up in reversed(self.up):
