@@ -21,6 +21,7 @@ _COMMANDS = {
     "bank": "make the responses of rooms ahead of training",
     "import": "turn a description of scenes made elsewhere into scenes and a corpus",
     "separate": "separate and localise the speakers of recordings",
+    "listen": "separate and localise a stream as it comes, from a sound card, a pipe or a file",
     "serve": "open a local page to separate recordings and simulated rooms, and to listen",
     "models": "list the trained models that ship with msdet",
     "export": "write a model as ONNX, to run without torch",
@@ -82,7 +83,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return ending(
         f"msdet {options.command}",
         command,
-        goes_on=options.command not in ("separate", "serve", "import", "export"),
+        goes_on=options.command not in ("separate", "listen", "serve", "import", "export"),
         debug=options.debug or os.environ.get("HYDRA_FULL_ERROR") == "1",
     )
 

@@ -32,6 +32,7 @@ _CONFIGS = {
     "bank": "msdet.commands.bank:BankConfig",
     "import": "msdet.commands.import_scenes:ImportConfig",
     "separate": "msdet.inference.config:SeparateConfig",
+    "listen": "msdet.inference.config:ListenConfig",
     "serve": "msdet.serve.config:ServeConfig",
     "export": "msdet.inference.config:ExportConfig",
 }

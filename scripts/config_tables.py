@@ -22,7 +22,7 @@ from msdet.corpora import CorpusConfig
 from msdet.criteria import CriterionConfig
 from msdet.datasets import DataConfig
 from msdet.evaluation.config import EvaluationConfig
-from msdet.inference.config import ExportConfig, SeparateConfig
+from msdet.inference.config import ExportConfig, ListenConfig, SeparateConfig
 from msdet.models.config import ModelConfig
 from msdet.parts import OwnPart
 from msdet.serve.config import ServeConfig
@@ -37,6 +37,7 @@ COMMANDS: dict[str, type[BaseModel]] = {
     "bank": BankConfig,
     "import": ImportConfig,
     "separate": SeparateConfig,
+    "listen": ListenConfig,
     "serve": ServeConfig,
     "export": ExportConfig,
 }

@@ -180,6 +180,21 @@ def saved(
 
 
 @pytest.fixture(scope="session")
+def saved_causal(
+    tmp_path_factory: pytest.TempPathFactory,
+    make_model: Callable[..., MSDET],
+    describe: Callable[..., Description],
+) -> Path:
+    """A portable checkpoint of a tiny causal network; not to be written to."""
+    from msdet.checkpoints import save_portable
+
+    path = tmp_path_factory.mktemp("causal") / "model.ckpt"
+    model = make_model(causal=True, span=0.2, filter_span=0.4, beamformer="steered")
+    save_portable(path, model, describe(model))
+    return path
+
+
+@pytest.fixture(scope="session")
 def voices() -> NDArray[np.float64]:
     """Three voices ``[speaker, sample]`` of a second: noise in syllables and pauses, RMS 1."""
     rng = np.random.default_rng(3)

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field, SkipValidation
 
 from msdet.geometry import ArrayConfig
@@ -82,3 +84,41 @@ class ExportConfig(Config):
     output: str
     trust: bool = False
     array: ArrayConfig | None = None
+
+
+class ListenConfig(Config):
+    """A stream to separate as it comes.
+
+    Attributes:
+        source: `device`, the sound card, or `device:NAME`, one of several; `-`, samples on standard
+            input; or an audio file, which is played at its own pace.
+        checkpoint: `model.ckpt` of a causal model (`experiment=causal`).
+        trust: import and run classes outside msdet that the checkpoint names; only for checkpoints
+            of people whom you trust.
+        array: such as `array=respeaker4`, or a `.json` or `.csv` file of positions; null takes the
+            array of training.
+        channels: which channel of the source is each microphone, from 0, such as [2, 0, 1, 3]; null
+            takes the array's own.
+        sample_rate: hertz, of a sound card or of standard input; null: the model's.
+        format: of samples on standard input, little-endian and interleaved: 16-bit integers
+            (`s16`) or 32-bit floats (`f32`).
+        num_channels: of a sound card or of standard input; null: as many as the array's.
+        output: folder for what was heard, a WAV a speaker and `directions.jsonl`, written as it
+            comes; null: directions alone, on standard output.
+        seconds: stop after so many; null: when the source ends.
+        pace: play a file at its own pace; false: as fast as can be.
+        device: where the network computes, as torch names it, such as `cuda`.
+    """
+
+    source: str
+    checkpoint: str
+    trust: bool = False
+    array: ArrayConfig | None = None
+    channels: tuple[int, ...] | None = None
+    sample_rate: int | None = Field(default=None, ge=1000, le=10**6)
+    format: Literal["s16", "f32"] = "s16"
+    num_channels: int | None = Field(default=None, ge=1, le=1024)
+    output: str | None = None
+    seconds: float | None = Field(default=None, gt=0)
+    pace: bool = True
+    device: str = "cpu"

@@ -95,7 +95,10 @@ def open_recording(
     with _opened(files) as sounds:
         rate, subtype = sounds[0].samplerate, sounds[0].subtype
         frames = _checked_lengths(files, sounds)
-        picks = _microphones(files, sounds[0].channels, array, channels, description)
+        several = len(files) > 1
+        count = len(files) if several else sounds[0].channels
+        what = f"{count} {'files' if several else 'channels'}"
+        picks = microphones_in(str(files[0]), count, what, array, channels, description)
         names = [files[pick].name if len(files) > 1 else f"channel {pick}" for pick in picks]
         blocks = _readable(sounds, picks)
         try:
@@ -123,10 +126,15 @@ def open_recording(
 @contextmanager
 def _opened(files: Sequence[Path]) -> Iterator[list[soundfile.SoundFile]]:
     with ExitStack() as stack:
-        yield [_open(file, stack) for file in files]
+        yield [open_sound(file, stack) for file in files]
 
 
-def _open(file: Path, stack: ExitStack) -> soundfile.SoundFile:
+def open_sound(file: Path, stack: ExitStack) -> soundfile.SoundFile:
+    """Open an audio file until the stack ends.
+
+    Raises:
+        InputError: names the file and says why it cannot be read as audio.
+    """
     if not os.path.isfile(file):
         is_there = "is a folder, a pipe or a device; save the audio as a file, which is read twice"
         raise InputError(f"{file}: {is_there if os.path.exists(file) else 'no such file'}")
@@ -206,20 +214,25 @@ def _checked_lengths(files: Sequence[Path], sounds: Sequence[soundfile.SoundFile
     return frames
 
 
-def _microphones(
-    files: Sequence[Path],
+def microphones_in(
+    source: str,
     count: int,
+    what: str,
     array: MicrophoneArray,
     channels: Sequence[int] | None,
     description: Description,
 ) -> tuple[int, ...]:
-    """Return the numbers of the channels, or of the files, that are the microphones."""
-    path, what = files[0], f"{count} channels"
-    if len(files) > 1:
-        count, what = len(files), f"{len(files)} files"
-    elif count == 1:
+    """Return the numbers of the channels, or of the files, that are the microphones.
+
+    Args:
+        source: what begins an error's line. count: of channels or files; what: in words.
+        channels: that the user says; None takes the array's own.
+    Raises:
+        InputError: they are not as many as the array has, or the model cannot use them.
+    """
+    if count == 1:
         raise InputError(
-            f"{path}: is mono: directions need one channel for each of the {array.num_mics} "
+            f"{source}: is mono: directions need one channel for each of the {array.num_mics} "
             f"microphones of array {array.name!r}; where each microphone has a file of its own, "
             "name them all, in the microphones' order, and add --together"
         )
@@ -228,9 +241,9 @@ def _microphones(
         few = not description.array.is_linear and count < 3
         more = f"; {other_model(None)}" if few else ""
         raise InputError(
-            f"{path}: {what}, but the array {array.name!r} has {array.num_mics} microphones; give "
-            "array= of your microphones, or channels= to say which channel is each of them; this "
-            f"model needs {needs(description)}{more}"
+            f"{source}: {what}, but the array {array.name!r} has {array.num_mics} microphones; "
+            "give array= of your microphones, or channels= to say which channel is each of them; "
+            f"this model needs {needs(description)}{more}"
         )
     if len(set(picks)) != array.num_mics or len(picks) != array.num_mics:
         raise InputError(
@@ -239,7 +252,7 @@ def _microphones(
         )
     if wrong := set(picks) - set(range(count)):
         raise InputError(
-            f"{path}: {what}, counted from 0; channels={list(picks)} names {min(wrong)}"
+            f"{source}: {what}, counted from 0; channels={list(picks)} names {min(wrong)}"
         )
     return picks
 

@@ -32,6 +32,7 @@ from msdet.inference.separation import Separation
 from msdet.inference.speakers import Speakers
 from msdet.inference.speakers_file import Model, Origin, array_of, model_of
 from msdet.inference.stitching import SHORTEST_SPEAKER, Assignment
+from msdet.inference.stream import Stream
 from msdet.inference.tracks import Sink, Tracker, Tracks
 from msdet.inference.window_network import WindowNetwork
 from msdet.workers import progress_bar
@@ -157,6 +158,24 @@ class Separator:
             origin=self.origin("audio", digest, sample_rate, microphones, options),
             **vars(replace(found, warnings=(*early, *found.warnings))),
         )
+
+    def stream(self, sample_rate: int, array: ArrayLike | None = None) -> Stream:
+        """Begin to separate and localise a stream as it comes; only a causal model can.
+
+        Args:
+            sample_rate: of the stream, hertz; any.
+            array: as of :meth:`separate`.
+
+        >>> stream = live.stream(8000)
+        >>> pieces = [stream.push(audio[:, :4000]), stream.push(audio[:, 4000:]), stream.finish()]
+        >>> sum(heard.audio.shape[1] for heard in pieces) == audio.shape[1]
+        True
+
+        Raises:
+            InputError: the model looks at all of a recording (it was trained without
+                ``model.causal=true``), or does not fit the array.
+        """
+        return Stream(self._checkpoint, self.array_for(array), sample_rate)
 
     def track(
         self,

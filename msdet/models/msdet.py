@@ -445,16 +445,25 @@ class MSDET(nn.Module):
         """Read the directions of an output; None of a network for separation alone."""
         if output.azimuth_logits is None:
             return None
-        everything = output.azimuth_logits.float().softmax(dim=-1)
+        azimuth, posterior, empty = self.read(output.azimuth_logits)
+        track = None
+        if output.track_logits is not None:
+            track = self._decoded(output.track_logits)
+        return Locations(azimuth.masked_fill(empty, torch.nan), posterior, empty, track)
+
+    def read(self, logits: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Read a fine head's logits ``[..., class]``.
+
+        Returns:
+            Degrees ``[...]``, were there a speaker; the probabilities of the azimuth classes, given
+            that there is one ``[..., class]``; whether there is more likely none, bool ``[...]``.
+        """
+        everything = logits.float().softmax(dim=-1)
         classes = everything[..., : self.grid.num_classes]
         here = classes.sum(-1)
         empty = here < 0.5 if self.empty_slots else torch.zeros_like(here, dtype=torch.bool)
         posterior = classes / here[..., None].clamp_min(1e-12)
-        azimuth = self.grid.decode(posterior).masked_fill(empty, torch.nan)
-        track = None
-        if output.track_logits is not None:
-            track = self._decoded(output.track_logits)
-        return Locations(azimuth, posterior, empty, track)
+        return self.grid.decode(posterior), posterior, empty
 
     def _filtered(self, last: Tensor, scene: _Scene) -> list[Tensor]:
         """Refinements by filters, each before and after its equaliser, of the ``last`` estimates.

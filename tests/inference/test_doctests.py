@@ -24,6 +24,7 @@ MODULES = [
 def test_examples(
     name: str,
     saved: Path,
+    saved_causal: Path,
     recording: NDArray[np.float32],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -32,7 +33,7 @@ def test_examples(
     monkeypatch.setattr("msdet.inference.window_network.PRESENT", 0.0)
     monkeypatch.setattr("msdet.inference.window_network.MISSED_DEGREES", 181.0)
     names = {"msdet": msdet, "np": np, "checkpoint": saved, "audio": recording, "folder": tmp_path}
-    names["separator"] = msdet.load(saved)
+    names["separator"], names["live"] = msdet.load(saved), msdet.load(saved_causal)
     module = importlib.import_module(name)
     result = doctest.testmod(module, extraglobs=names, optionflags=doctest.NORMALIZE_WHITESPACE)
     assert result.failed == 0
@@ -41,4 +42,4 @@ def test_examples(
 def test_there_are_examples_of_what_is_public() -> None:
     finder = doctest.DocTestFinder()
     found = [case for case in finder.find(msdet.Separator, "Separator") if case.examples]
-    assert {"Separator", "Separator.separate"} <= {case.name for case in found}
+    assert {"Separator", "Separator.separate", "Separator.stream"} <= {case.name for case in found}
