@@ -56,8 +56,8 @@ class Estimates:
             microphone.
         stages: the estimates of every stage, the last being ``spectra``.
         azimuth_logits: ``[batch, slot, class]``, the fine stage: what is reported; None where the
-            network is for separation alone. Of a network whose slots may be empty, a last class
-            stands for "no speaker".
+            network is for separation alone, and of pieces of a stream. Of a network whose slots may
+            be empty, a last class stands for "no speaker".
         track_logits: ``[batch, slot, moment, class]``, the fine stage read moment by moment, every
             ``track_seconds``; None unless ``heads.span`` asks for it.
         coarse_logits: ``[batch, slot, direction]``, likewise, the stage that guides the masks; of a
@@ -388,7 +388,7 @@ class MSDET(nn.Module):
         if heads.separation == "beams":
             fixed["beams"] = self._fixed_beams(spectra, steering)
         stages = [self.separation_head(mask_input, spectra, self.reference_mic, **fixed, **in_time)]
-        filters = self.timeline(frames, heads.filter_span, memory)
+        filters = past if self.config.causal else self.timeline(frames, heads.filter_span)
         moments = self.timeline(frames, heads.span, memory)
         places = WHOLE if heads.filter_span is None else moments
         scene = _Scene(
@@ -407,14 +407,15 @@ class MSDET(nn.Module):
             stages += self._filtered(stages[0].detach(), scene)
         weight, fine, track, distance = self._across(stages[-1].abs()), None, None, None
         if self.fine_head is not None:
-            fine = self._directions(weight, scene, WHOLE)
+            if memory is None:  # pieces are no utterance
+                fine = self._directions(weight, scene, WHOLE)
             if heads.span is not None:
                 track = self._directions(weight, scene, moments)
         if self.distance_head is not None:
             distance = self.distance_head(weight, reference, located.full, located.bottom)
-        if fine is not None and heads.dereverberations:
-            towards = fine if heads.filter_span is None or track is None else track
-            stages.append(self._dereverberated(stages[-1], towards, scene))
+        steered = fine if heads.filter_span is None else track
+        if steered is not None and heads.dereverberations:
+            stages.append(self._dereverberated(stages[-1], steered, scene))
         if level is not None:
             stages = [stage * level for stage in stages]
         return Estimates(

@@ -206,11 +206,10 @@ class Past(_Blocks):
     def __init__(self, frames: int, stride: int, decay: float, memory: Memory | None) -> None:
         super().__init__(frames, stride)
         self.decay, self.memory = decay, Memory() if memory is None else memory
+        self._heard: Tensor | None = None
 
     def mean(self, values: Tensor) -> Tensor:
-        sums = linear(lambda x: self._blocks(x).sum(dim=-1), values)
-        counts = self._recursive(self._counts(values.device))
-        return self._recursive(sums) / counts
+        return self._mean(linear(lambda x: self._blocks(x).sum(dim=-1), values))
 
     def peak(self, values: Tensor) -> Tensor:
         peaks = self._blocks(values).amax(dim=-1)
@@ -227,9 +226,7 @@ class Past(_Blocks):
         return self.memory.exchange(lambda: torch.zeros_like(peaks[..., 0]), change)  # type: ignore[no-any-return]
 
     def product(self, left: Tensor, right: Tensor) -> Tensor:
-        products = self._products(left, right).movedim(-4, -1)
-        counts = self._recursive(self._counts(products.device))
-        return (self._recursive(products) / counts).movedim(-1, -4)
+        return self._mean(self._products(left, right).movedim(-4, -1)).movedim(-1, -4)
 
     def before(self, values: Tensor, frames: int) -> Tensor:
         if not frames:
@@ -242,15 +239,21 @@ class Past(_Blocks):
         shape = (*values.shape[:-1], frames)
         return self.memory.exchange(lambda: values.new_zeros(shape), change)  # type: ignore[no-any-return]
 
-    def _recursive(self, values: Tensor) -> Tensor:
+    def _mean(self, sums: Tensor) -> Tensor:
+        """Means from the sums over each block ``[..., block]``."""
+        if self._heard is None:
+            number = torch.arange(self.blocks, device=sums.device)
+            age = number[:, None] - number
+            self._among = ((self.decay ** age.clamp_min(0)) * (age >= 0)).T
+            self._since = self.decay ** (number + 1.0)
+            self._heard = self._sums(self._counts(sums.device))
+        return self._sums(sums) / self._heard
+
+    def _sums(self, values: Tensor) -> Tensor:
         """Sums of ``[..., block]`` up to each block, earlier ones decayed."""
-        number = torch.arange(self.blocks, device=values.device)
-        age = number[:, None] - number
-        weights = (self.decay ** age.clamp_min(0)) * (age >= 0)
-        since = self.decay ** (number + 1.0)
 
         def change(kept: Tensor) -> tuple[Tensor, Tensor]:
-            found = linear(lambda x: x @ weights.T, values) + kept[..., None] * since
+            found = linear(lambda x: x @ self._among, values) + kept[..., None] * self._since
             return found, found[..., -1].detach()
 
         return self.memory.exchange(lambda: torch.zeros_like(values[..., 0]), change)  # type: ignore[no-any-return]
