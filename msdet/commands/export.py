@@ -108,6 +108,11 @@ def export(config: ExportConfig) -> None:
         raise InputError(f"output={path}: {above} is a file, not a folder")
     _need_packages()
     checkpoint = load_checkpoint(config.checkpoint, trust=config.trust)
+    if checkpoint.description.model.causal:
+        raise InputError(
+            f"{checkpoint.path}: is a causal network, whose memory of a stream an ONNX file would "
+            "have to take and give back; that is not supported: Separator.stream runs it in Python"
+        )
     given = config.array.build() if config.array else None
     array = served_array(given, checkpoint.description)
     content = to_onnx(checkpoint.model, array, metadata(checkpoint.description, array))

@@ -49,6 +49,7 @@ KINDS: dict[str, dict[str, Any]] = {
         "slots": 3,
     },
     "convolutive": {"beamformer": "convolutive", "empty_slots": True, "span": 0.1},
+    "filters of moments": {"beamformer": "convolutive", "span": 0.1, "filter_span": 0.3},
     "steered along a line, dereverberated": {
         "beamformer": "steered",
         "array": "line4",
@@ -240,3 +241,11 @@ def test_missing_packages_are_named(
     monkeypatch.setitem(sys.modules, "onnxscript", None)
     message = refusal(capsys, f"checkpoint={saved}", f"output={tmp_path / 'a.onnx'}")
     assert "pip install '.[export]'" in message
+
+
+def test_a_causal_network_is_refused(
+    saved_causal: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = (f"checkpoint={saved_causal}", f"output={tmp_path / 'model.onnx'}")
+    assert main(["export", *settings]) == 2
+    assert "is a causal network" in capsys.readouterr().err
