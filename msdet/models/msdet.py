@@ -382,7 +382,8 @@ class MSDET(nn.Module):
         mask_input = encoding.full
         if self.config.heads.guidance != "none":
             posterior = self._across(self._guidance(coarse, azimuth, estimate_of))
-            guidance = past.apply(posterior[:, :, :, None], directional)
+            everywhere = posterior[:, :, :, None].expand(-1, -1, -1, len(directional[0]), -1)
+            guidance = past.apply(everywhere, directional)
             mask_input = torch.cat([mask_input, guidance], dim=1)
         fixed: dict[str, Any] = {}
         if heads.separation == "beams":
