@@ -67,7 +67,7 @@ class SpectralNetwork(nn.Module):
             parts = ComplexParts(mixture[..., 0], mixture[..., 1])
             found = model.estimate(parts, model.steering_of(positions), azimuth)  # type: ignore[arg-type]
         outputs = [torch.stack([found.spectra.real, found.spectra.imag], dim=-1)]
-        logits = found.azimuth_logits, found.track_logits, found.coarse_logits
+        logits = found.azimuth_logits, found.coarse_logits
         outputs += [x for x in logits if x is not None]
         if model.distance_head is not None and found.distance is not None:
             outputs.append(model.distance_head.decode(found.distance))
@@ -78,13 +78,11 @@ def output_names(model: MSDET) -> list[str]:
     """Return the names of the file's outputs, in order.
 
     ``speakers`` ``[batch, slot, freq, frame, 2]``, ``azimuth_logits`` ``[batch, slot, class]``,
-    ``track_logits`` ``[batch, slot, moment, class]``, ``coarse_logits`` ``[batch, slot,
-    direction]``, ``distance`` ``[batch, slot]`` in metres; all but the first of the networks that
-    have them.
+    ``coarse_logits`` ``[batch, slot, direction]``, ``distance`` ``[batch, slot]`` in metres; all
+    but the first of the networks that have them.
     """
     heads = {
         "azimuth_logits": model.fine_head,
-        "track_logits": model.fine_head if model.config.heads.span else None,
         "coarse_logits": model.coarse_head,
         "distance": model.distance_head,
     }
@@ -113,6 +111,11 @@ def export(config: ExportConfig) -> None:
             f"{checkpoint.path}: is a causal network, whose memory of a stream an ONNX file would "
             "have to take and give back; that is not supported: Separator.stream runs it in Python"
         )
+    if checkpoint.description.model.heads.filter_span is not None:
+        raise InputError(
+            f"{checkpoint.path}: model.heads.filter_span, filters of moments, cannot be exported; "
+            "msdet separate does it"
+        )
     given = config.array.build() if config.array else None
     array = served_array(given, checkpoint.description)
     content = to_onnx(checkpoint.model, array, metadata(checkpoint.description, array))
@@ -131,15 +134,15 @@ def to_onnx(model: MSDET, array: MicrophoneArray, about: dict[str, str]) -> byte
 
     The number of microphones is that of ``array`` and fixed: pairs are listed and the
     beamformer's equations are solved microphone by microphone, in a graph without loops. Their
-    positions are an input.
+    positions are an input. Directions over time (``heads.span``) are left out: exporters know no
+    blocks of a number of frames that is free.
     """
+    model = model.with_spans(None, None)
     slots, oracle = model.num_slots, model.config.heads.guidance == "oracle"
     generator = torch.Generator().manual_seed(0)  # other sizes than 1, which would be kept
-    # Of fewer frames, a track has one moment; the graph holds for two and more.
-    least = 2 if model.config.heads.span is None else model.track_stride + 1
-    shape = (2, array.num_mics, model.stft.num_freqs, max(20, 2 * least), 2)
+    shape = (2, array.num_mics, model.stft.num_freqs, 20, 2)
     inputs = [torch.randn(shape, generator=generator), torch.tensor(array.positions).float()]
-    batch, frame = torch.export.Dim("batch"), torch.export.Dim("frame", min=least)
+    batch, frame = torch.export.Dim("batch"), torch.export.Dim("frame", min=2)
     dynamic: list[dict[int, Any] | None] = [{0: batch, 3: frame}, None]
     if oracle:
         inputs.append(torch.arange(2.0 * slots).reshape(2, slots) * 20)

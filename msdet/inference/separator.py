@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import math
 from collections import defaultdict
@@ -275,11 +274,9 @@ class Separator:
 
 def following(checkpoint: Checkpoint) -> Checkpoint:
     """Return a network of the same weights that looks at moments, to follow people who walk."""
-    model = copy.copy(checkpoint.model)
-    heads = model.config.heads
-    spans = {"span": heads.span or SPAN, "filter_span": heads.filter_span or FILTER_SPAN}
-    model.config = model.config.model_copy(update={"heads": heads.model_copy(update=spans)})
-    return replace(checkpoint, model=model)
+    model, heads = checkpoint.model, checkpoint.model.config.heads
+    spans = heads.span or SPAN, heads.filter_span or FILTER_SPAN
+    return replace(checkpoint, model=model.with_spans(*spans))
 
 
 def _speakers(tracks: Tracks, options: Options) -> list[int]:

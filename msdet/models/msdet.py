@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from dataclasses import dataclass
 from typing import Any
@@ -279,6 +280,13 @@ class MSDET(nn.Module):
         )
         self._steering: dict[tuple[object, torch.device], Steering] = {}
         self.to(memory_format=torch.channels_last)
+
+    def with_spans(self, span: float | None, filter_span: float | None) -> MSDET:
+        """Return a network of the same weights that looks along time in other spans, seconds."""
+        heads = self.config.heads.model_copy(update={"span": span, "filter_span": filter_span})
+        other = copy.copy(self)
+        other.config = self.config.model_copy(update={"heads": heads})
+        return other
 
     @property
     def track_seconds(self) -> float:

@@ -91,7 +91,7 @@ class _Blocks:
 
     def __init__(self, frames: int, stride: int, lead: int = 0) -> None:
         self.frames, self.stride, self.lead = frames, stride, lead
-        self.blocks = -(-(lead + frames) // stride)
+        self.blocks = (lead + frames - 1) // stride + 1
 
     def apply(self, weights: Tensor, signals: Tensor) -> Tensor:
         blocks = linear(self._blocks, signals)
@@ -149,9 +149,8 @@ class Around(_Blocks):
         return found.reshape(peaks.shape)
 
     def product(self, left: Tensor, right: Tensor) -> Tensor:
-        products = self._products(left, right)
-        shares, shape = self._shares(products.device), products.shape[-3:]
-        return linear(lambda x: (shares @ x.flatten(-3)).reshape(x.shape[:-3] + shape), products)
+        products, shares = self._products(left, right), self._shares(left.device)
+        return linear(lambda x: (x.movedim(-4, -1) @ shares.T).movedim(-1, -4), products)
 
     def before(self, values: Tensor, frames: int) -> Tensor:
         return WHOLE.before(values, frames)

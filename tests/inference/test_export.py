@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 
 from msdet.audio import write_audio
-from msdet.checkpoints import load_checkpoint
+from msdet.checkpoints import Description, load_checkpoint, save_portable
 from msdet.cli import main
 from msdet.commands.export import output_names, to_onnx
 from msdet.geometry import MicrophoneArray
@@ -49,7 +49,6 @@ KINDS: dict[str, dict[str, Any]] = {
         "slots": 3,
     },
     "convolutive": {"beamformer": "convolutive", "empty_slots": True, "span": 0.1},
-    "filters of moments": {"beamformer": "convolutive", "span": 0.1, "filter_span": 0.3},
     "steered along a line, dereverberated": {
         "beamformer": "steered",
         "array": "line4",
@@ -106,7 +105,7 @@ def test_the_file_says_what_the_network_says(
         np.testing.assert_allclose(
             found["speakers"], as_parts(expected.spectra), atol=raised * TOLERANCE * scale
         )
-        for name in ("azimuth_logits", "track_logits", "coarse_logits"):
+        for name in ("azimuth_logits", "coarse_logits"):
             if name in found:
                 np.testing.assert_allclose(
                     found[name], getattr(expected, name).numpy(), atol=TOLERANCE
@@ -249,3 +248,16 @@ def test_a_causal_network_is_refused(
     settings = (f"checkpoint={saved_causal}", f"output={tmp_path / 'model.onnx'}")
     assert main(["export", *settings]) == 2
     assert "is a causal network" in capsys.readouterr().err
+
+
+def test_filters_of_moments_are_refused(
+    make_model: Callable[..., MSDET],
+    describe: Callable[..., Description],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    model = make_model(span=0.2, filter_span=0.4)
+    save_portable(tmp_path / "model.ckpt", model, describe(model))
+    settings = (f"checkpoint={tmp_path / 'model.ckpt'}", f"output={tmp_path / 'model.onnx'}")
+    assert main(["export", *settings]) == 2
+    assert "model.heads.filter_span" in capsys.readouterr().err
