@@ -148,7 +148,7 @@ def _sounddevice() -> Any:
         import sounddevice
     except (ImportError, OSError) as error:  # the package, or the PortAudio that it is about
         raise InputError(
-            "source=device: needs sounddevice and PortAudio; pip install 'msdet[listen]', and on "
+            "source=device: needs sounddevice and PortAudio; pip install '.[listen]', and on "
             f"Debian apt install libportaudio2 ({error})"
         ) from error
     return sounddevice

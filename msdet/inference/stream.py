@@ -28,7 +28,7 @@ Audio = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Heard:
-    """What a stream made of one more piece.
+    """The outputs of a stream for one more piece.
 
     Attributes:
         audio: float32 ``[slot, sample]``, the outputs at the reference microphone, at the stream's

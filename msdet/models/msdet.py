@@ -121,7 +121,7 @@ def _size(steering: Steering) -> int:
 
 @dataclass(frozen=True)
 class _Scene:
-    """What stays the same while the estimates of a mixture are refined.
+    """A mixture, while its estimates are refined: all that stays the same.
 
     Attributes:
         spectra: complex ``[batch, mic, freq, frame]``. reference: its reference microphone.

@@ -156,7 +156,7 @@ class Around(_Blocks):
         return WHOLE.before(values, frames)
 
     def _shares(self, device: torch.device) -> Tensor:
-        """What a sum over the frames of each block counts for in a mean ``[moment, block]``."""
+        """Return the weight of the sum over each block in a mean ``[moment, block]``."""
         number, counts = torch.arange(self.blocks, device=device), self._counts(device)
         within = (number[:, None] - number).abs() <= self.reach
         shares: Tensor = within / (within * counts).sum(dim=1, keepdim=True)
@@ -164,7 +164,7 @@ class Around(_Blocks):
 
 
 class Memory:
-    """What a causal network keeps of the frames that it was given, in the order in which it asks.
+    """The past of a causal network: what it keeps of earlier frames, in the order in which it asks.
 
     Attributes:
         values: one tensor for each time that something is kept; empty before the first frames.

@@ -202,7 +202,7 @@ def test_without_the_package_it_says_how_to_get_it(
 ) -> None:
     monkeypatch.setitem(sys.modules, "sounddevice", None)
     assert main(["listen", "source=device", f"checkpoint={saved_causal}"]) == 2
-    assert "pip install 'msdet[listen]'" in capsys.readouterr().err
+    assert "pip install '.[listen]'" in capsys.readouterr().err
 
 
 # --- what is refused --------------------------------------------------------------------------
